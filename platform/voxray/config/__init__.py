@@ -1,0 +1,1 @@
+"""Files that users write, parsed into frozen, checked specs."""

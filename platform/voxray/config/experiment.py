@@ -1,0 +1,256 @@
+"""An experiment: one TOML file that says everything about a run.
+
+Paths written in the file are relative to the file; paths given with ``--set`` are relative to the working
+directory. ``${NAME}`` and ``${NAME:-default}`` in a path take the value of an environment variable.
+"""
+
+import json
+import os
+import re
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from voxray.config.checking import Spec, describe_problems
+from voxray.errors import ConfigError, ConfigProblems
+
+Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+Positive = Annotated[int, Field(ge=1)]
+
+PATH_KEYS = (("out",), ("data", "root"), ("store", "path"), ("model", "architecture"))
+
+
+class DataSpec(Spec):
+    """Which folder, in which layout."""
+
+    layout: Literal["luna16", "table"]
+    root: str
+    candidates: str | None = None
+    manifest: str = "manifest.csv"
+    classes: tuple[str, ...] | None = None
+
+
+class SplitSpec(Spec):
+    """Shares of the patients for validation and test; splits that the data set brings itself come first."""
+
+    val: Share = 0.2
+    test: Share = 0.2
+
+    @model_validator(mode="after")
+    def _leaves_patients_to_train_on(self) -> "SplitSpec":
+        if self.val + self.test >= 1:
+            raise ValueError("val and test together must leave patients to train on")
+        return self
+
+
+class PatchesSpec(Spec):
+    """Size and number of patches."""
+
+    size: tuple[Positive, Positive, Positive]
+    negatives_per_positive: Annotated[float, Field(gt=0)] | Literal["all"] = 5
+    rotations: tuple[Literal[90, 180, 270], ...] = (90, 180, 270)
+    fill: float = -1000
+
+    @field_validator("size", mode="before")
+    @classmethod
+    def _two_numbers_mean_one_slice(cls, size: Any) -> Any:
+        return [*size, 1] if isinstance(size, list | tuple) and len(size) == 2 else size
+
+    @field_validator("rotations")
+    @classmethod
+    def _each_once(cls, rotations: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(rotations)) < len(rotations):
+            raise ValueError("each rotation may be named once")
+        return rotations
+
+
+class StoreSpec(Spec):
+    """Where and how the patches are kept."""
+
+    path: str | None = None
+    dtype: Literal["uint8", "int16", "uint16", "float32"] = "int16"
+    chunk_bytes: Positive = 2**20
+    shard_bytes: Positive = 2**25
+    max_quarantined: Annotated[float, Field(ge=0.0, le=1.0)] = 0.05
+
+
+class IntensitySpec(Spec):
+    """Window in the scan's own numbers: clipped to it, then scaled to [0, 1]."""
+
+    window: tuple[float, float] = (-1000, 400)
+
+    @field_validator("window")
+    @classmethod
+    def _rises(cls, window: tuple[float, float]) -> tuple[float, float]:
+        if window[0] >= window[1]:
+            raise ValueError("the lower end must be below the upper end")
+        return window
+
+
+class AugmentSpec(Spec):
+    """Random changes of training batches, on the model's device. Zero or empty means none."""
+
+    flip: tuple[Literal["x", "y", "z"], ...] = ()
+    quarter_turns: bool = False
+    rotate_degrees: Annotated[float, Field(ge=0, le=180)] = 0
+    scale: Annotated[float, Field(ge=0, lt=0.9)] = 0
+    shift_voxels: Annotated[float, Field(ge=0)] = 0
+    brightness: Annotated[float, Field(ge=0)] = 0
+    contrast: Annotated[float, Field(ge=0, lt=1)] = 0
+
+
+class ModelSpec(Spec):
+    """The architecture file."""
+
+    architecture: str
+
+
+class TrainingSpec(Spec):
+    """How the network is fitted. `batch_size` is that of all workers together."""
+
+    epochs: Positive = 20
+    batch_size: Positive = 300
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    l2: Annotated[float, Field(ge=0)] = 1e-3
+    schedule: Literal["constant", "cosine", "exponential"] = "constant"
+    decay: Annotated[float, Field(gt=0, le=1)] = 0.96
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0
+    class_weights: Literal["none", "balanced"] | tuple[Annotated[float, Field(gt=0)], ...] = "none"
+    early_stopping_epochs: Annotated[int, Field(ge=0)] = 0
+    best: Literal["loss", "roc_auc", "average_precision"] = "loss"
+    workers: Positive = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    buffer_bytes: Positive = 2**28
+
+
+class EvaluationSpec(Spec):
+    """The recall that the operating point must have on validation, and how the figures are hedged."""
+
+    target_recall: Annotated[float, Field(gt=0, le=1)] = 0.9
+    bootstrap: Positive = 1000
+
+
+class TrackingSpec(Spec):
+    """W&B. `auto` is online when the user has logged in and offline otherwise."""
+
+    project: str = "voxray"
+    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
+
+
+class Experiment(Spec):
+    """Everything about a run, checked; all paths absolute."""
+
+    name: str
+    seed: Annotated[int, Field(ge=0)] = 0
+    out: str
+    data: DataSpec
+    split: SplitSpec = SplitSpec()
+    patches: PatchesSpec
+    store: StoreSpec = StoreSpec()
+    intensity: IntensitySpec = IntensitySpec()
+    augment: AugmentSpec = AugmentSpec()
+    model: ModelSpec
+    training: TrainingSpec = TrainingSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
+    tracking: TrackingSpec = TrackingSpec()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Experiment":
+        fill, dtype = self.patches.fill, np.dtype(self.store.dtype)
+        if dtype.kind in "iu" and not np.iinfo(dtype).min <= fill <= np.iinfo(dtype).max:
+            raise ValueError(f"patches.fill: {fill:g} is no number of store.dtype '{dtype}'; change one of them")
+        x, y, _ = self.patches.size
+        if x != y and {90, 270} & set(self.patches.rotations):
+            raise ValueError(f"patches.rotations: 90 and 270 want a square patch, got {x}x{y}; use [180] or []")
+        return self
+
+    @property
+    def out_path(self) -> Path:
+        """The run's folder."""
+        return Path(self.out)
+
+    @property
+    def store_path(self) -> Path:
+        """The patch store; inside the run's folder unless the experiment names another place."""
+        return Path(self.store.path) if self.store.path else self.out_path / "store"
+
+
+def load_experiment(path: Path, settings: Sequence[str] = ()) -> Experiment:
+    """Read and check an experiment file.
+
+    Parameters
+    ----------
+    path : Path
+        TOML file.
+    settings : sequence of str
+        ``key.path=value`` each; the value is TOML, or else a plain string.
+
+    Raises
+    ------
+    ConfigError
+        With every problem that was found, each with its key path.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(str(path), "no such experiment file", "Check the path") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
+        raise ConfigError(str(path), f"not a TOML file: {error}", "Correct it there") from None
+    _make_paths_absolute(raw, path.resolve().parent, str(path))
+    for setting in settings:
+        _apply_setting(raw, setting)
+    try:
+        return Experiment.model_validate(raw)
+    except ValidationError as error:
+        lines = describe_problems(error, Experiment)
+        raise ConfigProblems(str(path), "\n  ".join(["the experiment has problems.", *lines])) from None
+
+
+def read_experiment(path: Path) -> Experiment:
+    """Read back the resolved ``experiment.json`` of a run."""
+    return Experiment.model_validate(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _apply_setting(raw: dict[str, Any], setting: str) -> None:
+    key, separator, text = setting.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError("--set", f"wants key.path=value, got '{setting}'", "For example --set training.epochs=5")
+    try:
+        value: Any = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *parents, last = key.strip().split(".")
+    if (*parents, last) in PATH_KEYS:
+        value = _absolute(str(value), Path.cwd(), f"--set {key}")
+    table = raw
+    for parent in parents:
+        table = table.setdefault(parent, {})
+        if not isinstance(table, dict):
+            raise ConfigError("--set", f"'{parent}' in '{key}' is a value, not a table", "Check the key path")
+    table[last] = value
+
+
+def _make_paths_absolute(raw: dict[str, Any], base: Path, where: str) -> None:
+    for *parents, last in PATH_KEYS:
+        table: Any = raw
+        for parent in parents:
+            table = table.get(parent, {}) if isinstance(table, dict) else {}
+        if isinstance(table, dict) and isinstance(table.get(last), str):
+            table[last] = _absolute(table[last], base, f"{where}: {'.'.join([*parents, last])}")
+
+
+def _absolute(path: str, base: Path, where: str) -> str:
+    def value_of(match: re.Match[str]) -> str:
+        name, default = match["name"], match["default"]
+        value = os.environ.get(name, default)
+        if value is None:
+            raise ConfigError(where, f"the environment variable {name} is not set", "Set it, or write the path")
+        return value
+
+    filled = re.sub(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}", value_of, path)
+    return os.path.normpath(base / Path(filled).expanduser())

@@ -1,0 +1,1 @@
+"""A folder on disk in one of the public layouts → a Manifest."""

@@ -1,0 +1,25 @@
+"""From the experiment's data section to a Manifest."""
+
+from pathlib import Path
+
+from voxray.config.experiment import DataSpec
+from voxray.datasets.luna16 import read_luna16
+from voxray.datasets.manifest import Manifest
+from voxray.datasets.table import read_table
+from voxray.errors import DataError
+
+
+def read_manifest(data: DataSpec) -> Manifest:
+    """Read the manifest of a data set in the layout that the experiment names.
+
+    Raises
+    ------
+    DataError
+        The folder is missing or is not in that layout.
+    """
+    root = Path(data.root)
+    if not root.is_dir():
+        raise DataError("data.root", f"no such folder, got '{root}'", "Correct the path, or give --set data.root=…")
+    if data.layout == "luna16":
+        return read_luna16(root, data.candidates)
+    return read_table(root, data.manifest, data.classes)

@@ -1,0 +1,133 @@
+"""LUNA16: ``subset0..9/<seriesuid>.mhd`` and a list of candidates in world millimetres, LPS.
+
+The public lists give no patient: each series counts as one.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from voxray.datasets.manifest import SAMPLES, SCANS, Manifest, quarantine_rows, samples_per_scan
+from voxray.datasets.tables import read_csv
+from voxray.errors import DataError
+
+CLASSES = ("other", "nodule")
+LISTS = ("candidates_V2.csv", "candidates.csv")
+SUBSETS = tuple(f"subset{number}" for number in range(10))
+
+
+def read_luna16(root: Path, candidates: str | None = None) -> Manifest:
+    """List the scans and candidates of a LUNA16 folder; reads no voxel.
+
+    Parameters
+    ----------
+    root : Path
+        Folder with ``subset0`` … ``subset9``; some may be missing.
+    candidates : str, optional
+        File name of the list; by default ``candidates_V2.csv`` where there is one, else ``candidates.csv``.
+
+    Raises
+    ------
+    DataError
+        No subset, no list, a column missing, a class other than 0 and 1.
+    """
+    subsets = [root / name for name in SUBSETS if (root / name).is_dir()]
+    if not subsets:
+        raise DataError(str(root), "holds none of the folders subset0 … subset9", "Set data.root to a LUNA16 folder")
+    listed = _read_candidates(root, candidates)
+    scans, duplicates = _find_scans(root, subsets)
+    known = pc.is_in(listed["scan_id"], value_set=scans["scan_id"])
+    finite = _finite(listed)
+    usable = pc.and_(known, finite)
+    quarantine = duplicates + _absent(listed.filter(pc.invert(known))) + _not_finite(listed, known, finite)
+    return Manifest(
+        root=root,
+        classes=CLASSES,
+        scans=scans,
+        samples=listed.filter(usable),
+        quarantine=quarantine_rows(quarantine),
+        notes=_notes(subsets, scans, listed, known),
+    )
+
+
+def _read_candidates(root: Path, name: str | None) -> pa.Table:
+    path = root / (name or next((each for each in LISTS if (root / each).is_file()), LISTS[-1]))
+    columns = ("seriesuid", "coordX", "coordY", "coordZ", "class")
+    table = read_csv(path, columns, text=("seriesuid",))
+    labels = table["class"]
+    if not pa.types.is_integer(labels.type) or pc.any(pc.invert(pc.is_in(labels, pa.array([0, 1])))).as_py():
+        odd = [value for value in pc.unique(labels).to_pylist() if value not in (0, 1)]
+        raise DataError(str(path), f"column 'class' wants 0 or 1, got {odd[:3]}", "Correct these rows")
+    # LPS → RAS: the first two axes change sign. This is the only place where LUNA16's convention is known.
+    x, y, z = (_numbers(table[column], path, column) for column in columns[1:4])
+    rows = np.arange(table.num_rows)
+    values = [table["seriesuid"].combine_chunks(), rows, -x, -y, z, labels.combine_chunks().cast(pa.int64())]
+    return pa.table(dict(zip(SAMPLES.names, values, strict=True)), schema=SAMPLES)
+
+
+def _numbers(column: pa.ChunkedArray, path: Path, name: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    try:
+        return np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64)
+    except pa.ArrowInvalid as error:
+        raise DataError(str(path), f"column '{name}' wants numbers: {error}", "Correct these rows") from None
+
+
+def _find_scans(root: Path, subsets: list[Path]) -> tuple[pa.Table, list[dict[str, object]]]:
+    paths: dict[str, Path] = {}
+    duplicates: list[dict[str, object]] = []
+    for path in (path for subset in subsets for path in sorted(subset.glob("*.mhd"))):
+        first = paths.setdefault(path.stem, path)
+        if first != path:
+            reason = f"series also in {first.parent.name}; this second copy is left out"
+            relative = str(path.relative_to(root))
+            duplicates.append({"scan_id": path.stem, "path": relative, "kind": "scan", "samples": 0, "reason": reason})
+    ids = sorted(paths)
+    columns = [ids, ids, [str(paths[each].relative_to(root)) for each in ids], [None] * len(ids)]
+    return pa.table(dict(zip(SCANS.names, columns, strict=True)), schema=SCANS), duplicates
+
+
+def _absent(lost: pa.Table) -> list[dict[str, object]]:
+    return [
+        {
+            "scan_id": scan_id,
+            "path": None,
+            "kind": "absent",
+            "samples": count,
+            "reason": f"no subset folder holds {scan_id}.mhd",
+        }
+        for scan_id, count in sorted(samples_per_scan(lost).items(), key=lambda item: str(item[0]))
+    ]
+
+
+def _finite(table: pa.Table) -> pa.ChunkedArray:
+    x, y, z = (pc.fill_null(pc.is_finite(table[axis]), False) for axis in ("x_mm", "y_mm", "z_mm"))
+    return pc.and_(pc.and_(x, y), z)
+
+
+def _not_finite(listed: pa.Table, known: pa.ChunkedArray, finite: pa.ChunkedArray) -> list[dict[str, object]]:
+    bad = listed.filter(pc.and_(known, pc.invert(finite)))
+    return [
+        {
+            "scan_id": sample["scan_id"],
+            "path": None,
+            "row": sample["row"],
+            "kind": "sample",
+            "samples": 1,
+            "reason": f"coordinates are not numbers: {[sample[axis] for axis in ('x_mm', 'y_mm', 'z_mm')]}",
+        }
+        for sample in bad.to_pylist()
+    ]
+
+
+def _notes(subsets: list[Path], scans: pa.Table, listed: pa.Table, known: pa.ChunkedArray) -> tuple[str, ...]:
+    notes = ["LUNA16 names no patients: each series counts as one patient"]
+    missing = [name for name in SUBSETS if name not in {subset.name for subset in subsets}]
+    if missing:
+        lost = listed.num_rows - pc.sum(known).as_py()
+        notes.append(f"{', '.join(missing)} missing; {lost:,} candidates of absent scans left out")
+    without = scans.num_rows - len(pc.unique(listed.filter(known)["scan_id"]))
+    if without:
+        notes.append(f"{without} scans have no candidate and are not read")
+    return tuple(notes)

@@ -1,0 +1,82 @@
+"""What a data set consists of, in columns: scans, samples of them, and what was set aside already."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+SCANS = pa.schema(
+    [
+        ("scan_id", pa.string()),
+        ("patient_id", pa.string()),
+        ("path", pa.string()),  # relative to the root, so that a store does not depend on where the scans lay
+        ("split", pa.string()),  # null where the data set leaves the choice to us
+    ]
+)
+SAMPLES = pa.schema(
+    [
+        ("scan_id", pa.string()),
+        ("row", pa.int64()),  # row of the data set's own list, from 0
+        ("x_mm", pa.float64()),  # centre, world RAS; null means the centre of the image
+        ("y_mm", pa.float64()),
+        ("z_mm", pa.float64()),
+        ("label", pa.int64()),
+    ]
+)
+QUARANTINE = pa.schema(
+    [
+        ("scan_id", pa.string()),
+        ("path", pa.string()),
+        ("row", pa.int64()),  # null where the whole scan is meant
+        ("kind", pa.string()),  # absent | scan | sample
+        ("samples", pa.int64()),  # how many samples are lost by it
+        ("reason", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Manifest:
+    """A data set before any voxel has been read.
+
+    Attributes
+    ----------
+    root : Path
+        Folder that the paths are relative to.
+    classes : tuple of str
+        Names of the labels 0, 1, …; the last one is the finding when there are two.
+    scans, samples, quarantine : pyarrow.Table
+        With the schemas SCANS, SAMPLES and QUARANTINE of this module.
+    notes : tuple of str
+        What a user should know about how the folder was understood.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    scans: pa.Table
+    samples: pa.Table
+    quarantine: pa.Table
+    notes: tuple[str, ...] = ()
+
+    def digest(self) -> str:
+        """A name for the content: equal manifests have equal digests wherever the root lies."""
+        state = hashlib.sha256("\0".join(self.classes).encode())
+        for table in (self.scans, self.samples, self.quarantine):
+            sink = pa.BufferOutputStream()
+            with pa.ipc.new_stream(sink, table.schema) as stream:
+                stream.write_table(table.combine_chunks())
+            state.update(sink.getvalue())
+        return state.hexdigest()[:16]
+
+
+def quarantine_rows(rows: list[dict[str, object]]) -> pa.Table:
+    """A QUARANTINE table of dictionaries."""
+    return pa.Table.from_pylist(rows, schema=QUARANTINE)
+
+
+def samples_per_scan(samples: pa.Table) -> dict[str, int]:
+    """Number of samples of each scan."""
+    counts = pc.value_counts(samples["scan_id"])
+    return {entry["values"]: entry["counts"] for entry in counts.to_pylist()}

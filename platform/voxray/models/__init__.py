@@ -1,0 +1,1 @@
+"""Architecture specs → shapes (plain integers) → torch modules."""

@@ -1,0 +1,1 @@
+"""Which patches to cut, and cutting them."""

@@ -1,0 +1,182 @@
+"""Manifest and seed → the list of all patches, each with its place in the store. Pure: no disk, no clock."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from voxray.config.experiment import Experiment
+from voxray.datasets.manifest import Manifest
+from voxray.errors import DataError
+from voxray.patches.balance import SPLITS, keep_negatives, split_patients
+
+PLAN = pa.schema(
+    [
+        ("split", pa.string()),
+        ("shard", pa.int32()),
+        ("slot", pa.int64()),  # row of the split's array
+        ("scan_id", pa.string()),
+        ("patient_id", pa.string()),
+        ("path", pa.string()),
+        ("row", pa.int64()),
+        ("x_mm", pa.float64()),
+        ("y_mm", pa.float64()),
+        ("z_mm", pa.float64()),
+        ("label", pa.int64()),
+    ]
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """All patches of a store.
+
+    Attributes
+    ----------
+    table : pyarrow.Table
+        Schema PLAN; sorted by split (train, val, test), shard and slot.
+    classes : tuple of str
+    size : tuple of int
+        Voxels of a patch, x, y, z.
+    dtype : str
+    patches_per_chunk, patches_per_shard : int
+    shards : dict of str to int
+        Number of shards of each split.
+    recipe : dict
+        Everything that the store's content depends on.
+    """
+
+    table: pa.Table
+    classes: tuple[str, ...]
+    size: tuple[int, int, int]
+    dtype: str
+    patches_per_chunk: int
+    patches_per_shard: int
+    shards: dict[str, int]
+    recipe: dict[str, object]
+
+    @property
+    def digest(self) -> str:
+        """Name of the recipe."""
+        return hashlib.sha256(json.dumps(self.recipe, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def patch_bytes(self) -> int:
+        """Bytes of one decoded patch and channel."""
+        return int(np.prod(self.size)) * np.dtype(self.dtype).itemsize
+
+    def count(self, split: str, label: int | None = None) -> int:
+        """Number of patches of a split, of one class or of all."""
+        mine = pc.equal(self.table["split"], split)
+        if label is not None:
+            mine = pc.and_(mine, pc.equal(self.table["label"], label))
+        return int(pc.sum(mine).as_py() or 0)
+
+    def unique(self, split: str, column: str) -> int:
+        """Number of different values, such as scans or patients, in a split."""
+        return len(pc.unique(self.table.filter(pc.equal(self.table["split"], split))[column]))
+
+
+def plan_patches(manifest: Manifest, experiment: Experiment) -> Plan:
+    """Choose the patches: patients are split first, negatives thinned after, scans dealt to shards last.
+
+    Raises
+    ------
+    DataError
+        No sample that could be used.
+    """
+    samples = _with_scan_columns(manifest)
+    if samples.num_rows == 0:
+        raise DataError(str(manifest.root), "holds no sample of a scan that is there", "Check the list and the scans")
+    labels = samples["label"].to_numpy()
+    splits = _splits(samples, labels, experiment)
+    ratio = experiment.patches.negatives_per_positive
+    if ratio != "all":
+        kept = keep_negatives(labels, splits, ratio, experiment.seed)
+        samples, splits = samples.filter(pa.array(kept)), splits[kept]
+    patch_bytes = int(np.prod(experiment.patches.size)) * np.dtype(experiment.store.dtype).itemsize
+    per_chunk = max(1, experiment.store.chunk_bytes // patch_bytes)
+    per_shard = per_chunk * max(1, experiment.store.shard_bytes // (per_chunk * patch_bytes))
+    table, shards = _deal(samples, splits, per_shard, experiment.seed)
+    return Plan(
+        table=table,
+        classes=manifest.classes,
+        size=experiment.patches.size,
+        dtype=experiment.store.dtype,
+        patches_per_chunk=per_chunk,
+        patches_per_shard=per_shard,
+        shards=shards,
+        recipe=_recipe(manifest, experiment),
+    )
+
+
+def _recipe(manifest: Manifest, experiment: Experiment) -> dict[str, object]:
+    return {
+        "manifest": manifest.digest(),
+        "seed": experiment.seed,
+        "split": experiment.split.model_dump(mode="json"),
+        "patches": experiment.patches.model_dump(mode="json"),
+        "store": experiment.store.model_dump(mode="json", include={"dtype", "chunk_bytes", "shard_bytes"}),
+    }
+
+
+def _with_scan_columns(manifest: Manifest) -> pa.Table:
+    """Samples in a fixed order, each with the patient, path and given split of its scan."""
+    joined = manifest.samples.join(manifest.scans, "scan_id", join_type="inner")
+    return joined.sort_by([("scan_id", "ascending"), ("row", "ascending")]).combine_chunks()
+
+
+def _splits(samples: pa.Table, labels: NDArray[np.int64], experiment: Experiment) -> NDArray[np.str_]:
+    """Split of each sample: the data set's own, else by patient."""
+    given = np.asarray(samples["split"].fill_null("").to_pylist(), dtype="<U5")
+    names, member = np.unique(np.asarray(samples["patient_id"].to_pylist(), dtype=str), return_inverse=True)
+    highest = np.zeros(len(names), np.int64)
+    np.maximum.at(highest, member, labels)
+    own = np.full(len(names), "", dtype="<U5")
+    own[member] = given
+    brought = set(np.unique(own)) - {""}
+    # A data set that brings train and test, but no val, has it taken from its training patients.
+    shares = {"val": experiment.split.val, "test": experiment.split.test}
+    open_to = np.isin(own, ["", "train"]) if "val" not in brought else own == ""
+    shares = {split: share for split, share in shares.items() if split not in brought}
+    if brought:
+        shares.pop("test", None)
+    dealt = split_patients(names[open_to], highest[open_to], shares, experiment.seed)
+    own[open_to] = dealt
+    return own[member]
+
+
+def _deal(samples: pa.Table, splits: NDArray[np.str_], per_shard: int, seed: int) -> tuple[pa.Table, dict[str, int]]:
+    """Deal scans to shards in a seeded random order; a scan stays in one shard unless it fills more than one."""
+    codes = np.unique(np.asarray(samples["scan_id"].to_pylist(), dtype=str), return_inverse=True)[1]
+    parts, shards = [], {}
+    for number, split in enumerate(SPLITS):
+        here = np.flatnonzero(splits == split)
+        if len(here) == 0:
+            continue
+        scans, first, counts = np.unique(codes[here], return_index=True, return_counts=True)
+        order = np.random.default_rng([seed, 100 + number]).permutation(len(scans))
+        starts = _shard_starts(counts[order], per_shard)
+        rows = np.concatenate([here[first[scan] : first[scan] + counts[scan]] for scan in order])
+        slots = np.concatenate([np.arange(a, a + counts[scan]) for a, scan in zip(starts, order, strict=True)])
+        part = samples.take(pa.array(rows)).set_column(samples.column_names.index("split"), "split", [[split] * len(rows)])
+        part = part.append_column("slot", pa.array(slots)).append_column("shard", pa.array((slots // per_shard).astype("i4")))
+        parts.append(part.select(PLAN.names).cast(PLAN))
+        shards[split] = int(slots[-1] // per_shard) + 1
+    return pa.concat_tables(parts).combine_chunks(), shards
+
+
+def _shard_starts(counts: NDArray[np.int64], per_shard: int) -> list[int]:
+    """First slot of each scan: the next free one, or the next shard's where the scan would not fit."""
+    starts, free = [], 0
+    for count in counts.tolist():
+        room = per_shard - free % per_shard
+        if count > room and room < per_shard:
+            free += room
+        starts.append(free)
+        free += count
+    return starts

@@ -1,0 +1,206 @@
+"""Where the nodules and vessels of a chest are, and which places a candidate detector would propose.
+
+What may tell a nodule from a vessel is its shape across slices and nothing else, so both kinds get their places from one
+distribution, stand equally free of all other findings in their own slice, and are proposed with the same inaccuracy.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxray.phantom.chest import Chest, Grid, lung_depth_mm
+from voxray.phantom.sections import (
+    SMALL_MM,
+    Section,
+    Stack,
+    draw_diameter_mm,
+    draw_nodule,
+    draw_section,
+    draw_twig,
+    draw_vessel,
+)
+
+Points = NDArray[np.float64]
+
+NEGATIVES_PER_NODULE = (10, 15)
+VESSEL_SHARE = 0.7  # of the negatives; the others lie on the wall, in the mediastinum and in empty lung
+PLEURAL_SHARE = 0.15  # of nodules and vessels that touch the lung's border
+_FREE_MM = 1.0  # between a finding's border in its own slice and any other
+_MOST_FILLED = 0.2  # the part of the lungs' area that vessels may take in a small chest
+_TRIES = 30
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that is in the lungs of a scan, and the candidates, in body millimetres (see `chest`).
+
+    Parameters
+    ----------
+    stacks
+        Everything to paint.
+    nodules
+        (n, 4): centre x, y, z and diameter.
+    candidates
+        (m, 3) positions; the first n belong to the nodules, in order, and all others are negatives.
+    """
+
+    stacks: tuple[Stack, ...]
+    nodules: Points
+    candidates: Points
+
+
+def place_findings(rng: np.random.Generator, grid: Grid, chest: Chest, nodules: int) -> Findings:
+    """Place so many nodules in a chest, the vessels around them, and the candidates that a detector would report."""
+    least, most = NEGATIVES_PER_NODULE
+    negatives = int(rng.integers(least, most + 1, max(nodules, 1)).sum())
+    on_vessels = round(VESSEL_SHARE * negatives)
+    vessels = min(round(1.3 * on_vessels), _most_vessels(chest))
+    wanted = np.repeat([True, False], [nodules, vessels])
+    placed: list[Stack] = []
+    for is_nodule in rng.permutation(wanted):
+        stack = _place_one(rng, grid, chest, placed, is_nodule=bool(is_nodule))
+        if stack is not None:
+            placed.append(stack)
+    found = np.array([(*s.anchor_mm, 2 * s.section.radius_mm) for s in placed if not s.is_vessel]).reshape(-1, 4)
+    points = _points_on_vessels(rng, grid, chest, placed, on_vessels)
+    elsewhere = _points_elsewhere(rng, grid, chest, placed, negatives - len(points))
+    twigs = [draw_twig(rng, _draw_anchor(rng, grid, chest, None)) for _ in range(2 * vessels)]
+    candidates = np.concatenate([found[:, :3], points, elsewhere])
+    return Findings((*placed, *twigs), found, candidates + _jitter(rng, len(candidates)))
+
+
+def _most_vessels(chest: Chest) -> int:
+    """How many vessels a chest has room for: all that are wanted in one of full size, fewer in a small one."""
+    low, high = SMALL_MM
+    section_mm2 = np.pi / 4 * (high**2 - low**2) / (2 * np.log(high / low))
+    lungs_mm2 = 2 * np.pi * chest.lung_mm[0] * chest.lung_mm[1]
+    return max(2, round(_MOST_FILLED * lungs_mm2 / section_mm2 * max(1.0, chest.lung_mm[2] / 25)))
+
+
+def _place_one(
+    rng: np.random.Generator, grid: Grid, chest: Chest, placed: list[Stack], *, is_nodule: bool
+) -> Stack | None:
+    """Draw one nodule or vessel free of all others. A vessel without room is left out, a nodule never is."""
+    largest_mm = 0.8 * min(chest.lung_mm[:2])
+    section = draw_section(rng, draw_diameter_mm(rng, largest_mm, may_be_large=is_nodule))
+    tracks = _tracks(placed)
+    for _ in range(_TRIES):
+        anchor = _draw_anchor(rng, grid, chest, section)
+        if is_nodule:
+            stack = draw_nodule(rng, section, anchor, grid.spacing_mm[2])
+        else:
+            stack = draw_vessel(rng, section, anchor, chest, grid.spacing_mm[2])
+        own = _tracks([stack])
+        if not (_crossings(tracks, own).any() or _crossings(own, tracks).any()):
+            return stack
+    return stack if is_nodule else None
+
+
+def _draw_anchor(rng: np.random.Generator, grid: Grid, chest: Chest, section: Section | None) -> Points:
+    """A place (3,) for a section in a lung: inside it, or sometimes on its border; anywhere without a section."""
+    reach = 0.0 if section is None else section.reach_mm
+    radius = 0.0 if section is None else section.radius_mm
+    least, most = (0.2 * radius, 0.8 * radius) if rng.random() < PLEURAL_SHARE else (reach + _FREE_MM, np.inf)
+    half = np.array([chest.lung_centre_mm[0] + 1.2 * chest.lung_mm[0], *chest.lung_mm[1:]])
+    points = rng.uniform(-1, 1, (300, 3)) * half * (1, 1, 0.85)
+    points[:, 2] = _near_slices(rng, grid, points[:, 2])
+    depth = lung_depth_mm(chest, *points.T)
+    fits = (depth >= least) & (depth <= most)
+    # A tiny lung may have no room: its deepest place then.
+    return np.asarray(points[np.argmax(fits) if fits.any() else np.argmax(depth)])
+
+
+def _near_slices(rng: np.random.Generator, grid: Grid, z: Points) -> Points:
+    """Heights moved close to the nearest slice, so that a nodule's own slice shows its full section, as a vessel's."""
+    step, middle = grid.spacing_mm[2], (grid.shape[2] - 1) / 2
+    return np.asarray((np.rint(z / step + middle) - middle + rng.uniform(-0.2, 0.2, z.shape)) * step)
+
+
+def _tracks(stacks: list[Stack]) -> Points:
+    """Stacks as rows (n, 10): anchor x, y, z; slope x, y; bend x, y; length below, above; reach."""
+    rows = [(*s.anchor_mm, *s.slope, *s.bend, s.below_mm, s.above_mm, s.section.reach_mm) for s in stacks]
+    return np.array(rows, np.float64).reshape(-1, 10)
+
+
+def _crossings(tracks: Points, others: Points) -> NDArray[np.bool_]:
+    """Whether tracks (n,) come too close to the anchors of others (m,), each in that anchor's slice: (n, m)."""
+    away = others[:, 2] - tracks[:, 2, np.newaxis]
+    x, y = (
+        tracks[:, i, np.newaxis] + away * (tracks[:, i + 3, np.newaxis] + away * tracks[:, i + 5, np.newaxis])
+        for i in (0, 1)
+    )
+    there = (away >= -tracks[:, 7, np.newaxis]) & (away <= tracks[:, 8, np.newaxis])
+    room = tracks[:, 9, np.newaxis] + others[:, 9] + _FREE_MM
+    return np.asarray(there & ((x - others[:, 0]) ** 2 + (y - others[:, 1]) ** 2 < room**2))
+
+
+def _as_tracks(points: Points, reach_mm: Points) -> Points:
+    """Points (n, 3) as tracks that do not go on, to be asked about crossings."""
+    return np.column_stack([points, np.zeros((len(points), 6)), reach_mm])
+
+
+def _points_on_vessels(rng: np.random.Generator, grid: Grid, chest: Chest, placed: list[Stack], count: int) -> Points:
+    """Up to `count` points (n, 3) on vessel centres: each vessel's anchor first, then free places further along."""
+    vessels = [stack for stack in placed if stack.is_vessel]
+    anchors = np.array([stack.anchor_mm for stack in vessels[:count]]).reshape(-1, 3)
+    if len(anchors) == count or not vessels:
+        return anchors
+    owner, points = _all_along(rng, grid, chest, vessels)
+    reach = np.array([stack.section.reach_mm for stack in vessels])[owner]
+    own = np.array([number for number, stack in enumerate(placed) if stack.is_vessel])[owner]
+    crossings = _crossings(_tracks(placed), _as_tracks(points, reach))
+    crossings[own, np.arange(len(points))] = False
+    free = ~crossings.any(axis=0)
+    taken = [(number, float(anchor[2])) for number, anchor in enumerate(anchors)]
+    chosen: list[int] = []
+    # Apart and free if possible; in a small chest, neighbouring slices and crowded places have to do.
+    for apart, crowded in ((2.5, False), (1.5, False), (0.5, False), (0.5, True)):
+        for index in rng.permutation(len(points)):
+            if len(taken) == count:
+                break
+            number, z = int(owner[index]), float(points[index, 2])
+            gap = apart * grid.spacing_mm[2]
+            if (free[index] or crowded) and all(abs(z - at) > gap for other, at in taken if other == number):
+                taken.append((number, z))
+                chosen.append(int(index))
+    return np.concatenate([anchors, points[chosen]])
+
+
+def _all_along(
+    rng: np.random.Generator, grid: Grid, chest: Chest, vessels: list[Stack]
+) -> tuple[NDArray[np.int64], Points]:
+    """A point near each slice of each vessel, where it runs in the lung: the vessel's number (n,), points (n, 3)."""
+    owner, points = [], []
+    for number, stack in enumerate(vessels):
+        z = _near_slices(rng, grid, grid.axis_mm(2).astype(np.float64))
+        x, y = stack.centre_at(z)
+        fits = (stack.scale_at(z) > 0) & (np.abs(z) < 0.85 * chest.lung_mm[2])
+        fits &= lung_depth_mm(chest, x, y, z) > 0.2 * stack.section.radius_mm
+        points.append(np.stack([x, y, z], axis=-1)[fits])
+        owner.append(np.full(int(fits.sum()), number))
+    return np.concatenate(owner), np.concatenate(points)
+
+
+def _points_elsewhere(rng: np.random.Generator, grid: Grid, chest: Chest, placed: list[Stack], count: int) -> Points:
+    """Points (count, 3) on the lung's border, at the ribs, in the mediastinum and in empty lung."""
+    half = np.array([*chest.body_mm, grid.shape[2] * grid.spacing_mm[2] / 2])
+    tried = rng.uniform(-1, 1, (max(2000, 60 * count), 3)) * half * (0.95, 0.95, 0.98)
+    depth = lung_depth_mm(chest, *tried.T)
+    ring = np.hypot(tried[:, 0] / half[0], tried[:, 1] / half[1])
+    busy = _crossings(_tracks(placed), _as_tracks(tried, np.full(len(tried), 2.0))).any(axis=0)
+    border = (depth > -3) & (depth < 0.5)
+    ribs = np.abs(ring - 0.845) < 0.05
+    mediastinum = (np.abs(tried[:, 0]) < 0.2 * half[0]) & (ring < 0.75) & (depth < -2)
+    empty = (depth > 2) & ~busy
+    share = -(-count // 4)
+    found = [tried[np.flatnonzero(fits)[:share]] for fits in (border, ribs, mediastinum, empty)]
+    # Whatever a crowded chest has no empty lung for lies at the ribs.
+    spare = tried[np.flatnonzero(ribs)[share:]]
+    return rng.permutation(np.concatenate([*found, spare])[: max(count, 0)])
+
+
+def _jitter(rng: np.random.Generator, count: int) -> Points:
+    """A detector's inaccuracy (count, 3), below 1 mm; small along z, where it could show a nodule's smaller sections."""
+    angle, radius = rng.uniform(0, 2 * np.pi, count), 0.9 * np.sqrt(rng.uniform(0, 1, count))
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle), rng.uniform(-0.2, 0.2, count)], axis=-1)

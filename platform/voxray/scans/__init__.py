@@ -1,0 +1,1 @@
+"""Scans on disk → volumes in canonical axes, in the scan's own numbers."""

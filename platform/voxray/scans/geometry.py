@@ -1,0 +1,55 @@
+"""Axes and coordinates: whatever order a file keeps, a volume is RAS+."""
+
+import numpy as np
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+from numpy.typing import NDArray
+
+from voxray.volume import Volume
+
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def canonical_volume(voxels: NDArray[np.generic], affine: NDArray[np.float64]) -> Volume:
+    """Permute and flip axes so that they point as nearly as can be to right, anterior, superior.
+
+    World coordinates of every voxel stay what they were. Nothing is resampled or copied: the result is a view.
+
+    Parameters
+    ----------
+    voxels : ndarray, (channel, i, j, k)
+        In the file's order.
+    affine : ndarray, (4, 4)
+        Index (i, j, k) to world millimetres, RAS.
+
+    Returns
+    -------
+    Volume
+        Voxels (channel, x, y, z) and their own affine.
+    """
+    orientation = io_orientation(affine)
+    turned = apply_orientation(voxels.transpose(1, 2, 3, 0), orientation)
+    return Volume(turned.transpose(3, 0, 1, 2), affine @ inv_ornt_aff(orientation, voxels.shape[1:]))
+
+
+def lps_affine(
+    origin_mm: NDArray[np.float64], direction: NDArray[np.float64], spacing_mm: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Index to world RAS for a file that keeps ITK's LPS origin, direction columns and spacing."""
+    affine = np.eye(4)
+    affine[:3, :3] = direction * spacing_mm
+    affine[:3, 3] = origin_mm
+    ras: NDArray[np.float64] = LPS_TO_RAS @ affine
+    return ras
+
+
+def world_to_voxel(affine: NDArray[np.float64], points_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """World millimetres (n, 3) to continuous voxel indices (n, 3); a voxel's centre is at its integer index."""
+    inverse = np.linalg.inv(affine)
+    voxels: NDArray[np.float64] = points_mm @ inverse[:3, :3].T + inverse[:3, 3]
+    return voxels
+
+
+def voxel_to_world(affine: NDArray[np.float64], indices: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Continuous voxel indices (n, 3) to world millimetres (n, 3)."""
+    points: NDArray[np.float64] = indices @ affine[:3, :3].T + affine[:3, 3]
+    return points

@@ -1,0 +1,180 @@
+"""MetaImage headers, and uncompressed voxels as a memory map: a region touches only its own bytes.
+
+Source: the MetaIO documentation of ``ObjectType = Image`` files.
+"""
+
+import mmap
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxray.errors import ScanError
+from voxray.scans.geometry import lps_affine
+
+DTYPES = {
+    "MET_CHAR": "i1",
+    "MET_UCHAR": "u1",
+    "MET_SHORT": "i2",
+    "MET_USHORT": "u2",
+    "MET_INT": "i4",
+    "MET_UINT": "u4",
+    "MET_FLOAT": "f4",
+    "MET_DOUBLE": "f8",
+}
+HEADER_LIMIT_BYTES = 65536
+
+
+@dataclass(frozen=True, eq=False)
+class MetaImageHeader:
+    """What the text header says.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (i, j, k), i runs fastest in the file.
+    dtype : numpy.dtype
+        With the file's byte order.
+    affine : ndarray, (4, 4)
+        Index (i, j, k) to world RAS.
+    data_path : Path
+        File of the voxels.
+    data_offset : int
+        Where they begin; -1 means that they end with the file.
+    compressed : bool
+    """
+
+    shape: tuple[int, int, int]
+    dtype: np.dtype[np.generic]
+    channels: int
+    affine: NDArray[np.float64]
+    data_path: Path
+    data_offset: int
+    compressed: bool
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the uncompressed voxels."""
+        i, j, k = self.shape
+        return i * j * k * self.channels * self.dtype.itemsize
+
+
+def read_metaimage_header(path: Path) -> MetaImageHeader:
+    """Parse a ``.mhd`` or ``.mha`` header.
+
+    Raises
+    ------
+    ScanError
+        A key is missing or has a value that cannot be.
+    """
+    fields, offset = _read_fields(path)
+    dimensions = _numbers(path, fields, "DimSize")
+    if len(dimensions) != 3 or min(dimensions) < 1:
+        raise ScanError(str(path), f"DimSize wants three sizes, got '{fields['DimSize']}'")
+    element = _need(path, fields, "ElementType")
+    if element not in DTYPES:
+        raise ScanError(str(path), f"ElementType '{element}' is not supported", f"Known: {', '.join(DTYPES)}")
+    big_endian = _flag(fields, "BinaryDataByteOrderMSB") or _flag(fields, "ElementByteOrderMSB")
+    data = _need(path, fields, "ElementDataFile")
+    if data == "LIST" or "%" in data:
+        raise ScanError(str(path), f"ElementDataFile '{data}' spreads over several files", "Write it as one file")
+    return MetaImageHeader(
+        shape=(int(dimensions[0]), int(dimensions[1]), int(dimensions[2])),
+        dtype=np.dtype((">" if big_endian else "<") + DTYPES[element]),
+        channels=int(fields.get("ElementNumberOfChannels", "1")),
+        affine=_affine(path, fields),
+        data_path=path if data == "LOCAL" else path.parent / data,
+        data_offset=offset if data == "LOCAL" else int(fields.get("HeaderSize", "0")),
+        compressed=_flag(fields, "CompressedData"),
+    )
+
+
+def map_metaimage(header: MetaImageHeader, where: str) -> NDArray[np.generic]:
+    """The voxels of an uncompressed file, (channel, i, j, k), as a read-only view of the file.
+
+    Raises
+    ------
+    ScanError
+        The voxel file is missing, or shorter than the header says.
+    """
+    found = _file_size(header, where)
+    offset = header.data_offset if header.data_offset >= 0 else found - header.size_bytes
+    if offset < 0 or found - offset < header.size_bytes:
+        problem = f"{header.data_path.name} holds {max(found - offset, 0):,} bytes of voxels, got a header that wants "
+        raise ScanError(where, f"{problem}{header.size_bytes:,}", "The file is cut off; fetch it again")
+    with header.data_path.open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    # Without this the kernel reads ahead far beyond a patch's own lines.
+    mapped.madvise(mmap.MADV_RANDOM)
+    i, j, k = header.shape
+    flat = np.frombuffer(mapped, header.dtype, count=i * j * k * header.channels, offset=offset)
+    return flat.reshape(k, j, i, header.channels).transpose(3, 2, 1, 0)
+
+
+def check_data_file(header: MetaImageHeader, where: str) -> None:
+    """Raise ScanError where the voxel file is missing or empty."""
+    if _file_size(header, where) == 0:
+        raise ScanError(where, f"{header.data_path.name} is empty", "Fetch it again")
+
+
+def _file_size(header: MetaImageHeader, where: str) -> int:
+    try:
+        return header.data_path.stat().st_size
+    except FileNotFoundError:
+        raise ScanError(where, f"its voxel file {header.data_path.name} is missing", "Fetch it again") from None
+
+
+def _read_fields(path: Path) -> tuple[dict[str, str], int]:
+    with path.open("rb") as file:
+        head = file.read(HEADER_LIMIT_BYTES)
+    fields: dict[str, str] = {}
+    position = 0
+    for line in head.splitlines(keepends=True):
+        position += len(line)
+        key, separator, value = line.decode("ascii", errors="replace").partition("=")
+        if not separator:
+            break
+        fields[key.strip()] = value.strip()
+        # The format says that this key is the last one of the header.
+        if key.strip() == "ElementDataFile":
+            return fields, position
+    raise ScanError(str(path), "is no MetaImage header: no line 'ElementDataFile = …'", "Fetch the file again")
+
+
+def _affine(path: Path, fields: dict[str, str]) -> NDArray[np.float64]:
+    spacing = _numbers(path, fields, "ElementSpacing", "ElementSize", default="1 1 1")
+    origin = _numbers(path, fields, "Offset", "Origin", "Position", default="0 0 0")
+    turn = _numbers(path, fields, "TransformMatrix", "Orientation", "Rotation", default="1 0 0 0 1 0 0 0 1")
+    if len(spacing) != 3 or len(origin) != 3 or len(turn) != 9:
+        raise ScanError(str(path), "spacing, offset and direction want 3, 3 and 9 numbers")
+    if min(spacing) <= 0:
+        raise ScanError(str(path), f"spacing must be above zero, got {spacing}")
+    # The file lists one direction vector after the other; they are the columns of the matrix.
+    direction = np.array(turn).reshape(3, 3).T
+    if abs(np.linalg.det(direction)) < 1e-3:
+        raise ScanError(str(path), f"direction matrix is singular, got {turn}")
+    return lps_affine(np.array(origin), direction, np.array(spacing))
+
+
+def _need(path: Path, fields: dict[str, str], key: str) -> str:
+    if key not in fields:
+        raise ScanError(str(path), f"the header has no '{key}'")
+    return fields[key]
+
+
+def _numbers(path: Path, fields: dict[str, str], *keys: str, default: str | None = None) -> list[float]:
+    text = next((fields[key] for key in keys if key in fields), default)
+    if text is None:
+        raise ScanError(str(path), f"the header has no '{keys[0]}'")
+    try:
+        numbers = [float(word) for word in text.split()]
+    except ValueError:
+        raise ScanError(str(path), f"'{keys[0]}' wants numbers, got '{text}'") from None
+    if not np.isfinite(numbers).all():
+        raise ScanError(str(path), f"'{keys[0]}' wants finite numbers, got '{text}'")
+    return numbers
+
+
+def _flag(fields: dict[str, str], key: str) -> bool:
+    return fields.get(key, "False").lower() == "true"

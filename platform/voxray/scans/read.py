@@ -1,0 +1,133 @@
+"""One door to every file format: `open_scan` gives a Volume whose voxels are read as far as they are used."""
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import SimpleITK
+from isal import igzip
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from voxray.errors import ScanError
+from voxray.scans.geometry import canonical_volume, lps_affine
+from voxray.scans.metaimage import check_data_file, map_metaimage, read_metaimage_header
+from voxray.volume import PatchBox, Volume
+
+
+def open_scan(path: Path) -> Volume:
+    """Open a scan in canonical axes.
+
+    An uncompressed MetaImage is memory-mapped, so that a region costs its own bytes only; every other format
+    is decoded whole, once.
+
+    Parameters
+    ----------
+    path : Path
+        ``.mhd``, ``.mha``, ``.nii``, ``.nii.gz``, ``.nrrd``, ``.jpg``, ``.jpeg`` or ``.png``.
+
+    Returns
+    -------
+    Volume
+        (channel, x, y, z) in the scan's own numbers. Pictures have one z and the identity as affine;
+        x runs along a line of the picture and y from line to line.
+
+    Raises
+    ------
+    ScanError
+        With the reason why this scan cannot be used.
+    """
+    name = path.name.lower()
+    opener = next((function for suffix, function in OPENERS.items() if name.endswith(suffix)), None)
+    if opener is None:
+        raise ScanError(str(path), f"unknown kind of file '{path.suffix}'", f"Known: {', '.join(OPENERS)}")
+    try:
+        return opener(path)
+    except FileNotFoundError:
+        raise ScanError(str(path), "no such file", "Check the list and the folder") from None
+    except (OSError, EOFError, ValueError, RuntimeError, gzip.BadGzipFile) as error:
+        reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+        raise ScanError(str(path), f"cannot be read: {reason}", "Fetch the file again") from None
+
+
+def read_region(volume: Volume, box: PatchBox, fill: float) -> NDArray[np.generic]:
+    """Copy a box out of a volume; what lies outside the volume becomes `fill`.
+
+    Returns
+    -------
+    ndarray, (channel, x, y, z), contiguous, dtype of the volume
+    """
+    low = np.array(box.start)
+    high = low + np.array(box.size)
+    shape = np.array(volume.shape)
+    inside_low, inside_high = np.clip(low, 0, shape), np.clip(high, 0, shape)
+    inside = tuple(slice(a, b) for a, b in zip(inside_low, inside_high, strict=True))
+    if (inside_low == low).all() and (inside_high == high).all():
+        return np.ascontiguousarray(volume.voxels[(slice(None), *inside)])
+    region = np.full((volume.voxels.shape[0], *box.size), fill, volume.voxels.dtype)
+    target = tuple(slice(a, b) for a, b in zip(inside_low - low, inside_high - low, strict=True))
+    region[(slice(None), *target)] = volume.voxels[(slice(None), *inside)]
+    return region
+
+
+def _open_metaimage(path: Path) -> Volume:
+    header = read_metaimage_header(path)
+    if not header.compressed:
+        return canonical_volume(map_metaimage(header, str(path)), header.affine)
+    check_data_file(header, str(path))
+    return _open_with_itk(path)
+
+
+def _open_with_itk(path: Path) -> Volume:
+    image = SimpleITK.ReadImage(str(path))
+    if image.GetDimension() != 3:
+        raise ScanError(str(path), f"wants three dimensions, got {image.GetDimension()}")
+    origin, spacing = np.array(image.GetOrigin()), np.array(image.GetSpacing())
+    affine = lps_affine(origin, np.array(image.GetDirection()).reshape(3, 3), spacing)
+    # A copy: a view of a SimpleITK image dangles as soon as the image is gone.
+    array = SimpleITK.GetArrayFromImage(image)
+    channels_last = array if array.ndim == 4 else array[..., None]
+    return canonical_volume(channels_last.transpose(3, 2, 1, 0), affine)
+
+
+def _open_nifti(path: Path) -> Volume:
+    if path.name.lower().endswith(".gz"):
+        image = nibabel.Nifti1Image.from_bytes(igzip.decompress(path.read_bytes()))
+    else:
+        image = nibabel.Nifti1Image.from_filename(str(path))
+    proxy = image.dataobj
+    # Only a scan with a scale factor turns to float; every other keeps the numbers of its file.
+    voxels = proxy.get_unscaled() if (proxy.slope, proxy.inter) == (1, 0) else proxy.get_scaled(np.float32)
+    while voxels.ndim > 3 and voxels.shape[-1] == 1:
+        voxels = voxels[..., 0]
+    if voxels.ndim == 2:
+        voxels = voxels[..., None]
+    if voxels.ndim not in (3, 4):
+        raise ScanError(str(path), f"wants 3 dimensions, or 4 with channels last, got shape {voxels.shape}")
+    channels = voxels.transpose(3, 0, 1, 2) if voxels.ndim == 4 else voxels[None]
+    return canonical_volume(channels, np.asarray(image.affine, np.float64))
+
+
+def _open_picture(path: Path) -> Volume:
+    try:
+        with Image.open(path) as picture:
+            plain = picture if picture.mode in ("L", "I;16", "I", "F") else picture.convert("RGB")
+            pixels = np.asarray(plain)
+    except UnidentifiedImageError:
+        raise ScanError(str(path), "is no picture", "Fetch the file again") from None
+    channels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+    return Volume(channels.transpose(0, 2, 1)[..., None], np.eye(4))
+
+
+OPENERS: dict[str, Callable[[Path], Volume]] = {
+    ".mhd": _open_metaimage,
+    ".mha": _open_metaimage,
+    ".nii": _open_nifti,
+    ".nii.gz": _open_nifti,
+    ".nrrd": _open_with_itk,
+    ".jpg": _open_picture,
+    ".jpeg": _open_picture,
+    ".png": _open_picture,
+}

@@ -1,0 +1,111 @@
+"""From the parts of all shards to one index: the step that makes a store finished."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from voxray.datasets.manifest import QUARANTINE
+from voxray.errors import DataError
+from voxray.store.layout import (
+    INDEX,
+    INDEX_FILE,
+    PARTS_FOLDER,
+    QUARANTINE_FILE,
+    StoreInfo,
+    write_parquet,
+)
+from voxray.store.write import CONSTANT, forget_parts, index_part, quarantine_part, shard_keys, unfinished_shards
+
+
+@dataclass(frozen=True)
+class StoreSummary:
+    """What a finished store holds."""
+
+    patches: int
+    rows: int
+    quarantined_scans: int
+    quarantined_samples: int
+
+
+def finish_store(path: Path, info: StoreInfo, rotations: tuple[int, ...], max_quarantined: float) -> StoreSummary:
+    """Join the parts into ``index.parquet`` and ``quarantine.parquet``.
+
+    Parameters
+    ----------
+    path : Path
+    info : StoreInfo
+    rotations : tuple of int
+        Degrees by which each training positive is repeated, as further rows of the index.
+    max_quarantined : float
+        Share of the planned scans that may be set aside.
+
+    Raises
+    ------
+    DataError
+        Too many scans were set aside, or two splits hold the same voxels. The store stays unfinished.
+    """
+    missing = unfinished_shards(path, info)
+    if missing:
+        raise DataError(str(path), f"{len(missing)} shards are not written yet", "Run ingest again")
+    keys = shard_keys(info)
+    index = pa.concat_tables([pq.read_table(index_part(path, *key)) for key in keys]).combine_chunks()
+    aside = [quarantine_part(path, *key) for key in keys]
+    parts = [path / PARTS_FOLDER / QUARANTINE_FILE, *(part for part in aside if part.exists())]
+    quarantine = pa.concat_tables([pq.read_table(part, schema=QUARANTINE) for part in parts])
+    _check_quarantine(path, info, quarantine, max_quarantined)
+    _check_no_leak(path, index)
+    repeated = _with_rotations(index, rotations)
+    write_parquet(quarantine, path / QUARANTINE_FILE)
+    write_parquet(repeated, path / INDEX_FILE)
+    forget_parts(path)
+    scans = pc.sum(pc.equal(quarantine["kind"], "scan")).as_py() or 0
+    samples = pc.sum(quarantine["samples"]).as_py() or 0
+    return StoreSummary(index.num_rows, repeated.num_rows, scans, samples)
+
+
+def _with_rotations(index: pa.Table, rotations: tuple[int, ...]) -> pa.Table:
+    """Training positives once more for each rotation; sorted by split's order, slot, rotation."""
+    positive = pc.and_(pc.equal(index["split"], "train"), pc.greater(index["label"], 0))
+    column = index.column_names.index("rotation")
+    copies = []
+    for degrees in rotations:
+        rows = index.filter(positive)
+        copies.append(rows.set_column(column, INDEX.field("rotation"), pa.array([degrees] * rows.num_rows, pa.int16())))
+    table = pa.concat_tables([index, *copies])
+    # Splits keep the order of the plan: train, val, test.
+    rank = pc.index_in(table["split"], value_set=pa.array(["train", "val", "test"]))
+    order = table.append_column("rank", rank).sort_by([("rank", "ascending"), ("slot", "ascending"), ("rotation", "ascending")])
+    return order.select(INDEX.names).combine_chunks()
+
+
+def _check_quarantine(path: Path, info: StoreInfo, quarantine: pa.Table, max_quarantined: float) -> None:
+    unread = quarantine.filter(pc.and_(pc.equal(quarantine["kind"], "scan"), pc.greater(quarantine["samples"], 0)))
+    lost = len(pc.unique(unread["scan_id"]))
+    if lost <= max_quarantined * info.scans:
+        return
+    # These shards are tried again by the next run, when the scans have been mended.
+    for key in shard_keys(info):
+        if quarantine_part(path, *key).exists():
+            index_part(path, *key).unlink()
+            quarantine_part(path, *key).unlink()
+    reasons = "".join(f"\n  {row['reason']}" for row in unread.slice(0, 5).to_pylist())
+    problem = f"{lost} of {info.scans} scans cannot be used, more than store.max_quarantined = {max_quarantined:g} allows"
+    raise DataError(str(path), f"{problem}:{reasons}\n ", "Mend them or raise that share; the same command goes on")
+
+
+def _check_no_leak(path: Path, index: pa.Table) -> None:
+    """Identical voxels in two splits are an error, whatever name they go by."""
+    for column in ("scan_checksum", "checksum"):
+        known = index.filter(pc.invert(pc.starts_with(index[column], CONSTANT)))
+        groups = known.group_by(column).aggregate([("split", "count_distinct")])
+        shared = groups.filter(pc.greater(groups["split_count_distinct"], 1))[column]
+        if len(shared) == 0:
+            continue
+        rows = known.filter(pc.is_in(known[column], value_set=shared.slice(0, 1))).to_pylist()
+        pair = sorted({(row["split"], row["path"]) for row in rows})
+        names = " and ".join(f"{scan} ({split})" for split, scan in pair[:2])
+        problem = f"identical voxels in two splits: {names}, and {len(shared) - 1} more such groups"
+        raise DataError(str(path), problem, "Give them one patient_id, or remove one of each")

@@ -1,0 +1,42 @@
+"""Frozen values for voxels in space. Arrays are (channel, x, y, z), RAS+; affines map voxel index to world mm."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """Voxels and where they are.
+
+    Attributes
+    ----------
+    voxels : ndarray, (channel, x, y, z)
+        In the scan's own numbers. May be a view of a memory-mapped file: slice before computing.
+    affine : ndarray, (4, 4), float64
+        Voxel index to world millimetres, RAS+.
+    """
+
+    voxels: NDArray[np.generic]
+    affine: NDArray[np.float64]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of voxels along x, y, z."""
+        _, x, y, z = self.voxels.shape
+        return x, y, z
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance of neighbouring voxel centres along x, y, z in millimetres."""
+        x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(x), float(y), float(z)
+
+
+@dataclass(frozen=True)
+class PatchBox:
+    """A box of voxels, x, y, z; `start` may be negative and the end beyond the volume."""
+
+    start: tuple[int, int, int]
+    size: tuple[int, int, int]
