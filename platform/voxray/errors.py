@@ -37,7 +37,7 @@ class ConfigError(VoxrayError):
     exit_code = 2
 
 
-class ConfigProblems(ConfigError):
+class ConfigFileError(ConfigError):
     """All the problems of one configuration at once; `problem` holds a line for each."""
 
     def __str__(self) -> str:

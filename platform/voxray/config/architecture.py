@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from voxray.config.checking import Spec, describe_problems, nearest
-from voxray.errors import ConfigError, ConfigProblems
+from voxray.errors import ConfigError, ConfigFileError
 
 Sizes = Annotated[
     tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=2, max_length=3, description="x, y or x, y, z")
@@ -102,14 +102,14 @@ def parse_architecture(raw: Any, where: str) -> tuple[Layer, ...]:
     problems += _order_problems([entry.get("type") if isinstance(entry, dict) else None for entry in raw])
     problems += _rank_problems(layers)
     if problems:
-        raise ConfigProblems(where, "\n  ".join(["the architecture has problems.", *problems]))
+        raise ConfigFileError(where, "\n  ".join(["the architecture has problems.", *problems]))
     return tuple(layer for layer in layers if layer is not None)
 
 
 def architecture_schema() -> dict[str, Any]:
     """A JSON Schema of architecture files, for editors."""
     layer = Annotated[Layer, Field(discriminator="type")]
-    schema: dict[str, Any] = TypeAdapter(list[layer]).json_schema()  # type: ignore[valid-type]
+    schema: dict[str, Any] = TypeAdapter(list[layer]).json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "Voxray architecture"
     return schema
@@ -138,7 +138,9 @@ def _order_problems(types: list[Any]) -> list[str]:
     outputs = [number for number, kind in enumerate(types) if kind == "T"]
     if not outputs:
         return ["no output layer: the last layer must be of type 'T'"]
-    problems = [f"[{number}].type: nothing may follow the output layer 'T'" for number in outputs if number + 1 < len(types)]
+    problems = [
+        f"[{number}].type: nothing may follow the output layer 'T'" for number in outputs if number + 1 < len(types)
+    ]
     dense = types.index("FC") if "FC" in types else len(types)
     problems += [
         f"[{number}].type: '{kind}' comes after the dense layer [{dense}], where there is no map left"
@@ -159,5 +161,7 @@ def _rank_problems(layers: list[Layer | None]) -> list[str]:
             place = f"[{number}].{key}"
             expected = expected or (rank, place)
             if rank != expected[0]:
-                problems.append(f"{place}: has {rank} numbers where {expected[1]} has {expected[0]}; 2D or 3D, not both")
+                problems.append(
+                    f"{place}: has {rank} numbers where {expected[1]} has {expected[0]}; 2D or 3D, not both"
+                )
     return problems

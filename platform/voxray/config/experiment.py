@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from voxray.config.checking import Spec, describe_problems
-from voxray.errors import ConfigError, ConfigProblems
+from voxray.errors import ConfigError, ConfigFileError
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[int, Field(ge=1)]
@@ -208,7 +208,7 @@ def load_experiment(path: Path, settings: Sequence[str] = ()) -> Experiment:
         return Experiment.model_validate(raw)
     except ValidationError as error:
         lines = describe_problems(error, Experiment)
-        raise ConfigProblems(str(path), "\n  ".join(["the experiment has problems.", *lines])) from None
+        raise ConfigFileError(str(path), "\n  ".join(["the experiment has problems.", *lines])) from None
 
 
 def read_experiment(path: Path) -> Experiment:

@@ -43,7 +43,7 @@ def read_table(root: Path, manifest: str = "manifest.csv", classes: tuple[str, .
     patients = table["patient_id"].to_pylist() if has_patients else ids
     splits = _splits(table, path)
     _check_patients_apart(patients, splits, path)
-    columns: list[list[object]] = [ids, patients, ids, splits]
+    columns = [ids, patients, ids, splits]
     count = table.num_rows
     nothing = pa.nulls(count, pa.float64())
     samples = [ids, np.arange(count), nothing, nothing, nothing, labels]
@@ -76,7 +76,9 @@ def _labels(column: pa.ChunkedArray, classes: tuple[str, ...] | None, path: Path
     codes |= {name: number for number, name in enumerate(classes)}
     unknown = [word for word in found if word not in codes]
     if unknown:
-        raise DataError(str(path), f"label '{unknown[0]}' is no class; {nearest(unknown[0], codes)}", "See data.classes")
+        raise DataError(
+            str(path), f"label '{unknown[0]}' is no class; {nearest(unknown[0], codes)}", "See data.classes"
+        )
     if len(classes) < 2:
         raise DataError(str(path), f"has one class only: {classes[0]!r}", "A classifier needs two or more")
     return [codes[word] for word in words], classes
@@ -85,11 +87,11 @@ def _labels(column: pa.ChunkedArray, classes: tuple[str, ...] | None, path: Path
 def _splits(table: pa.Table, path: Path) -> list[str | None]:
     if "split" not in table.column_names:
         return [None] * table.num_rows
-    splits = table["split"].to_pylist()
+    splits: list[str] = table["split"].to_pylist()
     for word in sorted(set(splits)):
         if word not in SPLITS:
             raise DataError(str(path), f"unknown split '{word}'; {nearest(word, SPLITS)}", "Correct the column split")
-    return splits
+    return list(splits)
 
 
 def _check_patients_apart(patients: list[str], splits: list[str | None], path: Path) -> None:

@@ -4,6 +4,7 @@ import queue
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -114,10 +115,9 @@ class Feed:
 
         def put(item: Batch | BaseException | None) -> None:
             while not stop.is_set():
-                try:
-                    return ready.put(item, timeout=0.1)
-                except queue.Full:
-                    continue
+                with suppress(queue.Full):
+                    ready.put(item, timeout=0.1)
+                    return
 
         def read() -> None:
             try:
@@ -126,7 +126,7 @@ class Feed:
                     if stop.is_set():
                         return
                 put(None)
-            except BaseException as error:  # handed to the consumer, which raises it
+            except BaseException as error:  # noqa: BLE001  handed to the consumer, which raises it
                 put(error)
 
         reader = threading.Thread(target=read, name="feed", daemon=True)

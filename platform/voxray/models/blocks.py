@@ -1,5 +1,6 @@
 """The layers of the JSON dialect as torch modules. Tensors are (n, channel, x, y[, z])."""
 
+from collections.abc import Callable
 from itertools import chain
 
 import torch
@@ -8,7 +9,8 @@ from torch import nn
 
 from voxray.models.shapes import same_padding
 
-CONVOLUTIONS: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
+# Their sizes are tuples of two or of three, which no common type says.
+CONVOLUTIONS: dict[int, Callable[..., nn.Module]] = {2: nn.Conv2d, 3: nn.Conv3d}
 ACTIVATIONS: dict[str | None, type[nn.Module]] = {
     None: nn.Identity,
     "relu": nn.ReLU,

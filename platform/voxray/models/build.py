@@ -61,7 +61,6 @@ def _modules(layer: Layer, before: tuple[int, ...], after: tuple[int, ...]) -> l
 def _initialise(model: nn.Sequential) -> None:
     weighted = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Conv3d | nn.Linear)]
     for module in weighted:
-        gain = "linear" if module is weighted[-1] else "relu"
-        nn.init.kaiming_normal_(module.weight, nonlinearity=gain)
+        nn.init.kaiming_normal_(module.weight, nonlinearity="linear" if module is weighted[-1] else "relu")
         if module.bias is not None:
             nn.init.zeros_(module.bias)

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from voxray.config.architecture import Convolution, Dense, Layer, Output, Pooling, rank_of
-from voxray.errors import ConfigError, ConfigProblems
+from voxray.errors import ConfigError, ConfigFileError
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,9 @@ def infer_shapes(
         table.append(line)
         shape = line.output
     if problems:
-        raise ConfigProblems(where, "\n  ".join([f"does not fit the input {'x'.join(map(str, input_shape))}.", *problems]))
+        raise ConfigFileError(
+            where, "\n  ".join([f"does not fit the input {'x'.join(map(str, input_shape))}.", *problems])
+        )
     return tuple(table)
 
 

@@ -50,7 +50,9 @@ def patch_box(
     return PatchBox((int(start[0]), int(start[1]), int(start[2])), size)
 
 
-def cut_patch(volume: Volume, box: PatchBox, fill: float, dtype: np.dtype[np.generic], where: str) -> NDArray[np.generic]:
+def cut_patch(
+    volume: Volume, box: PatchBox, fill: float, dtype: np.dtype[np.generic], where: str
+) -> NDArray[np.generic]:
     """Copy a patch in the store's dtype.
 
     Returns
@@ -69,7 +71,9 @@ def cut_patch(volume: Volume, box: PatchBox, fill: float, dtype: np.dtype[np.gen
     return patch
 
 
-def _converted(volume: Volume, box: PatchBox, fill: float, dtype: np.dtype[np.generic], where: str) -> NDArray[np.generic]:
+def _converted(
+    volume: Volume, box: PatchBox, fill: float, dtype: np.dtype[np.generic], where: str
+) -> NDArray[np.generic]:
     low = tuple(max(0, start) for start in box.start)
     high = (min(n, start + size) for n, start, size in zip(volume.shape, box.start, box.size, strict=True))
     part = volume.voxels[(slice(None), *(slice(a, max(a, b)) for a, b in zip(low, high, strict=True)))]
@@ -77,6 +81,8 @@ def _converted(volume: Volume, box: PatchBox, fill: float, dtype: np.dtype[np.ge
         cast = part.astype(dtype)
     lost = (cast != part) & ~((cast != cast) & (part != part))
     if lost.any():
-        raise ScanError(where, f"store.dtype '{dtype}' cannot hold its value {part[lost][0]}", "Set store.dtype = 'float32'")
+        raise ScanError(
+            where, f"store.dtype '{dtype}' cannot hold its value {part[lost][0]}", "Set store.dtype = 'float32'"
+        )
     x, y, z = (start - first for start, first in zip(box.start, low, strict=True))
     return read_region(Volume(cast, volume.affine), PatchBox((x, y, z), box.size), fill)

@@ -163,8 +163,12 @@ def _deal(samples: pa.Table, splits: NDArray[np.str_], per_shard: int, seed: int
         starts = _shard_starts(counts[order], per_shard)
         rows = np.concatenate([here[first[scan] : first[scan] + counts[scan]] for scan in order])
         slots = np.concatenate([np.arange(a, a + counts[scan]) for a, scan in zip(starts, order, strict=True)])
-        part = samples.take(pa.array(rows)).set_column(samples.column_names.index("split"), "split", [[split] * len(rows)])
-        part = part.append_column("slot", pa.array(slots)).append_column("shard", pa.array((slots // per_shard).astype("i4")))
+        part = samples.take(pa.array(rows)).set_column(
+            samples.column_names.index("split"), "split", [[split] * len(rows)]
+        )
+        part = part.append_column("slot", pa.array(slots)).append_column(
+            "shard", pa.array((slots // per_shard).astype("i4"))
+        )
         parts.append(part.select(PLAN.names).cast(PLAN))
         shards[split] = int(slots[-1] // per_shard) + 1
     return pa.concat_tables(parts).combine_chunks(), shards

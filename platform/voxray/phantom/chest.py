@@ -218,9 +218,7 @@ def _rib_painter(chest: Chest, grid: Grid) -> Callable[[NDArray[np.float32], flo
     return paint
 
 
-def _smooth_field(
-    rng: np.random.Generator, shape: tuple[int, int], grain: int, sigma_hu: float
-) -> NDArray[np.float32]:
+def _smooth_field(rng: np.random.Generator, shape: tuple[int, int], grain: int, sigma_hu: float) -> NDArray[np.float32]:
     """A random (rows, columns) float32 field whose features are about `grain` voxels wide."""
     coarse = rng.standard_normal((shape[0] // grain + 2, shape[1] // grain + 2)) * sigma_hu
     rows, columns = (_interpolation(count, grain) for count in shape)

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from voxray.phantom.chest import Chest, Grid, lung_depth_mm
 from voxray.phantom.sections import (
+    LARGE_MM,
+    LARGE_SHARE,
     SMALL_MM,
     Section,
     Stack,
-    draw_diameter_mm,
     draw_nodule,
     draw_section,
     draw_twig,
@@ -23,12 +24,14 @@ from voxray.phantom.sections import (
 
 Points = NDArray[np.float64]
 
+NODULE, VESSEL, ELSEWHERE = 0, 1, 2
 NEGATIVES_PER_NODULE = (10, 15)
 VESSEL_SHARE = 0.7  # of the negatives; the others lie on the wall, in the mediastinum and in empty lung
 PLEURAL_SHARE = 0.15  # of nodules and vessels that touch the lung's border
 _FREE_MM = 1.0  # between a finding's border in its own slice and any other
 _MOST_FILLED = 0.2  # the part of the lungs' area that vessels may take in a small chest
-_TRIES = 30
+_APART_MM = 6.0  # along z, beyond the half height of two neighbours
+_TRIES = 12
 
 
 @dataclass(frozen=True)
@@ -43,31 +46,42 @@ class Findings:
         (n, 4): centre x, y, z and diameter.
     candidates
         (m, 3) positions; the first n belong to the nodules, in order, and all others are negatives.
+    kinds
+        (m,) int8: what a candidate is, `NODULE`, `VESSEL` or `ELSEWHERE`.
     """
 
     stacks: tuple[Stack, ...]
     nodules: Points
     candidates: Points
+    kinds: NDArray[np.int8]
 
 
 def place_findings(rng: np.random.Generator, grid: Grid, chest: Chest, nodules: int) -> Findings:
-    """Place so many nodules in a chest, the vessels around them, and the candidates that a detector would report."""
+    """Place nodules and vessels in a chest, and choose what a detector would report.
+
+    Parameters
+    ----------
+    rng
+        Source of all choices.
+    grid, chest
+        Where; a small chest gets fewer vessels than candidates on vessels, and these lie at several heights of each.
+    nodules
+        How many nodules.
+    """
     least, most = NEGATIVES_PER_NODULE
     negatives = int(rng.integers(least, most + 1, max(nodules, 1)).sum())
     on_vessels = round(VESSEL_SHARE * negatives)
-    vessels = min(round(1.3 * on_vessels), _most_vessels(chest))
-    wanted = np.repeat([True, False], [nodules, vessels])
-    placed: list[Stack] = []
-    for is_nodule in rng.permutation(wanted):
-        stack = _place_one(rng, grid, chest, placed, is_nodule=bool(is_nodule))
-        if stack is not None:
-            placed.append(stack)
+    vessels = min(round(1.2 * on_vessels), _most_vessels(chest))
+    sections = _draw_sections(rng, chest, nodules, vessels)
+    anchors = _place_sections(rng, grid, chest, sections)
+    placed = _draw_stacks(rng, grid, chest, sections, anchors, nodules)
     found = np.array([(*s.anchor_mm, 2 * s.section.radius_mm) for s in placed if not s.is_vessel]).reshape(-1, 4)
     points = _points_on_vessels(rng, grid, chest, placed, on_vessels)
     elsewhere = _points_elsewhere(rng, grid, chest, placed, negatives - len(points))
-    twigs = [draw_twig(rng, _draw_anchor(rng, grid, chest, None)) for _ in range(2 * vessels)]
+    twigs = [draw_twig(rng, anchor) for anchor in _places_in_lung(rng, grid, chest, 0.0, np.inf)[: 2 * vessels]]
     candidates = np.concatenate([found[:, :3], points, elsewhere])
-    return Findings((*placed, *twigs), found, candidates + _jitter(rng, len(candidates)))
+    kinds = np.repeat(np.array([NODULE, VESSEL, ELSEWHERE], np.int8), [len(found), len(points), len(elsewhere)])
+    return Findings((*placed, *twigs), found, candidates + _jitter(rng, len(candidates)), kinds)
 
 
 def _most_vessels(chest: Chest) -> int:
@@ -78,37 +92,63 @@ def _most_vessels(chest: Chest) -> int:
     return max(2, round(_MOST_FILLED * lungs_mm2 / section_mm2 * max(1.0, chest.lung_mm[2] / 25)))
 
 
-def _place_one(
-    rng: np.random.Generator, grid: Grid, chest: Chest, placed: list[Stack], *, is_nodule: bool
-) -> Stack | None:
-    """Draw one nodule or vessel free of all others. A vessel without room is left out, a nodule never is."""
+def _draw_sections(rng: np.random.Generator, chest: Chest, nodules: int, vessels: int) -> list[Section]:
+    """Sections of all nodules and vessels: the large ones, which can only be nodules, first."""
     largest_mm = 0.8 * min(chest.lung_mm[:2])
-    section = draw_section(rng, draw_diameter_mm(rng, largest_mm, may_be_large=is_nodule))
-    tracks = _tracks(placed)
-    for _ in range(_TRIES):
-        anchor = _draw_anchor(rng, grid, chest, section)
-        if is_nodule:
-            stack = draw_nodule(rng, section, anchor, grid.spacing_mm[2])
-        else:
-            stack = draw_vessel(rng, section, anchor, chest, grid.spacing_mm[2])
-        own = _tracks([stack])
-        if not (_crossings(tracks, own).any() or _crossings(own, tracks).any()):
-            return stack
-    return stack if is_nodule else None
+    large = int(rng.binomial(nodules, LARGE_SHARE)) if largest_mm > LARGE_MM[0] else 0
+    ranges = [LARGE_MM] * large + [SMALL_MM] * (nodules - large + vessels)
+    return [draw_section(rng, low, min(high, largest_mm)) for low, high in ranges]
 
 
-def _draw_anchor(rng: np.random.Generator, grid: Grid, chest: Chest, section: Section | None) -> Points:
-    """A place (3,) for a section in a lung: inside it, or sometimes on its border; anywhere without a section."""
-    reach = 0.0 if section is None else section.reach_mm
-    radius = 0.0 if section is None else section.radius_mm
-    least, most = (0.2 * radius, 0.8 * radius) if rng.random() < PLEURAL_SHARE else (reach + _FREE_MM, np.inf)
+def _place_sections(rng: np.random.Generator, grid: Grid, chest: Chest, sections: list[Section]) -> Points:
+    """A place (n, 3) in a lung for each section, apart from each other as long as there is room.
+
+    Which of them become nodules is decided later: it cannot have any influence on the places.
+    """
+    anchors = np.empty((0, 3))
+    reach = np.array([section.reach_mm for section in sections])
+    for number, section in enumerate(sections):
+        deep = (section.reach_mm + _FREE_MM, np.inf)
+        on_border = (0.2 * section.radius_mm, 0.8 * section.radius_mm)
+        places = _places_in_lung(rng, grid, chest, *(on_border if rng.random() < PLEURAL_SHARE else deep))
+        off = np.abs(places[:, np.newaxis] - anchors)
+        room = reach[:number] + section.reach_mm + _FREE_MM
+        free = (off[..., 2] > _APART_MM + room / 2) | (np.hypot(off[..., 0], off[..., 1]) > room)
+        anchors = np.concatenate([anchors, places[np.argmax(free.all(axis=1))][np.newaxis]])
+    return anchors
+
+
+def _places_in_lung(rng: np.random.Generator, grid: Grid, chest: Chest, least_mm: float, most_mm: float) -> Points:
+    """Places (n, 3) spread evenly over the part of the lungs so deep; the deepest of all if no place is deep enough."""
     half = np.array([chest.lung_centre_mm[0] + 1.2 * chest.lung_mm[0], *chest.lung_mm[1:]])
-    points = rng.uniform(-1, 1, (300, 3)) * half * (1, 1, 0.85)
+    points = rng.uniform(-1, 1, (600, 3)) * half * (1, 1, 0.85)
     points[:, 2] = _near_slices(rng, grid, points[:, 2])
     depth = lung_depth_mm(chest, *points.T)
-    fits = (depth >= least) & (depth <= most)
-    # A tiny lung may have no room: its deepest place then.
-    return np.asarray(points[np.argmax(fits) if fits.any() else np.argmax(depth)])
+    fits = (depth >= least_mm) & (depth <= most_mm)
+    return points[fits] if fits.any() else points[[np.argmax(depth)]]
+
+
+def _draw_stacks(
+    rng: np.random.Generator, grid: Grid, chest: Chest, sections: list[Section], anchors: Points, nodules: int
+) -> list[Stack]:
+    """Decide at random which sections are nodules, and draw how all go on through the slices."""
+    slice_mm = grid.spacing_mm[2]
+    large = sum(2 * section.radius_mm >= LARGE_MM[0] for section in sections)
+    is_nodule = np.arange(len(sections)) < nodules
+    is_nodule[large:] = rng.permutation(is_nodule[large:])
+    others = _as_tracks(anchors, np.array([section.reach_mm for section in sections]))
+    stacks = []
+    for number, (section, anchor) in enumerate(zip(sections, anchors, strict=True)):
+        if is_nodule[number]:
+            stacks.append(draw_nodule(rng, section, anchor, slice_mm))
+            continue
+        # A vessel leans another way rather than touch the others in the slices where they are proposed.
+        for _ in range(_TRIES):
+            stack = draw_vessel(rng, section, anchor, chest, slice_mm)
+            if not np.delete(_crossings(_tracks([stack]), others), number).any():
+                break
+        stacks.append(stack)
+    return stacks
 
 
 def _near_slices(rng: np.random.Generator, grid: Grid, z: Points) -> Points:
@@ -142,17 +182,22 @@ def _as_tracks(points: Points, reach_mm: Points) -> Points:
 
 def _points_on_vessels(rng: np.random.Generator, grid: Grid, chest: Chest, placed: list[Stack], count: int) -> Points:
     """Up to `count` points (n, 3) on vessel centres: each vessel's anchor first, then free places further along."""
+    nodules = _tracks([stack for stack in placed if not stack.is_vessel])
     vessels = [stack for stack in placed if stack.is_vessel]
-    anchors = np.array([stack.anchor_mm for stack in vessels[:count]]).reshape(-1, 3)
+    tracks = _tracks(vessels)
+    # In a crowded small chest a vessel may run into a nodule: no negative there.
+    first = np.flatnonzero(~_crossings(nodules, tracks).any(axis=0))[:count]
+    anchors = tracks[first, :3]
     if len(anchors) == count or not vessels:
         return anchors
     owner, points = _all_along(rng, grid, chest, vessels)
-    reach = np.array([stack.section.reach_mm for stack in vessels])[owner]
-    own = np.array([number for number, stack in enumerate(placed) if stack.is_vessel])[owner]
-    crossings = _crossings(_tracks(placed), _as_tracks(points, reach))
-    crossings[own, np.arange(len(points))] = False
+    here = _as_tracks(points, tracks[owner, -1])
+    apart_from_nodules = ~_crossings(nodules, here).any(axis=0)
+    owner, points, here = owner[apart_from_nodules], points[apart_from_nodules], here[apart_from_nodules]
+    crossings = _crossings(tracks, here)
+    crossings[owner, np.arange(len(points))] = False
     free = ~crossings.any(axis=0)
-    taken = [(number, float(anchor[2])) for number, anchor in enumerate(anchors)]
+    taken = [(int(number), float(z)) for number, z in zip(first, anchors[:, 2], strict=True)]
     chosen: list[int] = []
     # Apart and free if possible; in a small chest, neighbouring slices and crowded places have to do.
     for apart, crowded in ((2.5, False), (1.5, False), (0.5, False), (0.5, True)):
@@ -189,8 +234,8 @@ def _points_elsewhere(rng: np.random.Generator, grid: Grid, chest: Chest, placed
     depth = lung_depth_mm(chest, *tried.T)
     ring = np.hypot(tried[:, 0] / half[0], tried[:, 1] / half[1])
     busy = _crossings(_tracks(placed), _as_tracks(tried, np.full(len(tried), 2.0))).any(axis=0)
-    border = (depth > -3) & (depth < 0.5)
-    ribs = np.abs(ring - 0.845) < 0.05
+    border = (depth > -3) & (depth < 0.5) & ~busy
+    ribs = (np.abs(ring - 0.845) < 0.05) & ~busy
     mediastinum = (np.abs(tried[:, 0]) < 0.2 * half[0]) & (ring < 0.75) & (depth < -2)
     empty = (depth > 2) & ~busy
     share = -(-count // 4)

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from voxray.errors import ConfigError
 from voxray.phantom.chest import Grid, Voxels, add_noise, draw_chest, paint_chest
-from voxray.phantom.findings import place_findings
+from voxray.phantom.findings import NODULE, place_findings
 from voxray.phantom.metaimage import write_metaimage
 from voxray.phantom.sections import paint_stack
 
@@ -24,6 +25,7 @@ SUBSETS = 10
 SLICE_SPACINGS_MM = (0.625, 1.0, 1.25, 2.0, 2.5)
 SLICES = (16, 300)
 FLIPPED_EVERY = 6
+LEAST_MATRIX = 48
 CANDIDATES_HEADER = "seriesuid,coordX,coordY,coordZ,class"
 ANNOTATIONS_HEADER = "seriesuid,coordX,coordY,coordZ,diameter_mm"
 
@@ -48,6 +50,8 @@ class PhantomScan:
         (n, 4) float64: world x, y, z and diameter in mm.
     candidates
         (m, 3) float64, world mm; the first n lie on the nodules, in order, and all others on none.
+    kinds
+        (m,) int8: what a candidate is, `findings.NODULE`, `VESSEL` or `ELSEWHERE`.
     """
 
     seriesuid: str
@@ -57,6 +61,7 @@ class PhantomScan:
     direction: tuple[Vector, ...]
     nodules: NDArray[np.float64]
     candidates: NDArray[np.float64]
+    kinds: NDArray[np.int8]
 
 
 def write_luna16(
@@ -82,7 +87,8 @@ def write_luna16(
         Same seed, same files.
     matrix
         Rows and columns of a slice. The spacing stays that of a scanner, so a smaller matrix shows a smaller chest,
-        with fewer slices, fewer vessels and no large nodules; it has to be at least 64 for the usual patch.
+        with fewer slices, fewer vessels and no large nodules; at least 48. From 256 on there is room for a vessel for
+        each candidate; below, vessels are crowded, which a single slice shows.
     nodules_per_scan
         Least and most nodules of a scan.
     compressed
@@ -92,7 +98,13 @@ def write_luna16(
     workers
         Processes; the files do not depend on it. More than one starts fresh interpreters, so the calling script needs
         the usual `if __name__ == "__main__"`.
+
+    Raises
+    ------
+    ConfigError
+        If a number makes no sense.
     """
+    _check_sizes(scans, matrix, nodules_per_scan)
     for subset in range(SUBSETS):
         (root / f"subset{subset}").mkdir(parents=True, exist_ok=True)
     jobs = [(root, seed, number, matrix, nodules_per_scan, compressed) for number in range(scans)]
@@ -108,7 +120,7 @@ def write_luna16(
 
 
 def draw_scan(seed: int, number: int, *, matrix: int, nodules_per_scan: tuple[int, int] = (4, 12)) -> PhantomScan:
-    """Draw one scan; a pure function of its arguments."""
+    """Draw one scan; a pure function of its arguments, which are those of `write_luna16` and the scan's number."""
     rng = np.random.default_rng([seed, number])
     seriesuid = "1.3.6.1.4.1.14519.5.2.1.6279.6001." + "".join(
         str(digit) for digit in (rng.integers(1, 10), *rng.integers(0, 10, 29))
@@ -134,9 +146,26 @@ def draw_scan(seed: int, number: int, *, matrix: int, nodules_per_scan: tuple[in
         spacing_mm=grid.spacing_mm,
         origin_mm=(float(first_mm[0]), float(first_mm[1]), float(first_mm[2])),
         direction=direction,
-        nodules=found.nodules + (*middle_mm, 0.0),
+        nodules=found.nodules + np.array([*middle_mm, 0.0]),
         candidates=found.candidates + middle_mm,
+        kinds=found.kinds,
     )
+
+
+def _check_sizes(scans: int, matrix: int, nodules_per_scan: tuple[int, int]) -> None:
+    """Raise for numbers of which no data set can be made."""
+    if scans < 1:
+        raise ConfigError("phantom luna16", f"a data set has at least one scan, got {scans}", "Raise scans")
+    if matrix < LEAST_MATRIX:
+        raise ConfigError(
+            "phantom luna16", f"a chest does not fit into a matrix of {matrix}", f"Use {LEAST_MATRIX} or more"
+        )
+    if not 0 <= nodules_per_scan[0] <= nodules_per_scan[1]:
+        raise ConfigError(
+            "phantom luna16",
+            f"nodules per scan are a least and a most number, got {nodules_per_scan}",
+            "Give two numbers from 0 up, the smaller first",
+        )
 
 
 def _draw_grid(rng: np.random.Generator, matrix: int) -> Grid:
@@ -161,7 +190,7 @@ def _write_scan(
         direction=scan.direction,
         compressed=compressed,
     )
-    classes = (np.arange(len(scan.candidates)) < len(scan.nodules)).astype(int)
+    classes = (scan.kinds == NODULE).astype(int)
     candidates = [
         f"{scan.seriesuid},{x:.6f},{y:.6f},{z:.6f},{kind}"
         for (x, y, z), kind in zip(scan.candidates, classes, strict=True)
@@ -190,4 +219,4 @@ def _write_lines(path: Path, lines: list[str]) -> None:
     """Write a text file in one step."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     unfinished.write_text("\n".join(lines) + "\n", encoding="ascii")
-    os.replace(unfinished, path)
+    unfinished.replace(path)

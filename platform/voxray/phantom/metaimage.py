@@ -43,7 +43,7 @@ def write_metaimage(
     else:
         little.tofile(unfinished)
     size_bytes = unfinished.stat().st_size
-    os.replace(unfinished, data)
+    unfinished.replace(data)
     columns = [row[column] for column in range(3) for row in direction]
     lines = [
         "ObjectType = Image",
@@ -63,7 +63,7 @@ def write_metaimage(
     ]
     text = header.with_name(f".{header.name}.{os.getpid()}")
     text.write_text("\n".join(lines) + "\n", encoding="ascii")
-    os.replace(text, header)
+    text.replace(header)
 
 
 def _numbers(values: tuple[float, ...] | list[float]) -> str:

@@ -55,9 +55,19 @@ class Section:
 class Stack:
     """A section that moves and changes its size along z.
 
-    The centre is at `anchor_mm` and moves by `slope` per mm and, faster and faster, by `bend` per mm². The size is
-    that of an ellipsoid (`tapered` false: 1 at the anchor and 0 at both ends) or nearly constant (`tapered` true: it
-    changes by the part `taper` from the anchor to the end).
+    Parameters
+    ----------
+    section
+        The section at the anchor.
+    anchor_mm
+        Its centre x, y, z.
+    slope, bend
+        Drift of the centre in x and y per mm of z, and per mm² of it.
+    below_mm, above_mm
+        How far the stack goes on from its anchor.
+    taper
+        None for a nodule, whose size is that of an ellipsoid: 1 at the anchor and 0 at both ends. For a vessel, the
+        part by which it is wider at the upper end and narrower at the lower than at its anchor.
     """
 
     section: Section
@@ -88,10 +98,11 @@ class Stack:
         return np.where(np.abs(part) <= 1, 1 + self.taper * part, 0)
 
 
-def draw_section(rng: np.random.Generator, diameter_mm: float) -> Section:
-    """Draw the looks of a cross section of a given diameter; nodules and vessels alike."""
+def draw_section(rng: np.random.Generator, smallest_mm: float, largest_mm: float) -> Section:
+    """Draw the looks of a cross section, nodules and vessels alike; its diameter in mm is uniform in its logarithm."""
+    diameter_mm = np.exp(rng.uniform(np.log(smallest_mm), np.log(max(smallest_mm, largest_mm))))
     return Section(
-        radius_mm=diameter_mm / 2,
+        radius_mm=float(diameter_mm) / 2,
         aspect=rng.uniform(1.0, 1.35),
         angle=rng.uniform(0, np.pi),
         lobes=rng.uniform(0.0, 0.10),
@@ -101,15 +112,8 @@ def draw_section(rng: np.random.Generator, diameter_mm: float) -> Section:
     )
 
 
-def draw_diameter_mm(rng: np.random.Generator, largest_mm: float, *, may_be_large: bool) -> float:
-    """Draw a diameter, uniform in its logarithm: the small ones that both kinds have, or sometimes a large one."""
-    large = may_be_large and rng.random() < LARGE_SHARE and largest_mm > LARGE_MM[0]
-    low, high = LARGE_MM if large else SMALL_MM
-    return float(np.exp(rng.uniform(np.log(low), np.log(max(low, min(high, largest_mm))))))
-
-
 def draw_nodule(rng: np.random.Generator, section: Section, anchor_mm: Floats, slice_mm: float) -> Stack:
-    """A nodule: the section shrinks to nothing above and below. It leans a little, as vessels do."""
+    """Draw a nodule at an anchor (3,): the section shrinks to nothing above and below; it leans a little, as vessels do."""
     half = section.radius_mm * rng.uniform(0.85, 1.15, 2)
     # A slice is an average over its thickness, which makes small things look taller.
     below, above = np.hypot(half, 0.6 * slice_mm)
@@ -117,10 +121,10 @@ def draw_nodule(rng: np.random.Generator, section: Section, anchor_mm: Floats, s
 
 
 def draw_vessel(rng: np.random.Generator, section: Section, anchor_mm: Floats, chest: Chest, slice_mm: float) -> Stack:
-    """A vessel: the section goes on for 18 to 32 mm both ways, within 35° of z, and stays in the lung near the anchor.
+    """Draw a vessel through an anchor (3,): the section goes on for 18 to 32 mm both ways, within 35° of z.
 
-    Raising the vessel upright until it stays in the lung, instead of drawing another place for it, keeps the places of
-    vessels distributed like those of nodules.
+    It stays in the lung near its anchor. Raising it upright until it does, instead of drawing another place for it,
+    keeps the places of vessels distributed like those of nodules.
     """
     below, above = rng.uniform(18, 32, 2)
     slope, bend = _lean(rng, 35.0), rng.uniform(-0.006, 0.006, 2)
@@ -135,7 +139,7 @@ def draw_vessel(rng: np.random.Generator, section: Section, anchor_mm: Floats, c
 
 
 def draw_twig(rng: np.random.Generator, anchor_mm: Floats) -> Stack:
-    """A thin vessel that crosses the slices at a low angle: clutter, like everything else around both kinds."""
+    """Draw a thin vessel through an anchor (3,) that crosses the slices at a low angle: clutter, like everything else around both kinds."""
     slope = rng.uniform(0.8, 3.0)
     angle = rng.uniform(0, 2 * np.pi)
     section = Section(

@@ -3,6 +3,7 @@
 import gzip
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -94,7 +95,7 @@ def _open_with_itk(path: Path) -> Volume:
 
 def _open_nifti(path: Path) -> Volume:
     if path.name.lower().endswith(".gz"):
-        image = nibabel.Nifti1Image.from_bytes(igzip.decompress(path.read_bytes()))
+        image: Any = nibabel.Nifti1Image.from_bytes(igzip.decompress(path.read_bytes()))
     else:
         image = nibabel.Nifti1Image.from_filename(str(path))
     proxy = image.dataobj

@@ -77,7 +77,9 @@ def _with_rotations(index: pa.Table, rotations: tuple[int, ...]) -> pa.Table:
     table = pa.concat_tables([index, *copies])
     # Splits keep the order of the plan: train, val, test.
     rank = pc.index_in(table["split"], value_set=pa.array(["train", "val", "test"]))
-    order = table.append_column("rank", rank).sort_by([("rank", "ascending"), ("slot", "ascending"), ("rotation", "ascending")])
+    order = table.append_column("rank", rank).sort_by(
+        [("rank", "ascending"), ("slot", "ascending"), ("rotation", "ascending")]
+    )
     return order.select(INDEX.names).combine_chunks()
 
 
@@ -92,7 +94,9 @@ def _check_quarantine(path: Path, info: StoreInfo, quarantine: pa.Table, max_qua
             index_part(path, *key).unlink()
             quarantine_part(path, *key).unlink()
     reasons = "".join(f"\n  {row['reason']}" for row in unread.slice(0, 5).to_pylist())
-    problem = f"{lost} of {info.scans} scans cannot be used, more than store.max_quarantined = {max_quarantined:g} allows"
+    problem = (
+        f"{lost} of {info.scans} scans cannot be used, more than store.max_quarantined = {max_quarantined:g} allows"
+    )
     raise DataError(str(path), f"{problem}:{reasons}\n ", "Mend them or raise that share; the same command goes on")
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -38,7 +39,7 @@ class PatchStore:
         """The index rows of one split."""
         return self.index.filter(pc.equal(self.index["split"], split)).combine_chunks()
 
-    def open_images(self, split: str) -> zarr.Array:
+    def open_images(self, split: str) -> zarr.Array[Any]:
         """The patches of one split, lazily: (slot, channel, x, y, z)."""
         # Whole runs of chunks decode several times faster through the Rust pipeline than through the default one.
         with zarr.config.set({"codec_pipeline.path": RUST_PIPELINE}):
@@ -85,5 +86,7 @@ def check_store(store: PatchStore) -> Iterator[str]:
             for row in rows.filter(pc.equal(rows["shard"], shard)).select(["slot", "checksum", "path"]).to_pylist():
                 if voxel_checksum(block[row["slot"] - first]) != row["checksum"]:
                     where = f"{store.path}/{split} slot {row['slot']} ({row['path']})"
-                    raise StoreError(where, "the voxels differ from their checksum", "Delete the store and ingest again")
+                    raise StoreError(
+                        where, "the voxels differ from their checksum", "Delete the store and ingest again"
+                    )
             yield f"{split} shard {shard}"

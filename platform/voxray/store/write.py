@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -200,13 +201,11 @@ def _cut_scan(
         index.append(_index_row(row, volume, box, voxel_checksum(patch), scan_checksum))
 
 
-def _index_row(
-    row: dict[str, Any], volume: Volume, box: PatchBox, checksum: str, scan_checksum: str
-) -> dict[str, Any]:
-    centre = row["x_mm"], row["y_mm"], row["z_mm"]
+def _index_row(row: dict[str, Any], volume: Volume, box: PatchBox, checksum: str, scan_checksum: str) -> dict[str, Any]:
+    centre = [row["x_mm"], row["y_mm"], row["z_mm"]]
     if row["x_mm"] is None:
         middle = np.array([box.start]) + np.array(box.size) // 2
-        centre = tuple(float(value) for value in voxel_to_world(volume.affine, middle)[0])
+        centre = voxel_to_world(volume.affine, middle)[0].tolist()
     names = ("split", "slot", "shard", "label", "scan_id", "patient_id", "path", "row")
     return {
         **{name: row[name] for name in names},
@@ -234,7 +233,7 @@ def voxel_checksum(voxels: NDArray[np.generic]) -> str:
     """A name for voxels. Constant ones have their value in it: air looks alike in all patients."""
     if voxels.size and (voxels == voxels.flat[0]).all():
         return f"{CONSTANT} {voxels.flat[0]}"
-    return hashlib.sha256(np.ascontiguousarray(voxels)).hexdigest()[:16]
+    return hashlib.sha256(np.ascontiguousarray(voxels).data).hexdigest()[:16]
 
 
 def _middle_checksum(volume: Volume, size: tuple[int, int, int]) -> str:
@@ -272,7 +271,7 @@ def _write_plan(plan: Plan, path: Path) -> None:
         for split, count in plan.shards.items():
             mine = plan.table.filter(pa.compute.equal(plan.table["split"], split))
             bounds = np.searchsorted(mine["shard"].to_numpy(), np.arange(count + 1))
-            for start, end in zip(bounds[:-1], bounds[1:], strict=True):
+            for start, end in pairwise(bounds):
                 writer.write_table(mine.slice(start, end - start), row_group_size=max(1, end - start))
     temporary.replace(path)
 

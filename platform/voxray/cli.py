@@ -1,0 +1,178 @@
+"""``voxray …``: options in, one line an outcome out. Exit code 2 for a user's mistake, 1 for failed work."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from voxray.config.architecture import architecture_schema, load_architecture
+from voxray.config.experiment import Experiment, load_experiment
+from voxray.errors import VoxrayError
+from voxray.models.shapes import count_parameters, infer_shapes, parse_input
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+phantom = typer.Typer(no_args_is_help=True, help="Write a synthetic data set in a public layout.")
+app.add_typer(phantom, name="phantom")
+OUT = Console(highlight=False, soft_wrap=True)
+
+ExperimentFile = Annotated[Path, typer.Argument(help="TOML file of the experiment.", show_default=False)]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="key.path=value, such as training.epochs=5; may be repeated.", show_default=False),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
+NoRay = Annotated[bool, typer.Option("--no-ray", help="Work in this process, without Ray.")]
+
+
+def say(line: str) -> None:
+    """Print one line to the user."""
+    OUT.print(line, markup=False)
+
+
+@app.command()
+def run(experiment: ExperimentFile, set_: Settings = None, dry_run: DryRun = False, no_ray: NoRay = False) -> None:
+    """Ingest, train, evaluate and report; what is finished is reused."""
+    from voxray import stages
+
+    spec = load_experiment(experiment, set_ or ())
+    _print_outline(spec) if dry_run else stages.run(spec, say, with_ray=not no_ray)
+
+
+@app.command()
+def ingest(
+    experiment: ExperimentFile,
+    set_: Settings = None,
+    dry_run: DryRun = False,
+    no_ray: NoRay = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Then read every patch and compare checksums.")] = False,
+) -> None:
+    """Stream scans into the patch store."""
+    from voxray import stages
+
+    spec = load_experiment(experiment, set_ or ())
+    _print_outline(spec) if dry_run else stages.ingest(spec, say, with_ray=not no_ray, verify=verify)
+
+
+@app.command()
+def train(experiment: ExperimentFile, set_: Settings = None, no_ray: NoRay = False) -> None:
+    """Train on a finished store."""
+    from voxray import stages
+
+    stages.train(load_experiment(experiment, set_ or ()), say, with_ray=not no_ray)
+
+
+@app.command()
+def evaluate(experiment: ExperimentFile, set_: Settings = None, no_ray: NoRay = False) -> None:
+    """Choose the operating point on validation and measure."""
+    from voxray import stages
+
+    stages.evaluate(load_experiment(experiment, set_ or ()), say, with_ray=not no_ray)
+
+
+@app.command()
+def report(experiment: ExperimentFile, set_: Settings = None) -> None:
+    """Write report.html."""
+    from voxray import stages
+
+    stages.report(load_experiment(experiment, set_ or ()), say)
+
+
+@app.command()
+def describe(
+    architecture: Annotated[Path, typer.Argument(help="JSON file.", show_default=False)],
+    input_: Annotated[str, typer.Option("--input", help="Channels and voxels, such as 1x64x64x10.")],
+    classes: Annotated[int, typer.Option("--classes", min=2, help="Outputs of the last layer.")] = 2,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print the layers of an architecture with shapes and parameters."""
+    shape = parse_input(input_)
+    lines = infer_shapes(load_architecture(architecture), shape, classes, str(architecture))
+    total = count_parameters(lines)
+    if as_json:
+        layers = [
+            {"type": line.type, "detail": line.detail, "output": line.output, "parameters": line.parameters}
+            for line in lines
+        ]
+        sys.stdout.write(json.dumps({"parameters": total, "input": shape, "layers": layers}, indent=2) + "\n")
+        return
+    table = Table("#", "type", "", "output", "parameters", title=str(architecture))
+    for number, line in enumerate(lines):
+        table.add_row(str(number), line.type, line.detail, "x".join(map(str, line.output)), f"{line.parameters:,}")
+    OUT.print(table)
+    say(f"{len(lines)} layers, {total:,} trainable parameters, {4 * total / 2**20:.1f} MiB as float32")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of architecture files."""
+    sys.stdout.write(json.dumps(architecture_schema(), indent=2) + "\n")
+
+
+@phantom.command("luna16")
+def phantom_luna16(
+    out: Annotated[Path, typer.Argument(help="Folder to write.", show_default=False)],
+    scans: Annotated[int, typer.Option(min=1)] = 24,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    matrix: Annotated[int, typer.Option(min=64, help="Pixels along a slice's side.")] = 512,
+) -> None:
+    """Chest CTs with nodules and vessels that look alike in one slice."""
+    from voxray.phantom.luna16 import write_luna16
+    from voxray.progress import progress
+
+    with progress("phantom", "scans") as show:
+        write_luna16(out, scans=scans, seed=seed, matrix=matrix, progress=lambda done, total: show(done, total, ""))
+    say(f"phantom: {scans} scans → {out}")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point: errors of Voxray become one line and an exit code."""
+    command = app if arguments is None else _with(arguments)
+    try:
+        command()
+    except VoxrayError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        words = " ".join(["voxray", *(sys.argv[1:] if arguments is None else arguments)])
+        _fail(f"interrupted; nothing is lost, go on with: {words}", 130)
+
+
+def _with(arguments: list[str]) -> Callable[[], Any]:
+    return lambda: app(args=arguments)
+
+
+def _fail(line: str, code: int) -> None:
+    sys.stderr.write(f"voxray: {line}\n")
+    raise SystemExit(code)
+
+
+def _print_outline(experiment: Experiment) -> None:
+    from voxray import stages
+
+    planned = stages.outline(experiment)
+    plan, manifest = planned.plan, planned.manifest
+    table = Table("split", "scans", "patients", *plan.classes, "patches", "shards", title=f"plan of {experiment.name}")
+    for split, shards in plan.shards.items():
+        counts = [f"{plan.count(split, label):,}" for label in range(len(plan.classes))]
+        units = [f"{plan.unique(split, column):,}" for column in ("scan_id", "patient_id")]
+        table.add_row(split, *units, *counts, f"{plan.count(split):,}", str(shards))
+    OUT.print(table)
+    positives = plan.count("train") - plan.count("train", 0)
+    turned = positives * len(experiment.patches.rotations)
+    size = "x".join(map(str, plan.size))
+    say(f"data      {manifest.scans.num_rows:,} scans, {manifest.samples.num_rows:,} samples in {manifest.root}")
+    say(f"patches   {size} {plan.dtype}, {plan.patch_bytes * plan.table.num_rows / 2**20:,.1f} MiB before compression")
+    say(
+        f"shards    up to {plan.patches_per_shard} patches in chunks of {plan.patches_per_chunk} → {experiment.store_path}"
+    )
+    say(f"epoch     {plan.count('train') + turned:,} training rows, {turned:,} of them rotations of positives")
+    say(f"model     {planned.parameters:,} trainable parameters ({experiment.model.architecture})")
+    for note in [*manifest.notes, *stages.check_classes(plan)]:
+        say(f"note      {note}")
+    if manifest.quarantine.num_rows:
+        lost = sum(manifest.quarantine["samples"].to_pylist())
+        say(f"aside     {manifest.quarantine.num_rows} entries with {lost:,} samples, known before reading a voxel")

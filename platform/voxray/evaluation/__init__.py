@@ -1,0 +1,1 @@
+"""Counts that add, and figures made of them."""

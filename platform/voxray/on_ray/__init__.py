@@ -1,0 +1,1 @@
+"""The only importers of Ray: the same work, spread over a cluster."""

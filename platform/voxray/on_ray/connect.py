@@ -1,0 +1,41 @@
+"""Joining the cluster that the environment names, or starting one in this process tree."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+
+LOCAL_OBJECT_STORE_BYTES = 256 * 2**20
+
+
+@contextmanager
+def cluster() -> Iterator[None]:
+    """Have a Ray cluster for the time of the block.
+
+    The address comes from ``RAY_ADDRESS`` (as under ``ray job submit``). Without it a local cluster is started,
+    never whatever cluster happens to run on the machine. A cluster that is connected already is left alone.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    # Workers of a run must not fight over the terminal with the driver's progress display.
+    os.environ.setdefault("RAY_DEDUP_LOGS", "1")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    address = os.environ.get("RAY_ADDRESS")
+    if address:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    else:
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            # Only rows of paths and boxes travel between tasks.
+            object_store_memory=LOCAL_OBJECT_STORE_BYTES,
+        )
+    try:
+        yield
+    finally:
+        ray.shutdown()

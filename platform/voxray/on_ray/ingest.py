@@ -1,0 +1,49 @@
+"""Ingest on Ray Data: rows that name shards go out, rows that say what came of them come back."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from voxray.errors import StoreError, WorkError
+from voxray.store.write import ShardReport, write_shard
+
+BLOCKS = 1000
+
+
+def write_shards(path: Path, root: Path, fill: float, keys: list[tuple[str, int]]) -> Iterator[ShardReport]:
+    """Write shards on the cluster, one task a shard; yields a report of each as it is finished.
+
+    Voxels never travel between tasks: a task reads its scans and writes its shard.
+
+    Raises
+    ------
+    WorkError
+        A task failed for good.
+    """
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.execution_options.preserve_order = False
+
+    def write(row: dict[str, Any]) -> dict[str, Any]:
+        # An error comes back as a row: it keeps its words, and the tasks beside it finish their shards.
+        try:
+            report = write_shard(path, root, fill, row["split"], row["shard"])
+            return {**asdict(report), "error": ""}
+        except (WorkError, StoreError) as error:
+            return {**asdict(ShardReport(row["split"], row["shard"], 0, 0, 0, 0, 0.0)), "error": "\0".join(error.args)}
+
+    rows = [{"split": split, "shard": shard} for split, shard in keys]
+    dataset = ray.data.from_items(rows, override_num_blocks=min(len(rows), BLOCKS)).map(write, num_cpus=1)
+    try:
+        for row in dataset.iter_rows():
+            problem = row.pop("error")
+            if problem:
+                raise WorkError(*problem.split("\0"))
+            yield ShardReport(**row)
+    except ray.exceptions.RayError as error:
+        raise WorkError("ingest", f"a task was lost: {type(error).__name__}", "The same command goes on") from error

@@ -1,0 +1,75 @@
+"""Progress with a rate and the time left: a bar on a terminal, a line now and then in a log."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+LOG_EVERY_S = 10.0
+
+Show = Callable[[int, int, str], None]
+
+
+class _Rate(ProgressColumn):
+    """Units per second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.1f} {task.fields['unit']}/s", style="cyan")
+
+
+@contextmanager
+def progress(stage: str, unit: str, done: int = 0) -> Iterator[Show]:
+    """Show how far a stage is; gives a function of (done, total, text).
+
+    Parameters
+    ----------
+    stage : str
+    unit : str
+        Plural, such as ``scans``.
+    done : int
+        What an earlier run did already; it does not count in the rate.
+    """
+    if sys.stderr.isatty():
+        with _bar(stage, unit) as show:
+            yield show
+        return
+    began = last = time.monotonic()
+
+    def log(now: int, total: int, text: str) -> None:
+        nonlocal last
+        moment = time.monotonic()
+        if moment - last < LOG_EVERY_S and now < total:
+            return
+        last = moment
+        rate = (now - done) / max(moment - began, 1e-9)
+        left = f", {(total - now) / rate:,.0f} s left" if rate > 0 and now < total else ""
+        sys.stderr.write(
+            f"{stage}: {now:,}/{total:,} {unit}, {rate:,.1f} {unit}/s{left}{' · ' + text if text else ''}\n"
+        )
+        sys.stderr.flush()
+
+    yield log
+
+
+@contextmanager
+def _bar(stage: str, unit: str) -> Iterator[Show]:
+    columns = (
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[text]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(stage, total=None, unit=unit, text="")
+
+        def show(now: int, total: int, text: str) -> None:
+            bar.update(task, completed=now, total=total, text=text)
+
+        yield show

@@ -1,0 +1,106 @@
+"""Models and checkpoints as safetensors: tensors and a JSON header, nothing that could run code."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from voxray.errors import StoreError
+
+MODEL, OPTIMIZER = "model.", "optimizer."
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands after an epoch.
+
+    Attributes
+    ----------
+    epoch : int
+        Finished epochs.
+    best_value : float, optional
+        Of the figure that chooses the best checkpoint.
+    best_epoch : int
+    history : list of dict
+        A row for each epoch.
+    key : str
+        Name of everything that the training depends on.
+    """
+
+    epoch: int = 0
+    best_value: float | None = None
+    best_epoch: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    key: str = ""
+
+
+def save_model(path: Path, model: nn.Module, about: dict[str, Any]) -> None:
+    """Write weights and what is needed to use them; the file appears whole or not at all."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    _save(path, tensors, about)
+
+
+def load_model(path: Path, model: nn.Module) -> dict[str, Any]:
+    """Put the weights of a file into a model; returns what stands beside them."""
+    tensors, about = _load(path)
+    model.load_state_dict(tensors)
+    return about
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """What stands beside the weights of a model file."""
+    return _load(path, tensors=False)[1]
+
+
+def write_about(path: Path, about: dict[str, Any]) -> None:
+    """Replace what stands beside the weights of a model file."""
+    _save(path, _load(path)[0], about)
+
+
+def save_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+    """Write everything that continuing needs."""
+    tensors = {MODEL + name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    for number, state in optimizer.state_dict()["state"].items():
+        for name, value in state.items():
+            tensors[f"{OPTIMIZER}{number}.{name}"] = torch.as_tensor(value).detach().cpu().contiguous()
+    _save(path, tensors, {"progress": vars(progress)})
+
+
+def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, key: str) -> Progress:
+    """Continue from a checkpoint of the same training; a fresh start where there is none."""
+    if not path.exists():
+        return Progress(key=key)
+    tensors, about = _load(path)
+    progress = Progress(**about["progress"])
+    if progress.key != key:
+        return Progress(key=key)
+    model.load_state_dict({name[len(MODEL) :]: value for name, value in tensors.items() if name.startswith(MODEL)})
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith(OPTIMIZER):
+            number, key_name = name[len(OPTIMIZER) :].split(".", 1)
+            state.setdefault(int(number), {})[key_name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return progress
+
+
+def _save(path: Path, tensors: dict[str, torch.Tensor], about: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    save_file(tensors, temporary, metadata={"voxray": json.dumps(about)})
+    temporary.replace(path)
+
+
+def _load(path: Path, *, tensors: bool = True) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {}).get("voxray", "{}"))
+            return {name: file.get_tensor(name) for name in file.keys()} if tensors else {}, about  # noqa: SIM118
+    except FileNotFoundError:
+        raise StoreError(str(path), "no such model", "Run voxray train first") from None

@@ -1,0 +1,183 @@
+"""The training loop. It reads like a table of contents, and knows nothing of Ray."""
+
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from voxray.config.experiment import TrainingSpec
+from voxray.evaluation.classification import choose_threshold, figures
+from voxray.feed.loader import Feed
+from voxray.training.checkpoint import Progress, load_checkpoint, load_model, save_checkpoint, save_model
+from voxray.training.losses import class_weights
+from voxray.training.ranks import rank_and_ranks
+from voxray.training.schedule import learning_rate
+from voxray.training.step import Predictions, Recipe, predict_pass, train_pass
+
+LAST, BEST = "last.safetensors", "best.safetensors"
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """What the loop tells those who follow it; only rank 0's is called.
+
+    Attributes
+    ----------
+    on_step : callable
+        (epoch, step, steps) after each training step.
+    on_epoch : callable
+        (history row, validation predictions) after each epoch.
+    """
+
+    on_step: Callable[[int, int, int], None] = lambda epoch, step, steps: None
+    on_epoch: Callable[[dict[str, Any], Predictions], None] = lambda row, predictions: None
+
+
+def train(
+    model: nn.Module,
+    train_feed: Feed,
+    val_feed: Feed,
+    spec: TrainingSpec,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    key: str,
+    target_recall: float,
+    watcher: Watcher | None = None,
+    report: Callable[[dict[str, Any]], None] = lambda row: None,
+) -> Progress:
+    """Fit a model; afterwards it holds the weights of the best epoch.
+
+    Parameters
+    ----------
+    model : nn.Module
+        On the recipe's device.
+    train_feed, val_feed : Feed
+    spec : TrainingSpec
+    recipe : Recipe
+    folder : Path
+        For ``last`` and ``best`` checkpoints. A ``last`` one of the same `key` is continued.
+    key : str
+        Name of everything that the training depends on.
+    target_recall : float
+        Recall at which an epoch's precision is reported.
+    watcher : Watcher, optional
+        Followed on rank 0.
+    report : callable
+        Is given the history row of each epoch, on every rank.
+
+    Returns
+    -------
+    Progress
+        With the history.
+    """
+    rank, _ = rank_and_ranks()
+    watcher = watcher if watcher is not None and rank == 0 else Watcher()
+    optimizer = build_optimizer(model, spec)
+    progress = load_checkpoint(folder / LAST, model, optimizer, key)
+    parallel = _parallel(model)
+    weights = _weights(spec, train_feed, recipe.device)
+    for epoch in range(progress.epoch, spec.epochs):
+        if _is_over(progress, spec):
+            break
+        seed_everything(recipe.seed, epoch, rank)
+        outcome = train_pass(
+            parallel,
+            train_feed,
+            optimizer,
+            recipe,
+            epoch,
+            weights,
+            lambda at: learning_rate(spec, at),
+            lambda step, steps, epoch=epoch: watcher.on_step(epoch + 1, step, steps),  # type: ignore[misc]
+        )
+        predictions = predict_pass(model, val_feed, recipe)
+        row = {
+            "epoch": epoch + 1,
+            "learning_rate": learning_rate(spec, epoch),
+            "train_loss": outcome.loss,
+            **_validation_figures(predictions, target_recall),
+            "seconds": outcome.seconds,
+            "data_wait_share": outcome.wait_share,
+            "patches_per_s": outcome.patches / outcome.seconds,
+        }
+        progress, improved = _advance(progress, row, spec)
+        if rank == 0:
+            if improved:
+                save_model(folder / BEST, model, {"epoch": epoch + 1})
+            save_checkpoint(folder / LAST, model, optimizer, progress)
+        watcher.on_epoch(row, predictions)
+        report(row)
+    if rank == 0:
+        load_model(folder / BEST, model)
+    return progress
+
+
+def build_optimizer(model: nn.Module, spec: TrainingSpec) -> torch.optim.Optimizer:
+    """The optimiser of a spec. L2 acts on weights, not on biases; with `adamw` it is decoupled."""
+    weights = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+    others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
+    groups = [{"params": weights, "weight_decay": spec.l2}, {"params": others, "weight_decay": 0.0}]
+    if spec.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=spec.learning_rate, momentum=0.9, nesterov=True)
+    kind = torch.optim.AdamW if spec.optimizer == "adamw" else torch.optim.Adam
+    return kind(groups, lr=spec.learning_rate)
+
+
+def choose_device(setting: str) -> torch.device:
+    """``auto`` takes a GPU where there is one."""
+    return torch.device("cuda" if setting == "cuda" or (setting == "auto" and torch.cuda.is_available()) else "cpu")
+
+
+def seed_everything(seed: int, epoch: int, rank: int) -> None:
+    """The same (seed, epoch, rank) gives the same dropout, also after a restart."""
+    number = int(np.random.SeedSequence([seed, epoch, rank]).generate_state(1)[0])
+    random.seed(number)
+    torch.manual_seed(number)
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+
+
+def _parallel(model: nn.Module) -> nn.Module:
+    if rank_and_ranks()[1] == 1:
+        return model
+    return nn.parallel.DistributedDataParallel(model)
+
+
+def _weights(spec: TrainingSpec, feed: Feed, device: torch.device) -> torch.Tensor | None:
+    weights = class_weights(spec.class_weights, torch.bincount(feed.labels))
+    return None if weights is None else weights.to(device)
+
+
+def _validation_figures(predictions: Predictions, target_recall: float) -> dict[str, float]:
+    """One epoch's figures: at the most probable class, and the precision where recall is as asked."""
+    labels, probabilities = predictions.labels, predictions.probabilities
+    at_half = figures(labels, probabilities, None)
+    names = ("recall", "precision", "f1", "accuracy", "roc_auc", "average_precision")
+    row = {"val_loss": predictions.loss, **{f"val_{name}": at_half[name] for name in names}}
+    if probabilities.shape[1] == 2:
+        threshold = choose_threshold(labels, probabilities[:, 1], target_recall)
+        row["val_precision_at_target"] = figures(labels, probabilities, threshold)["precision"]
+    return row
+
+
+def _advance(progress: Progress, row: dict[str, Any], spec: TrainingSpec) -> tuple[Progress, bool]:
+    """Progress after one more epoch, and whether that epoch is the best so far."""
+    value = row[f"val_{spec.best}"]
+    sign = -1 if spec.best == "loss" else 1
+    best = progress.best_value
+    improved = best is None or (math.isfinite(value) and sign * value > sign * best)
+    history = [*progress.history, row]
+    progress = replace(progress, epoch=row["epoch"], history=history)
+    return (replace(progress, best_value=value, best_epoch=row["epoch"]) if improved else progress), improved
+
+
+def _is_over(progress: Progress, spec: TrainingSpec) -> bool:
+    patience = spec.early_stopping_epochs
+    return bool(patience) and progress.epoch - progress.best_epoch >= patience
