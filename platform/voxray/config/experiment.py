@@ -51,7 +51,7 @@ class PatchesSpec(Spec):
     """Size and number of patches."""
 
     size: tuple[Positive, Positive, Positive]
-    negatives_per_positive: Annotated[float, Field(gt=0)] | Literal["all"] = 5
+    negatives_per_positive: Annotated[float, Field(gt=0)] | Literal["all"] = 5.0
     rotations: tuple[Literal[90, 180, 270], ...] = (90, 180, 270)
     fill: float = -1000
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from voxray.errors import ConfigError
+from voxray.errors import ConfigError, StoreError
 from voxray.feed.order import Window, lane_shares, lane_windows, step_counts
 from voxray.store.read import PatchStore
 
@@ -91,6 +91,7 @@ class Feed:
         self.labels = torch.from_numpy(rows["label"].to_numpy().copy())
         self.rotations = torch.from_numpy(rows["rotation"].to_numpy().astype(np.int64))
         self.images = store.open_images(split)
+        self.where = f"{store.path}/{split}"
         self.shape = store.info.patch_shape
         self.dtype = np.dtype(store.info.dtype)
         per_chunk, per_patch = store.info.patches_per_chunk, store.info.patch_bytes
@@ -175,7 +176,11 @@ class Feed:
         """The stretches of a window put end to end, (n, channel, x, y, z). The last one is kept for the next epoch."""
         if self._kept is None or self._kept[0] != window.runs:
             self._kept = None
-            parts = [np.asarray(self.images[low:high]) for low, high in window.runs]
+            try:
+                parts = [np.asarray(self.images[low:high]) for low, high in window.runs]
+            except (RuntimeError, ValueError, OSError) as error:
+                problem = f"a shard cannot be decoded: {error}"
+                raise StoreError(self.where, problem, "Delete the store and ingest again") from error
             self._kept = window.runs, parts[0] if len(parts) == 1 else np.concatenate(parts)
         return self._kept[1]
 

@@ -1,0 +1,1 @@
+"""Synthetic data sets in the layout of each real one."""

@@ -118,7 +118,7 @@ def lung_depth_mm(chest: Chest, x: Floats, y: Floats, z: Floats) -> Floats:
     heart_x = (x - chest.heart_centre_mm[0]) / (chest.heart_mm[0] * swell)
     heart_y = (y - chest.heart_centre_mm[1]) / (chest.heart_mm[1] * swell)
     beside_heart = (np.sqrt(heart_x * heart_x + heart_y * heart_y) - 1) * (min(chest.heart_mm) * swell)
-    return np.minimum(depth, beside_heart)
+    return np.asarray(np.minimum(depth, beside_heart))
 
 
 def paint_chest(rng: np.random.Generator, chest: Chest, grid: Grid) -> Voxels:
@@ -171,9 +171,9 @@ def add_noise(rng: np.random.Generator, voxels: Voxels, sigma_hu: float) -> None
     down = white[:, :-2] + 2 * white[:, 1:-1] + white[:, 2:]
     both = down[:, :, :-2] + 2 * down[:, :, 1:-1] + down[:, :, 2:]
     slabs = np.rint(both * (sigma_hu / 6)).astype(np.int16)  # the kernel's weights (1, 2, 1)² have the norm 6
-    slab, top, left = (rng.integers(0, high, depth) for high in (_NOISE_SLABS, margin + 1, margin + 1))
+    chosen, top, left = rng.integers(0, (_NOISE_SLABS, margin + 1, margin + 1), (depth, 3)).T
     for index in range(depth):
-        voxels[index] += slabs[slab[index], top[index] : top[index] + rows, left[index] : left[index] + columns]
+        voxels[index] += slabs[chosen[index], top[index] : top[index] + rows, left[index] : left[index] + columns]
     np.maximum(voxels, LOWEST_HU, out=voxels)
 
 
@@ -213,7 +213,7 @@ def _rib_painter(chest: Chest, grid: Grid) -> Callable[[NDArray[np.float32], flo
         turn = 2 * np.pi * z / pitch_mm
         # cos(around + turn), written out so that no cosine of a whole plane is needed for each slice.
         wave = np.float32(np.cos(turn)) * cosine - np.float32(np.sin(turn)) * sine
-        return wall + np.float32(300) * (ring * np.clip(3 * wave - np.float32(0.6), 0, 1))
+        return np.asarray(wall + np.float32(300) * (ring * np.clip(3 * wave - np.float32(0.6), 0, 1)))
 
     return paint
 
@@ -228,7 +228,7 @@ def _smooth_field(rng: np.random.Generator, shape: tuple[int, int], grain: int, 
 def _interpolation(count: int, grain: int) -> NDArray[np.float64]:
     """Linear interpolation from knots `grain` voxels apart, as a (count, knots) matrix."""
     place = np.arange(count) / grain
-    return np.maximum(1 - np.abs(place[:, np.newaxis] - np.arange(count // grain + 2)), 0)
+    return np.asarray(np.maximum(1 - np.abs(place[:, np.newaxis] - np.arange(count // grain + 2)), 0))
 
 
 def _span(inside: NDArray[np.bool_]) -> slice:

@@ -1,9 +1,10 @@
 """Where the nodules and vessels of a chest are, and which places a candidate detector would propose.
 
-What may tell a nodule from a vessel is its shape across slices and nothing else, so both kinds get their places from one
-distribution, stand equally free of all other findings in their own slice, and are proposed with the same inaccuracy.
+What may tell a nodule from a vessel is its shape across slices and nothing else. So places are chosen before it is
+decided which of them are nodules, and both kinds are proposed with the same inaccuracy.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,8 +88,8 @@ def place_findings(rng: np.random.Generator, grid: Grid, chest: Chest, nodules: 
 def _most_vessels(chest: Chest) -> int:
     """How many vessels a chest has room for: all that are wanted in one of full size, fewer in a small one."""
     low, high = SMALL_MM
-    section_mm2 = np.pi / 4 * (high**2 - low**2) / (2 * np.log(high / low))
-    lungs_mm2 = 2 * np.pi * chest.lung_mm[0] * chest.lung_mm[1]
+    section_mm2 = math.pi / 4 * (high**2 - low**2) / (2 * math.log(high / low))  # the mean area
+    lungs_mm2 = 2 * math.pi * chest.lung_mm[0] * chest.lung_mm[1]
     return max(2, round(_MOST_FILLED * lungs_mm2 / section_mm2 * max(1.0, chest.lung_mm[2] / 25)))
 
 
@@ -125,7 +126,7 @@ def _places_in_lung(rng: np.random.Generator, grid: Grid, chest: Chest, least_mm
     points[:, 2] = _near_slices(rng, grid, points[:, 2])
     depth = lung_depth_mm(chest, *points.T)
     fits = (depth >= least_mm) & (depth <= most_mm)
-    return points[fits] if fits.any() else points[[np.argmax(depth)]]
+    return np.asarray(points[fits if fits.any() else [np.argmax(depth)]])
 
 
 def _draw_stacks(
@@ -180,9 +181,16 @@ def _as_tracks(points: Points, reach_mm: Points) -> Points:
     return np.column_stack([points, np.zeros((len(points), 6)), reach_mm])
 
 
+def _widened(tracks: Points) -> Points:
+    """Tracks (n, 10) that go on a little farther, so that no negative lies in the sphere an annotation stands for."""
+    longer = tracks.copy()
+    longer[:, 7:9] += 1 + 0.2 * tracks[:, 9:]
+    return longer
+
+
 def _points_on_vessels(rng: np.random.Generator, grid: Grid, chest: Chest, placed: list[Stack], count: int) -> Points:
     """Up to `count` points (n, 3) on vessel centres: each vessel's anchor first, then free places further along."""
-    nodules = _tracks([stack for stack in placed if not stack.is_vessel])
+    nodules = _widened(_tracks([stack for stack in placed if not stack.is_vessel]))
     vessels = [stack for stack in placed if stack.is_vessel]
     tracks = _tracks(vessels)
     # In a crowded small chest a vessel may run into a nodule: no negative there.
@@ -196,7 +204,7 @@ def _points_on_vessels(rng: np.random.Generator, grid: Grid, chest: Chest, place
     owner, points, here = owner[apart_from_nodules], points[apart_from_nodules], here[apart_from_nodules]
     crossings = _crossings(tracks, here)
     crossings[owner, np.arange(len(points))] = False
-    free = ~crossings.any(axis=0)
+    free: NDArray[np.bool_] = np.logical_not(crossings.any(axis=0))
     taken = [(int(number), float(z)) for number, z in zip(first, anchors[:, 2], strict=True)]
     chosen: list[int] = []
     # Apart and free if possible; in a small chest, neighbouring slices and crowded places have to do.
@@ -233,19 +241,19 @@ def _points_elsewhere(rng: np.random.Generator, grid: Grid, chest: Chest, placed
     tried = rng.uniform(-1, 1, (max(2000, 60 * count), 3)) * half * (0.95, 0.95, 0.98)
     depth = lung_depth_mm(chest, *tried.T)
     ring = np.hypot(tried[:, 0] / half[0], tried[:, 1] / half[1])
-    busy = _crossings(_tracks(placed), _as_tracks(tried, np.full(len(tried), 2.0))).any(axis=0)
-    border = (depth > -3) & (depth < 0.5) & ~busy
-    ribs = (np.abs(ring - 0.845) < 0.05) & ~busy
+    busy = _crossings(_widened(_tracks(placed)), _as_tracks(tried, np.full(len(tried), 2.0))).any(axis=0)
+    border = (depth > -3) & (depth < 0.5)
+    ribs = np.abs(ring - 0.845) < 0.05
     mediastinum = (np.abs(tried[:, 0]) < 0.2 * half[0]) & (ring < 0.75) & (depth < -2)
-    empty = (depth > 2) & ~busy
+    empty = depth > 2
     share = -(-count // 4)
-    found = [tried[np.flatnonzero(fits)[:share]] for fits in (border, ribs, mediastinum, empty)]
+    found = [tried[np.flatnonzero(fits & ~busy)[:share]] for fits in (border, ribs, mediastinum, empty)]
     # Whatever a crowded chest has no empty lung for lies at the ribs.
-    spare = tried[np.flatnonzero(ribs)[share:]]
+    spare = tried[np.flatnonzero(ribs & ~busy)[share:]]
     return rng.permutation(np.concatenate([*found, spare])[: max(count, 0)])
 
 
 def _jitter(rng: np.random.Generator, count: int) -> Points:
-    """A detector's inaccuracy (count, 3), below 1 mm; small along z, where it could show a nodule's smaller sections."""
+    """A detector's inaccuracy (count, 3), below 1 mm; small along z, where a nodule's sections are smaller."""
     angle, radius = rng.uniform(0, 2 * np.pi, count), 0.9 * np.sqrt(rng.uniform(0, 1, count))
     return np.stack([radius * np.cos(angle), radius * np.sin(angle), rng.uniform(-0.2, 0.2, count)], axis=-1)

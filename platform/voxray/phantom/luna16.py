@@ -1,8 +1,8 @@
 """A synthetic LUNA16: chest scans with nodules and vessels in the layout of the public data set.
 
-Folders `subset0` … `subset9` with `<seriesuid>.mhd` and `.raw`, `candidates.csv` and `annotations.csv`; coordinates are
-world millimetres in LPS. In one slice a nodule below 9 mm looks like a vessel; only neighbouring slices tell them apart.
-Everything about a scan follows from the seed and the scan's number.
+Folders `subset0` … `subset9` with `<seriesuid>.mhd` and `.raw`, `candidates.csv` and `annotations.csv`; coordinates
+are world millimetres in LPS. In one slice a nodule below 9 mm looks like a vessel; only neighbouring slices tell them
+apart. Everything about a scan follows from the seed and the scan's number.
 """
 
 import multiprocessing

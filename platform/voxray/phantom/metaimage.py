@@ -39,7 +39,7 @@ def write_metaimage(
     unfinished = data.with_name(f".{data.name}.{os.getpid()}")
     little = np.ascontiguousarray(voxels, "<i2")
     if compressed:
-        unfinished.write_bytes(zlib.compress(little, level=1))
+        unfinished.write_bytes(zlib.compress(little.data, level=1))
     else:
         little.tofile(unfinished)
     size_bytes = unfinished.stat().st_size

@@ -5,6 +5,7 @@ slice to slice. Both are therefore painted by one function from one kind of cros
 a single slice cannot tell them apart, because nothing in it differs. Lengths are body millimetres (see `chest`).
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,7 +49,7 @@ class Section:
     @property
     def reach_mm(self) -> float:
         """No part of the section lies farther from its centre than this."""
-        return self.radius_mm * self.aspect**0.5 * (1 + self.lobes) + self.edge_mm / 2
+        return self.radius_mm * math.sqrt(self.aspect) * (1 + self.lobes) + self.edge_mm / 2
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def draw_section(rng: np.random.Generator, smallest_mm: float, largest_mm: float
 
 
 def draw_nodule(rng: np.random.Generator, section: Section, anchor_mm: Floats, slice_mm: float) -> Stack:
-    """Draw a nodule at an anchor (3,): the section shrinks to nothing above and below; it leans a little, as vessels do."""
+    """Draw a nodule at an anchor (3,): the section shrinks to nothing above and below; it leans, as vessels do."""
     half = section.radius_mm * rng.uniform(0.85, 1.15, 2)
     # A slice is an average over its thickness, which makes small things look taller.
     below, above = np.hypot(half, 0.6 * slice_mm)
@@ -139,7 +140,7 @@ def draw_vessel(rng: np.random.Generator, section: Section, anchor_mm: Floats, c
 
 
 def draw_twig(rng: np.random.Generator, anchor_mm: Floats) -> Stack:
-    """Draw a thin vessel through an anchor (3,) that crosses the slices at a low angle: clutter, like everything else around both kinds."""
+    """Draw a thin vessel through an anchor (3,), at a low angle to the slices: clutter around both kinds alike."""
     slope = rng.uniform(0.8, 3.0)
     angle = rng.uniform(0, 2 * np.pi)
     section = Section(
@@ -228,7 +229,8 @@ def _slices_inside(
 def _lean(rng: np.random.Generator, most_degrees: float) -> NDArray[np.float64]:
     """A drift (x, y) per mm of z, at most so many degrees from upright."""
     angle = rng.uniform(0, 2 * np.pi)
-    return np.tan(np.radians(rng.uniform(0, most_degrees))) * np.array([np.cos(angle), np.sin(angle)])
+    steepness = math.tan(math.radians(rng.uniform(0, most_degrees)))
+    return np.array([steepness * math.cos(angle), steepness * math.sin(angle)])
 
 
 def _stack(

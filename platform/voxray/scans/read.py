@@ -1,6 +1,6 @@
 """One door to every file format: `open_scan` gives a Volume whose voxels are read as far as they are used."""
 
-import gzip
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,19 @@ from voxray.errors import ScanError
 from voxray.scans.geometry import canonical_volume, lps_affine
 from voxray.scans.metaimage import check_data_file, map_metaimage, read_metaimage_header
 from voxray.volume import PatchBox, Volume
+
+
+# What the readers raise for files that are cut off or are something else.
+UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    zlib.error,
+    nibabel.filebasedimages.ImageFileError,
+    nibabel.spatialimages.HeaderDataError,
+    nibabel.wrapstruct.WrapStructError,
+)
 
 
 def open_scan(path: Path) -> Volume:
@@ -48,7 +61,7 @@ def open_scan(path: Path) -> Volume:
         return opener(path)
     except FileNotFoundError:
         raise ScanError(str(path), "no such file", "Check the list and the folder") from None
-    except (OSError, EOFError, ValueError, RuntimeError, gzip.BadGzipFile) as error:
+    except UNREADABLE as error:
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         raise ScanError(str(path), f"cannot be read: {reason}", "Fetch the file again") from None
 
@@ -100,7 +113,7 @@ def _open_nifti(path: Path) -> Volume:
         image = nibabel.Nifti1Image.from_filename(str(path))
     proxy = image.dataobj
     # Only a scan with a scale factor turns to float; every other keeps the numbers of its file.
-    voxels = proxy.get_unscaled() if (proxy.slope, proxy.inter) == (1, 0) else proxy.get_scaled(np.float32)
+    voxels = proxy.get_unscaled() if (proxy.slope, proxy.inter) == (1, 0) else np.asarray(proxy, np.float32)
     while voxels.ndim > 3 and voxels.shape[-1] == 1:
         voxels = voxels[..., 0]
     if voxels.ndim == 2:

@@ -66,7 +66,17 @@ def open_store(path: Path) -> PatchStore:
         raise StoreError(str(path), "no patch store is here", "Run voxray ingest first")
     if not (path / INDEX_FILE).exists():
         raise StoreError(str(path), "the store is not finished: it has no index", "Run voxray ingest again")
-    return PatchStore(path, info, pq.read_table(path / INDEX_FILE), pq.read_table(path / QUARANTINE_FILE))
+    index = pq.read_table(path / INDEX_FILE)
+    _check_shards_exist(path, index)
+    return PatchStore(path, info, index, pq.read_table(path / QUARANTINE_FILE))
+
+
+def _check_shards_exist(path: Path, index: pa.Table) -> None:
+    """Zarr reads a missing file as zeros; a patch of zeros would be trained on without a word."""
+    for row in index.group_by(["split", "shard"]).aggregate([("label", "max")]).to_pylist():
+        file = path / row["split"] / "image" / "c" / str(row["shard"]) / "0" / "0" / "0" / "0"
+        if not file.exists():
+            raise StoreError(str(file), "this shard is missing", "Delete the store and ingest again")
 
 
 def check_store(store: PatchStore) -> Iterator[str]:

@@ -1,0 +1,168 @@
+"""What a report is made of: the files of a run's folder and its store, read into memory."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from voxray.config.architecture import Layer, parse_architecture
+from voxray.config.experiment import Experiment, read_experiment
+from voxray.errors import StoreError
+from voxray.evaluation.classification import Floats, Ints, call_classes
+from voxray.store.read import PatchStore
+from voxray.training.checkpoint import read_about
+
+SPLITS = ("test", "val")  # The one that counts comes first.
+
+
+@dataclass(frozen=True, eq=False)
+class SplitPredictions:
+    """What the model says of every patch of a split.
+
+    Attributes
+    ----------
+    rows : pyarrow.Table
+        Schema INDEX, a row for each patch.
+    probabilities : ndarray, (n, classes)
+    """
+
+    rows: pa.Table
+    probabilities: Floats
+
+    @property
+    def labels(self) -> Ints:
+        """The true classes, (n,)."""
+        return np.asarray(self.rows["label"].to_numpy(), dtype=np.int64)
+
+    def called(self, threshold: float | None) -> Ints:
+        """The classes that are called at the operating point, (n,)."""
+        return call_classes(self.probabilities, threshold)
+
+    def truth_probabilities(self) -> Floats:
+        """Probability given to the true class, (n,)."""
+        labels = self.labels
+        given: Floats = self.probabilities[np.arange(len(labels)), labels]
+        return given
+
+
+@dataclass(frozen=True, eq=False)
+class RunContents:
+    """Everything that a report shows.
+
+    Attributes
+    ----------
+    experiment : Experiment
+    layers : tuple of Layer
+        The architecture that was trained.
+    metrics : mapping
+        Split → content of ``metrics.json``.
+    history : list of dict
+        A row for each epoch.
+    predictions : mapping
+        Split → what the model says of its patches; the splits are those of `metrics`.
+    store : PatchStore
+    versions : mapping
+        Program → version that trained the model, as far as the run recorded it.
+    """
+
+    experiment: Experiment
+    layers: tuple[Layer, ...]
+    metrics: Mapping[str, Mapping[str, Any]]
+    history: list[dict[str, Any]]
+    predictions: Mapping[str, SplitPredictions]
+    store: PatchStore
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the labels 0, 1, …"""
+        return self.store.info.classes
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The judged splits: test first where there is one."""
+        return tuple(split for split in SPLITS if split in self.metrics)
+
+    @property
+    def threshold(self) -> float | None:
+        """The operating point; None where the most probable class is called."""
+        value = self.metrics[self.splits[0]].get("threshold")
+        return None if value is None else float(value)
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch whose weights were kept."""
+        return find_best_epoch(self.history, self.experiment.training.best)
+
+
+def read_run(folder: Path, store: PatchStore) -> RunContents:
+    """Read what a finished run left in its folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds ``experiment.json``, ``architecture.json``, ``metrics.json``, ``history.parquet`` and ``predictions/``.
+    store : PatchStore
+        The patches that the run was trained on.
+
+    Raises
+    ------
+    StoreError
+        A file is missing.
+    """
+    metrics = json.loads(_found(folder / "metrics.json").read_text(encoding="utf-8"))
+    layers = parse_architecture(_read_json(folder / "architecture.json"), str(folder / "architecture.json"))
+    model = folder / "model.safetensors"
+    return RunContents(
+        experiment=read_experiment(_found(folder / "experiment.json")),
+        layers=layers,
+        metrics=metrics,
+        history=pq.read_table(_found(folder / "history.parquet")).to_pylist(),
+        predictions={split: _read_predictions(folder, split) for split in SPLITS if split in metrics},
+        store=store,
+        versions=read_about(model).get("versions", {}) if model.exists() else {},
+    )
+
+
+def find_best_epoch(history: list[dict[str, Any]], best: str) -> int | None:
+    """The first epoch with the best ``val_<best>``; None where no epoch has a value.
+
+    Parameters
+    ----------
+    history : list of dict
+    best : str
+        ``loss``, the lowest wins, or another figure, the highest wins.
+    """
+    sign = 1 if best == "loss" else -1
+    known = [row for row in history if row.get(f"val_{best}") is not None and math.isfinite(row[f"val_{best}"])]
+    return int(min(known, key=lambda row: sign * row[f"val_{best}"])["epoch"]) if known else None
+
+
+def history_column(history: list[dict[str, Any]], name: str) -> NDArray[np.float64]:
+    """One figure over the epochs; NaN where it has no value."""
+    return np.array([row.get(name, math.nan) for row in history], dtype=np.float64)
+
+
+def _read_predictions(folder: Path, split: str) -> SplitPredictions:
+    table = pq.read_table(_found(folder / "predictions" / f"{split}.parquet"))
+    column = table["probabilities"].combine_chunks()
+    flat = np.asarray(column.flatten().to_numpy(zero_copy_only=False), dtype=np.float64)
+    probabilities = flat.reshape(table.num_rows, -1) if table.num_rows else np.empty((0, 2))
+    return SplitPredictions(table.drop_columns(["probabilities"]), probabilities)
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(_found(path).read_text(encoding="utf-8"))
+
+
+def _found(path: Path) -> Path:
+    if not path.exists():
+        raise StoreError(str(path), "the run has no such file", "Run voxray train and voxray evaluate first")
+    return path

@@ -1,0 +1,125 @@
+"""The look of all charts, and matplotlib figures as SVG inside a page."""
+
+import io
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+from markupsafe import Markup, escape
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Chart = TypeVar("Chart", bound=Callable[..., Any])
+
+# Okabe and Ito (2008), "Color Universal Design": told apart with any kind of colour vision.
+SPLIT_COLOURS = {"train": "#7b8794", "val": "#0072b2", "test": "#d55e00"}
+CLASS_COLOURS = ("#7b8794", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#0072b2", "#d55e00", "#b8a800")
+DASHES = ("-", "--", ":", "-.")
+INK, MUTED, RULE = "#1f2933", "#52606d", "#d9dee3"
+
+WIDE, NARROW, SQUARE = (5.4, 2.9), (3.5, 2.3), (3.5, 3.3)  # inches
+CURVE_POINTS = 1500
+
+STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "voxray",
+    "font.size": 9,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "legend.handlelength": 1.8,
+    "lines.linewidth": 1.7,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": RULE,
+    "grid.linewidth": 0.6,
+}
+
+
+def styled(function: Chart) -> Chart:
+    """Draw with the report's style, and leave matplotlib's own settings as they were."""
+    return rc_context(STYLE)(function)  # type: ignore[return-value]
+
+
+def new_axes(size: tuple[float, float], x_label: str, y_label: str) -> tuple[Figure, Axes]:
+    """A figure of one chart; `size` in inches."""
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    return figure, axes
+
+
+def unit_axis(axes: Axes, *, x: bool = False, y: bool = False) -> None:
+    """Axes from 0 to 1, with room for marks at the ends."""
+    ticks = [0, 0.2, 0.4, 0.6, 0.8, 1]
+    if x:
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_xticks(ticks)
+    if y:
+        axes.set_ylim(-0.02, 1.02)
+        axes.set_yticks(ticks)
+
+
+def epoch_axis(axes: Axes, epochs: Floats) -> None:
+    """Whole epochs only."""
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    if len(epochs):
+        axes.set_xlim(epochs[0] - 0.4, epochs[-1] + 0.4)
+
+
+def legend_above(axes: Axes, columns: int) -> None:
+    """Legend in one line above the chart, where no curve can run into it."""
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=columns, borderaxespad=0.2, columnspacing=1.2)
+
+
+def thin_curve(x: Floats, y: Floats, limit: int = CURVE_POINTS) -> tuple[Floats, Floats]:
+    """At most `limit` points of a curve, evenly along its length; its ends stay."""
+    if len(x) <= limit:
+        return x, y
+    length = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(x), np.diff(y)))])
+    chosen = np.unique(np.searchsorted(length, np.linspace(0, length[-1], limit)).clip(0, len(x) - 1))
+    chosen[0], chosen[-1] = 0, len(x) - 1
+    return x[chosen], y[chosen]
+
+
+def to_svg(figure: Figure, name: str, description: str) -> Markup:
+    """A figure as an SVG element.
+
+    Parameters
+    ----------
+    figure : Figure
+    name : str
+        Prefix of its ids, which must be unique in a page.
+    description : str
+        Read out to those who cannot see it.
+    """
+    sink = io.BytesIO()
+    figure.savefig(sink, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = sink.getvalue().decode()
+    text = text[text.index("<svg") :]
+    # A style element would act on the whole page, and the page chooses the fonts.
+    text = re.sub(r"\s*<defs>\s*<style.*?</style>\s*</defs>", "", text, count=1, flags=re.DOTALL)
+    text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r"font-family: [^;\"]*;? ?", "", text)
+    text = re.sub(r'\b(id="|href="#|url\(#)', rf"\g<1>{name}-", text)
+    label = f'role="img" aria-label="{escape(description)}" id="chart-{name}"'
+    text = re.sub(r"<svg [^>]*?(viewBox=\"[^\"]*\")[^>]*>", rf"<svg xmlns:xlink=\"http://www.w3.org/1999/xlink\" {label} \1>", text, count=1)
+    return Markup(text.replace(" \n", "\n"))  # noqa: S704 - matplotlib escaped every text in it

@@ -1,0 +1,179 @@
+"""The patches that the model is most wrong about, as pictures."""
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from voxray.evaluation.classification import Floats, Ints
+from voxray.feed.augment import scale_window
+from voxray.report.contents import RunContents, SplitPredictions
+from voxray.report.wording import SPLIT_NAMES, count, decimals
+
+PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png"}
+FLAT_CASES, DEEP_CASES = 12, 4
+SLICES_SHOWN = 24
+FLAT_PIXELS, DEEP_PIXELS = 192, 112
+ID_LETTERS = 20
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One slice of a patch: a PNG data URI, its number, and whether it is the middle one."""
+
+    uri: str
+    number: int
+    is_middle: bool
+
+
+@dataclass(frozen=True)
+class Case:
+    """One patch that the model is wrong about.
+
+    Attributes
+    ----------
+    scan_id, short_id : str
+    position : str
+        World millimetres; empty for a picture.
+    verdict : str
+        What it is, what it was called, and the probability.
+    slices : tuple of Slice
+    """
+
+    scan_id: str
+    short_id: str
+    position: str
+    verdict: str
+    slices: tuple[Slice, ...]
+
+
+@dataclass(frozen=True)
+class CaseGroup:
+    """The hardest patches of one kind of mistake, and how many mistakes of that kind there are."""
+
+    title: str
+    summary: str
+    total: int
+    cases: tuple[Case, ...]
+
+
+def find_hardest(labels: Ints, called: Ints, probabilities: Floats, label: int | None, limit: int) -> NDArray[np.int64]:
+    """The mistakes with the lowest probability of the truth.
+
+    Parameters
+    ----------
+    labels, called : ndarray of int, (n,)
+    probabilities : ndarray, (n, classes)
+    label : int, optional
+        Mistakes about patches of this class only.
+    limit : int
+
+    Returns
+    -------
+    ndarray of int
+        At most `limit` positions, the worst first; equal ones in their order.
+    """
+    wrong = labels != called
+    mistakes = np.flatnonzero(wrong if label is None else wrong & (labels == label))
+    given = probabilities[mistakes, labels[mistakes]]
+    return mistakes[np.argsort(given, kind="stable")[:limit]].astype(np.int64)
+
+
+def mistake_groups(run: RunContents) -> list[CaseGroup]:
+    """For each split the false negatives and false positives, or all mistakes when there are more than two classes."""
+    kinds: list[tuple[str, int | None]] = [("Missed", 1), ("False alarms", 0)] if len(run.classes) == 2 else [("Mistakes", None)]
+    return [_group(run, split, title, label) for split in run.splits for title, label in kinds]
+
+
+def is_picture(path: str) -> bool:
+    """Whether a patch comes from a picture, which has no patient axes."""
+    return PurePosixPath(path.lower()).suffix in PICTURE_SUFFIXES
+
+
+def display_slices(scaled: NDArray[np.float32], picture: bool) -> NDArray[np.uint8]:
+    """A patch as it is looked at.
+
+    Parameters
+    ----------
+    scaled : ndarray, (channel, x, y, z), in [0, 1]
+    picture : bool
+        Pictures keep their lines from top to bottom. Scans (RAS) are turned to the radiologist's view: the patient's
+        right at the left and anterior up, so both axes run against the index.
+
+    Returns
+    -------
+    ndarray, (z, line, column), or (z, line, column, 3) for a picture of three channels
+    """
+    grey = np.round(255 * scaled).astype(np.uint8)
+    slices = grey.transpose(3, 2, 1, 0) if picture else grey[:, ::-1, ::-1].transpose(3, 2, 1, 0)
+    return slices if picture and len(scaled) == 3 else slices[..., 0]
+
+
+def encode_png(pixels: NDArray[np.uint8], longest: int) -> str:
+    """A PNG data URI of (line, column[, 3]); larger pictures are reduced to `longest` pixels a side."""
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    image.thumbnail((longest, longest))
+    sink = io.BytesIO()
+    image.save(sink, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(sink.getvalue()).decode()
+
+
+def shorten_id(scan_id: str) -> str:
+    """The telling end of a scan's name."""
+    name = scan_id.rsplit("/", 1)[-1]
+    return name if len(name) <= ID_LETTERS else "…" + name[1 - ID_LETTERS :]
+
+
+def _group(run: RunContents, split: str, title: str, label: int | None) -> CaseGroup:
+    predictions = run.predictions[split]
+    labels, called = predictions.labels, predictions.called(run.threshold)
+    limit = FLAT_CASES if run.store.info.size[2] == 1 else DEEP_CASES
+    every = find_hardest(labels, called, predictions.probabilities, label, len(labels))
+    where = SPLIT_NAMES[split].lower()
+    kind = "the truth" if label is None else run.classes[1]
+    what = "patch" if label is None else f"{run.classes[label]} patch"
+    verdict = "called wrong" if label is None else "missed" if label == 1 else f"called {kind}"
+    summary = f"{count(len(every), what)} of the {where} split {verdict}"
+    if len(every):
+        shown = "" if len(every) <= limit else f"the first {limit} are shown, "
+        summary += f"; {shown}{'highest' if label == 0 else 'lowest'} probability of {kind} first"
+    cases = _cases(run, split, predictions, called, every[:limit])
+    return CaseGroup(f"{title}, {where}", summary, len(every), cases)
+
+
+def _cases(
+    run: RunContents, split: str, predictions: SplitPredictions, called: Ints, chosen: NDArray[np.int64]
+) -> tuple[Case, ...]:
+    rows = predictions.rows.take(pa.array(chosen)).to_pylist()
+    slots = np.array([row["slot"] for row in rows], dtype=np.int64)
+    patches = torch.from_numpy(run.store.read_patches(split, slots).copy())
+    scaled = scale_window(patches, run.experiment.intensity.window).numpy()
+    cases = []
+    for row, position, patch in zip(rows, chosen.tolist(), scaled, strict=True):
+        picture = is_picture(row["path"])
+        where = "" if picture else f"x {row['x_mm']:.1f}, y {row['y_mm']:.1f}, z {row['z_mm']:.1f} mm"
+        verdict = _verdict(run, predictions.probabilities[position], row["label"], int(called[position]))
+        cases.append(Case(row["scan_id"], shorten_id(row["scan_id"]), where, verdict, _slices(patch, picture)))
+    return tuple(cases)
+
+
+def _verdict(run: RunContents, probabilities: Floats, label: int, called: int) -> str:
+    if len(run.classes) == 2:
+        return decimals(float(probabilities[1]))
+    truth, said = run.classes[label], run.classes[called]
+    return f"{truth} {decimals(float(probabilities[label]))}, called {said} {decimals(float(probabilities[called]))}"
+
+
+def _slices(scaled: NDArray[np.float32], picture: bool) -> tuple[Slice, ...]:
+    pixels = display_slices(scaled, picture)
+    depth = len(pixels)
+    middle, longest = depth // 2, FLAT_PIXELS if depth == 1 else DEEP_PIXELS
+    step = -(-depth // SLICES_SHOWN)
+    shown = range(middle % step, depth, step)
+    return tuple(Slice(encode_png(pixels[z], longest), z + 1, depth > 1 and z == middle) for z in shown)

@@ -1,0 +1,114 @@
+"""The data section: what the store holds, where the rest went, and why."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from voxray.report.wording import SPLIT_NAMES, count
+from voxray.store.read import PatchStore
+
+ORDER = ("train", "val", "test")
+EXAMPLES = 3
+GROUPS_SHOWN = 30
+KINDS = {"absent": "scan not there", "scan": "scan not usable", "sample": "sample not usable"}
+
+
+@dataclass(frozen=True)
+class SplitCounts:
+    """One line of the table of splits; `patches` has a number for each class, `rows` counts rotations too."""
+
+    name: str
+    scans: int
+    patients: int
+    patches: tuple[int, ...]
+    total: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """One station of the way from the list of samples to the training rows."""
+
+    number: int
+    name: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class AsideGroup:
+    """Entries of the quarantine with one kind of reason.
+
+    Attributes
+    ----------
+    kind, reason : str
+        What names a scan or is a number in the reason is an ellipsis.
+    entries, samples : int
+    examples : list of dict
+        The first rows, with the keys of QUARANTINE.
+    """
+
+    kind: str
+    reason: str
+    entries: int
+    samples: int
+    examples: list[dict[str, Any]]
+
+
+def count_splits(store: PatchStore) -> list[SplitCounts]:
+    """Scans, patients and patches of each split that has any."""
+    lines = []
+    for split in ORDER:
+        rows = store.rows(split)
+        if rows.num_rows == 0:
+            continue
+        once = rows.filter(pc.equal(rows["rotation"], 0))
+        labels = np.asarray(once["label"].to_numpy(), dtype=np.int64)
+        patches = tuple(np.bincount(labels, minlength=len(store.info.classes)).tolist())
+        scans, patients = (len(pc.unique(once[column])) for column in ("scan_id", "patient_id"))
+        lines.append(SplitCounts(SPLIT_NAMES[split], scans, patients, patches, once.num_rows, rows.num_rows))
+    return lines
+
+
+def trace_patches(store: PatchStore) -> list[Step]:
+    """Planned, set aside, used, and repeated by rotation."""
+    aside = store.quarantine
+    # What was lost before the plan has no part in it: absent scans, and samples that were never looked up on disk.
+    planned_for = pc.and_(pc.is_valid(aside["path"]), pc.not_equal(aside["kind"], "absent"))
+    lost = int(pc.sum(aside.filter(planned_for)["samples"]).as_py() or 0)
+    before = int(pc.sum(aside.filter(pc.invert(planned_for))["samples"]).as_py() or 0)
+    used = int(pc.sum(pc.equal(store.index["rotation"], 0)).as_py() or 0)
+    repeated = store.index.num_rows - used
+    scans = len(pc.unique(store.index["scan_id"]))
+    unlisted = f"; {count(before, 'listed sample')} left out before" if before else ""
+    return [
+        Step(used + lost, "planned", f"patches of {count(store.info.scans, 'scan')}{unlisted}"),
+        Step(lost, "set aside", f"{count(store.info.scans - scans, 'scan')} with no patch left"),
+        Step(used, "used", f"patches of {count(scans, 'scan')}"),
+        Step(repeated, "repeated", "training rows that turn a patch in plane"),
+    ]
+
+
+def group_quarantine(quarantine: pa.Table) -> list[AsideGroup]:
+    """Entries by kind and reason, the costliest first."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in quarantine.to_pylist():
+        pattern = reason_pattern(row["reason"], (row["path"], row["scan_id"]))
+        groups.setdefault((row["kind"], pattern), []).append(row)
+    found = [
+        AsideGroup(KINDS.get(kind, kind), reason, len(rows), sum(row["samples"] for row in rows), rows[:EXAMPLES])
+        for (kind, reason), rows in groups.items()
+    ]
+    return sorted(found, key=lambda group: (-group.samples, -group.entries, group.reason))
+
+
+def reason_pattern(reason: str, names: Sequence[str | None]) -> str:
+    """A reason without what differs from scan to scan: names of scans, and numbers."""
+    for name in sorted(filter(None, names), key=len, reverse=True):
+        reason = reason.replace(name, "…")
+    reason = re.sub(r"^…: (sample \d+: )?", "", reason)
+    return re.sub(r"[-+]?\d[\d.,]*\d|\d", "#", reason)

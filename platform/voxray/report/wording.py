@@ -1,0 +1,193 @@
+"""Figures in words: how a number is written, what it means, and why it may be missing."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+SPLIT_NAMES = {"train": "Training", "val": "Validation", "test": "Test"}
+MISSING = "–"
+FEW_PATIENTS = 20
+
+HEADLINE = ("recall", "precision", "roc_auc", "average_precision", "error")
+
+# Name, meaning with two classes, meaning with more, why it may have no value. {0} is class 0, {1} the finding.
+FIGURES: dict[str, tuple[str, str, str, str]] = {
+    "recall": (
+        "Recall",
+        "share of the {1} patches that are found; also called sensitivity",
+        "share of a class that is called so, mean over the classes",
+        "a class has no patch in this split",
+    ),
+    "precision": (
+        "Precision",
+        "share of the alarms that are {1}; depends on how many there are to find",
+        "share of the calls of a class that are right, mean over the classes",
+        "a class is never called in this split",
+    ),
+    "f1": (
+        "F1",
+        "harmonic mean of recall and precision",
+        "harmonic mean of recall and precision, mean over the classes",
+        "a class is neither present nor called in this split",
+    ),
+    "accuracy": (
+        "Accuracy",
+        "share of all patches that are called right",
+        "share of all patches that are called right",
+        "the split has no patch",
+    ),
+    "error": (
+        "Error",
+        "share of all patches that are called wrong",
+        "share of all patches that are called wrong",
+        "the split has no patch",
+    ),
+    "balanced_accuracy": (
+        "Balanced accuracy",
+        "mean of the shares of {0} and of {1} that are called right",
+        "mean over the classes of the share that is called right",
+        "a class has no patch in this split",
+    ),
+    "roc_auc": (
+        "ROC AUC",
+        "chance that a {1} patch scores higher than a {0} patch; needs no threshold",
+        "chance that a patch of a class scores higher for it than another patch, mean over the classes",
+        "a class has no patch in this split, or is all there is",
+    ),
+    "average_precision": (
+        "Average precision",
+        "mean precision over all recalls; needs no threshold",
+        "mean precision over all recalls, of each class against the rest, mean over the classes",
+        "a class has no patch in this split",
+    ),
+    "loss": ("Loss", "mean cross-entropy, in nats", "mean cross-entropy, in nats", "the split has no patch"),
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of one split, ready to be shown.
+
+    Attributes
+    ----------
+    key, name : str
+    meaning : str
+    value : float, optional
+    text : str
+        Three decimals, or an en dash.
+    low, high : float, optional
+        Ends of the 95 % interval; both or neither.
+    interval : str
+        In words; empty where there is none.
+    missing : str
+        Why there is no value; empty where there is one.
+    """
+
+    key: str
+    name: str
+    meaning: str
+    value: float | None
+    text: str
+    low: float | None
+    high: float | None
+    interval: str
+    missing: str
+
+
+def make_figure(key: str, metrics: Mapping[str, Any], classes: Sequence[str]) -> Figure:
+    """A figure of ``metrics.json`` with its meaning for these classes."""
+    name, two, more, missing = FIGURES[key]
+    meaning = two.format(*classes) if len(classes) == 2 else more
+    value = _number(metrics.get(key))
+    low, high = (_number(end) for end in (metrics.get("intervals", {}).get(key) or (None, None)))
+    if value is None or low is None or high is None:
+        low = high = None
+    return Figure(
+        key=key,
+        name=name,
+        meaning=meaning,
+        value=value,
+        text=decimals(value),
+        low=low,
+        high=high,
+        interval="" if low is None else f"{decimals(low)} to {decimals(high)}",
+        missing=missing if value is None else "",
+    )
+
+
+def decimals(value: float | None) -> str:
+    """Three decimals, or an en dash."""
+    return MISSING if value is None or not math.isfinite(value) else f"{value:.3f}"
+
+
+def percent(part: float, whole: float) -> str:
+    """A share in whole percent, with a narrow space; an en dash of nothing. Only all is 100 and only none is 0."""
+    if not whole:
+        return MISSING
+    share = 100 * part / whole
+    if 0 < share < 1:
+        return "<1\u202f%"
+    if 99 < share < 100:
+        return ">99\u202f%"
+    return f"{share:.0f}\u202f%"
+
+
+def operating_sentence(split: str, metrics: Mapping[str, Any], classes: Sequence[str], target_recall: float) -> str:
+    """What the operating point means for one split, in one sentence."""
+    confusion = metrics["confusion_matrix"]
+    where = {"val": "validation split", "test": "test split"}[split]
+    total = sum(map(sum, confusion))
+    if len(classes) != 2:
+        right = sum(confusion[n][n] for n in range(len(classes)))
+        share = percent(right, total)
+        return f"The model names the right one of {len(classes)} classes for {right:,} of {total:,} patches ({share}) in the {where}."
+    (_, alarms), (missed, found) = confusion
+    others, findings = sum(confusion[0]), missed + found
+    threshold = _number(metrics.get("threshold"))
+    if threshold is None:
+        begin = "With no operating point chosen, calling the more probable class, the model"
+    else:
+        begin = f"At threshold {threshold:.3f}, chosen on validation for a recall of at least {target_recall:.2f}, the model"
+    return (
+        f"{begin} finds {found:,} of {findings:,} {classes[1]} patches ({percent(found, findings)}) in the {where} "
+        f"and raises {count(alarms, 'false alarm')} on {others:,} {classes[0]} patches ({percent(alarms, others)})."
+    )
+
+
+def cautions(metrics: Mapping[str, Mapping[str, Any]], classes: Sequence[str]) -> list[str]:
+    """What a reader must know before quoting the headline."""
+    found = []
+    if "test" not in metrics:
+        found.append(
+            "There is no test split. The epoch and the threshold were chosen on the validation patches "
+            "that these figures are measured on, so the figures are optimistic."
+        )
+    few = [f"{SPLIT_NAMES[split].lower()} has {count(metrics[split].get('patients', 0), 'patient')}" for split in metrics]
+    if any(metrics[split].get("patients", 0) < FEW_PATIENTS for split in metrics):
+        found.append(
+            f"The intervals come from drawing patients anew, and there are few ({', '.join(few)}): "
+            "with fewer than 20 they are narrower than the truth."
+        )
+    if len(classes) == 2:
+        mixes = [_mix(SPLIT_NAMES[split].lower(), metrics[split]["confusion_matrix"], classes) for split in metrics]
+        found.append(
+            "Precision, error and average precision hold for the mix of classes in the store only: "
+            f"{'; '.join(mix for mix in mixes if mix)}. Recall and ROC AUC do not depend on it."
+        )
+    return found
+
+
+def count(number: int, noun: str) -> str:
+    """A number and its noun, in the plural where it should be."""
+    plural = f"{noun}es" if noun.endswith("ch") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
+def _mix(name: str, confusion: list[list[int]], classes: Sequence[str]) -> str:
+    others, findings = sum(confusion[0]), sum(confusion[1])
+    return f"{others / findings:.1f} {classes[0]} patches for each {classes[1]} patch in {name}" if findings else ""
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None

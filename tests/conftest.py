@@ -1,0 +1,68 @@
+"""Fixtures shared by all tests."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from scenes import SMALL_NET, write_luna
+
+os.environ["WANDB_MODE"] = os.environ.get("WANDB_MODE", "offline")
+os.environ["WANDB_SILENT"] = "true"
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _few_threads() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def project() -> Path:
+    """The project's root."""
+    return PROJECT
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data; the test skips where it is absent."""
+    path = Path(os.environ.get("VOXRAY_REAL_DATA", PROJECT.parent / "shared" / "data"))
+    if not path.is_dir():
+        pytest.skip(f"needs the real data folder {path}: set VOXRAY_REAL_DATA")
+    return path
+
+
+@pytest.fixture(scope="session")
+def luna(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A LUNA16 folder of eight small scans, not to be changed."""
+    root = tmp_path_factory.mktemp("luna")
+    write_luna(root, 8, bright=900)
+    return root
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """An empty run folder beside a small architecture file."""
+    (tmp_path / "architecture.json").write_text(SMALL_NET)
+    return tmp_path / "run"
+
+
+@pytest.fixture(scope="session")
+def ray_here() -> Iterator[None]:
+    """One local Ray cluster with two CPUs for all tests that need one, in a temporary folder of its own."""
+    import ray
+
+    # A short path: the sockets inside it may not exceed 107 bytes.
+    folder = tempfile.mkdtemp(prefix="vr", dir="/tmp")
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder,
+             object_store_memory=100 * 2**20)
+    yield
+    ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
+
+

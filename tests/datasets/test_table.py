@@ -1,0 +1,59 @@
+from pathlib import Path
+
+import pytest
+
+from voxray.datasets.table import read_table
+from voxray.errors import DataError
+
+
+def write(root: Path, *lines: str) -> Path:
+    (root / "manifest.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def test_rows_become_samples_with_their_own_split(tmp_path: Path) -> None:
+    write(tmp_path, "path,label,split", "a.png,0,train", "b.png,1,test", "c.png,1,val")
+    manifest = read_table(tmp_path)
+    assert manifest.scans["split"].to_pylist() == ["train", "test", "val"]
+    assert manifest.samples["label"].to_pylist() == [0, 1, 1]
+    assert manifest.classes == ("0", "1")
+    assert manifest.samples["x_mm"].null_count == 3
+    assert any("each row counts as a patient" in note for note in manifest.notes)
+
+
+def test_labels_may_be_names_and_classes_fix_their_order(tmp_path: Path) -> None:
+    write(tmp_path, "path,label,patient_id", "a.png,ill,007", "b.png,well,007")
+    manifest = read_table(tmp_path, classes=("well", "ill"))
+    assert manifest.samples["label"].to_pylist() == [1, 0]
+    assert manifest.scans["patient_id"].to_pylist() == ["007", "007"]
+    assert manifest.notes == ()
+    assert read_table(tmp_path).classes == ("ill", "well")
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (["path,lable", "a.png,0"], r"has no column 'label' \(did you mean 'lable'\?\)"),
+        (["path,label"], "has no rows"),
+        (["path,label", "a.png,0", "a.png,1"], "names 'a.png' more than once"),
+        (["path,label,split", "a.png,0,training", "b.png,1,val"], "unknown split 'training'; did you mean 'train'"),
+        (["path,label,patient_id,split", "a.png,0,p,train", "b.png,1,p,val"], "patient 'p' is in the splits train and val"),
+        (["path,label", "a.png,", "b.png,1"], "column 'label' is empty in line 2"),
+        (["path,label", "a.png,0", "b.png,0"], "has one class only"),
+    ],
+)
+def test_a_manifest_that_cannot_be_is_refused(tmp_path: Path, lines: list[str], words: str) -> None:
+    write(tmp_path, *lines)
+    with pytest.raises(DataError, match=words):
+        read_table(tmp_path)
+
+
+def test_an_unknown_label_is_named_with_the_nearest_class(tmp_path: Path) -> None:
+    write(tmp_path, "path,label", "a.png,nodul", "b.png,other")
+    with pytest.raises(DataError, match="label 'nodul' is no class; did you mean 'nodule'"):
+        read_table(tmp_path, classes=("other", "nodule"))
+
+
+def test_a_missing_manifest_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"manifest\.csv: no such file"):
+        read_table(tmp_path)

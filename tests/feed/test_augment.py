@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import affine_transform
+
+from voxray.config.experiment import AugmentSpec
+from voxray.feed.augment import change_batch, draw_changes, rotate_stored, scale_window
+
+SIZE = (12, 12, 3)
+
+
+def images(count: int) -> torch.Tensor:
+    return torch.rand(count, 1, *SIZE, generator=torch.Generator().manual_seed(0))
+
+
+def changed(spec: AugmentSpec, count: int = 64, key: tuple[int, ...] = (0, 1, 2)) -> torch.Tensor:
+    return change_batch(images(count), draw_changes(spec, key, count, np.arange(count), SIZE))
+
+
+def test_the_window_is_clipped_and_scaled_to_one() -> None:
+    hu = torch.tensor([-2000, -1000, -300, 400, 3000], dtype=torch.int16)
+    np.testing.assert_allclose(scale_window(hu, (-1000, 400)), [0, 0, 0.5, 1, 1])
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+def test_stored_rotations_are_numpys_in_plane(degrees: int) -> None:
+    before = images(3)
+    after = rotate_stored(before.clone(), torch.tensor([0, degrees, 0]))
+    expected = np.rot90(before[1].numpy(), degrees // 90, axes=(1, 2))
+    np.testing.assert_array_equal(after[1], expected)
+    assert torch.equal(after[0], before[0])
+    assert torch.equal(after[2], before[2])
+
+
+def test_no_augmentation_changes_nothing() -> None:
+    assert torch.equal(changed(AugmentSpec()), images(64))
+
+
+@pytest.mark.parametrize("axis", ["x", "y", "z"])
+def test_about_half_of_the_patches_are_flipped_and_the_others_are_not(axis: str) -> None:
+    before, after = images(64), changed(AugmentSpec(flip=(axis,)))  # type: ignore[arg-type]
+    flipped = before.flip(2 + "xyz".index(axis))
+    same = [torch.equal(a, b) for a, b in zip(after, before, strict=True)]
+    turned = [torch.equal(a, b) for a, b in zip(after, flipped, strict=True)]
+    assert all(a != b for a, b in zip(same, turned, strict=True))
+    assert 16 < sum(turned) < 48
+
+
+def test_quarter_turns_give_all_four_positions() -> None:
+    before, after = images(64), changed(AugmentSpec(quarter_turns=True))
+    found = [
+        next(k for k in range(4) if torch.equal(torch.rot90(b, k, (1, 2)), a))
+        for a, b in zip(after, before, strict=True)
+    ]
+    assert set(found) == {0, 1, 2, 3}
+
+
+def test_a_random_rotation_is_that_of_scipy() -> None:
+    spec = AugmentSpec(rotate_degrees=40, scale=0.2, shift_voxels=2)
+    before = images(4)
+    changes = draw_changes(spec, (0, 0, 0), 4, np.arange(4), SIZE)
+    after = change_batch(before.clone(), changes)
+    assert changes.affine is not None
+    for number, theta in enumerate(changes.affine.double().numpy()):
+        # affine_grid's first coordinate is the last axis; centres of voxels are at (2i + 1) / n - 1.
+        linear = theta[::-1, 1::-1]
+        centre = (np.array(SIZE[:2]) - 1) / 2
+        offset = centre - linear @ centre + theta[::-1, 2] * np.array(SIZE[:2]) / 2
+        for z in range(SIZE[2]):
+            expected = affine_transform(before[number, 0, :, :, z].double(), linear, offset, order=1, mode="nearest")
+            np.testing.assert_allclose(after[number, 0, :, :, z], expected, atol=1e-5)
+
+
+def test_intensity_changes_stay_in_range_and_keep_the_order_of_voxels() -> None:
+    before, after = images(8), changed(AugmentSpec(brightness=0.2, contrast=0.3), 8)
+    assert after.min() >= 0
+    assert after.max() <= 1
+    assert not torch.equal(before, after)
+    for a, b in zip(after.flatten(1), before.flatten(1), strict=True):
+        inside = (a > 0) & (a < 1)
+        assert torch.equal(a[inside].argsort(), b[inside].argsort())
+
+
+def test_a_patch_is_changed_alike_whichever_rank_it_is_on() -> None:
+    spec = AugmentSpec(flip=("x", "y"), quarter_turns=True, rotate_degrees=20, contrast=0.1)
+    together = changed(spec, 10)
+    halves = [
+        change_batch(images(10)[part], draw_changes(spec, (0, 1, 2), 10, part, SIZE))
+        for part in (np.arange(0, 4), np.arange(4, 10))
+    ]
+    torch.testing.assert_close(torch.cat(halves), together)
+
+
+def test_each_step_has_changes_of_its_own() -> None:
+    spec = AugmentSpec(rotate_degrees=20)
+    assert not torch.equal(changed(spec, key=(0, 1, 2)), changed(spec, key=(0, 1, 3)))

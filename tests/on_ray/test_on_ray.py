@@ -1,0 +1,138 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+from scenes import SHAPE, experiment, write_luna, write_toml
+from voxray import stages
+from voxray.config.experiment import Experiment
+from voxray.errors import ConfigError, DataError, WorkError
+
+pytestmark = pytest.mark.usefixtures("ray_here")
+
+
+def quiet(line: str) -> None:
+    """Swallow what a stage says."""
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(path)): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
+
+
+def test_the_store_is_the_same_with_and_without_ray(luna: Path, out: Path, tmp_path: Path) -> None:
+    plain = experiment(luna, out, store={"path": str(tmp_path / "plain")})
+    stages.ingest(plain, quiet, with_ray=False)
+    spread = experiment(luna, out, store={"path": str(tmp_path / "spread")})
+    stages.ingest(spread, quiet)
+    assert contents(plain.store_path) == contents(spread.store_path)
+
+
+def test_metrics_are_the_same_with_and_without_ray(luna: Path, out: Path, tmp_path: Path) -> None:
+    shared = {"path": str(tmp_path / "store")}
+    metrics = []
+    for with_ray in (False, True):
+        spec = experiment(luna, out.parent / f"run{with_ray}", store=shared)
+        stages.run(spec, quiet, with_ray=with_ray)
+        metrics.append(json.loads((spec.out_path / "metrics.json").read_text()))
+        for name in ("experiment.json", "architecture.json", "model.safetensors", "history.parquet", "report.html"):
+            assert (spec.out_path / name).exists()
+    # The plain loop used one thread and the worker perhaps two, so sums may differ in their last bits.
+    for split in ("val", "test"):
+        for name in ("loss", "roc_auc", "recall"):
+            assert metrics[0][split][name] == pytest.approx(metrics[1][split][name], rel=1e-4)
+
+
+def test_two_workers_come_to_the_loss_of_one(luna: Path, out: Path, tmp_path: Path) -> None:
+    # Without dropout, and with whole batches, both see the same gradients; lanes only change the order.
+    (out.parent / "architecture.json").write_text(
+        '[{"type": "P", "pool": "avg", "kernel_size": [4, 4, 6], "stride": [4, 4, 6]}, {"type": "T", "activation": null}]'
+    )
+    rows, shared = [], {"path": str(tmp_path / "store")}
+    for workers in (1, 2):
+        training = {"workers": workers, "batch_size": 4096, "epochs": 3, "learning_rate": 0.01}
+        spec = experiment(luna, out.parent / f"run{workers}", store=shared, training=training)
+        stages.ingest(spec, quiet)
+        stages.train(spec, quiet)
+        stages.evaluate(spec, quiet)
+        metrics = json.loads((spec.out_path / "metrics.json").read_text())
+        rows.append((pq.read_table(spec.out_path / "history.parquet").to_pylist(), metrics))
+    for one, two in zip(rows[0][0], rows[1][0], strict=True):
+        for name in ("train_loss", "val_loss", "val_roc_auc"):
+            assert one[name] == pytest.approx(two[name], rel=1e-5)
+    assert rows[0][1]["val"]["samples"] == rows[1][1]["val"]["samples"]
+    assert rows[0][1]["test"]["confusion_matrix"] == rows[1][1]["test"]["confusion_matrix"]
+
+
+def test_an_error_in_a_worker_keeps_its_words(luna: Path, out: Path) -> None:
+    spec = experiment(luna, out, training={"optimizer": "sgd", "learning_rate": 1e20})
+    stages.ingest(spec, quiet)
+    with pytest.raises(WorkError, match=r"the training loss is (nan|inf).*Lower training\.learning_rate"):
+        stages.train(spec, quiet)
+
+
+def test_more_workers_than_cpus_are_refused_before_anything_starts(luna: Path, out: Path) -> None:
+    spec = experiment(luna, out, training={"workers": 3})
+    stages.ingest(spec, quiet)
+    with pytest.raises(ConfigError, match=r"training\.workers: 3 workers want a CPU each, the cluster has 2"):
+        stages.train(spec, quiet)
+
+
+def test_broken_scans_fail_the_job_after_the_rest(out: Path, tmp_path: Path) -> None:
+    names = write_luna(tmp_path / "luna", 4)
+    (tmp_path / "luna" / "subset1" / f"{names[1]}.raw").unlink()
+    with pytest.raises(DataError, match="1 of 4 scans cannot be used"):
+        stages.ingest(experiment(tmp_path / "luna", out), quiet)
+    assert list((out / "store" / "parts").glob("*.index.parquet"))
+
+
+def big_luna(root: Path) -> Path:
+    write_luna(root, 40, negatives=60, shape=(SHAPE[0] * 2, SHAPE[1] * 2, SHAPE[2] * 2))
+    return root
+
+
+def end(process: subprocess.Popen[bytes], how: signal.Signals) -> None:
+    """Kill a driver and, where it dies without a word, the processes of its cluster, which it started."""
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(how)
+    process.wait(60)
+    for child in children:
+        with_name = psutil.pid_exists(child.pid) and child.is_running()
+        if with_name:
+            child.kill()
+
+
+def test_ingest_killed_half_way_and_run_again_gives_the_identical_store(tmp_path: Path) -> None:
+    root = big_luna(tmp_path / "luna")
+    (tmp_path / "architecture.json").write_text('[{"type": "T", "activation": null}]')
+
+    def spec(name: str) -> Experiment:
+        return experiment(root, tmp_path / name, patches={"negatives_per_positive": "all"})
+
+    stages.ingest(spec("whole"), quiet, with_ray=False)
+    other = spec("killed")
+    command = [sys.executable, "-c", "from voxray.cli import main; main()", "ingest"]
+    command.append(str(write_toml(tmp_path / "killed.toml", other)))
+    environment = {**os.environ, "RAY_TMPDIR": "/tmp/vrk"}
+    environment.pop("RAY_ADDRESS", None)
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    parts = other.store_path / "parts"
+    deadline = time.monotonic() + 90
+    while len(list(parts.glob("*.index.parquet"))) < 5:
+        assert process.poll() is None, "ingest ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    end(process, signal.SIGKILL)
+    done = len(list(parts.glob("*.index.parquet")))
+    assert not (other.store_path / "index.parquet").exists()
+    said: list[str] = []
+    stages.ingest(other, said.append)
+    assert any("shards are finished already, going on" in line for line in said)
+    assert done >= 5
+    assert contents(other.store_path) == contents(tmp_path / "whole" / "store")

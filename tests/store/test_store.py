@@ -1,0 +1,264 @@
+import errno
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+import pytest
+import zarr
+
+from scenes import SHAPE, experiment, write_luna, write_metaimage
+from voxray.config.experiment import Experiment
+from voxray.datasets.layouts import read_manifest
+from voxray.errors import DataError, StoreError, WorkError
+from voxray.patches.plan import plan_patches
+from voxray.scans.read import open_scan, read_region
+from voxray.store import write as store_write
+from voxray.store.finish import StoreSummary, finish_store
+from voxray.store.layout import read_info
+from voxray.store.read import PatchStore, check_store, open_store
+from voxray.store.write import prepare_store, shard_keys, unfinished_shards, write_shard
+from voxray.volume import PatchBox
+
+
+def begin(spec: Experiment) -> list[tuple[str, int]]:
+    """Prepare the store; the shards that wait."""
+    manifest = read_manifest(spec.data)
+    info = prepare_store(spec.store_path, plan_patches(manifest, spec), manifest)
+    return unfinished_shards(spec.store_path, info)
+
+
+def write(spec: Experiment, keys: list[tuple[str, int]]) -> None:
+    for split, shard in keys:
+        write_shard(spec.store_path, Path(spec.data.root), spec.patches.fill, split, shard)
+
+
+def finish(spec: Experiment) -> StoreSummary:
+    info = read_info(spec.store_path)
+    assert info is not None
+    return finish_store(spec.store_path, info, spec.patches.rotations, spec.store.max_quarantined)
+
+
+def ingest(spec: Experiment) -> PatchStore:
+    write(spec, begin(spec))
+    finish(spec)
+    return open_store(spec.store_path)
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(path)): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
+
+
+def test_every_patch_holds_the_voxels_of_its_box(luna: Path, out: Path) -> None:
+    store = ingest(experiment(luna, out))
+    seen = 0
+    for split in store.info.shards:
+        images = store.open_images(split)
+        for row in store.rows(split).to_pylist():
+            volume = open_scan(luna / row["path"])
+            box = PatchBox((row["x_start"], row["y_start"], row["z_start"]), (16, 16, 6))
+            np.testing.assert_array_equal(np.asarray(images[row["slot"]]), read_region(volume, box, -1000))
+            seen += 1
+    assert seen == store.index.num_rows > 50
+
+
+def test_the_store_is_plain_zarr_of_the_scans_own_numbers(luna: Path, out: Path) -> None:
+    store = ingest(experiment(luna, out))
+    group = zarr.open_group(str(store.path), mode="r")
+    assert group.attrs["format"] == "voxray-patch-store"
+    array = group["train/image"]
+    assert isinstance(array, zarr.Array)
+    assert (array.dtype, array.shards, array.chunks) == (np.int16, (16, 1, 16, 16, 6), (4, 1, 16, 16, 6))
+    assert store.rows("train")["slot"].to_numpy().max() < array.shape[0]
+
+
+def test_training_positives_are_repeated_as_rows_with_other_rotations_and_nothing_else_is(
+    luna: Path, out: Path
+) -> None:
+    index = ingest(experiment(luna, out)).index
+    for row in index.group_by(["split", "slot", "label"]).aggregate([("rotation", "list")]).to_pylist():
+        turned = row["split"] == "train" and row["label"] == 1
+        assert row["rotation_list"] == ([0, 90, 180, 270] if turned else [0])
+
+
+def test_rotations_are_a_setting(luna: Path, out: Path) -> None:
+    store = ingest(experiment(luna, out, patches={"rotations": [180]}))
+    assert set(store.index["rotation"].to_pylist()) == {0, 180}
+
+
+def test_shards_in_any_order_and_twice_give_the_same_bytes(luna: Path, out: Path, tmp_path: Path) -> None:
+    ingest(experiment(luna, out))
+    other = experiment(luna, out, store={"path": str(tmp_path / "other")})
+    keys = begin(other)
+    write(other, keys[::-1])
+    write(other, keys[:2])
+    finish(other)
+    assert contents(other.store_path) == contents(out / "store")
+
+
+def test_ingest_goes_on_where_it_stopped(luna: Path, out: Path, tmp_path: Path) -> None:
+    ingest(experiment(luna, out))
+    other = experiment(luna, out, store={"path": str(tmp_path / "other")})
+    keys = begin(other)
+    write(other, keys[:2])
+    assert begin(other) == keys[2:]
+    with pytest.raises(DataError, match="shards are not written yet"):
+        finish(other)
+    with pytest.raises(StoreError, match="not finished: it has no index"):
+        open_store(other.store_path)
+    write(other, begin(other))
+    finish(other)
+    assert contents(other.store_path) == contents(out / "store")
+
+
+def test_a_store_of_another_recipe_is_not_touched(luna: Path, out: Path) -> None:
+    ingest(experiment(luna, out))
+    before = contents(out / "store")
+    with pytest.raises(StoreError, match=r"another recipe: seed was 0, now 1\. Give --set store\.path"):
+        begin(experiment(luna, out, seed=1))
+    assert contents(out / "store") == before
+
+
+def test_changed_voxels_are_found_by_their_checksum(luna: Path, out: Path) -> None:
+    store = ingest(experiment(luna, out))
+    assert len(list(check_store(store))) == len(shard_keys(store.info))
+    array = zarr.open_array(str(store.path / "val" / "image"), mode="r+")
+    array[1, 0, 3, 3, 3] = 12345
+    with pytest.raises(StoreError, match=r"val slot 1 .*differ from their checksum"):
+        list(check_store(store))
+
+
+def broken_luna(root: Path) -> dict[str, str]:
+    """Ten scans of which five have something wrong; the reasons."""
+    names = write_luna(root, 10)
+    paths = {name: root / f"subset{number}" / f"{name}.mhd" for number, name in enumerate(names)}
+    with paths[names[0]].with_suffix(".raw").open("r+b") as file:
+        file.truncate(1000)
+    paths[names[1]].with_suffix(".raw").unlink()
+    paths[names[2]].write_text("hello")
+    write_metaimage(paths[names[3]], np.full(SHAPE, np.nan, np.float32))
+    lines = (root / "candidates.csv").read_text().splitlines()
+    outside = next(number for number, line in enumerate(lines) if line.startswith(names[4]) and line.endswith(",1"))
+    lines[outside] = f"{names[4]},9999,0,0,1"
+    lines.append("1.2.3.unknown,0,0,0,1")
+    (root / "candidates.csv").write_text("\n".join(lines))
+    return {
+        names[0]: "got a header that wants",
+        names[1]: "is missing",
+        names[2]: "is no MetaImage header",
+        names[3]: "cannot hold its value nan",
+        names[4]: f"sample {outside - 1}: its centre lies outside the scan",
+        "1.2.3.unknown": "no subset folder holds 1.2.3.unknown.mhd",
+    }
+
+
+def test_broken_scans_and_samples_are_set_aside_with_reasons_and_the_others_go_on(out: Path, tmp_path: Path) -> None:
+    root = tmp_path / "luna"
+    reasons = broken_luna(root)
+    store = ingest(experiment(root, out, store={"max_quarantined": 0.5}, patches={"negatives_per_positive": "all"}))
+    aside = store.quarantine.to_pylist()
+    for name, words in reasons.items():
+        assert any(row["scan_id"] == name and words in row["reason"] for row in aside), words
+    assert not any(str(root) in row["reason"] for row in aside)
+    lost = sum(row["samples"] for row in aside)
+    assert lost == 4 * 16 + 1 + 1
+    used = store.index.filter(pc.equal(store.index["rotation"], 0)).num_rows
+    assert used == 10 * 16 + 1 - lost
+    assert set(store.index["scan_id"].to_pylist()).isdisjoint(list(reasons)[:4])
+
+
+def test_too_many_broken_scans_fail_the_job_after_the_rest_and_mending_them_completes_it(
+    out: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "luna"
+    names = write_luna(root, 8)
+    raw = root / "subset2" / f"{names[2]}.raw"
+    whole = raw.read_bytes()
+    raw.write_bytes(whole[:1000])
+    spec = experiment(root, out)
+    keys = begin(spec)
+    write(spec, keys)
+    with pytest.raises(DataError, match=r"1 of 8 scans cannot be used, more than store.max_quarantined = 0.05 allows"):
+        finish(spec)
+    raw.write_bytes(whole)
+    again = begin(spec)
+    assert 0 < len(again) < len(keys)
+    write(spec, again)
+    assert finish(spec).quarantined_scans == 0
+
+
+@pytest.mark.parametrize("copy", ["file", "voxels"])
+def test_identical_voxels_in_two_splits_are_an_error(out: Path, tmp_path: Path, copy: str) -> None:
+    root = tmp_path / "luna"
+    names = write_luna(root, 8)
+    splits = {name: split for split, mine in scans_of(experiment(root, out)).items() for name in mine}
+    train = next(name for name in names if splits[name] == "train")
+    test = next(name for name in names if splits[name] == "test")
+    source, target = (next(root.glob(f"subset*/{name}.raw")) for name in (train, test))
+    shutil.copy(source, target)
+    spec = experiment(root, out, store={"path": str(tmp_path / copy)})
+    write(spec, begin(spec))
+    with pytest.raises(DataError, match=r"identical voxels in two splits: .*\(t.*\) and .*\(t.*patient_id"):
+        finish(spec)
+
+
+def scans_of(spec: Experiment) -> dict[str, list[str]]:
+    table = plan_patches(read_manifest(spec.data), spec).table
+    groups = table.group_by("split").aggregate([("scan_id", "distinct")])
+    return {row["split"]: row["scan_id_distinct"] for row in groups.to_pylist()}
+
+
+def test_air_that_looks_alike_in_all_patients_is_no_leak(out: Path, tmp_path: Path) -> None:
+    root = tmp_path / "luna"
+    for name in write_luna(root, 8):
+        path = next(root.glob(f"subset*/{name}.mhd"))
+        voxels = np.full(SHAPE, -1000, np.int16)
+        voxels[20, 18, 7] = int(name[-3:])
+        write_metaimage(path, voxels)
+    spec = experiment(root, out, patches={"size": [4, 4, 2], "negatives_per_positive": "all"})
+    assert ingest(spec).index.num_rows > 100
+
+
+def test_a_full_disk_stops_the_work_with_a_clear_line_and_loses_nothing(
+    luna: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = experiment(luna, out)
+    keys = begin(spec)
+    with monkeypatch.context() as patch:
+
+        def full(*_: object, **__: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        patch.setattr(store_write.zarr, "open_array", full)
+        with pytest.raises(WorkError, match=r"the disk is full .*Make room; the same command goes on"):
+            write(spec, keys)
+    assert begin(spec) == keys
+    write(spec, keys)
+    finish(spec)
+
+
+def test_a_folder_without_a_store_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no patch store is here. Run voxray ingest first"):
+        open_store(tmp_path)
+    zarr.create_group(str(tmp_path / "other"))
+    with pytest.raises(StoreError, match="is a Zarr group but no patch store"):
+        open_store(tmp_path / "other")
+
+
+@pytest.mark.real_data
+def test_real_crops_come_back_as_the_pictures_they_were(real_data: Path, out: Path, tmp_path: Path) -> None:
+    lines = (real_data / "luna16_crops" / "manifest.csv").read_text().splitlines()
+    chosen = [lines[0], *lines[1:40], *[line for line in lines if line.endswith(",val")][:20]]
+    (tmp_path / "manifest.csv").write_text("\n".join(dict.fromkeys([*chosen, *[line for line in lines if ",1," in line][:5]])))
+    (tmp_path / "images").symlink_to(real_data / "luna16_crops" / "images")
+    spec = experiment(
+        tmp_path,
+        out,
+        data={"layout": "table", "root": str(tmp_path)},
+        patches={"size": [50, 50], "fill": 0, "negatives_per_positive": "all"},
+        store={"dtype": "uint8"},
+    )
+    store = ingest(spec)
+    row = store.rows("val").to_pylist()[3]
+    patch = np.asarray(store.open_images("val")[row["slot"]])
+    np.testing.assert_array_equal(patch, open_scan(tmp_path / row["path"]).voxels)

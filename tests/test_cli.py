@@ -1,0 +1,118 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scenes import experiment, write_luna, write_toml
+from voxray.cli import main
+
+
+def voxray(*arguments: object) -> int:
+    """Exit code of a command."""
+    try:
+        main([str(argument) for argument in arguments])
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def test_describe_prints_layers_and_totals_also_as_json(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = project / "configs" / "architectures" / "arch3dsm.json"
+    assert voxray("describe", path, "--input", "1x64x64x10") == 0
+    assert "196,108 trainable parameters" in capsys.readouterr().out
+    assert voxray("describe", path, "--input", "1x64x64x10", "--json") == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["parameters"] == 196_108
+    assert len(content["layers"]) == 9
+    assert content["layers"][4]["output"] == [16, 11, 11, 2]
+    assert sum(layer["parameters"] for layer in content["layers"]) == 196_108
+
+
+def test_a_users_mistake_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "net.json").write_text('[{"type": "X"}]')
+    assert voxray("describe", tmp_path / "net.json", "--input", "1x8x8") == 2
+    error = capsys.readouterr().err
+    assert "[0].type: unknown layer type 'X'" in error
+    assert "Traceback" not in error
+    assert voxray("run", tmp_path / "none.toml") == 2
+    assert voxray("run") == 2
+    assert voxray("describe", tmp_path / "net.json", "--input", "8") == 2
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(
+    luna: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_toml(out.parent / "a.toml", experiment(luna, out))
+    assert voxray("run", file, "--dry-run") == 0
+    text = capsys.readouterr().out
+    for words in ("train", "nodule", "shards", "trainable parameters", "MiB", "8 scans", "each series counts"):
+        assert words in text
+    assert not out.exists()
+
+
+def test_stages_reuse_what_is_finished_and_say_so(luna: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write_toml(out.parent / "a.toml", experiment(luna, out))
+    assert voxray("train", file, "--no-ray") == 1
+    assert "no patch store is here. Run voxray ingest first" in capsys.readouterr().err
+    assert voxray("run", file, "--no-ray") == 0
+    assert "report.html" in capsys.readouterr().out
+    before = {path: path.stat().st_mtime_ns for path in (out / "store").rglob("*")}
+    assert voxray("run", file, "--no-ray") == 0
+    text = capsys.readouterr().out
+    for words in ("is finished, it is reused", "train: finished earlier", "evaluate: finished earlier"):
+        assert words in text
+    assert before == {path: path.stat().st_mtime_ns for path in (out / "store").rglob("*")}
+    assert voxray("train", file, "--no-ray", "--set", "training.epochs=1") == 0
+    assert "the settings differ" in capsys.readouterr().out
+    assert voxray("evaluate", file, "--no-ray") == 1
+    assert "holds no finished training of this experiment" in capsys.readouterr().err
+    assert voxray("ingest", file, "--no-ray", "--verify") == 0
+    assert "every patch agrees with its checksum" in capsys.readouterr().out
+
+
+def test_an_empty_class_in_a_split_is_refused_before_any_work(
+    out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_luna(tmp_path / "luna", 2, positives=1)
+    file = write_toml(out.parent / "a.toml", experiment(tmp_path / "luna", out))
+    assert voxray("run", file, "--no-ray") == 2
+    assert "has no patch of class" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_full_disk_is_one_line_and_the_same_command_goes_on(luna: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    (tmp_path / "architecture.json").write_text('[{"type": "T", "activation": null}]')
+    spec = experiment(luna, tmp_path / "run", store={"path": str(disk / "store")})
+    file = write_toml(tmp_path / "a.toml", spec)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", disk], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"may not mount a small disk here: {mounted.stderr.decode().strip()}")
+    command = [sys.executable, "-c", "from voxray.cli import main; main()", "ingest", file, "--no-ray"]
+    try:
+        full = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert full.returncode == 1
+        assert "the disk is full" in full.stderr
+        assert "Traceback" not in full.stderr
+        subprocess.run(["mount", "-o", "remount,size=8m", disk], check=True)
+        again = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert again.returncode == 0, again.stderr
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_ctrl_c_says_how_to_go_on(
+    luna: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from voxray import stages
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stages, "write_shard", interrupted)
+    file = write_toml(out.parent / "a.toml", experiment(luna, out))
+    assert voxray("ingest", file, "--no-ray") == 130
+    assert f"interrupted; nothing is lost, go on with: voxray ingest {file} --no-ray" in capsys.readouterr().err

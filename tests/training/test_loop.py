@@ -1,0 +1,112 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from scenes import SMALL_NET, experiment
+from voxray import stages
+from voxray.config.experiment import Experiment
+from voxray.errors import WorkError
+from voxray.runs.fit import load_network, make_feed, make_recipe
+from voxray.store.read import open_store
+from voxray.training.checkpoint import Progress
+from voxray.training.loop import Watcher, train
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def spec(luna: Path, tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+    folder = tmp_path_factory.mktemp("loop")
+    (folder / "architecture.json").write_text(SMALL_NET)
+    spec = experiment(luna, folder / "run", training={"learning_rate": 0.01, "epochs": 4})
+    stages.ingest(spec, lambda line: None, with_ray=False)
+    return spec
+
+
+def fit(spec: Experiment, folder: Path, watcher: Watcher | None = None, **training: Any) -> tuple[Progress, torch.nn.Module]:
+    changed = spec.training.model_copy(update=training)
+    spec = spec.model_copy(update={"training": changed})
+    store = open_store(spec.store_path)
+    network = load_network(Path(spec.model.architecture), store.info.patch_shape, 2)
+    model = network.build(2, spec.seed)
+    feeds = [make_feed(spec, store, split, CPU) for split in ("train", "val")]
+    recipe = make_recipe(spec, network.rank, CPU)
+    progress = train(
+        model, feeds[0], feeds[1], changed, recipe, folder, key="k", target_recall=0.9, watcher=watcher
+    )
+    return progress, model
+
+
+def lasting(history: list[dict[str, Any]]) -> str:
+    """History without what a clock said; text, because NaN is not equal to itself."""
+    clocks = ("seconds", "data_wait_share", "patches_per_s")
+    return json.dumps([{key: value for key, value in row.items() if key not in clocks} for row in history])
+
+
+def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_training_learns_and_repeats_itself_exactly(spec: Experiment, tmp_path: Path) -> None:
+    first, model = fit(spec, tmp_path / "a")
+    again, twin = fit(spec, tmp_path / "b")
+    assert lasting(first.history) == lasting(again.history)
+    assert same(model, twin)
+    assert first.history[-1]["train_loss"] < first.history[0]["train_loss"]
+    assert 0 <= first.history[0]["data_wait_share"] <= 1
+
+
+def stop_after(epochs: int) -> Callable[[dict[str, Any], Any], None]:
+    def on_epoch(row: dict[str, Any], predictions: Any) -> None:
+        if row["epoch"] == epochs:
+            raise KeyboardInterrupt
+
+    return on_epoch
+
+
+def test_an_interrupted_training_ends_like_an_undisturbed_one(spec: Experiment, tmp_path: Path) -> None:
+    whole, model = fit(spec, tmp_path / "a")
+    with pytest.raises(KeyboardInterrupt):
+        fit(spec, tmp_path / "b", Watcher(on_epoch=stop_after(2)))
+    seen: list[int] = []
+    resumed, twin = fit(spec, tmp_path / "b", Watcher(on_epoch=lambda row, _: seen.append(row["epoch"])))
+    assert seen == [3, 4]
+    assert lasting(resumed.history) == lasting(whole.history)
+    assert same(model, twin)
+
+
+def test_the_best_epoch_is_kept_and_not_the_last(spec: Experiment, tmp_path: Path) -> None:
+    progress, model = fit(spec, tmp_path, learning_rate=0.3, epochs=5)
+    losses = [row["val_loss"] for row in progress.history]
+    assert progress.best_epoch == 1 + losses.index(min(losses))
+    short, expected = fit(spec, tmp_path / "short", learning_rate=0.3, epochs=progress.best_epoch)
+    assert same(model, expected)
+
+
+def test_training_stops_early_when_nothing_improves(spec: Experiment, tmp_path: Path) -> None:
+    progress, _ = fit(spec, tmp_path, learning_rate=1e-12, epochs=20, early_stopping_epochs=2, best="roc_auc")
+    assert progress.epoch == progress.best_epoch + 2
+
+
+def test_a_loss_that_explodes_stops_the_training_with_advice(spec: Experiment, tmp_path: Path) -> None:
+    with pytest.raises(WorkError, match=r"epoch 1: the training loss is (nan|inf).*Lower training\.learning_rate"):
+        fit(spec, tmp_path, optimizer="sgd", learning_rate=1e20)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_computes_in_bfloat16_and_comes_to_a_similar_loss(spec: Experiment, tmp_path: Path) -> None:
+    store = open_store(spec.store_path)
+    network = load_network(Path(spec.model.architecture), store.info.patch_shape, 2)
+    gpu = torch.device("cuda")
+    feeds = [make_feed(spec, store, split, gpu) for split in ("train", "val")]
+    recipe = make_recipe(spec, network.rank, gpu)
+    model = network.build(2, spec.seed).to(gpu)
+    progress = train(model, feeds[0], feeds[1], spec.training, recipe, tmp_path, key="k", target_recall=0.9)
+    on_cpu, _ = fit(spec, tmp_path / "cpu")
+    assert progress.history[-1]["train_loss"] == pytest.approx(on_cpu.history[-1]["train_loss"], rel=0.2)

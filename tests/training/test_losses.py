@@ -1,0 +1,40 @@
+import pytest
+import torch
+
+from voxray.config.experiment import TrainingSpec
+from voxray.training.losses import class_weights, cross_entropy_part
+from voxray.training.schedule import learning_rate
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_parts_of_a_batch_add_up_to_torchs_own_loss(weighted: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(10, 3, generator=generator), torch.randint(0, 3, (10,), generator=generator)
+    weights = torch.tensor([1.0, 2.0, 0.5]) if weighted else None
+    parts = [cross_entropy_part(logits[part], labels[part], weights, 10) for part in (slice(0, 3), slice(3, 10))]
+    each = torch.nn.functional.cross_entropy(logits, labels, weight=weights, reduction="sum")
+    torch.testing.assert_close(sum(parts), each / 10)
+
+
+def test_balanced_weights_are_inverse_shares_with_mean_one() -> None:
+    counts = torch.tensor([90, 10])
+    weights = class_weights("balanced", counts)
+    assert weights is not None
+    assert weights[1] / weights[0] == pytest.approx(9)
+    assert (weights * counts).sum() / counts.sum() == pytest.approx(1)
+    assert class_weights("none", counts) is None
+    given = class_weights((1.0, 3.0), counts)
+    assert given is not None
+    assert given[1] / given[0] == pytest.approx(3)
+
+
+def test_learning_rates_warm_up_decay_and_end_as_their_schedules_say() -> None:
+    spec = TrainingSpec(epochs=10, learning_rate=1.0)
+    assert [learning_rate(spec, at) for at in (0, 5, 10)] == [1.0, 1.0, 1.0]
+    warm = spec.model_copy(update={"warmup_epochs": 2.0})
+    assert learning_rate(warm, 1) == pytest.approx(0.5)
+    assert learning_rate(warm, 2) == 1.0
+    cosine = warm.model_copy(update={"schedule": "cosine"})
+    assert [learning_rate(cosine, at) for at in (2, 6, 10)] == pytest.approx([1, 0.5, 0])
+    falling = spec.model_copy(update={"schedule": "exponential", "decay": 0.5})
+    assert [learning_rate(falling, at) for at in (0.9, 1.1, 3)] == [1, 0.5, 0.125]
