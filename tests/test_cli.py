@@ -1,6 +1,8 @@
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -104,15 +106,19 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(luna: Path, tmp_pa
         subprocess.run(["umount", disk], check=True)
 
 
-def test_ctrl_c_says_how_to_go_on(
-    luna: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from voxray import stages
-
-    def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(stages, "write_shard", interrupted)
-    file = write_toml(out.parent / "a.toml", experiment(luna, out))
-    assert voxray("ingest", file, "--no-ray") == 130
-    assert f"interrupted; nothing is lost, go on with: voxray ingest {file} --no-ray" in capsys.readouterr().err
+def test_ctrl_c_says_how_to_go_on(out: Path, tmp_path: Path) -> None:
+    write_luna(tmp_path / "luna", 30, negatives=100)
+    spec = experiment(tmp_path / "luna", out, patches={"negatives_per_positive": "all"})
+    file = write_toml(out.parent / "a.toml", spec)
+    command = [Path(sys.executable).with_name("voxray"), "ingest", file, "--no-ray"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    parts = spec.store_path / "parts"
+    while not list(parts.glob("*.index.parquet")):
+        assert process.poll() is None
+        time.sleep(0.002)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"what is finished is kept, go on with: voxray ingest {file} --no-ray" in error
+    assert "Traceback" not in error
+    assert voxray("ingest", file, "--no-ray") == 0

@@ -1,27 +1,47 @@
 import json
+import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from wandb.proto import wandb_internal_pb2
-from wandb.sdk.internal.datastore import DataStore
 
 from voxray.tracking import Tracker, choose_mode
 from voxray.training.step import Predictions
 
 
+BLOCK, RECORD_HEADER, FILE_HEADER = 32768, 7, 7
+
+
+def records(file: Path) -> Iterator[wandb_internal_pb2.Record]:
+    """The records of a W&B transaction log: LevelDB's log format behind a file header of seven bytes."""
+    data, position, pieces = file.read_bytes(), FILE_HEADER, b""
+    assert data[:4] == b":W&B"
+    while position + RECORD_HEADER <= len(data):
+        left = BLOCK - position % BLOCK
+        if left < RECORD_HEADER:
+            position += left
+            continue
+        _, length, kind = struct.unpack("<IHB", data[position : position + RECORD_HEADER])
+        position += RECORD_HEADER
+        pieces += data[position : position + length]
+        position += length
+        if kind in (1, 4):  # whole, or the last piece
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(pieces)
+            pieces = b""
+            yield record
+
+
 def read_back(folder: Path) -> tuple[dict[str, list[Any]], dict[str, Any], dict[str, Any]]:
     """History, summary and config of W&B's own offline file."""
     (file,) = (folder / "wandb").glob("offline-run-*/run-*.wandb")
-    store = DataStore()
-    store.open_for_scan(str(file))
     history: dict[str, list[Any]] = {}
     summary: dict[str, Any] = {}
     config: dict[str, Any] = {}
-    while (data := store.scan_data()) is not None:
-        record = wandb_internal_pb2.Record()
-        record.ParseFromString(data)
+    for record in records(file):
         for item in record.history.item:
             key = item.key or "/".join(item.nested_key)
             history.setdefault(key, []).append(json.loads(item.value_json))
@@ -45,9 +65,9 @@ def test_epochs_plots_pictures_and_final_figures_can_be_read_back_from_the_offli
     assert history["val/recall"] == [0.25, 0.5]
     assert history["train/loss"] == [0.5, 0.4]
     assert history["val/roc_auc"] == [0.75, 0.8]
-    (pictures,) = history["val/patches"]
-    assert pictures["captions"] == ["truth nodule, called other (70%)", "truth other, called other (90%)"]
-    assert {"val/confusion_matrix_table", "val/pr_curve_table"} <= set(history)
+    (captions,) = history["val/patches/captions"]
+    assert captions == ["truth nodule, called other (70%)", "truth other, called other (90%)"]
+    assert {"val/confusion_matrix_table/path", "val/pr_curve_table/path"} <= set(history)
     assert summary["final/test/recall"] == 0.7
     assert config["seed"] == 3
 

@@ -1,6 +1,8 @@
 """``voxray …``: options in, one line an outcome out. Exit code 2 for a user's mistake, 1 for failed work."""
 
+import functools
 import json
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +22,22 @@ phantom = typer.Typer(no_args_is_help=True, help="Write a synthetic data set in 
 app.add_typer(phantom, name="phantom")
 OUT = Console(highlight=False, soft_wrap=True)
 
+def explained(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn errors of Voxray, and Ctrl-C, into one line and an exit code."""
+
+    @functools.wraps(command)
+    def wrapper(*positional: Any, **named: Any) -> None:
+        try:
+            command(*positional, **named)
+        except VoxrayError as error:
+            _fail(str(error), error.exit_code)
+        except KeyboardInterrupt:
+            words = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+            _fail(f"interrupted; what is finished is kept, go on with: {words}", 130)
+
+    return wrapper
+
+
 ExperimentFile = Annotated[Path, typer.Argument(help="TOML file of the experiment.", show_default=False)]
 Settings = Annotated[
     list[str] | None,
@@ -35,6 +53,7 @@ def say(line: str) -> None:
 
 
 @app.command()
+@explained
 def run(experiment: ExperimentFile, set_: Settings = None, dry_run: DryRun = False, no_ray: NoRay = False) -> None:
     """Ingest, train, evaluate and report; what is finished is reused."""
     from voxray import stages
@@ -44,6 +63,7 @@ def run(experiment: ExperimentFile, set_: Settings = None, dry_run: DryRun = Fal
 
 
 @app.command()
+@explained
 def ingest(
     experiment: ExperimentFile,
     set_: Settings = None,
@@ -59,6 +79,7 @@ def ingest(
 
 
 @app.command()
+@explained
 def train(experiment: ExperimentFile, set_: Settings = None, no_ray: NoRay = False) -> None:
     """Train on a finished store."""
     from voxray import stages
@@ -67,6 +88,7 @@ def train(experiment: ExperimentFile, set_: Settings = None, no_ray: NoRay = Fal
 
 
 @app.command()
+@explained
 def evaluate(experiment: ExperimentFile, set_: Settings = None, no_ray: NoRay = False) -> None:
     """Choose the operating point on validation and measure."""
     from voxray import stages
@@ -75,6 +97,7 @@ def evaluate(experiment: ExperimentFile, set_: Settings = None, no_ray: NoRay = 
 
 
 @app.command()
+@explained
 def report(experiment: ExperimentFile, set_: Settings = None) -> None:
     """Write report.html."""
     from voxray import stages
@@ -83,6 +106,7 @@ def report(experiment: ExperimentFile, set_: Settings = None) -> None:
 
 
 @app.command()
+@explained
 def describe(
     architecture: Annotated[Path, typer.Argument(help="JSON file.", show_default=False)],
     input_: Annotated[str, typer.Option("--input", help="Channels and voxels, such as 1x64x64x10.")],
@@ -108,12 +132,14 @@ def describe(
 
 
 @app.command()
+@explained
 def schema() -> None:
     """Print the JSON Schema of architecture files."""
     sys.stdout.write(json.dumps(architecture_schema(), indent=2) + "\n")
 
 
 @phantom.command("luna16")
+@explained
 def phantom_luna16(
     out: Annotated[Path, typer.Argument(help="Folder to write.", show_default=False)],
     scans: Annotated[int, typer.Option(min=1)] = 24,
@@ -130,19 +156,8 @@ def phantom_luna16(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point: errors of Voxray become one line and an exit code."""
-    command = app if arguments is None else _with(arguments)
-    try:
-        command()
-    except VoxrayError as error:
-        _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        words = " ".join(["voxray", *(sys.argv[1:] if arguments is None else arguments)])
-        _fail(f"interrupted; nothing is lost, go on with: {words}", 130)
-
-
-def _with(arguments: list[str]) -> Callable[[], Any]:
-    return lambda: app(args=arguments)
+    """Entry point; `arguments` default to those of the process."""
+    app(args=arguments)
 
 
 def _fail(line: str, code: int) -> None:

@@ -39,14 +39,18 @@ def progress(stage: str, unit: str, done: int = 0) -> Iterator[Show]:
             yield show
         return
     began = last = time.monotonic()
+    first = done
 
     def log(now: int, total: int, text: str) -> None:
-        nonlocal last
+        nonlocal began, last, first
         moment = time.monotonic()
+        if first == done and now < total:
+            # Starting up is not part of the rate.
+            began, first = moment, now
         if moment - last < LOG_EVERY_S and now < total:
             return
         last = moment
-        rate = (now - done) / max(moment - began, 1e-9)
+        rate = (now - first) / max(moment - began, 1e-9)
         left = f", {(total - now) / rate:,.0f} s left" if rate > 0 and now < total else ""
         sys.stderr.write(
             f"{stage}: {now:,}/{total:,} {unit}, {rate:,.1f} {unit}/s{left}{' · ' + text if text else ''}\n"

@@ -17,6 +17,7 @@ from voxray.errors import DataError, VoxrayError
 from voxray.models.shapes import count_parameters, infer_shapes
 from voxray.patches.plan import Plan, plan_patches
 from voxray.progress import progress
+from voxray.report.contents import read_run
 from voxray.report.page import write_report
 from voxray.runs.fit import fit, load_network, make_tracker
 from voxray.runs.folder import RunFolder, evaluate_key, run_folder, train_key
@@ -54,7 +55,7 @@ def check_classes(plan: Plan) -> list[str]:
     """One line for each class that is empty in a split."""
     return [
         f"split '{split}' has no patch of class '{name}'"
-        for split in plan.shards
+        for split in ("train", "val", *(["test"] if "test" in plan.shards else []))
         for label, name in enumerate(plan.classes)
         if plan.count(split, label) == 0
     ]
@@ -151,7 +152,7 @@ def report(experiment: Experiment, say: Say) -> Path:
     folder = run_folder(experiment)
     if not folder.metrics.exists():
         raise VoxrayError(str(folder.path), "there are no metrics to report yet", "Run voxray evaluate first")
-    write_report(folder, open_store(experiment.store_path))
+    write_report(folder.report, read_run(folder.path, open_store(experiment.store_path)))
     say(f"report: {folder.report}")
     return folder.report
 

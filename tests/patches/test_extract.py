@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from voxray.errors import ScanError
-from voxray.patches.extract import cut_patch, patch_box
+from voxray.patches.extract import cut_patch, patch_boxes
 from voxray.scans.geometry import voxel_to_world
 from voxray.volume import PatchBox, Volume
 
@@ -15,8 +15,9 @@ def volume_of(shape: tuple[int, int, int], dtype: str = "int16") -> Volume:
 
 
 def box_at(volume: Volume, voxel: tuple[float, float, float], size: tuple[int, int, int]) -> PatchBox:
-    x, y, z = voxel_to_world(volume.affine, np.array([voxel]))[0].tolist()
-    return patch_box(volume, (x, y, z), size, "sample 3")
+    (box,) = patch_boxes(volume, voxel_to_world(volume.affine, np.array([voxel])), size)
+    assert isinstance(box, PatchBox)
+    return box
 
 
 def test_the_candidate_is_in_the_middle_of_its_patch() -> None:
@@ -47,13 +48,17 @@ def test_on_the_border_in_plane_the_patch_is_padded_with_air() -> None:
 
 @pytest.mark.parametrize("voxel", [(-0.6, 5, 5), (80.0, 5, 5), (5, 5, 19.6), (5, -1, 5)])
 def test_a_candidate_outside_the_scan_is_refused(voxel: tuple[float, float, float]) -> None:
+    volume = volume_of((80, 80, 20))
+    good = (40, 40, 10)
+    boxes = patch_boxes(volume, voxel_to_world(AFFINE, np.array([good, voxel, good])), (64, 64, 10))
+    assert [isinstance(box, PatchBox) for box in boxes] == [True, False, True]
     with pytest.raises(ScanError, match="sample 3: its centre lies outside the scan: voxel"):
-        box_at(volume_of((80, 80, 20)), voxel, (64, 64, 10))
+        cut_patch(volume, boxes[1], -1000, np.dtype("int16"), "sample 3")
 
 
 def test_without_a_centre_the_patch_is_in_the_middle_of_the_image() -> None:
-    assert patch_box(volume_of((50, 50, 1)), None, (50, 50, 1), "a").start == (0, 0, 0)
-    assert patch_box(volume_of((47, 50, 1)), None, (50, 50, 1), "a").start == (-2, 0, 0)
+    assert patch_boxes(volume_of((50, 50, 1)), None, (50, 50, 1)) == [PatchBox((0, 0, 0), (50, 50, 1))]
+    assert patch_boxes(volume_of((47, 50, 1)), None, (50, 50, 1)) == [PatchBox((-2, 0, 0), (50, 50, 1))]
 
 
 def test_numbers_that_the_store_cannot_hold_are_refused_and_others_are_kept_exactly() -> None:

@@ -47,7 +47,7 @@ def model_input(layers: tuple[Layer, ...], patch_shape: tuple[int, int, int, int
     ConfigError
         A 2D network and a patch of several slices.
     """
-    if rank_of(layers) == 3:
+    if rank_of(layers) != 2:
         return patch_shape
     if patch_shape[3] != 1:
         problem = f"a 2D architecture takes patches of one slice, got {patch_shape[3]}"

@@ -20,9 +20,8 @@ def cluster() -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    # Workers of a run must not fight over the terminal with the driver's progress display.
-    os.environ.setdefault("RAY_DEDUP_LOGS", "1")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Ray Data's own lines would fight over the terminal with the progress display.
+    os.environ.setdefault("RAY_DATA_LOG_LEVEL", "ERROR")
     address = os.environ.get("RAY_ADDRESS")
     if address:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)

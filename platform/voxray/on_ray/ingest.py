@@ -1,6 +1,5 @@
 """Ingest on Ray Data: rows that name shards go out, rows that say what came of them come back."""
 
-import logging
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -24,7 +23,6 @@ def write_shards(path: Path, root: Path, fill: float, keys: list[tuple[str, int]
     WorkError
         A task failed for good.
     """
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_options.preserve_order = False

@@ -122,9 +122,11 @@ def _train_worker(config: dict[str, Any]) -> None:
 
 
 def _follow(board: Any, show: Show, stop: threading.Event) -> None:
+    shown = None
     while not stop.wait(POLL_S):
         state = ray.get(board.read.remote())
-        if state is not None:
+        if state != shown:
+            shown = state
             show(*state)
 
 

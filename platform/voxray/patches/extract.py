@@ -9,45 +9,46 @@ from voxray.scans.read import read_region
 from voxray.volume import PatchBox, Volume
 
 
-def patch_box(
-    volume: Volume, centre_mm: tuple[float, float, float] | None, size: tuple[int, int, int], where: str
-) -> PatchBox:
-    """The box of a patch around a point.
+def patch_boxes(
+    volume: Volume, centres_mm: NDArray[np.float64] | None, size: tuple[int, int, int]
+) -> list[PatchBox | ScanError]:
+    """The boxes of patches around points.
 
-    In plane the box may reach over the border. Through the slices it is shifted inside the volume, as long as
+    In plane a box may reach over the border. Through the slices it is shifted inside the volume, as long as
     the volume has enough of them.
 
     Parameters
     ----------
     volume : Volume
-    centre_mm : tuple of float, optional
-        World RAS; None means the centre of the volume.
+    centres_mm : ndarray, (n, 3), optional
+        World RAS; None means one patch in the middle of the volume.
     size : tuple of int
         Voxels along x, y, z.
-    where : str
-        Name of the sample, for the error.
 
-    Raises
-    ------
-    ScanError
-        The centre lies outside the volume.
+    Returns
+    -------
+    list of PatchBox or ScanError
+        An error stands where a centre lies outside the volume.
     """
-    shape = np.array(volume.shape)
-    if centre_mm is None:
-        centre = (shape // 2).astype(float)
+    shape, extent = np.array(volume.shape), np.array(size)
+    if centres_mm is None:
+        centres = (shape // 2).astype(float)[None]
     else:
-        centre = world_to_voxel(volume.affine, np.array([centre_mm]))[0]
-        if (centre < -0.5).any() or (centre > shape - 0.5).any():
-            at = ", ".join(f"{value:.1f}" for value in centre)
-            extent = "x".join(map(str, volume.shape))
-            raise ScanError(where, f"its centre lies outside the scan: voxel ({at}) of {extent}")
-    start = np.floor(centre + 0.5).astype(int) - np.array(size) // 2
-    depth, slices = size[2], int(shape[2])
-    if slices >= depth:
-        start[2] = min(max(start[2], 0), slices - depth)
-    else:
-        start[2] = -((depth - slices) // 2)
-    return PatchBox((int(start[0]), int(start[1]), int(start[2])), size)
+        centres = world_to_voxel(volume.affine, centres_mm)
+    starts = np.floor(centres + 0.5).astype(int) - extent // 2
+    spare = int(shape[2] - extent[2])
+    starts[:, 2] = np.clip(starts[:, 2], 0, spare) if spare >= 0 else -(-spare // 2)
+    outside = ((centres < -0.5) | (centres > shape - 0.5)).any(axis=1)
+    return [
+        _outside(volume, centre) if lost else PatchBox((start[0], start[1], start[2]), size)
+        for start, centre, lost in zip(starts.tolist(), centres, outside.tolist(), strict=True)
+    ]
+
+
+def _outside(volume: Volume, centre: NDArray[np.float64]) -> ScanError:
+    at = ", ".join(f"{value:.1f}" for value in centre)
+    extent = "x".join(map(str, volume.shape))
+    return ScanError("", f"its centre lies outside the scan: voxel ({at}) of {extent}")
 
 
 def cut_patch(
@@ -62,8 +63,10 @@ def cut_patch(
     Raises
     ------
     ScanError
-        A voxel is not a number, or the store's dtype cannot hold it without loss.
+        There is no box, a voxel is not a number, or the store's dtype cannot hold it without loss.
     """
+    if isinstance(box, ScanError):
+        raise ScanError(where, box.problem, box.remedy)
     same = volume.voxels.dtype == dtype
     patch = read_region(volume, box, fill) if same else _converted(volume, box, fill, dtype, where)
     if patch.dtype.kind == "f" and not np.isfinite(patch).all():

@@ -1,12 +1,14 @@
 """The charts of a report: learning curves, ROC, precision-recall, scores, calibration."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
-from voxray.evaluation.classification import Floats, precision_recall_curve, roc_curve
+from voxray.evaluation.classification import Floats, Ints, precision_recall_curve, roc_curve
 from voxray.report.contents import RunContents, SplitPredictions, history_column
 from voxray.report.drawing import (
     CLASS_COLOURS,
@@ -19,6 +21,7 @@ from voxray.report.drawing import (
     WIDE,
     epoch_axis,
     legend_above,
+    legend_text,
     new_axes,
     styled,
     thin_curve,
@@ -30,15 +33,40 @@ from voxray.report.wording import SPLIT_NAMES, decimals
 BINS = 25
 CALIBRATION_BINS = 10
 NAMED_CURVES = 10
+DOTTED: dict[str, Any] = {"color": MUTED, "linewidth": 0.9, "linestyle": (0, (1, 2))}
 
 LEARNING = (
     # name, y label, columns with label and colour or dash, size
     ("loss", "loss (cross-entropy, nats)", (("train_loss", "training"), ("val_loss", "validation")), WIDE),
-    ("figures", "validation figure", (("val_recall", "recall"), ("val_precision", "precision"), ("val_roc_auc", "ROC AUC")), WIDE),
+    (
+        "figures",
+        "validation figure",
+        (("val_recall", "recall"), ("val_precision", "precision"), ("val_roc_auc", "ROC AUC")),
+        WIDE,
+    ),
     ("learning-rate", "learning rate", (("learning_rate", ""),), NARROW),
     ("waiting", "time waiting for data (%)", (("data_wait_share", ""),), NARROW),
     ("speed", "training speed (patches/s)", (("patches_per_s", ""),), NARROW),
 )
+
+LINES = {
+    "val_loss": (SPLIT_COLOURS["val"], "-", "o"),
+    "val_recall": (SPLIT_COLOURS["val"], "-", "o"),
+    "val_precision": ("#56b4e9", "--", "s"),
+    "val_roc_auc": (INK, ":", "^"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class _Curve:
+    """What a ROC or precision-recall curve is drawn from, and how it looks."""
+
+    split: str
+    label: str
+    colour: str
+    dash: str
+    truth: Ints
+    scores: Floats
 
 
 def learning_charts(run: RunContents) -> dict[str, Markup]:
@@ -52,21 +80,26 @@ def _learning_chart(
 ) -> Markup:
     figure, axes = new_axes(size, "epoch", label)
     epochs = history_column(run.history, "epoch")
-    for number, (column, text) in enumerate(columns):
+    for column, text in columns:
         values = history_column(run.history, column) * (100 if name == "waiting" else 1)
-        colour = SPLIT_COLOURS["train"] if column == "train_loss" or size == NARROW else SPLIT_COLOURS["val"]
-        dash = DASHES[number] if name == "figures" else "-"
+        colour, dash, mark = LINES.get(column, (SPLIT_COLOURS["train"], "-", "o"))
         # Few epochs are dots as well, so that a run of one epoch shows anything.
-        mark = "o" if len(epochs) <= 15 else ""
+        mark = mark if len(epochs) <= 15 else ""
         axes.plot(epochs, values, color=colour, linestyle=dash, marker=mark, markersize=3.5, label=text or None)
     if run.best_epoch is not None:
-        axes.axvline(run.best_epoch, color=INK, linewidth=0.9, linestyle=(0, (1, 2)), label="best epoch" if size == WIDE else None)
+        axes.axvline(
+            run.best_epoch,
+            color=INK,
+            linewidth=0.9,
+            linestyle=(0, (1, 2)),
+            label="best epoch" if size == WIDE else None,
+        )
     if name == "figures":
         unit_axis(axes, y=True)
-    elif name != "loss" or not len(epochs):
-        axes.set_ylim(bottom=0)
-    if name == "waiting":
-        axes.set_ylim(0, max(10.0, axes.get_ylim()[1]))
+    elif name != "loss":
+        # From zero, so that a small change looks small; waiting of a few percent is no mountain either.
+        highest = np.nanmax(axes.lines[0].get_ydata(), initial=9 if name == "waiting" else 0)
+        axes.set_ylim(0, 1.1 * highest or 1)
     epoch_axis(axes, epochs)
     if size == WIDE:
         legend_above(axes, len(columns) + 1)
@@ -87,66 +120,91 @@ def curve_charts(run: RunContents) -> dict[str, Markup]:
 @styled
 def _roc(run: RunContents, splits: Sequence[str]) -> Markup:
     figure, axes = new_axes(SQUARE, "false-positive rate (1 − specificity)", "recall (sensitivity)")
-    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)))
-    for label, colour, dash, truth, scores, split in _curves(run, splits):
-        false_rate, recall, _ = roc_curve(truth, scores)
-        text = f"{label}, AUC {decimals(run.metrics[split].get('roc_auc'))}" if len(run.classes) == 2 else label
-        axes.plot(*thin_curve(false_rate, recall), color=colour, linestyle=dash, label=text)
+    for curve in _curves(run, splits):
+        false_rates, recalls, _ = roc_curve(curve.truth, curve.scores)
+        area = f", AUC {decimals(run.metrics[curve.split].get('roc_auc'))}" if len(run.classes) == 2 else ""
+        x, y = thin_curve(false_rates, recalls)
+        axes.plot(x, y, color=curve.colour, linestyle=curve.dash, label=curve.label + area)
     for split, (false_rate, recall, _) in _operating_points(run, splits).items():
         _mark(axes, false_rate, recall, SPLIT_COLOURS[split])
+    _legend_threshold(axes, run)
+    axes.plot([0, 1], [0, 1], **DOTTED, label="chance")
     unit_axis(axes, x=True, y=True)
-    _curve_legend(axes, run, "lower right")
+    legend_above(axes, 2)
     return to_svg(figure, _name("roc", run, splits), f"ROC curve, {_named(splits)}")
 
 
 @styled
 def _precision_recall(run: RunContents, splits: Sequence[str]) -> Markup:
     figure, axes = new_axes(SQUARE, "recall (sensitivity)", "precision")
-    for label, colour, dash, truth, scores, split in _curves(run, splits):
-        precision, recall, _ = precision_recall_curve(truth, scores)
-        text = f"{label}, AP {decimals(run.metrics[split].get('average_precision'))}" if len(run.classes) == 2 else label
-        axes.plot(*thin_curve(recall, precision), color=colour, linestyle=dash, label=text)
-        if len(run.classes) == 2:
-            axes.axhline(truth.mean(), color=colour, linewidth=0.8, linestyle=(0, (1, 2)))
+    two = len(run.classes) == 2
+    for curve in _curves(run, splits):
+        precisions, recalls, _ = precision_recall_curve(curve.truth, curve.scores)
+        area = f", AP {decimals(run.metrics[curve.split].get('average_precision'))}" if two else ""
+        x, y = thin_curve(recalls, precisions)
+        axes.plot(x, y, color=curve.colour, linestyle=curve.dash, label=curve.label + area)
+        if two:
+            axes.axhline(curve.truth.mean(), **{**DOTTED, "color": curve.colour})
     for split, (_, recall, precision) in _operating_points(run, splits).items():
         _mark(axes, recall, precision, SPLIT_COLOURS[split])
+    _legend_threshold(axes, run)
+    if two:
+        axes.plot([], [], **DOTTED, label="chance")
     unit_axis(axes, x=True, y=True)
-    _curve_legend(axes, run, "lower left")
+    legend_above(axes, 2)
     return to_svg(figure, _name("precision-recall", run, splits), f"Precision-recall curve, {_named(splits)}")
 
 
 def score_charts(run: RunContents) -> dict[str, Markup]:
     """How the scores of each class are spread, for each split, and calibration."""
-    charts = {f"scores-{split}": _scores(run, split) for split in run.splits}
+    draw = _score_histogram if len(run.classes) == 2 else _score_ranges
+    charts = {f"scores-{split}": draw(run, split) for split in run.splits}
     return {**charts, "calibration": _calibration(run)}
 
 
 @styled
-def _scores(run: RunContents, split: str) -> Markup:
-    two = len(run.classes) == 2
-    said = f"probability of {run.classes[1]}" if two else "probability given to the true class"
+def _score_histogram(run: RunContents, split: str) -> Markup:
+    said = f"probability of {run.classes[1]}"
     figure, axes = new_axes(WIDE, said, "patches of the class (%)")
     predictions = run.predictions[split]
-    scores = predictions.probabilities[:, 1] if two else predictions.truth_probabilities()
     edges = np.linspace(0, 1, BINS + 1)
     for number, name in enumerate(run.classes):
-        mine = scores[predictions.labels == number]
+        mine = predictions.probabilities[predictions.labels == number, 1]
         if not len(mine):
             continue
         share = 100 * np.histogram(mine, edges)[0] / len(mine)
-        colour = CLASS_COLOURS[number % len(CLASS_COLOURS)]
-        dash = DASHES[number // len(CLASS_COLOURS) % len(DASHES)]
-        if two:
-            axes.stairs(share, edges, fill=True, color=colour, alpha=0.25)
-        axes.stairs(share, edges, color=colour, linewidth=1.5, linestyle=dash, label=f"{name} ({len(mine):,})")
-    if two and run.threshold is not None:
+        colour = CLASS_COLOURS[number]
+        axes.stairs(share, edges, fill=True, color=colour, alpha=0.25)
+        axes.stairs(share, edges, color=colour, linewidth=1.5, label=f"{legend_text(name)} ({len(mine):,})")
+    if run.threshold is not None:
         label = f"threshold {run.threshold:.3f}"
         axes.axvline(run.threshold, color=INK, linewidth=1.1, linestyle=(0, (4, 2)), label=label)
     unit_axis(axes, x=True)
     axes.set_ylim(bottom=0)
-    if axes.get_legend_handles_labels()[0]:
-        legend_above(axes, 3 if two else 4)
+    legend_above(axes, 3)
     return to_svg(figure, f"scores-{split}", f"Distribution of the {said}, {SPLIT_NAMES[split].lower()}")
+
+
+@styled
+def _score_ranges(run: RunContents, split: str) -> Markup:
+    """A line for each class: median, middle half and middle nine tenths of the probability of the truth."""
+    said = "probability given to the true class"
+    width, height = WIDE
+    figure, axes = new_axes((width, max(height, 0.9 + 0.24 * len(run.classes))), said, "")
+    predictions = run.predictions[split]
+    scores = predictions.truth_probabilities()
+    for number in range(len(run.classes)):
+        mine = scores[predictions.labels == number]
+        if len(mine):
+            low, quarter, median, three_quarters, high = np.percentile(mine, [5, 25, 50, 75, 95])
+            colour = CLASS_COLOURS[number % len(CLASS_COLOURS)]
+            axes.plot([low, high], [number, number], color=colour, linewidth=1.2)
+            axes.plot([quarter, three_quarters], [number, number], color=colour, linewidth=6, solid_capstyle="butt")
+            axes.plot([median], [number], "o", color="white", markeredgecolor=INK, markersize=5)
+    axes.set_yticks(range(len(run.classes)), [legend_text(name) for name in run.classes])
+    axes.set_ylim(len(run.classes) - 0.5, -0.5)
+    unit_axis(axes, x=True)
+    return to_svg(figure, f"scores-{split}", f"Range of the {said}, {SPLIT_NAMES[split].lower()}")
 
 
 @styled
@@ -156,15 +214,16 @@ def _calibration(run: RunContents) -> Markup:
     if not two:
         said, seen = "probability of the called class", "share that is called right"
     figure, axes = new_axes(SQUARE, said, seen)
-    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)))
     for split in run.splits:
         predicted, observed, sizes = calibration_bins(*_calls(run.predictions[split], two))
         areas = 8 + 80 * sizes / max(sizes.max(initial=1), 1)
         colour = SPLIT_COLOURS[split]
         axes.plot(predicted, observed, color=colour, linewidth=1.2, label=SPLIT_NAMES[split].lower())
         axes.scatter(predicted, observed, s=areas, color=colour, edgecolor="white", linewidth=0.6, zorder=3)
+    axes.plot([], [], "o", color=MUTED, markersize=6, label="size: patches")
+    axes.plot([0, 1], [0, 1], **DOTTED, label="as predicted")
     unit_axis(axes, x=True, y=True)
-    axes.legend(loc="upper left")
+    legend_above(axes, 2)
     return to_svg(figure, "calibration", f"Calibration: {seen} against {said}")
 
 
@@ -184,8 +243,8 @@ def _calls(predictions: SplitPredictions, two: bool) -> tuple[Floats, Floats]:
     return predictions.probabilities.max(axis=1, initial=0), right.astype(np.float64)
 
 
-def _curves(run: RunContents, splits: Sequence[str]) -> list[tuple[str, str, str, np.ndarray, Floats, str]]:  # type: ignore[type-arg]
-    """Label, colour, dash, truth and scores of every curve that can be drawn: both kinds of patch must be there."""
+def _curves(run: RunContents, splits: Sequence[str]) -> list[_Curve]:
+    """Every curve that can be drawn: both kinds of patch must be there."""
     two = len(run.classes) == 2
     curves = []
     for split in splits:
@@ -194,10 +253,10 @@ def _curves(run: RunContents, splits: Sequence[str]) -> list[tuple[str, str, str
             truth = (predictions.labels == number).astype(np.int64)
             if not 0 < truth.sum() < len(truth):
                 continue
-            label = SPLIT_NAMES[split].lower() if two else name if number < NAMED_CURVES else ""
+            label = SPLIT_NAMES[split].lower() if two else legend_text(name) if number < NAMED_CURVES else ""
             colour = SPLIT_COLOURS[split] if two else CLASS_COLOURS[number % len(CLASS_COLOURS)]
             dash = "-" if two else DASHES[number // len(CLASS_COLOURS) % len(DASHES)]
-            curves.append((label, colour, dash, truth, predictions.probabilities[:, number], split))
+            curves.append(_Curve(split, label, colour, dash, truth, predictions.probabilities[:, number]))
     return curves
 
 
@@ -217,11 +276,9 @@ def _mark(axes: Axes, x: float, y: float, colour: str) -> None:
     axes.plot([x], [y], "o", markersize=8, color=colour, markeredgecolor="white", markeredgewidth=1.4, zorder=4)
 
 
-def _curve_legend(axes: Axes, run: RunContents, place: str) -> None:
+def _legend_threshold(axes: Axes, run: RunContents) -> None:
     if len(run.classes) == 2 and run.threshold is not None:
         axes.plot([], [], "o", color=MUTED, markersize=6, label=f"threshold {run.threshold:.3f}")
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc=place, borderaxespad=0.8)
 
 
 def _name(kind: str, run: RunContents, splits: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 import io
 import re
+import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -22,10 +23,13 @@ CLASS_COLOURS = ("#7b8794", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#0072b2
 DASHES = ("-", "--", ":", "-.")
 INK, MUTED, RULE = "#1f2933", "#52606d", "#d9dee3"
 
-WIDE, NARROW, SQUARE = (5.4, 2.9), (3.5, 2.3), (3.5, 3.3)  # inches
+WIDE, NARROW, SQUARE = (4.9, 2.75), (3.5, 2.3), (3.5, 3.6)  # inches
+LEGEND_LINE = 0.17  # inches
 CURVE_POINTS = 1500
+NAME_LETTERS = 18
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {
+    "text.parse_math": False,  # A class may be called "$5".
     "svg.fonttype": "none",
     "svg.hashsalt": "voxray",
     "font.size": 9,
@@ -34,7 +38,7 @@ STYLE: dict[str, Any] = {
     "ytick.labelsize": 8.5,
     "legend.fontsize": 8.5,
     "legend.frameon": False,
-    "legend.handlelength": 1.8,
+    "legend.handlelength": 2.2,
     "lines.linewidth": 1.7,
     "text.color": INK,
     "axes.labelcolor": INK,
@@ -55,7 +59,7 @@ STYLE: dict[str, Any] = {
 
 def styled(function: Chart) -> Chart:
     """Draw with the report's style, and leave matplotlib's own settings as they were."""
-    return rc_context(STYLE)(function)  # type: ignore[return-value]
+    return rc_context(STYLE)(function)
 
 
 def new_axes(size: tuple[float, float], x_label: str, y_label: str) -> tuple[Figure, Axes]:
@@ -86,8 +90,22 @@ def epoch_axis(axes: Axes, epochs: Floats) -> None:
 
 
 def legend_above(axes: Axes, columns: int) -> None:
-    """Legend in one line above the chart, where no curve can run into it."""
-    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=columns, borderaxespad=0.2, columnspacing=1.2)
+    """Legend above the chart, where no curve can run into it; lines beyond two make the figure higher."""
+    entries = len(axes.get_legend_handles_labels()[0])
+    lines = -(-entries // columns)
+    figure = axes.get_figure(root=True)
+    if lines > 2 and figure is not None:
+        width, height = figure.get_size_inches()
+        figure.set_size_inches(width, height + LEGEND_LINE * (lines - 2))
+    if entries:
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=columns, borderaxespad=0.2, columnspacing=1.2)
+
+
+def legend_text(name: str) -> str:
+    """A name from the data as a legend shows it: not too long."""
+    short = name if len(name) <= NAME_LETTERS else name[: NAME_LETTERS - 1] + "…"
+    # Matplotlib would leave out one that begins with an underscore.
+    return f"\u2060{short}" if short.startswith("_") else short
 
 
 def thin_curve(x: Floats, y: Floats, limit: int = CURVE_POINTS) -> tuple[Floats, Floats]:
@@ -112,14 +130,16 @@ def to_svg(figure: Figure, name: str, description: str) -> Markup:
         Read out to those who cannot see it.
     """
     sink = io.BytesIO()
-    figure.savefig(sink, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    with warnings.catch_warnings():
+        # The reader's browser brings the letters that matplotlib's font has not.
+        warnings.filterwarnings("ignore", r"Glyph .* missing from font")
+        figure.savefig(sink, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = sink.getvalue().decode()
     text = text[text.index("<svg") :]
     # A style element would act on the whole page, and the page chooses the fonts.
     text = re.sub(r"\s*<defs>\s*<style.*?</style>\s*</defs>", "", text, count=1, flags=re.DOTALL)
-    text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r"font-family: [^;\"]*;? ?", "", text)
-    text = re.sub(r'\b(id="|href="#|url\(#)', rf"\g<1>{name}-", text)
-    label = f'role="img" aria-label="{escape(description)}" id="chart-{name}"'
-    text = re.sub(r"<svg [^>]*?(viewBox=\"[^\"]*\")[^>]*>", rf"<svg xmlns:xlink=\"http://www.w3.org/1999/xlink\" {label} \1>", text, count=1)
-    return Markup(text.replace(" \n", "\n"))  # noqa: S704 - matplotlib escaped every text in it
+    text = re.sub(r'\b(id="|href="#|url\(#)', rf"\g<1>{name}-", text.replace("xlink:href", "href"))
+    head = f'<svg role="img" aria-label="{escape(description)}" id="chart-{name}" '
+    text = head + re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', r"\1>", text, count=1)
+    return Markup(text.replace(" \n", "\n"))  # Safe: matplotlib escaped every text in it.

@@ -14,11 +14,11 @@ from PIL import Image
 from voxray.evaluation.classification import Floats, Ints
 from voxray.feed.augment import scale_window
 from voxray.report.contents import RunContents, SplitPredictions
-from voxray.report.wording import SPLIT_NAMES, count, decimals
+from voxray.report.wording import SPLIT_NAMES, count, decimals, minus
 
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png"}
 FLAT_CASES, DEEP_CASES = 12, 4
-SLICES_SHOWN = 24
+SLICES_SHOWN, SLICES_A_LINE = 24, 12
 FLAT_PIXELS, DEEP_PIXELS = 192, 112
 ID_LETTERS = 20
 
@@ -51,6 +51,12 @@ class Case:
     position: str
     verdict: str
     slices: tuple[Slice, ...]
+
+    @property
+    def columns(self) -> int:
+        """Slices side by side: all of them, or as many as make lines of about equal length."""
+        lines = -(-len(self.slices) // SLICES_A_LINE)
+        return -(-len(self.slices) // max(lines, 1))
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,9 @@ def find_hardest(labels: Ints, called: Ints, probabilities: Floats, label: int |
 
 def mistake_groups(run: RunContents) -> list[CaseGroup]:
     """For each split the false negatives and false positives, or all mistakes when there are more than two classes."""
-    kinds: list[tuple[str, int | None]] = [("Missed", 1), ("False alarms", 0)] if len(run.classes) == 2 else [("Mistakes", None)]
+    kinds: list[tuple[str, int | None]] = (
+        [("Missed", 1), ("False alarms", 0)] if len(run.classes) == 2 else [("Mistakes", None)]
+    )
     return [_group(run, split, title, label) for split in run.splits for title, label in kinds]
 
 
@@ -139,8 +147,9 @@ def _group(run: RunContents, split: str, title: str, label: int | None) -> CaseG
     kind = "the truth" if label is None else run.classes[1]
     what = "patch" if label is None else f"{run.classes[label]} patch"
     verdict = "called wrong" if label is None else "missed" if label == 1 else f"called {kind}"
-    summary = f"{count(len(every), what)} of the {where} split {verdict}"
+    summary = f"None: no {what} of the {where} split is {verdict}"
     if len(every):
+        summary = f"{count(len(every), what)} of the {where} split {verdict}"
         shown = "" if len(every) <= limit else f"the first {limit} are shown, "
         summary += f"; {shown}{'highest' if label == 0 else 'lowest'} probability of {kind} first"
     cases = _cases(run, split, predictions, called, every[:limit])
@@ -157,7 +166,7 @@ def _cases(
     cases = []
     for row, position, patch in zip(rows, chosen.tolist(), scaled, strict=True):
         picture = is_picture(row["path"])
-        where = "" if picture else f"x {row['x_mm']:.1f}, y {row['y_mm']:.1f}, z {row['z_mm']:.1f} mm"
+        where = "" if picture else minus(f"x {row['x_mm']:.1f}, y {row['y_mm']:.1f}, z {row['z_mm']:.1f} mm")
         verdict = _verdict(run, predictions.probabilities[position], row["label"], int(called[position]))
         cases.append(Case(row["scan_id"], shorten_id(row["scan_id"]), where, verdict, _slices(patch, picture)))
     return tuple(cases)

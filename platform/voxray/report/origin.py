@@ -14,6 +14,7 @@ from voxray.store.read import PatchStore
 
 ORDER = ("train", "val", "test")
 EXAMPLES = 3
+SCAN = "[scan]"
 GROUPS_SHOWN = 30
 KINDS = {"absent": "scan not there", "scan": "scan not usable", "sample": "sample not usable"}
 
@@ -46,7 +47,7 @@ class AsideGroup:
     Attributes
     ----------
     kind, reason : str
-        What names a scan or is a number in the reason is an ellipsis.
+        Without the scan's name and, where it stands for several entries, without numbers.
     entries, samples : int
     examples : list of dict
         The first rows, with the keys of QUARANTINE.
@@ -97,18 +98,23 @@ def group_quarantine(quarantine: pa.Table) -> list[AsideGroup]:
     """Entries by kind and reason, the costliest first."""
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in quarantine.to_pylist():
-        pattern = reason_pattern(row["reason"], (row["path"], row["scan_id"]))
-        groups.setdefault((row["kind"], pattern), []).append(row)
-    found = [
-        AsideGroup(KINDS.get(kind, kind), reason, len(rows), sum(row["samples"] for row in rows), rows[:EXAMPLES])
-        for (kind, reason), rows in groups.items()
-    ]
+        row["reason"] = nameless_reason(row["reason"], (row["path"], row["scan_id"]))
+        groups.setdefault((row["kind"], numberless(row["reason"])), []).append(row)
+    found = []
+    for (kind, pattern), rows in groups.items():
+        reason = pattern if len(rows) > 1 else rows[0]["reason"]
+        samples = sum(row["samples"] for row in rows)
+        found.append(AsideGroup(KINDS.get(kind, kind), reason, len(rows), samples, rows[:EXAMPLES]))
     return sorted(found, key=lambda group: (-group.samples, -group.entries, group.reason))
 
 
-def reason_pattern(reason: str, names: Sequence[str | None]) -> str:
-    """A reason without what differs from scan to scan: names of scans, and numbers."""
+def nameless_reason(reason: str, names: Sequence[str | None]) -> str:
+    """A reason without the scan's path and id, which stand beside it."""
     for name in sorted(filter(None, names), key=len, reverse=True):
-        reason = reason.replace(name, "…")
-    reason = re.sub(r"^…: (sample \d+: )?", "", reason)
+        reason = reason.replace(name, SCAN)
+    return re.sub(rf"^{re.escape(SCAN)}: (sample \d+: )?", "", reason)
+
+
+def numberless(reason: str) -> str:
+    """A reason without its numbers, which differ from scan to scan."""
     return re.sub(r"[-+]?\d[\d.,]*\d|\d", "#", reason)

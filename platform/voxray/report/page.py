@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import pyarrow.compute as pc
 
 from voxray.models.shapes import count_parameters, infer_shapes, model_input
 from voxray.report.charts import curve_charts, learning_charts, score_charts
@@ -25,6 +26,7 @@ from voxray.report.wording import (
     count,
     decimals,
     make_figure,
+    minus,
     operating_sentence,
     percent,
 )
@@ -90,7 +92,7 @@ def _result(run: RunContents) -> dict[str, Any]:
         "name": run.experiment.name,
         "subtitle": " · ".join(_subtitle(run)),
         "cards": [_card(run, split) for split in run.splits],
-        "cautions": cautions(metrics, classes),
+        "cautions": cautions({split: metrics[split] for split in run.splits}, classes),
         "bootstrap": run.experiment.evaluation.bootstrap,
         "splits": run.splits,
         "split_names": SPLIT_NAMES,
@@ -107,7 +109,8 @@ def _card(run: RunContents, split: str) -> Card:
     confusion = metrics["confusion_matrix"]
     parts = [f"{sum(row):,} {name}" for row, name in zip(confusion, run.classes, strict=True)]
     size = f"{count(metrics['samples'], 'patch')} ({', '.join(parts)}) of {count(metrics['patients'], 'patient')}"
-    sentence = operating_sentence(split, metrics, run.classes, run.experiment.evaluation.target_recall)
+    again = split != run.splits[0]
+    sentence = operating_sentence(split, metrics, run.classes, run.experiment.evaluation.target_recall, again=again)
     figures = tuple(make_figure(key, metrics, run.classes) for key in HEADLINE)
     return Card(split, SPLIT_NAMES[split], size, sentence, figures)
 
@@ -140,7 +143,9 @@ def _learning(run: RunContents) -> dict[str, Any]:
     return {
         "learning": learning_charts(run),
         "best_epoch": run.best_epoch,
-        "best_by": f"lowest validation {training.best}" if training.best == "loss" else f"highest {FIGURES[training.best][0]}",
+        "best_by": f"lowest validation {training.best}"
+        if training.best == "loss"
+        else f"highest {FIGURES[training.best][0]}",
         "training_time": _duration(float(seconds.sum())),
         "waited": MISSING if waited != waited else percent(waited, 1),
     }
@@ -154,8 +159,8 @@ def _curves(run: RunContents) -> dict[str, Any]:
         "scores": score_charts(run),
         "rotations": run.experiment.patches.rotations,
         "mistakes": mistake_groups(run),
-        "pictures": is_picture(str(run.predictions[run.splits[0]].rows["path"][0])),
-        "window": "{:g} to {:g}".format(*run.experiment.intensity.window),
+        "pictures": all(map(is_picture, pc.unique(run.predictions[run.splits[0]].rows["path"]).to_pylist())),
+        "window": minus("{:g} to {:g}".format(*run.experiment.intensity.window)),
         "hounsfield": run.experiment.data.layout == "luna16",
         "flat": run.store.info.size[2] == 1,
     }
@@ -176,11 +181,19 @@ def _data(run: RunContents) -> dict[str, Any]:
     return {
         "split_counts": count_splits(run.store),
         "steps": trace_patches(run.store),
-        "notes": run.store.info.notes,
+        "notes": [*run.store.info.notes, *_thinning(run)],
         "aside": groups[:GROUPS_SHOWN],
         "aside_left": len(groups) - len(groups[:GROUPS_SHOWN]),
         "aside_entries": run.store.quarantine.num_rows,
     }
+
+
+def _thinning(run: RunContents) -> Iterator[str]:
+    """Say that a plan is not the whole list, where it is not."""
+    ratio = run.experiment.patches.negatives_per_positive
+    if ratio != "all":
+        name = run.classes[0]
+        yield f"at most {ratio:g} {name} patches for each patch of a finding were planned, in every split for itself"
 
 
 def _network(run: RunContents) -> dict[str, Any]:

@@ -56,7 +56,11 @@ def identity_rows(run: RunContents) -> list[tuple[str, str]]:
 
 def _toml(values: Mapping[str, Any], prefix: str = "") -> str:
     # JSON writes strings, numbers, booleans and lists as TOML does.
-    plain = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items() if not isinstance(value, dict)]
+    plain = [
+        f"{key} = {json.dumps(value, ensure_ascii=False)}"
+        for key, value in values.items()
+        if not isinstance(value, dict)
+    ]
     parts = ["\n".join(plain)] if plain else []
     for key, value in values.items():
         if isinstance(value, dict):

@@ -51,7 +51,7 @@ FIGURES: dict[str, tuple[str, str, str, str]] = {
     ),
     "roc_auc": (
         "ROC AUC",
-        "chance that a {1} patch scores higher than a {0} patch; needs no threshold",
+        "chance that one {1} patch scores higher than one {0} patch; needs no threshold",
         "chance that a patch of a class scores higher for it than another patch, mean over the classes",
         "a class has no patch in this split, or is all there is",
     ),
@@ -101,7 +101,8 @@ def make_figure(key: str, metrics: Mapping[str, Any], classes: Sequence[str]) ->
     meaning = two.format(*classes) if len(classes) == 2 else more
     value = _number(metrics.get(key))
     low, high = (_number(end) for end in (metrics.get("intervals", {}).get(key) or (None, None)))
-    if value is None or low is None or high is None:
+    # Drawing the one patient there is gives the same figure every time, which is no interval.
+    if value is None or low is None or high is None or metrics.get("patients", 0) < 2:
         low = high = None
     return Figure(
         key=key,
@@ -133,22 +134,33 @@ def percent(part: float, whole: float) -> str:
     return f"{share:.0f}\u202f%"
 
 
-def operating_sentence(split: str, metrics: Mapping[str, Any], classes: Sequence[str], target_recall: float) -> str:
-    """What the operating point means for one split, in one sentence."""
+def minus(text: str) -> str:
+    """Numbers with a proper minus sign."""
+    return text.replace("-", "\u2212")
+
+
+def operating_sentence(
+    split: str, metrics: Mapping[str, Any], classes: Sequence[str], target_recall: float, *, again: bool = False
+) -> str:
+    """What the operating point means for one split, in one sentence; shorter where it is said `again`."""
     confusion = metrics["confusion_matrix"]
     where = {"val": "validation split", "test": "test split"}[split]
     total = sum(map(sum, confusion))
     if len(classes) != 2:
         right = sum(confusion[n][n] for n in range(len(classes)))
         share = percent(right, total)
-        return f"The model names the right one of {len(classes)} classes for {right:,} of {total:,} patches ({share}) in the {where}."
+        classes_told = f"The model names the right one of {len(classes)} classes"
+        return f"{classes_told} for {right:,} of {total:,} patches ({share}) in the {where}."
     (_, alarms), (missed, found) = confusion
     others, findings = sum(confusion[0]), missed + found
     threshold = _number(metrics.get("threshold"))
-    if threshold is None:
+    if again:
+        begin = "In the same way, it" if threshold is None else "At the same threshold, it"
+    elif threshold is None:
         begin = "With no operating point chosen, calling the more probable class, the model"
     else:
-        begin = f"At threshold {threshold:.3f}, chosen on validation for a recall of at least {target_recall:.2f}, the model"
+        goal = f"chosen on validation for a recall of at least {target_recall:.2f}"
+        begin = f"At threshold {threshold:.3f}, {goal}, the model"
     return (
         f"{begin} finds {found:,} of {findings:,} {classes[1]} patches ({percent(found, findings)}) in the {where} "
         f"and raises {count(alarms, 'false alarm')} on {others:,} {classes[0]} patches ({percent(alarms, others)})."
@@ -163,11 +175,12 @@ def cautions(metrics: Mapping[str, Mapping[str, Any]], classes: Sequence[str]) -
             "There is no test split. The epoch and the threshold were chosen on the validation patches "
             "that these figures are measured on, so the figures are optimistic."
         )
-    few = [f"{SPLIT_NAMES[split].lower()} has {count(metrics[split].get('patients', 0), 'patient')}" for split in metrics]
-    if any(metrics[split].get("patients", 0) < FEW_PATIENTS for split in metrics):
+    patients = {SPLIT_NAMES[split].lower(): metrics[split].get("patients", 0) for split in metrics}
+    few = [f"{name} has {count(number, 'patient')}" for name, number in patients.items() if number < FEW_PATIENTS]
+    if few:
         found.append(
             f"The intervals come from drawing patients anew, and there are few ({', '.join(few)}): "
-            "with fewer than 20 they are narrower than the truth."
+            f"with fewer than {FEW_PATIENTS} they are narrower than the truth, with one there are none."
         )
     if len(classes) == 2:
         mixes = [_mix(SPLIT_NAMES[split].lower(), metrics[split]["confusion_matrix"], classes) for split in metrics]
@@ -180,7 +193,7 @@ def cautions(metrics: Mapping[str, Mapping[str, Any]], classes: Sequence[str]) -
 
 def count(number: int, noun: str) -> str:
     """A number and its noun, in the plural where it should be."""
-    plural = f"{noun}es" if noun.endswith("ch") else f"{noun}s"
+    plural = f"{noun}es" if noun.endswith("patch") else f"{noun}s"
     return f"{number:,} {noun if number == 1 else plural}"
 
 

@@ -26,9 +26,19 @@ def canonical_volume(voxels: NDArray[np.generic], affine: NDArray[np.float64]) -
     Volume
         Voxels (channel, x, y, z) and their own affine.
     """
-    orientation = io_orientation(affine)
+    orientation = _orientation(affine)
     turned = apply_orientation(voxels.transpose(1, 2, 3, 0), orientation)
     return Volume(turned.transpose(3, 0, 1, 2), affine @ inv_ornt_aff(orientation, voxels.shape[1:]))
+
+
+def _orientation(affine: NDArray[np.float64]) -> NDArray[np.float64]:
+    """nibabel's orientation of an affine; without its singular value decomposition where the axes are not oblique."""
+    rotation = affine[:3, :3]
+    axes = np.abs(rotation).argmax(axis=0)
+    if np.count_nonzero(rotation) == 3 and set(axes.tolist()) == {0, 1, 2}:
+        return np.stack([axes, np.sign(rotation[axes, [0, 1, 2]])], axis=1).astype(float)
+    orientation: NDArray[np.float64] = io_orientation(affine)
+    return orientation
 
 
 def lps_affine(

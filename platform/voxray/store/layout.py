@@ -107,7 +107,7 @@ def create_arrays(path: Path, info: StoreInfo) -> None:
             chunks=(info.patches_per_chunk, *info.patch_shape),
             shards=(info.patches_per_shard, *info.patch_shape),
             dtype=info.dtype,
-            compressors=[BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle")],
+            compressors=[BloscCodec(cname="lz4", clevel=3, shuffle="bitshuffle")],
             fill_value=0,
             dimension_names=("n", "c", "x", "y", "z"),
             overwrite=True,

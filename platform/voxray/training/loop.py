@@ -147,7 +147,8 @@ def seed_everything(seed: int, epoch: int, rank: int) -> None:
 def _parallel(model: nn.Module) -> nn.Module:
     if rank_and_ranks()[1] == 1:
         return model
-    return nn.parallel.DistributedDataParallel(model)
+    # Buffers are constants of the architecture: there is nothing to send.
+    return nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
 
 
 def _weights(spec: TrainingSpec, feed: Feed, device: torch.device) -> torch.Tensor | None:
@@ -172,7 +173,7 @@ def _advance(progress: Progress, row: dict[str, Any], spec: TrainingSpec) -> tup
     value = row[f"val_{spec.best}"]
     sign = -1 if spec.best == "loss" else 1
     best = progress.best_value
-    improved = best is None or (math.isfinite(value) and sign * value > sign * best)
+    improved = best is None or not math.isfinite(best) or (math.isfinite(value) and sign * value > sign * best)
     history = [*progress.history, row]
     progress = replace(progress, epoch=row["epoch"], history=history)
     return (replace(progress, best_value=value, best_epoch=row["epoch"]) if improved else progress), improved

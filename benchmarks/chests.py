@@ -1,0 +1,70 @@
+"""Scans for the benchmarks: LUNA16 layout, uncompressed, as large as real ones and as noisy."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from voxray.config.experiment import Experiment
+from voxray.datasets.layouts import read_manifest
+from voxray.patches.plan import plan_patches
+from voxray.phantom.luna16 import UPRIGHT
+from voxray.phantom.metaimage import write_metaimage
+from voxray.store.finish import finish_store
+from voxray.store.layout import StoreInfo
+from voxray.store.write import prepare_store, shard_keys, write_shard
+
+SHAPE = (130, 512, 512)  # z, y, x
+SPACING_MM = (0.7, 0.7, 1.25)
+SHIFTS = 64
+PATCHES = 9
+
+
+def write_chests(root: Path, scans: int, patches: int = PATCHES, seed: int = 0) -> None:
+    """Write scans of 130 slices of 512×512 with some candidates each, the first of them a nodule."""
+    rng = np.random.default_rng(seed)
+    z, y, x = SHAPE
+    slab = rng.normal(-600, 250, (z + SHIFTS, y, x)).astype(np.int16)
+    lines = ["seriesuid,coordX,coordY,coordZ,class"]
+    for number in range(scans):
+        name = f"1.2.840.{number:04d}"
+        folder = root / f"subset{number % 10}"
+        folder.mkdir(parents=True, exist_ok=True)
+        start = number % SHIFTS
+        voxels = np.roll(slab[start : start + z], number, axis=2)
+        write_metaimage(
+            folder / f"{name}.mhd", voxels, spacing_mm=SPACING_MM, origin_mm=(0, 0, 0), direction=UPRIGHT
+        )
+        for order in range(patches):
+            point = rng.uniform((60, 60, 10), (450, 450, 120)) * SPACING_MM
+            lines.append(",".join([name, *(f"{value:.3f}" for value in point), str(int(order == 0))]))
+    (root / "candidates.csv").write_text("\n".join(lines) + "\n")
+
+
+def chest_experiment(root: Path, out: Path, **sections: object) -> Experiment:
+    """All patches of these scans in one split."""
+    return Experiment.model_validate(
+        {
+            "name": "benchmark",
+            "out": str(out),
+            "data": {"layout": "luna16", "root": str(root)},
+            "split": {"val": 0, "test": 0},
+            "patches": {"size": [64, 64, 10], "negatives_per_positive": "all", "rotations": []},
+            "model": {"architecture": "none.json"},
+            **sections,
+        }
+    )
+
+
+def prepare(spec: Experiment) -> StoreInfo:
+    """A store with its plan and arrays, but no patch yet."""
+    shutil.rmtree(spec.out, ignore_errors=True)
+    manifest = read_manifest(spec.data)
+    return prepare_store(spec.store_path, plan_patches(manifest, spec), manifest)
+
+
+def fill(spec: Experiment, info: StoreInfo) -> None:
+    """Write all patches and the index, in this process."""
+    for split, shard in shard_keys(info):
+        write_shard(spec.store_path, Path(spec.data.root), spec.patches.fill, split, shard)
+    finish_store(spec.store_path, info, (), 0.0)
