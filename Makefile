@@ -19,7 +19,7 @@ test: .venv/ready
 check: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy platform/voxray jobs benchmarks
+	$(BIN)/mypy platform/voxray
 	$(BIN)/lint-imports
 
 format: .venv/ready

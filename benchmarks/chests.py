@@ -32,9 +32,7 @@ def write_chests(root: Path, scans: int, patches: int = PATCHES, seed: int = 0) 
         folder.mkdir(parents=True, exist_ok=True)
         start = number % SHIFTS
         voxels = np.roll(slab[start : start + z], number, axis=2)
-        write_metaimage(
-            folder / f"{name}.mhd", voxels, spacing_mm=SPACING_MM, origin_mm=(0, 0, 0), direction=UPRIGHT
-        )
+        write_metaimage(folder / f"{name}.mhd", voxels, spacing_mm=SPACING_MM, origin_mm=(0, 0, 0), direction=UPRIGHT)
         for order in range(patches):
             point = rng.uniform((60, 60, 10), (450, 450, 120)) * SPACING_MM
             lines.append(",".join([name, *(f"{value:.3f}" for value in point), str(int(order == 0))]))

@@ -16,10 +16,13 @@ import numpy as np
 import torch
 import zarr
 from chests import chest_experiment, fill, prepare, write_chests
+from zarr.core.buffer import default_buffer_prototype
 
 from voxray.feed.augment import scale_window
 from voxray.feed.loader import Feed
+from voxray.scans.read import open_scan, read_region
 from voxray.store.read import PatchStore, open_store
+from voxray.volume import PatchBox
 
 BATCH = 64
 PER_SCAN = 160
@@ -30,17 +33,19 @@ BUFFER_BYTES = 2**27
 
 
 def decode(store: PatchStore) -> int:
-    """Decode every shard, one after the other, and throw it away."""
+    """Decode every shard, one after the other, into the same memory."""
     images, slots = store.open_images("train"), store.info.patches_per_shard
+    memory = np.empty((slots, *store.info.patch_shape), store.info.dtype)
     for shard in range(store.info.shards["train"]):
-        np.asarray(images[shard * slots : (shard + 1) * slots])
+        out = default_buffer_prototype().nd_buffer.from_numpy_array(memory)
+        images.get_basic_selection(slice(shard * slots, (shard + 1) * slots), out=out)
     return store.index.num_rows
 
 
-def feed(store: PatchStore, epoch: int, *, scaled: bool) -> int:
+def feed(source: Feed, epoch: int, *, scaled: bool) -> int:
     """One shuffled epoch."""
     count = 0
-    for batch in Feed(store, "train", BATCH, seed=0, buffer_bytes=BUFFER_BYTES).epoch(epoch):
+    for batch in source.epoch(epoch):
         count += len(scale_window(batch.images, WINDOW) if scaled else batch.images)
     return count
 
@@ -56,21 +61,15 @@ def zarr_patches(store: PatchStore) -> int:
 def monai_loader(store: PatchStore, root: Path, cache: Path) -> Iterable[torch.Tensor]:
     """MONAI's PersistentDataset of the same patches with the same scaling, its cache filled."""
     from monai.data import DataLoader, PersistentDataset
-    from monai.transforms import Compose, LoadImage, ScaleIntensityRange
+    from monai.transforms import Compose, ScaleIntensityRange
 
     rows = store.rows("train").to_pylist()
-    load = LoadImage(image_only=True, ensure_channel_first=True)
     scale = ScaleIntensityRange(*WINDOW, 0.0, 1.0, clip=True)
-    whole: dict[str, object] = {}
 
     def cut(row: dict[str, object]) -> torch.Tensor:
-        path = str(root / str(row["path"]))
-        if path not in whole:
-            whole.clear()
-            whole[path] = load(path)
-        x, y, z = (int(str(row[f"{axis}_start"])) for axis in "xyz")
-        voxels = whole[path].flip(1, 2)  # type: ignore[attr-defined]
-        return voxels[:, x : x + 64, y : y + 64, z : z + 10].as_tensor().clone()
+        start = tuple(int(str(row[f"{axis}_start"])) for axis in "xyz")
+        volume = open_scan(root / str(row["path"]))
+        return torch.from_numpy(read_region(volume, PatchBox((start[0], start[1], start[2]), store.info.size), -1000))
 
     data = PersistentDataset(rows, Compose([cut, scale]), cache_dir=cache)
     for number in range(len(data)):
@@ -104,10 +103,11 @@ def main() -> None:
         spec = chest_experiment(root, out)
         fill(spec, prepare(spec))
         store = open_store(spec.store_path)
+        source = Feed(store, "train", BATCH, seed=0, buffer_bytes=BUFFER_BYTES)
         sides: dict[str, Callable[[int], int]] = {
             "decode": lambda _: decode(store),
-            "feed": lambda epoch: feed(store, epoch, scaled=False),
-            "feed_scaled": lambda epoch: feed(store, epoch, scaled=True),
+            "feed": lambda epoch: feed(source, epoch, scaled=False),
+            "feed_scaled": lambda epoch: feed(source, epoch, scaled=True),
             "zarr_patches": lambda _: zarr_patches(store),
         }
         if importlib.util.find_spec("monai"):

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from scenes import SMALL_NET, write_luna
 
 os.environ["WANDB_MODE"] = os.environ.get("WANDB_MODE", "offline")
@@ -59,10 +58,14 @@ def ray_here() -> Iterator[None]:
 
     # A short path: the sockets inside it may not exceed 107 bytes.
     folder = tempfile.mkdtemp(prefix="vr", dir="/tmp")
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder,
-             object_store_memory=100 * 2**20)
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        _temp_dir=folder,
+        object_store_memory=100 * 2**20,
+    )
     yield
     ray.shutdown()
     shutil.rmtree(folder, ignore_errors=True)
-
-

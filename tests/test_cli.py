@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 import pytest
-
 from scenes import experiment, write_luna, write_toml
+
 from voxray.cli import main
 
 
@@ -90,7 +90,9 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(luna: Path, tmp_pa
     (tmp_path / "architecture.json").write_text('[{"type": "T", "activation": null}]')
     spec = experiment(luna, tmp_path / "run", store={"path": str(disk / "store")})
     file = write_toml(tmp_path / "a.toml", spec)
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", disk], capture_output=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", disk], capture_output=True, check=False
+    )
     if mounted.returncode:
         pytest.skip(f"may not mount a small disk here: {mounted.stderr.decode().strip()}")
     command = [sys.executable, "-c", "from voxray.cli import main; main()", "ingest", file, "--no-ray"]

@@ -11,7 +11,6 @@ from wandb.proto import wandb_internal_pb2
 from voxray.tracking import Tracker, choose_mode
 from voxray.training.step import Predictions
 
-
 BLOCK, RECORD_HEADER, FILE_HEADER = 32768, 7, 7
 
 

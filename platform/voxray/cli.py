@@ -22,6 +22,7 @@ phantom = typer.Typer(no_args_is_help=True, help="Write a synthetic data set in 
 app.add_typer(phantom, name="phantom")
 OUT = Console(highlight=False, soft_wrap=True)
 
+
 def explained(command: Callable[..., None]) -> Callable[..., None]:
     """Turn errors of Voxray, and Ctrl-C, into one line and an exit code."""
 
@@ -181,9 +182,8 @@ def _print_outline(experiment: Experiment) -> None:
     size = "x".join(map(str, plan.size))
     say(f"data      {manifest.scans.num_rows:,} scans, {manifest.samples.num_rows:,} samples in {manifest.root}")
     say(f"patches   {size} {plan.dtype}, {plan.patch_bytes * plan.table.num_rows / 2**20:,.1f} MiB before compression")
-    say(
-        f"shards    up to {plan.patches_per_shard} patches in chunks of {plan.patches_per_chunk} → {experiment.store_path}"
-    )
+    shard = f"up to {plan.patches_per_shard} patches in chunks of {plan.patches_per_chunk}"
+    say(f"shards    {shard} → {experiment.store_path}")
     say(f"epoch     {plan.count('train') + turned:,} training rows, {turned:,} of them rotations of positives")
     say(f"model     {planned.parameters:,} trainable parameters ({experiment.model.architecture})")
     for note in [*manifest.notes, *stages.check_classes(plan)]:

@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK
-
 from scenes import write_luna
+
 from voxray.datasets.luna16 import read_luna16
 from voxray.errors import DataError
 
@@ -101,7 +101,9 @@ def test_the_real_annotations_parse(real_data: Path, tmp_path: Path) -> None:
     body = [",".join([*line.split(",")[:4], "1"]) for line in lines[1:]]
     (tmp_path / "candidates.csv").write_text("\n".join(["seriesuid,coordX,coordY,coordZ,class", *body]))
     (tmp_path / "subset0").mkdir()
-    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.zeros((4, 4, 4), np.int16)), str(tmp_path / f"subset0/{name}.mhd"))
+    SimpleITK.WriteImage(
+        SimpleITK.GetImageFromArray(np.zeros((4, 4, 4), np.int16)), str(tmp_path / f"subset0/{name}.mhd")
+    )
     manifest = read_luna16(tmp_path)
     assert manifest.samples.num_rows + sum(manifest.quarantine["samples"].to_pylist()) == 1186
     assert manifest.quarantine.num_rows == 600

@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 import pyarrow.parquet as pq
 import pytest
-
 from scenes import SHAPE, experiment, write_luna, write_toml
+
 from voxray import stages
 from voxray.config.experiment import Experiment
 from voxray.errors import ConfigError, DataError, WorkError
@@ -52,7 +52,8 @@ def test_metrics_are_the_same_with_and_without_ray(luna: Path, out: Path, tmp_pa
 def test_two_workers_come_to_the_loss_of_one(luna: Path, out: Path, tmp_path: Path) -> None:
     # Without dropout, and with whole batches, both see the same gradients; lanes only change the order.
     (out.parent / "architecture.json").write_text(
-        '[{"type": "P", "pool": "avg", "kernel_size": [4, 4, 6], "stride": [4, 4, 6]}, {"type": "T", "activation": null}]'
+        '[{"type": "P", "pool": "avg", "kernel_size": [4, 4, 6], "stride": [4, 4, 6]},'
+        ' {"type": "T", "activation": null}]'
     )
     rows, shared = [], {"path": str(tmp_path / "store")}
     for workers in (1, 2):

@@ -52,8 +52,8 @@ def test_a_candidate_outside_the_scan_is_refused(voxel: tuple[float, float, floa
     good = (40, 40, 10)
     boxes = patch_boxes(volume, voxel_to_world(AFFINE, np.array([good, voxel, good])), (64, 64, 10))
     assert [isinstance(box, PatchBox) for box in boxes] == [True, False, True]
-    with pytest.raises(ScanError, match="sample 3: its centre lies outside the scan: voxel"):
-        cut_patch(volume, boxes[1], -1000, np.dtype("int16"), "sample 3")
+    assert isinstance(boxes[1], ScanError)
+    assert "its centre lies outside the scan: voxel (" in str(boxes[1])
 
 
 def test_without_a_centre_the_patch_is_in_the_middle_of_the_image() -> None:

@@ -6,8 +6,8 @@ import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from scenes import experiment
+
 from voxray.config.experiment import Experiment
 from voxray.datasets.manifest import SAMPLES, SCANS, Manifest, quarantine_rows
 from voxray.errors import DataError
@@ -27,7 +27,9 @@ def manifest_of(counts: list[tuple[int, int, int]], splits: list[str | None] | N
     for name, (_, positives, negatives) in zip(ids, counts, strict=True):
         for number in range(positives + negatives):
             label = int(number < positives)
-            samples.append({"scan_id": name, "row": len(samples), "x_mm": 0.0, "y_mm": 0.0, "z_mm": 0.0, "label": label})
+            samples.append(
+                {"scan_id": name, "row": len(samples), "x_mm": 0.0, "y_mm": 0.0, "z_mm": 0.0, "label": label}
+            )
     tables = pa.Table.from_pylist(scans, schema=SCANS), pa.Table.from_pylist(samples, schema=SAMPLES)
     return Manifest(Path("/nowhere"), ("other", "nodule"), *tables, quarantine_rows([]))
 

@@ -9,8 +9,8 @@ import SimpleITK
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-
 from scenes import write_metaimage
+
 from voxray.errors import ScanError
 from voxray.scans.geometry import canonical_volume, voxel_to_world, world_to_voxel
 from voxray.scans.read import open_scan, read_region
@@ -32,9 +32,7 @@ def oblique(seed: int) -> np.ndarray:
 @pytest.mark.parametrize("compressed", [False, True])
 @given(turn=turns | st.integers(0, 99).map(oblique))
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_every_voxel_keeps_its_world_coordinates(
-    tmp_path: Path, name: str, compressed: bool, turn: np.ndarray
-) -> None:
+def test_every_voxel_keeps_its_world_coordinates(tmp_path: Path, name: str, compressed: bool, turn: np.ndarray) -> None:
     geometry = {"spacing": (0.7, 0.8, 2.5), "origin": (10.0, -20.0, 30.0), "direction": turn.flatten().tolist()}
     image = write_metaimage(tmp_path / name, VOXELS, compressed=compressed, **geometry)
     volume = open_scan(tmp_path / name)

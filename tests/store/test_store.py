@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 import zarr
-
 from scenes import SHAPE, experiment, write_luna, write_metaimage
+
 from voxray.config.experiment import Experiment
 from voxray.datasets.layouts import read_manifest
 from voxray.errors import DataError, StoreError, WorkError
@@ -238,7 +238,7 @@ def test_a_full_disk_stops_the_work_with_a_clear_line_and_loses_nothing(
 
 
 def test_a_folder_without_a_store_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="no patch store is here. Run voxray ingest first"):
+    with pytest.raises(StoreError, match=r"no patch store is here\. Run voxray ingest first"):
         open_store(tmp_path)
     zarr.create_group(str(tmp_path / "other"))
     with pytest.raises(StoreError, match="is a Zarr group but no patch store"):
@@ -249,7 +249,9 @@ def test_a_folder_without_a_store_says_what_to_do(tmp_path: Path) -> None:
 def test_real_crops_come_back_as_the_pictures_they_were(real_data: Path, out: Path, tmp_path: Path) -> None:
     lines = (real_data / "luna16_crops" / "manifest.csv").read_text().splitlines()
     chosen = [lines[0], *lines[1:40], *[line for line in lines if line.endswith(",val")][:20]]
-    (tmp_path / "manifest.csv").write_text("\n".join(dict.fromkeys([*chosen, *[line for line in lines if ",1," in line][:5]])))
+    (tmp_path / "manifest.csv").write_text(
+        "\n".join(dict.fromkeys([*chosen, *[line for line in lines if ",1," in line][:5]]))
+    )
     (tmp_path / "images").symlink_to(real_data / "luna16_crops" / "images")
     spec = experiment(
         tmp_path,

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-
 from scenes import SMALL_NET, experiment
+
 from voxray import stages
 from voxray.config.experiment import Experiment
 from voxray.errors import WorkError
@@ -27,7 +27,9 @@ def spec(luna: Path, tmp_path_factory: pytest.TempPathFactory) -> Experiment:
     return spec
 
 
-def fit(spec: Experiment, folder: Path, watcher: Watcher | None = None, **training: Any) -> tuple[Progress, torch.nn.Module]:
+def fit(
+    spec: Experiment, folder: Path, watcher: Watcher | None = None, **training: Any
+) -> tuple[Progress, torch.nn.Module]:
     changed = spec.training.model_copy(update=training)
     spec = spec.model_copy(update={"training": changed})
     store = open_store(spec.store_path)
@@ -35,9 +37,7 @@ def fit(spec: Experiment, folder: Path, watcher: Watcher | None = None, **traini
     model = network.build(2, spec.seed)
     feeds = [make_feed(spec, store, split, CPU) for split in ("train", "val")]
     recipe = make_recipe(spec, network.rank, CPU)
-    progress = train(
-        model, feeds[0], feeds[1], changed, recipe, folder, key="k", target_recall=0.9, watcher=watcher
-    )
+    progress = train(model, feeds[0], feeds[1], changed, recipe, folder, key="k", target_recall=0.9, watcher=watcher)
     return progress, model
 
 
@@ -84,7 +84,7 @@ def test_the_best_epoch_is_kept_and_not_the_last(spec: Experiment, tmp_path: Pat
     progress, model = fit(spec, tmp_path, learning_rate=0.3, epochs=5)
     losses = [row["val_loss"] for row in progress.history]
     assert progress.best_epoch == 1 + losses.index(min(losses))
-    short, expected = fit(spec, tmp_path / "short", learning_rate=0.3, epochs=progress.best_epoch)
+    _, expected = fit(spec, tmp_path / "short", learning_rate=0.3, epochs=progress.best_epoch)
     assert same(model, expected)
 
 

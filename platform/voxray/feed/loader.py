@@ -6,17 +6,21 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+import zarr
 from numpy.typing import NDArray
+from zarr.core.buffer import default_buffer_prototype
 
 from voxray.errors import ConfigError, StoreError
 from voxray.feed.order import Window, lane_shares, lane_windows, step_counts
 from voxray.store.read import PatchStore
 
-RUN_BYTES = 2**23
+RUN_BYTES = 2**24
 BATCHES_AHEAD = 4
+ND_BUFFER = default_buffer_prototype().nd_buffer
 WINDOWS_AT_A_TIME = 2  # one in use, one being decoded
 
 
@@ -90,15 +94,12 @@ class Feed:
         self.slots: NDArray[np.int64] = rows["slot"].to_numpy()
         self.labels = torch.from_numpy(rows["label"].to_numpy().copy())
         self.rotations = torch.from_numpy(rows["rotation"].to_numpy().astype(np.int64))
-        self.images = store.open_images(split)
-        self.where = f"{store.path}/{split}"
-        self.shape = store.info.patch_shape
-        self.dtype = np.dtype(store.info.dtype)
         per_chunk, per_patch = store.info.patches_per_chunk, store.info.patch_bytes
         self.run_slots = per_chunk * max(1, RUN_BYTES // (per_chunk * per_patch))
         self.window_slots = max(self.run_slots, buffer_bytes * ranks // self.lanes // WINDOWS_AT_A_TIME // per_patch)
         self.shares = lane_shares(batch_size, self.lanes)
-        self._kept: tuple[tuple[tuple[int, int], ...], NDArray[np.generic]] | None = None
+        images = store.open_images(split)
+        self._buffers = {lane: _WindowBuffers(images, f"{store.path}/{split}") for lane in self._own_lanes()}
 
     @property
     def count(self) -> int:
@@ -141,6 +142,9 @@ class Feed:
             stop.set()
             reader.join()
 
+    def _own_lanes(self) -> range:
+        return range(self.rank, self.lanes, self.ranks)
+
     def _windows(self, epoch: int | None) -> list[list[Window]]:
         return lane_windows(self.slots, self.lanes, self.run_slots, self.window_slots, self.seed, epoch)
 
@@ -148,9 +152,9 @@ class Feed:
         windows = self._windows(epoch)
         counts = step_counts([sum(len(w.rows) for w in lane) for lane in windows], self.shares)
         offsets = np.cumsum(counts, axis=1) - counts
-        mine = range(self.rank, self.lanes, self.ranks)
+        mine = self._own_lanes()
         with ThreadPoolExecutor(len(mine)) as pool:
-            readers = [_LaneReader(self, windows[lane], pool) for lane in mine]
+            readers = [_LaneReader(self._buffers[lane], windows[lane], pool) for lane in mine]
             for step, shares in enumerate(counts):
                 taken = [reader.take(int(shares[lane])) for reader, lane in zip(readers, mine, strict=True)]
                 rows = np.concatenate([rows for rows, _ in taken])
@@ -172,33 +176,54 @@ class Feed:
             tensor = tensor.pin_memory()
         return Batch(tensor, labels, rotations, rows, positions, step, total)
 
-    def decode(self, window: Window) -> NDArray[np.generic]:
-        """The stretches of a window put end to end, (n, channel, x, y, z). The last one is kept for the next epoch."""
-        if self._kept is None or self._kept[0] != window.runs:
-            self._kept = None
+
+class _WindowBuffers:
+    """Two buffers of one lane: a window is used from one while the next is decoded into the other.
+
+    They last from epoch to epoch: fresh memory for each window would cost more than decoding it, and a split
+    that is one window stays decoded.
+    """
+
+    def __init__(self, images: zarr.Array[Any], where: str) -> None:
+        self.images, self.where = images, where
+        self.arrays: list[NDArray[np.generic]] = [np.empty((0, *images.shape[1:]), images.dtype) for _ in range(2)]
+        self.holds: list[tuple[tuple[int, int], ...]] = [(), ()]
+
+    def decode(self, window: Window, which: int) -> NDArray[np.generic]:
+        """The stretches of a window put end to end, (n, channel, x, y, z)."""
+        if self.holds[which] == window.runs:
+            return self.arrays[which]
+        self.holds[which] = ()
+        count = sum(high - low for low, high in window.runs)
+        if len(self.arrays[which]) < count:
+            self.arrays[which] = np.empty((count, *self.images.shape[1:]), self.images.dtype)
+        filled = 0
+        for low, high in window.runs:
+            part = self.arrays[which][filled : filled + high - low]
             try:
-                parts = [np.asarray(self.images[low:high]) for low, high in window.runs]
+                self.images.get_basic_selection(slice(low, high), out=ND_BUFFER.from_numpy_array(part))
             except (RuntimeError, ValueError, OSError) as error:
                 problem = f"a shard cannot be decoded: {error}"
                 raise StoreError(self.where, problem, "Delete the store and ingest again") from error
-            self._kept = window.runs, parts[0] if len(parts) == 1 else np.concatenate(parts)
-        return self._kept[1]
+            filled += high - low
+        self.holds[which] = window.runs
+        return self.arrays[which]
 
 
 class _LaneReader:
     """Takes patches from the windows of a lane; the next window is decoded while this one is used up."""
 
-    def __init__(self, feed: Feed, windows: list[Window], pool: ThreadPoolExecutor) -> None:
-        self.feed, self.pool = feed, pool
-        self.waiting = iter(windows)
+    def __init__(self, buffers: _WindowBuffers, windows: list[Window], pool: ThreadPoolExecutor) -> None:
+        self.buffers, self.pool = buffers, pool
+        self.waiting = enumerate(windows)
         self.next = self._start()
         self.window: Window | None = None
-        self.buffer: NDArray[np.generic] = np.empty((0, *feed.shape), feed.dtype)
+        self.buffer = buffers.arrays[0]
         self.used = 0
 
     def take(self, count: int) -> tuple[NDArray[np.int64], NDArray[np.generic]]:
         """The next `count` rows and a copy of their patches."""
-        patches = np.empty((count, *self.feed.shape), self.feed.dtype)
+        patches = np.empty((count, *self.buffer.shape[1:]), self.buffer.dtype)
         rows = np.empty(count, np.int64)
         filled = 0
         while filled < count:
@@ -221,5 +246,5 @@ class _LaneReader:
         return self.window
 
     def _start(self) -> tuple[Window, Future[NDArray[np.generic]]] | None:
-        window = next(self.waiting, None)
-        return None if window is None else (window, self.pool.submit(self.feed.decode, window))
+        number, window = next(self.waiting, (0, None))
+        return None if window is None else (window, self.pool.submit(self.buffers.decode, window, number % 2))

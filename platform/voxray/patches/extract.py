@@ -31,24 +31,22 @@ def patch_boxes(
         An error stands where a centre lies outside the volume.
     """
     shape, extent = np.array(volume.shape), np.array(size)
-    if centres_mm is None:
-        centres = (shape // 2).astype(float)[None]
-    else:
-        centres = world_to_voxel(volume.affine, centres_mm)
+    middle = (shape // 2).astype(float)[None]
+    centres = middle if centres_mm is None else world_to_voxel(volume.affine, centres_mm)
     starts = np.floor(centres + 0.5).astype(int) - extent // 2
     spare = int(shape[2] - extent[2])
     starts[:, 2] = np.clip(starts[:, 2], 0, spare) if spare >= 0 else -(-spare // 2)
-    outside = ((centres < -0.5) | (centres > shape - 0.5)).any(axis=1)
+    outside = np.any((centres < -0.5) | (centres > shape - 0.5), axis=1).tolist()
     return [
         _outside(volume, centre) if lost else PatchBox((start[0], start[1], start[2]), size)
-        for start, centre, lost in zip(starts.tolist(), centres, outside.tolist(), strict=True)
+        for start, centre, lost in zip(starts.tolist(), centres, outside, strict=True)
     ]
 
 
 def _outside(volume: Volume, centre: NDArray[np.float64]) -> ScanError:
     at = ", ".join(f"{value:.1f}" for value in centre)
     extent = "x".join(map(str, volume.shape))
-    return ScanError("", f"its centre lies outside the scan: voxel ({at}) of {extent}")
+    return ScanError("sample", f"its centre lies outside the scan: voxel ({at}) of {extent}")
 
 
 def cut_patch(
@@ -63,10 +61,8 @@ def cut_patch(
     Raises
     ------
     ScanError
-        There is no box, a voxel is not a number, or the store's dtype cannot hold it without loss.
+        A voxel is not a number, or the store's dtype cannot hold it without loss.
     """
-    if isinstance(box, ScanError):
-        raise ScanError(where, box.problem, box.remedy)
     same = volume.voxels.dtype == dtype
     patch = read_region(volume, box, fill) if same else _converted(volume, box, fill, dtype, where)
     if patch.dtype.kind == "f" and not np.isfinite(patch).all():

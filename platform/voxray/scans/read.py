@@ -17,7 +17,6 @@ from voxray.scans.geometry import canonical_volume, lps_affine
 from voxray.scans.metaimage import check_data_file, map_metaimage, read_metaimage_header
 from voxray.volume import PatchBox, Volume
 
-
 # What the readers raise for files that are cut off or are something else.
 UNREADABLE = (
     OSError,
@@ -73,16 +72,15 @@ def read_region(volume: Volume, box: PatchBox, fill: float) -> NDArray[np.generi
     -------
     ndarray, (channel, x, y, z), contiguous, dtype of the volume
     """
-    low = np.array(box.start)
-    high = low + np.array(box.size)
-    shape = np.array(volume.shape)
-    inside_low, inside_high = np.clip(low, 0, shape), np.clip(high, 0, shape)
-    inside = tuple(slice(a, b) for a, b in zip(inside_low, inside_high, strict=True))
-    if (inside_low == low).all() and (inside_high == high).all():
-        return np.ascontiguousarray(volume.voxels[(slice(None), *inside)])
-    region = np.full((volume.voxels.shape[0], *box.size), fill, volume.voxels.dtype)
-    target = tuple(slice(a, b) for a, b in zip(inside_low - low, inside_high - low, strict=True))
-    region[(slice(None), *target)] = volume.voxels[(slice(None), *inside)]
+    spans = [
+        (start, start + size, min(max(start, 0), extent), max(min(start + size, extent), 0))
+        for start, size, extent in zip(box.start, box.size, volume.shape, strict=True)
+    ]
+    inside = volume.voxels[(slice(None), *(slice(a, b) for _, _, a, b in spans))]
+    if inside.shape[1:] == box.size:
+        return np.ascontiguousarray(inside)
+    region = np.full((inside.shape[0], *box.size), fill, inside.dtype)
+    region[(slice(None), *(slice(a - low, b - low) for low, _, a, b in spans))] = inside
     return region
 
 

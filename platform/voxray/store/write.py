@@ -1,6 +1,7 @@
 """Filling a store. One call of `write_shard` writes one shard, whole, and nothing else does."""
 
 import errno
+import math
 import shutil
 import time
 from collections.abc import Iterator
@@ -134,16 +135,19 @@ def write_shard(path: Path, root: Path, fill: float, split: str, shard: int) -> 
         raise StoreError(str(path), "is no store any more", "Was it deleted while ingest ran? Start again")
     group = shard_keys(info).index((split, shard))
     rows = pq.ParquetFile(path / PARTS_FOLDER / PLAN_FILE).read_row_group(group).to_pylist()
-    block = np.zeros((info.patches_per_shard, *info.patch_shape), info.dtype)
+    first = shard * info.patches_per_shard
+    # Only the chunks that are used: the last ones of a shard may stay absent.
+    chunks = math.ceil((rows[-1]["slot"] + 1 - first) / info.patches_per_chunk)
+    block = np.zeros((chunks * info.patches_per_chunk, *info.patch_shape), info.dtype)
     index: list[dict[str, Any]] = []
     aside: list[dict[str, Any]] = []
-    first = shard * info.patches_per_shard
     for scan_rows in _by_scan(rows):
         _cut_scan(root, scan_rows, info, fill, block, first, index, aside)
     try:
         if index:
-            array = zarr.open_array(str(path / split / "image"), mode="r+", zarr_format=3)
-            array[first : first + info.patches_per_shard] = block
+            # Looking for empty chunks would read every voxel once more.
+            array = zarr.open_array(str(path / split / "image"), mode="r+", config={"write_empty_chunks": True})
+            array[first : first + len(block)] = block
         if aside:
             write_parquet(pa.Table.from_pylist(aside, schema=QUARANTINE), quarantine_part(path, split, shard))
         write_parquet(pa.Table.from_pylist(index, schema=INDEX), index_part(path, split, shard))
@@ -192,6 +196,8 @@ def _cut_scan(
     for row, box in zip(rows, boxes, strict=True):
         where = f"{one['path']}: sample {row['row']}"
         try:
+            if isinstance(box, ScanError):
+                raise ScanError(where, box.problem)
             patch = cut_patch(volume, box, fill, block.dtype, where)
         except ScanError as error:
             aside.append(_quarantine_row(row, "sample", 1, str(error), root))
@@ -246,9 +252,9 @@ def voxel_checksum(voxels: NDArray[np.generic]) -> str:
 
 
 def _middle_checksum(volume: Volume, size: tuple[int, int, int]) -> str:
-    """Checksum of a box in the scan's middle, to find the same voxels under two names."""
+    """Checksum of a patch's breadth in the scan's middle slice, to find the same voxels under two names."""
     slices = []
-    for extent, wanted in zip(volume.shape, size, strict=True):
+    for extent, wanted in zip(volume.shape, (*size[:2], 1), strict=True):
         start = max(0, (extent - wanted) // 2)
         slices.append(slice(start, start + wanted))
     return voxel_checksum(volume.voxels[(slice(None), *slices)])
