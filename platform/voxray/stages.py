@@ -3,6 +3,7 @@
 A stage that is finished and whose inputs are the same is not repeated; it says so.
 """
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -128,23 +129,24 @@ def evaluate(experiment: Experiment, say: Say, *, with_ray: bool = True) -> None
     record = folder.finished("evaluate")
     if record and record["key"] == key and folder.metrics.exists():
         say("evaluate: finished earlier, reused")
+        _say_metrics(json.loads(folder.metrics.read_text(encoding="utf-8")), say)
         return
     began = time.perf_counter()
     splits = judged_splits(open_store(experiment.store_path))
-    if with_ray:
-        from voxray.on_ray.evaluate import predict_on_ray
+    with progress("evaluate", "steps") as show:
+        if with_ray:
+            from voxray.on_ray.evaluate import predict_on_ray
 
-        with _cluster(True):
-            parts = predict_on_ray(experiment, splits)
-    else:
-        device = choose_device(experiment.training.device)
-        parts = {split: [predict_split(experiment, split, device, 0, 1)] for split in splits}
+            with _cluster(True):
+                parts = predict_on_ray(experiment, splits, show)
+        else:
+            device = choose_device(experiment.training.device)
+            parts = {split: [predict_split(experiment, split, device, (0, 1), show)] for split in splits}
     metrics = judge(experiment, parts)
     with make_tracker(experiment, trained) as tracker:
         tracker.log_summary(metrics)
     folder.mark_finished("evaluate", key, time.perf_counter() - began)
-    for split, values in metrics.items():
-        say(f"evaluate: {split}: {_in_words(values)}")
+    _say_metrics(metrics, say)
 
 
 def report(experiment: Experiment, say: Say) -> Path:
@@ -214,9 +216,13 @@ def _show_shards(reports: Iterator[ShardReport], plan: Plan, done: int, everythi
             show(number, everything, f"{patches:,} of {plan.table.num_rows:,} patches{aside}")
 
 
-def _in_words(values: dict[str, Any]) -> str:
-    names = ("recall", "precision", "error", "roc_auc")
-    return ", ".join(
-        f"{name} {values[name]:.3f} [{values['intervals'][name][0]:.3f}, {values['intervals'][name][1]:.3f}]"
-        for name in names
-    )
+def _say_metrics(metrics: dict[str, Any], say: Say) -> None:
+    for split, values in metrics.items():
+        figures = ", ".join(_figure(values, name) for name in ("recall", "precision", "error", "roc_auc"))
+        say(f"evaluate: {split}: {figures}")
+
+
+def _figure(values: dict[str, Any], name: str) -> str:
+    numbers = [values[name], *values["intervals"][name]]
+    value, low, high = ("–" if number is None else f"{number:.3f}" for number in numbers)
+    return f"{name} {value} [{low}, {high}]"

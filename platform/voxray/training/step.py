@@ -150,8 +150,11 @@ def predict_pass(model: nn.Module, feed: Feed, recipe: Recipe) -> Predictions:
 
 
 @torch.no_grad()
-def predict_part(model: nn.Module, feed: Feed, recipe: Recipe) -> Part:
+def predict_part(
+    model: nn.Module, feed: Feed, recipe: Recipe, on_step: Callable[[int, int], None] = lambda step, steps: None
+) -> Part:
     """Rows and logits of the patches that this rank reads; None where it has none."""
+    steps = len(feed.steps(None))
     model.eval()
     rows: list[NDArray[np.int64]] = []
     logits: list[torch.Tensor] = []
@@ -160,6 +163,7 @@ def predict_part(model: nn.Module, feed: Feed, recipe: Recipe) -> Part:
             with recipe.autocast():
                 logits.append(model(recipe.images(batch, None)).double().cpu())
             rows.append(batch.rows)
+        on_step(batch.step + 1, steps)
     return (np.concatenate(rows), torch.cat(logits).numpy()) if rows else None
 
 

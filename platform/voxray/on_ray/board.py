@@ -1,0 +1,96 @@
+"""How far work in other processes is, and what went wrong there, in its own words."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+
+from voxray.errors import VoxrayError
+from voxray.progress import Show
+
+POLL_S = 0.5
+
+
+@ray.remote(num_cpus=0)
+class Board:
+    """Workers write on it, the driver reads.
+
+    Each worker has a line of its own; what the driver shows is their sum.
+    """
+
+    def __init__(self) -> None:
+        self.lines: dict[str, tuple[int, int, str]] = {}
+        self.problem: tuple[str, tuple[str, ...]] | None = None
+
+    def write(self, worker: str, done: int, total: int, text: str) -> None:
+        """Replace a worker's line."""
+        self.lines[worker] = done, total, text
+
+    def complain(self, kind: str, words: tuple[str, ...]) -> None:
+        """Leave an error in its own words: Ray would wrap it beyond recognition."""
+        self.problem = kind, words
+
+    def read(self) -> tuple[int, int, str] | None:
+        """Sums of what is done and to do, and one worker's text."""
+        if not self.lines:
+            return None
+        done, total, texts = zip(*self.lines.values(), strict=True)
+        return sum(done), sum(total), texts[-1]
+
+    def read_problem(self) -> tuple[str, tuple[str, ...]] | None:
+        """The error that was left, if any."""
+        return self.problem
+
+
+class Writer:
+    """A worker's side of a board; writes now and then, not at every step."""
+
+    def __init__(self, board: Any, worker: str) -> None:
+        self.board, self.worker = board, worker
+        self.last = 0.0
+
+    def __call__(self, done: int, total: int, text: str) -> None:
+        """Write how far this worker is."""
+        if time.monotonic() - self.last > POLL_S or done == total:
+            self.last = time.monotonic()
+            self.board.write.remote(self.worker, done, total, text)
+
+    def complain(self, error: VoxrayError) -> None:
+        """Leave an error for the driver."""
+        ray.get(self.board.complain.remote(type(error).__name__, error.args))
+
+
+@contextmanager
+def followed(show: Show) -> Iterator[Any]:
+    """A board whose changes are shown for the time of the block."""
+    board = Board.remote()  # type: ignore[attr-defined]
+    stop = threading.Event()
+
+    def follow() -> None:
+        shown = None
+        while not stop.wait(POLL_S):
+            state = ray.get(board.read.remote())
+            if state != shown:
+                shown = state
+                show(*state)
+
+    viewer = threading.Thread(target=follow, daemon=True)
+    viewer.start()
+    try:
+        yield board
+    finally:
+        stop.set()
+        viewer.join()
+
+
+def in_own_words(board: Any, otherwise: VoxrayError) -> VoxrayError:
+    """The error that a worker left on the board, or else the given one."""
+    problem = ray.get(board.read_problem.remote())
+    if problem is None:
+        return otherwise
+    kind, words = problem
+    kinds = {each.__name__: each for each in VoxrayError.__subclasses__()}
+    return kinds.get(kind, VoxrayError)(*words)

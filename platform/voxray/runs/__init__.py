@@ -1,0 +1,1 @@
+"""A run: its folder, and what fills it. Nothing here needs Ray."""

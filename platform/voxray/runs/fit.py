@@ -1,0 +1,213 @@
+"""The train stage: a finished store and an experiment → a trained model in the run's folder."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+import voxray
+from voxray.config.architecture import Layer, load_architecture
+from voxray.config.experiment import Experiment
+from voxray.errors import DataError
+from voxray.feed.augment import scale_window
+from voxray.feed.loader import Feed
+from voxray.models.build import build_model
+from voxray.models.shapes import infer_shapes, model_input
+from voxray.progress import Show
+from voxray.runs.folder import RunFolder, run_folder, train_key, write_json
+from voxray.store.layout import write_parquet
+from voxray.store.read import PatchStore, open_store
+from voxray.tracking import PICTURES, Tracker
+from voxray.training.checkpoint import save_model
+from voxray.training.loop import Watcher, train
+from voxray.training.ranks import rank_and_ranks
+from voxray.training.step import Predictions, Recipe
+
+
+@dataclass(frozen=True)
+class Network:
+    """An architecture that fits a store."""
+
+    layers: tuple[Layer, ...]
+    text: str
+    input_shape: tuple[int, ...]
+
+    @property
+    def rank(self) -> int:
+        """2 or 3."""
+        return len(self.input_shape) - 1
+
+    def build(self, classes: int, seed: int) -> nn.Module:
+        """The untrained network."""
+        return build_model(self.layers, self.input_shape, classes, seed)
+
+
+def load_network(path: Path, patch_shape: tuple[int, int, int, int], classes: int) -> Network:
+    """Read an architecture and check it against the patches."""
+    layers = load_architecture(path)
+    input_shape = model_input(layers, patch_shape)
+    infer_shapes(layers, input_shape, classes, str(path))
+    return Network(layers, path.read_text(encoding="utf-8"), input_shape)
+
+
+def fit(
+    experiment: Experiment,
+    *,
+    device: torch.device,
+    show: Show,
+    report: Callable[[dict[str, Any]], None] = lambda row: None,
+) -> None:
+    """Train in this process, which may be one of several ranks.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    device : torch.device
+    show : callable
+        (done, total, text) for a progress display; rank 0 only.
+    report : callable
+        Is given the history row of each epoch, on every rank.
+    """
+    rank, _ = rank_and_ranks()
+    store = open_store(experiment.store_path)
+    check_trainable(store)
+    network = load_network(Path(experiment.model.architecture), store.info.patch_shape, len(store.info.classes))
+    model = network.build(len(store.info.classes), experiment.seed).to(device)
+    memory_format = torch.channels_last_3d if network.rank == 3 else torch.channels_last
+    model = model.to(memory_format=memory_format)  # type: ignore[call-overload]
+    recipe = make_recipe(experiment, network.rank, device)
+    feeds = [make_feed(experiment, store, split, device) for split in ("train", "val")]
+    key = train_key(experiment, store.info.digest, network.text)
+    folder = run_folder(experiment)
+
+    def run(tracker: Tracker | None) -> None:
+        follower = _Follower(experiment, tracker, show)
+        progress = train(
+            model,
+            feeds[0],
+            feeds[1],
+            experiment.training,
+            recipe,
+            folder.checkpoints,
+            key=key,
+            target_recall=experiment.evaluation.target_recall,
+            watcher=Watcher(follower.on_step, follower.on_epoch),
+            report=report,
+        )
+        if tracker is not None:
+            if follower.predictions is not None:
+                tracker.log_validation(*_hardest(store, follower.predictions, experiment.intensity.window))
+            _write_results(folder, model, network, experiment, store, progress.history, progress.best_epoch)
+
+    if rank == 0:
+        write_json(folder.experiment, experiment.model_dump(mode="json"))
+        write_json(folder.architecture, json.loads(network.text))
+        with make_tracker(experiment, key) as tracker:
+            run(tracker)
+    else:
+        run(None)
+
+
+def check_trainable(store: PatchStore) -> None:
+    """Raise DataError where a class is missing in train or val: nothing could be learned or chosen."""
+    for split in ("train", "val"):
+        labels = set(store.rows(split)["label"].to_pylist())
+        for label, name in enumerate(store.info.classes):
+            if label not in labels:
+                problem = f"split '{split}' has no patch of class '{name}'"
+                raise DataError(str(store.path), problem, f"Give more scans, another seed or a larger split.{split}")
+
+
+def make_recipe(experiment: Experiment, rank: int, device: torch.device) -> Recipe:
+    """How batches become input."""
+    return Recipe(experiment.intensity, experiment.augment, rank, experiment.seed, device)
+
+
+def make_feed(
+    experiment: Experiment,
+    store: PatchStore,
+    split: str,
+    device: torch.device,
+    part: tuple[int, int] | None = None,
+) -> Feed:
+    """The feed of a split for this rank, or for part (rank, ranks)."""
+    rank, ranks = part or rank_and_ranks()
+    return Feed(
+        store,
+        split,
+        experiment.training.batch_size,
+        rank=rank,
+        ranks=ranks,
+        seed=experiment.seed,
+        buffer_bytes=experiment.training.buffer_bytes,
+        pin=device.type == "cuda",
+    )
+
+
+def make_tracker(experiment: Experiment, key: str) -> Tracker:
+    """The W&B run of an experiment; the same training has the same run id."""
+    return Tracker(
+        experiment.out_path,
+        name=experiment.name,
+        project=experiment.tracking.project,
+        run_id=f"{experiment.name}-{key}",
+        mode=experiment.tracking.mode,
+        config=experiment.model_dump(mode="json", exclude={"out": True, "data": {"root"}, "store": {"path"}}),
+    )
+
+
+class _Follower:
+    """Passes on what the training loop tells: to the progress display and to W&B."""
+
+    def __init__(self, experiment: Experiment, tracker: Tracker | None, show: Show) -> None:
+        self.epochs, self.tracker, self.show = experiment.training.epochs, tracker, show
+        self.text = ""
+        self.predictions: Predictions | None = None
+
+    def on_step(self, epoch: int, step: int, steps: int) -> None:
+        self.show((epoch - 1) * steps + step, self.epochs * steps, f"epoch {epoch}/{self.epochs}{self.text}")
+
+    def on_epoch(self, row: dict[str, Any], predictions: Predictions) -> None:
+        self.text = f", val loss {row['val_loss']:.3f}, recall {row['val_recall']:.3f}, AUC {row['val_roc_auc']:.3f}"
+        self.predictions = predictions
+        if self.tracker is not None:
+            self.tracker.log_epoch(row)
+
+
+def _hardest(
+    store: PatchStore, predictions: Predictions, window: tuple[float, float]
+) -> tuple[Predictions, tuple[str, ...], NDArray[np.float32], NDArray[np.int64]]:
+    """What W&B is shown: predictions, classes, and the middle slices (n, x, y) of the patches furthest from the truth."""
+    sure = predictions.probabilities[np.arange(len(predictions.labels)), predictions.labels]
+    chosen = np.argsort(sure)[:PICTURES]
+    slots = store.rows("val")["slot"].to_numpy()[predictions.rows[chosen]]
+    patches = scale_window(torch.from_numpy(store.read_patches("val", slots)), window).numpy()
+    return predictions, store.info.classes, patches[:, 0, :, :, patches.shape[-1] // 2], chosen
+
+
+def _write_results(
+    folder: RunFolder,
+    model: nn.Module,
+    network: Network,
+    experiment: Experiment,
+    store: PatchStore,
+    history: list[dict[str, Any]],
+    best_epoch: int,
+) -> None:
+    about = {
+        "architecture": json.loads(network.text),
+        "input_shape": list(network.input_shape),
+        "classes": list(store.info.classes),
+        "intensity": experiment.intensity.model_dump(mode="json"),
+        "best_epoch": best_epoch,
+        "versions": {"voxray": voxray.__version__, "torch": torch.__version__},
+    }
+    save_model(folder.model, model, about)
+    write_parquet(pa.Table.from_pylist(history), folder.history)

@@ -1,0 +1,105 @@
+"""The files of a run, and which stages are finished."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from voxray.config.experiment import Experiment
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Names of the files in a run's folder."""
+
+    path: Path
+
+    @property
+    def experiment(self) -> Path:
+        """The resolved experiment."""
+        return self.path / "experiment.json"
+
+    @property
+    def architecture(self) -> Path:
+        """The architecture that was trained, as it was then."""
+        return self.path / "architecture.json"
+
+    @property
+    def model(self) -> Path:
+        """Weights of the best epoch, with the operating point."""
+        return self.path / "model.safetensors"
+
+    @property
+    def metrics(self) -> Path:
+        """Figures for each split."""
+        return self.path / "metrics.json"
+
+    @property
+    def history(self) -> Path:
+        """A row for each epoch."""
+        return self.path / "history.parquet"
+
+    @property
+    def report(self) -> Path:
+        """The report, one file."""
+        return self.path / "report.html"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Last and best checkpoint."""
+        return self.path / "checkpoints"
+
+    @property
+    def stages(self) -> Path:
+        """Which stages are finished, and of what."""
+        return self.path / "stages.json"
+
+    def predictions(self, split: str) -> Path:
+        """Probabilities of every patch of a split."""
+        return self.path / "predictions" / f"{split}.parquet"
+
+    def finished(self, stage: str) -> dict[str, Any] | None:
+        """What is recorded of a finished stage: its key and its seconds."""
+        record: dict[str, Any] | None = self._records().get(stage)
+        return record
+
+    def mark_finished(self, stage: str, key: str, seconds: float) -> None:
+        """Record that a stage is finished; `key` names everything that it depended on."""
+        write_json(self.stages, {**self._records(), stage: {"key": key, "seconds": round(seconds, 2)}})
+
+    def _records(self) -> dict[str, Any]:
+        return json.loads(self.stages.read_text()) if self.stages.exists() else {}
+
+
+def run_folder(experiment: Experiment) -> RunFolder:
+    """The folder of an experiment's run."""
+    return RunFolder(experiment.out_path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON so that the file appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def digest(content: Mapping[str, Any]) -> str:
+    """A short name for JSON-like content."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def train_key(experiment: Experiment, store_digest: str, architecture: str) -> str:
+    """Name of everything that a training depends on. The number of workers is not part of it."""
+    parts = experiment.model_dump(mode="json", include={"seed", "intensity", "augment", "training"})
+    for where in ("workers", "device", "buffer_bytes"):
+        parts["training"].pop(where)
+    return digest({**parts, "store": store_digest, "architecture": json.loads(architecture)})
+
+
+def evaluate_key(experiment: Experiment, trained: str) -> str:
+    """Name of everything that an evaluation depends on."""
+    return digest({"train": trained, "seed": experiment.seed, "evaluation": experiment.evaluation.model_dump()})
