@@ -6,12 +6,17 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 from scenes import SMALL_NET, write_luna
 
 os.environ["WANDB_MODE"] = os.environ.get("WANDB_MODE", "offline")
 os.environ["WANDB_SILENT"] = "true"
+
+# A busy machine is no failure of the code.
+hypothesis.settings.register_profile("voxray", deadline=None)
+hypothesis.settings.load_profile("voxray")
 
 PROJECT = Path(__file__).resolve().parents[1]
 

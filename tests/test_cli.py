@@ -1,4 +1,5 @@
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 from scenes import experiment, write_luna, write_toml
 
 from voxray.cli import main
+from voxray.locks import locked
 
 
 def voxray(*arguments: object) -> int:
@@ -56,7 +58,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(
 
 def test_stages_reuse_what_is_finished_and_say_so(luna: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = write_toml(out.parent / "a.toml", experiment(luna, out))
-    assert voxray("train", file, "--no-ray") == 1
+    assert voxray("train", file, "--no-ray") == 2
     assert "no patch store is here. Run voxray ingest first" in capsys.readouterr().err
     assert voxray("run", file, "--no-ray") == 0
     assert "report.html" in capsys.readouterr().out
@@ -68,7 +70,8 @@ def test_stages_reuse_what_is_finished_and_say_so(luna: Path, out: Path, capsys:
     assert before == {path: path.stat().st_mtime_ns for path in (out / "store").rglob("*")}
     assert voxray("train", file, "--no-ray", "--set", "training.epochs=1") == 0
     assert "the settings differ" in capsys.readouterr().out
-    assert voxray("evaluate", file, "--no-ray") == 1
+    assert voxray("report", file) == 2
+    assert voxray("evaluate", file, "--no-ray") == 2
     assert "holds no finished training of this experiment" in capsys.readouterr().err
     assert voxray("ingest", file, "--no-ray", "--verify") == 0
     assert "every patch agrees with its checksum" in capsys.readouterr().out
@@ -124,3 +127,56 @@ def test_ctrl_c_says_how_to_go_on(out: Path, tmp_path: Path) -> None:
     assert f"what is finished is kept, go on with: voxray ingest {file} --no-ray" in error
     assert "Traceback" not in error
     assert voxray("ingest", file, "--no-ray") == 0
+
+
+def test_a_run_killed_between_its_results_and_its_record_is_not_taken_for_finished(
+    luna: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from voxray import stages
+    from voxray.runs.folder import RunFolder
+
+    file = write_toml(out.parent / "a.toml", experiment(luna, out))
+    assert voxray("run", file, "--no-ray") == 0
+    first = json.loads((out / "metrics.json").read_text())
+    with monkeypatch.context() as patch:
+
+        def killed(*_: object) -> None:
+            raise SystemExit(9)
+
+        patch.setattr(RunFolder, "mark_finished", killed)
+        assert voxray("evaluate", file, "--no-ray", "--set", "evaluation.target_recall=0.3") == 9
+        assert json.loads((out / "metrics.json").read_text()) != first
+        assert voxray("train", file, "--no-ray", "--set", "training.learning_rate=0.1") == 9
+    capsys.readouterr()
+    assert voxray("report", file) == 2
+    assert voxray("run", file, "--no-ray") == 0
+    assert "train: finished in" in capsys.readouterr().out
+    assert json.loads((out / "metrics.json").read_text()) == first
+    assert stages.run_folder(experiment(luna, out)).finished("train") is not None
+
+
+def test_two_processes_do_not_write_into_one_folder(luna: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write_toml(out.parent / "a.toml", experiment(luna, out))
+    with locked(out / "store"):
+        assert voxray("ingest", file, "--no-ray") == 1
+    assert f"is being written by another process (id {os.getpid()})" in capsys.readouterr().err
+    assert voxray("ingest", file, "--no-ray") == 0
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("training.class_weights=[1, 2, 3]", "training.class_weights: wants a weight for each of 2 classes, got 3"),
+        ("training.epochs=true", "training.epochs"),
+        ("out=", "--set out: is empty"),
+        ("patches=3", "patches: wants a table, got 3"),
+        ("augment.quarter_turns=true", "augment.quarter_turns: wants a square patch"),
+    ],
+)
+def test_mistakes_that_once_were_tracebacks_are_one_line(
+    luna: Path, out: Path, capsys: pytest.CaptureFixture[str], setting: str, words: str
+) -> None:
+    spec = experiment(luna, out, patches={"size": [16, 12, 6], "rotations": [180]})
+    file = write_toml(out.parent / "a.toml", spec)
+    assert voxray("run", file, "--no-ray", "--set", setting) == 2
+    assert words in capsys.readouterr().err

@@ -32,6 +32,11 @@ def explained(command: Callable[..., None]) -> Callable[..., None]:
             command(*positional, **named)
         except VoxrayError as error:
             _fail(str(error), error.exit_code)
+        except OSError as error:
+            _fail(
+                f"{error.filename or 'disk'}: {error.strerror or error}. The same command goes on when that is mended.",
+                1,
+            )
         except KeyboardInterrupt:
             words = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
             _fail(f"interrupted; what is finished is kept, go on with: {words}", 130)
@@ -108,10 +113,25 @@ def report(experiment: ExperimentFile, set_: Settings = None) -> None:
 
 @app.command()
 @explained
+def predict(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished segmentation run.", show_default=False)],
+    scans: Annotated[list[Path], typer.Argument(help="Scans of any size and spacing.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the label maps.", show_default=False)],
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="Write them too.")] = False,
+    no_ray: NoRay = False,
+) -> None:
+    """Segment whole scans; label maps are NIfTI in each scan's own geometry."""
+    from voxray import stages
+
+    stages.predict(run, scans, out, say, probabilities=probabilities, with_ray=not no_ray)
+
+
+@app.command()
+@explained
 def describe(
     architecture: Annotated[Path, typer.Argument(help="JSON file.", show_default=False)],
     input_: Annotated[str, typer.Option("--input", help="Channels and voxels, such as 1x64x64x10.")],
-    classes: Annotated[int, typer.Option("--classes", min=2, help="Outputs of the last layer.")] = 2,
+    classes: Annotated[int, typer.Option("--classes", min=2, help="Classes, with the background if any.")] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Print the layers of an architecture with shapes and parameters."""
@@ -154,6 +174,26 @@ def phantom_luna16(
     with progress("phantom", "scans") as show:
         write_luna16(out, scans=scans, seed=seed, matrix=matrix, progress=lambda done, total: show(done, total, ""))
     say(f"phantom: {scans} scans → {out}")
+
+
+@phantom.command("decathlon")
+@explained
+def phantom_decathlon(
+    out: Annotated[Path, typer.Argument(help="Folder to write.", show_default=False)],
+    cases: Annotated[int, typer.Option(min=1)] = 8,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    size: Annotated[str, typer.Option("--size", help="Voxels of a scan, x, y, z.")] = "240x240x155",
+) -> None:
+    """Brains of four MR channels with nested tumour parts, as a Decathlon task."""
+    from voxray.phantom.decathlon import write_decathlon
+    from voxray.progress import progress
+
+    x, y, z = parse_input(f"1x{size}")[1:]
+    with progress("phantom", "cases") as show:
+        write_decathlon(
+            out, cases=cases, seed=seed, shape=(x, y, z), progress=lambda done, total: show(done, total, "")
+        )
+    say(f"phantom: {cases} cases → {out}")
 
 
 def main(arguments: list[str] | None = None) -> None:

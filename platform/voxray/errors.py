@@ -28,7 +28,8 @@ class VoxrayError(Exception):
 
     def __str__(self) -> str:
         tail = f" {self.remedy}." if self.remedy else ""
-        return f"{self.where}: {self.problem}.{tail}"
+        stop = "" if self.problem.endswith((".", "?", "!", "\n")) else "."
+        return f"{self.where}: {self.problem}{stop}{tail}"
 
 
 class ConfigError(VoxrayError):
@@ -46,6 +47,12 @@ class ConfigFileError(ConfigError):
 
 class DataError(VoxrayError):
     """A data set as a whole cannot be used as the experiment asks."""
+
+    exit_code = 2
+
+
+class NotReadyError(VoxrayError):
+    """A stage was asked for before the one that it builds on."""
 
     exit_code = 2
 

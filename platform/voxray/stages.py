@@ -11,25 +11,39 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+
 from voxray.config.experiment import Experiment
 from voxray.datasets.layouts import read_manifest
 from voxray.datasets.manifest import Manifest
-from voxray.errors import DataError, VoxrayError
+from voxray.errors import DataError, NotReadyError, WorkError
+from voxray.locks import locked
 from voxray.models.shapes import count_parameters, infer_shapes
 from voxray.patches.plan import Plan, plan_patches
-from voxray.progress import progress
-from voxray.report.contents import read_run
-from voxray.report.page import write_report
-from voxray.runs.fit import fit, load_network, make_tracker
+from voxray.progress import Show, progress
+from voxray.runs.fit import check_class_weights, fit, load_network, make_tracker
 from voxray.runs.folder import RunFolder, evaluate_key, run_folder, train_key
 from voxray.runs.judge import judge, judged_splits, predict_split
+from voxray.runs.judge_scans import judge_here, scans_to_judge, write_scan_metrics
+from voxray.runs.predict import check_scans, predict_here
 from voxray.store.finish import finish_store
-from voxray.store.layout import INDEX_FILE
-from voxray.store.read import check_store, open_store
-from voxray.store.write import ShardReport, prepare_store, shard_keys, unfinished_shards, write_shard
+from voxray.store.layout import INDEX_FILE, QUARANTINE_FILE, StoreInfo
+from voxray.store.read import PatchStore, check_store, open_store
+from voxray.store.write import (
+    ShardReport,
+    count_channels,
+    forget_parts,
+    prepare_store,
+    shard_keys,
+    unfinished_shards,
+    write_shard,
+)
+from voxray.training.checkpoint import read_about
 from voxray.training.loop import choose_device
 
 Say = Callable[[str], None]
+ASIDE_SHOWN = 5
+SAID = ("recall", "precision", "error", "roc_auc", "dice")  # figures that a terminal shows
 
 
 @dataclass(frozen=True)
@@ -42,21 +56,25 @@ class Outline:
 
 
 def outline(experiment: Experiment) -> Outline:
-    """Read the lists of the data set, plan the patches and check the architecture; touches no voxel."""
+    """Read the lists of the data set, plan the patches and check the architecture; opens a few scans at most."""
     manifest = read_manifest(experiment.data)
     plan = plan_patches(manifest, experiment)
     path = Path(experiment.model.architecture)
-    # Channels are known once a scan is opened; the count here is for one channel, as in CT.
-    network = load_network(path, (1, *experiment.patches.size), len(plan.classes))
+    check_class_weights(experiment, plan.classes)
+    channels = count_channels(plan, manifest)
+    network = load_network(path, (channels, *experiment.patches.size), len(plan.classes))
     shapes = infer_shapes(network.layers, network.input_shape, len(plan.classes), str(path))
     return Outline(manifest, plan, count_parameters(shapes))
 
 
-def check_classes(plan: Plan) -> list[str]:
-    """One line for each class that is empty in a split."""
+def check_classes(plan: Plan, splits: tuple[str, ...] = ("train", "val", "test")) -> list[str]:
+    """One line for each of these splits, or class of them, that is empty; without a test split none is missed."""
+    wanted = [split for split in splits if split != "test" or split in plan.shards]
+    if plan.masks:
+        return [f"split '{split}' has no patch" for split in wanted if split not in plan.shards]
     return [
         f"split '{split}' has no patch of class '{name}'"
-        for split in ("train", "val", *(["test"] if "test" in plan.shards else []))
+        for split in wanted
         for label, name in enumerate(plan.classes)
         if plan.count(split, label) == 0
     ]
@@ -64,37 +82,53 @@ def check_classes(plan: Plan) -> list[str]:
 
 def ingest(experiment: Experiment, say: Say, *, with_ray: bool = True, verify: bool = False) -> None:
     """Scans → finished patch store."""
-    began = time.perf_counter()
     planned = outline(experiment)
     for note in [*planned.manifest.notes, *check_classes(planned.plan)]:
         say(f"note: {note}")
-    path, root = experiment.store_path, Path(experiment.data.root)
-    info = prepare_store(path, planned.plan, planned.manifest)
-    if (path / INDEX_FILE).exists():
-        say(f"ingest: the store {path} is finished, it is reused")
-    else:
-        waiting = unfinished_shards(path, info)
-        everything = len(shard_keys(info))
-        if len(waiting) < everything:
-            say(f"ingest: {everything - len(waiting)} of {everything} shards are finished already, going on")
-        fill = experiment.patches.fill
-        with _cluster(with_ray and bool(waiting)):
-            reports = _shards(path, root, fill, waiting, with_ray)
-            _show_shards(reports, planned.plan, everything - len(waiting), everything)
-        done = finish_store(path, info, experiment.patches.rotations, experiment.store.max_quarantined)
-        seconds = time.perf_counter() - began
-        say(f"ingest: {done.patches:,} patches of {info.scans:,} scans in {seconds:.1f} s → {path}")
-        if done.quarantined_samples or done.quarantined_scans:
-            scans, samples = done.quarantined_scans, done.quarantined_samples
-            say(
-                f"ingest: {scans} scans and {samples} samples set aside, with reasons, in {path / 'quarantine.parquet'}"
-            )
+    path = experiment.store_path
+    with locked(path):
+        info = prepare_store(path, planned.plan, planned.manifest)
+        if (path / INDEX_FILE).exists():
+            forget_parts(path)
+            say(f"ingest: the store {path} is finished, it is reused")
+        else:
+            _fill_store(experiment, info, planned.plan, say, with_ray)
     if verify:
         store = open_store(path)
         with progress("verify", "shards") as show:
             for number, name in enumerate(check_store(store), 1):
                 show(number, len(shard_keys(info)), name)
         say("ingest: every patch agrees with its checksum")
+
+
+def _fill_store(experiment: Experiment, info: StoreInfo, plan: Plan, say: Say, with_ray: bool) -> None:
+    began = time.perf_counter()
+    path, root = experiment.store_path, Path(experiment.data.root)
+    waiting = unfinished_shards(path, info)
+    everything = len(shard_keys(info))
+    done = everything - len(waiting)
+    if done:
+        say(f"ingest: {done} of {everything} shards are finished already, going on")
+    with _cluster(with_ray and bool(waiting)):
+        _show_shards(_shards(path, root, experiment.patches.fill, waiting, with_ray), plan, done, everything)
+    made = finish_store(path, info, experiment.patches.rotations, experiment.store.max_quarantined)
+    say(f"ingest: {made.patches:,} patches of {info.scans:,} scans in {time.perf_counter() - began:.1f} s → {path}")
+    store = open_store(path)
+    for line in _set_aside(store):
+        say(line)
+    short = pc.sum(pc.less(store.index["z_extent"], info.size[2])).as_py()
+    if short:
+        say(f"note: {short:,} patches come from scans of fewer than {info.size[2]} slices and are padded")
+
+
+def _set_aside(store: PatchStore) -> Iterator[str]:
+    """A line for each of the first entries of the quarantine, and where to find the rest."""
+    rows = store.quarantine.filter(pc.not_equal(store.quarantine["kind"], "absent")).to_pylist()
+    for row in rows[:ASIDE_SHOWN]:
+        yield f"set aside: {row['reason']}"
+    if rows:
+        lost = sum(row["samples"] for row in rows)
+        yield f"ingest: {len(rows)} entries with {lost:,} samples set aside, all in {store.path / QUARANTINE_FILE}"
 
 
 def train(experiment: Experiment, say: Say, *, with_ray: bool = True) -> None:
@@ -107,8 +141,11 @@ def train(experiment: Experiment, say: Say, *, with_ray: bool = True) -> None:
         return
     if record:
         say("train: the settings differ from those of the finished training, training again")
-    began = time.perf_counter()
-    with progress("train", "steps") as show:
+    if not with_ray and experiment.training.workers > 1:
+        say(f"note: training.workers = {experiment.training.workers} wants Ray; without it one process trains")
+    with locked(folder.path), progress("train", "steps") as show:
+        began = time.perf_counter()
+        folder.begin("train")
         if with_ray:
             from voxray.on_ray.train import train_on_ray
 
@@ -116,9 +153,8 @@ def train(experiment: Experiment, say: Say, *, with_ray: bool = True) -> None:
                 train_on_ray(experiment, show)
         else:
             fit(experiment, device=choose_device(experiment.training.device), show=show)
-    seconds = time.perf_counter() - began
-    folder.mark_finished("train", key, seconds)
-    say(f"train: finished in {seconds:.0f} s → {folder.model}")
+        folder.mark_finished("train", key, time.perf_counter() - began)
+    say(f"train: finished in {time.perf_counter() - began:.0f} s → {folder.model}")
 
 
 def evaluate(experiment: Experiment, say: Say, *, with_ray: bool = True) -> None:
@@ -126,34 +162,32 @@ def evaluate(experiment: Experiment, say: Say, *, with_ray: bool = True) -> None
     folder = run_folder(experiment)
     trained = _need_training(experiment, folder)
     key = evaluate_key(experiment, trained)
-    record = folder.finished("evaluate")
-    if record and record["key"] == key and folder.metrics.exists():
+    if _is_finished(folder, "evaluate", key):
         say("evaluate: finished earlier, reused")
         _say_metrics(json.loads(folder.metrics.read_text(encoding="utf-8")), say)
         return
-    began = time.perf_counter()
-    splits = judged_splits(open_store(experiment.store_path))
-    with progress("evaluate", "steps") as show:
-        if with_ray:
-            from voxray.on_ray.evaluate import predict_on_ray
-
-            with _cluster(True):
-                parts = predict_on_ray(experiment, splits, show)
-        else:
-            device = choose_device(experiment.training.device)
-            parts = {split: [predict_split(experiment, split, device, (0, 1), show)] for split in splits}
-    metrics = judge(experiment, parts)
-    with make_tracker(experiment, trained) as tracker:
-        tracker.log_summary(metrics)
-    folder.mark_finished("evaluate", key, time.perf_counter() - began)
+    store = open_store(experiment.store_path)
+    unit = "scans" if store.info.masks else "steps"
+    with locked(folder.path), progress("evaluate", unit) as show:
+        began = time.perf_counter()
+        folder.begin("evaluate")
+        judging = _judge_scans if store.info.masks else _judge_patches
+        metrics = judging(experiment, store, show, with_ray)
+        with make_tracker(experiment, trained) as tracker:
+            tracker.log_summary(metrics)
+        folder.mark_finished("evaluate", key, time.perf_counter() - began)
     _say_metrics(metrics, say)
 
 
 def report(experiment: Experiment, say: Say) -> Path:
     """Everything in the run's folder → one HTML file."""
     folder = run_folder(experiment)
-    if not folder.metrics.exists():
-        raise VoxrayError(str(folder.path), "there are no metrics to report yet", "Run voxray evaluate first")
+    key = evaluate_key(experiment, _need_training(experiment, folder))
+    if not _is_finished(folder, "evaluate", key):
+        raise NotReadyError(str(folder.path), "holds no finished evaluation of this", "Run voxray evaluate first")
+    from voxray.report.contents import read_run  # matplotlib takes a second that other stages need not wait for
+    from voxray.report.page import write_report
+
     write_report(folder.report, read_run(folder.path, open_store(experiment.store_path)))
     say(f"report: {folder.report}")
     return folder.report
@@ -162,15 +196,78 @@ def report(experiment: Experiment, say: Say) -> Path:
 def run(experiment: Experiment, say: Say, *, with_ray: bool = True) -> None:
     """All stages."""
     planned = outline(experiment)
-    for problem in check_classes(planned.plan):
-        if not problem.startswith("split 'test'"):
-            remedy = "Give more scans, another seed, or larger shares in [split]"
-            raise DataError(experiment.data.root, problem, remedy)
-    with _cluster(with_ray):
+    for problem in check_classes(planned.plan, splits=("train", "val")):
+        remedy = "Give more scans, another seed, or larger shares in [split]"
+        raise DataError(experiment.data.root, problem, remedy)
+    with _cluster(with_ray and not _is_all_finished(experiment)):
         ingest(experiment, say, with_ray=with_ray)
         train(experiment, say, with_ray=with_ray)
         evaluate(experiment, say, with_ray=with_ray)
     report(experiment, say)
+
+
+def _is_finished(folder: RunFolder, stage: str, key: str) -> bool:
+    record = folder.finished(stage)
+    return record is not None and record["key"] == key
+
+
+def _is_all_finished(experiment: Experiment) -> bool:
+    """Whether nothing is left that needs a cluster."""
+    if not (experiment.store_path / INDEX_FILE).exists():
+        return False
+    folder, trained = run_folder(experiment), current_train_key(experiment)
+    return _is_finished(folder, "train", trained) and _is_finished(
+        folder, "evaluate", evaluate_key(experiment, trained)
+    )
+
+
+def _judge_patches(experiment: Experiment, store: PatchStore, show: Show, with_ray: bool) -> dict[str, Any]:
+    splits = judged_splits(store)
+    if not with_ray:
+        device = choose_device(experiment.training.device)
+        return judge(experiment, {split: [predict_split(experiment, split, device, (0, 1), show)] for split in splits})
+    from voxray.on_ray.evaluate import predict_on_ray
+
+    with _cluster(True):
+        return judge(experiment, predict_on_ray(experiment, splits, show))
+
+
+def _judge_scans(experiment: Experiment, store: PatchStore, show: Show, with_ray: bool) -> dict[str, Any]:
+    cases = {split: scans_to_judge(store, split) for split in judged_splits(store)}
+    if not with_ray:
+        device = choose_device(experiment.training.device)
+        return write_scan_metrics(
+            experiment, {split: list(judge_here(experiment, mine, device, show)) for split, mine in cases.items()}
+        )
+    from voxray.on_ray.segment import judge_on_ray
+
+    with _cluster(True):
+        return write_scan_metrics(
+            experiment, {split: list(judge_on_ray(experiment, mine, show)) for split, mine in cases.items()}
+        )
+
+
+def predict(
+    run: Path, scans: list[Path], out: Path, say: Say, *, probabilities: bool = False, with_ray: bool = True
+) -> None:
+    """Whole scans → label maps."""
+    check_scans(scans)
+    read_about(RunFolder(run).model)
+    absolute = [path.resolve() for path in scans]
+    lost = 0
+    with progress("predict", "scans") as show, _cluster(with_ray):
+        if with_ray:
+            from voxray.on_ray.segment import predict_on_ray
+
+            outcomes = predict_on_ray(run.resolve(), absolute, out.resolve(), probabilities, show)
+        else:
+            device = choose_device("auto")
+            outcomes = predict_here(run.resolve(), absolute, out.resolve(), probabilities, device, show)
+        for path, outcome in outcomes:
+            say(f"predict: {path.name}: {outcome}")
+            lost += outcome.startswith("left out")
+    if lost:
+        raise WorkError("predict", f"{lost} of {len(scans)} scans were left out", "The reasons stand above")
 
 
 def current_train_key(experiment: Experiment) -> str:
@@ -184,7 +281,7 @@ def _need_training(experiment: Experiment, folder: RunFolder) -> str:
     key = current_train_key(experiment)
     record = folder.finished("train")
     if record is None or record["key"] != key:
-        raise VoxrayError(str(folder.path), "holds no finished training of this experiment", "Run voxray train first")
+        raise NotReadyError(str(folder.path), "holds no finished training of this experiment", "Run voxray train first")
     return key
 
 
@@ -218,8 +315,8 @@ def _show_shards(reports: Iterator[ShardReport], plan: Plan, done: int, everythi
 
 def _say_metrics(metrics: dict[str, Any], say: Say) -> None:
     for split, values in metrics.items():
-        figures = ", ".join(_figure(values, name) for name in ("recall", "precision", "error", "roc_auc"))
-        say(f"evaluate: {split}: {figures}")
+        wanted = [name for name in values["intervals"] if name in SAID or name.startswith("dice/")]
+        say(f"evaluate: {split}: {', '.join(_figure(values, name) for name in wanted)}")
 
 
 def _figure(values: dict[str, Any], name: str) -> str:

@@ -17,7 +17,9 @@ T = {"type": "T", "activation": None}
 @pytest.mark.parametrize(
     ("layers", "words"),
     [
-        ({}, "wants a list of layers, got dict"),
+        ({}, "type: missing. Write {"),
+        ({"type": "unett"}, "type: unknown architecture 'unett', known: 'unet'"),
+        ("C", "wants a list of layers or an object, got str"),
         ([], "no output layer"),
         ([C, P], "no output layer: the last layer must be of type 'T'"),
         ([C, 7, T], "[1]: wants an object, got 7"),

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import affine_transform
+from scipy.ndimage import affine_transform, gaussian_filter
 
 from voxray.config.experiment import AugmentSpec
-from voxray.feed.augment import change_batch, draw_changes, rotate_stored, scale_window
+from voxray.feed.augment import change_batch, draw_changes, rotate_stored
+from voxray.feed.scale import scale_window
 
 SIZE = (12, 12, 3)
 
@@ -14,7 +15,7 @@ def images(count: int) -> torch.Tensor:
 
 
 def changed(spec: AugmentSpec, count: int = 64, key: tuple[int, ...] = (0, 1, 2)) -> torch.Tensor:
-    return change_batch(images(count), draw_changes(spec, key, count, np.arange(count), SIZE))
+    return change_batch(images(count), None, draw_changes(spec, key, count, np.arange(count), SIZE), True)[0]
 
 
 def test_the_window_is_clipped_and_scaled_to_one() -> None:
@@ -59,7 +60,7 @@ def test_a_random_rotation_is_that_of_scipy() -> None:
     spec = AugmentSpec(rotate_degrees=40, scale=0.2, shift_voxels=2)
     before = images(4)
     changes = draw_changes(spec, (0, 0, 0), 4, np.arange(4), SIZE)
-    after = change_batch(before.clone(), changes)
+    after, _ = change_batch(before.clone(), None, changes, True)
     assert changes.affine is not None
     for number, theta in enumerate(changes.affine.double().numpy()):
         # affine_grid's first coordinate is the last axis; centres of voxels are at (2i + 1) / n - 1.
@@ -82,10 +83,19 @@ def test_intensity_changes_stay_in_range_and_keep_the_order_of_voxels() -> None:
 
 
 def test_a_patch_is_changed_alike_whichever_rank_it_is_on() -> None:
-    spec = AugmentSpec(flip=("x", "y"), quarter_turns=True, rotate_degrees=20, contrast=0.1)
+    spec = AugmentSpec(
+        flip=("x", "y"),
+        quarter_turns=True,
+        rotate_degrees=20,
+        elastic_voxels=2,
+        contrast=0.1,
+        gamma=0.3,
+        noise=0.1,
+        blur_voxels=1,
+    )
     together = changed(spec, 10)
     halves = [
-        change_batch(images(10)[part], draw_changes(spec, (0, 1, 2), 10, part, SIZE))
+        change_batch(images(10)[part], None, draw_changes(spec, (0, 1, 2), 10, part, SIZE), True)[0]
         for part in (np.arange(0, 4), np.arange(4, 10))
     ]
     torch.testing.assert_close(torch.cat(halves), together)
@@ -94,3 +104,42 @@ def test_a_patch_is_changed_alike_whichever_rank_it_is_on() -> None:
 def test_each_step_has_changes_of_its_own() -> None:
     spec = AugmentSpec(rotate_degrees=20)
     assert not torch.equal(changed(spec, key=(0, 1, 2)), changed(spec, key=(0, 1, 3)))
+
+
+def test_masks_follow_the_image_at_the_nearest_voxel() -> None:
+    spec = AugmentSpec(flip=("x", "y", "z"), quarter_turns=True, rotate_degrees=30, scale=0.2, elastic_voxels=1)
+    masks = (images(16) > 0.5).to(torch.uint8) * 3
+    changes = draw_changes(spec, (0, 1, 2), 16, np.arange(16), SIZE)
+    picture, moved = change_batch(masks.float(), masks.clone(), changes, False)
+    assert moved is not None
+    assert moved.dtype == torch.uint8
+    assert set(moved.unique().tolist()) == {0, 3}
+    # Where interpolation is nearly sure, the nearest voxel says the same.
+    sure = (picture < 0.3) | (picture > 2.7)
+    assert sure.float().mean() > 0.2
+    assert (moved[sure].float() - picture[sure]).abs().max() <= 0.3 + 1e-4
+
+
+def test_gamma_keeps_the_range_and_blur_keeps_the_mean_of_the_middle() -> None:
+    before = images(8)
+    after = changed(AugmentSpec(gamma=0.5), 8)
+    for one, other in zip(before, after, strict=True):
+        torch.testing.assert_close(one.min(), other.min())
+        torch.testing.assert_close(one.max(), other.max())
+    spec = AugmentSpec(blur_voxels=1.5)
+    blurred = changed(spec, 8)
+    assert (blurred.std((1, 2, 3, 4)) <= before.std((1, 2, 3, 4)) + 1e-6).all()
+    sigma = draw_changes(spec, (0, 1, 2), 8, np.arange(8), SIZE).blur
+    expected = gaussian_filter(
+        before[0, 0, :, :, 0].numpy(), float(sigma[0]), truncate=4.5 / float(sigma[0]), mode="nearest"
+    )
+    np.testing.assert_allclose(blurred[0, 0, :, :, 0], expected, atol=2e-3)
+
+
+def test_noise_has_the_deviation_that_was_drawn() -> None:
+    spec = AugmentSpec(noise=0.2)
+    changes = draw_changes(spec, (0, 1, 2), 64, np.arange(64), SIZE)
+    flat = torch.full((64, 1, *SIZE), 0.5)
+    noisy, _ = change_batch(flat, None, changes, False)
+    ratio = (noisy - 0.5).flatten(1).std(1) / changes.noise
+    assert ratio.mean() == pytest.approx(1, abs=0.05)

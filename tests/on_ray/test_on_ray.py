@@ -137,3 +137,22 @@ def test_ingest_killed_half_way_and_run_again_gives_the_identical_store(tmp_path
     assert any("shards are finished already, going on" in line for line in said)
     assert done >= 5
     assert contents(other.store_path) == contents(tmp_path / "whole" / "store")
+
+
+def test_ctrl_c_during_training_says_how_to_go_on(luna: Path, out: Path) -> None:
+    spec = experiment(luna, out, training={"epochs": 2000})
+    stages.ingest(spec, quiet)
+    command = [str(Path(sys.executable).with_name("voxray")), "train", str(write_toml(out.parent / "a.toml", spec))]
+    environment = {**os.environ, "RAY_TMPDIR": "/tmp/vrk"}
+    environment.pop("RAY_ADDRESS", None)
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (out / "checkpoints" / "last.safetensors").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "what is finished is kept, go on with: voxray train" in error
+    assert "Traceback" not in error.split("go on with")[1]

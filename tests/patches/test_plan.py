@@ -141,6 +141,11 @@ def test_a_list_without_any_usable_sample_is_refused() -> None:
         plan_of([(0, 0, 0)])
 
 
+def test_a_list_without_positives_is_refused() -> None:
+    with pytest.raises(DataError, match="has no sample of a class other than 'other'"):
+        plan_of([(0, 0, 9), (1, 0, 9)])
+
+
 def test_the_digest_names_the_recipe_and_not_the_place() -> None:
     counts = [(number, 1, 2) for number in range(6)]
     plain = plan_of(counts)

@@ -105,6 +105,7 @@ def _make_store(
 ) -> PatchStore:
     info = StoreInfo(
         classes=classes,
+        masks=False,
         size=size,
         channels=1,
         dtype="int16",
@@ -142,6 +143,8 @@ def _index_row(split: str, slot: int, rotation: int, label: int, suffix: str) ->
         "path": f"subset0/{scan}{suffix}",
         "checksum": "",
         "scan_checksum": "",
+        "label_path": None,
+        "statistics": None,
     }
     point = {"x_mm": -12.25, "y_mm": 30.5, "z_mm": -100.0 + slot}
     return row | names | point | {"split": split, "slot": slot, "rotation": rotation, "label": label}

@@ -2,15 +2,17 @@ import errno
 import shutil
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pyarrow.compute as pc
 import pytest
 import zarr
+from PIL import Image
 from scenes import SHAPE, experiment, write_luna, write_metaimage
 
 from voxray.config.experiment import Experiment
 from voxray.datasets.layouts import read_manifest
-from voxray.errors import DataError, StoreError, WorkError
+from voxray.errors import DataError, NotReadyError, StoreError, WorkError
 from voxray.patches.plan import plan_patches
 from voxray.scans.read import open_scan, read_region
 from voxray.store import write as store_write
@@ -104,7 +106,7 @@ def test_ingest_goes_on_where_it_stopped(luna: Path, out: Path, tmp_path: Path) 
     assert begin(other) == keys[2:]
     with pytest.raises(DataError, match="shards are not written yet"):
         finish(other)
-    with pytest.raises(StoreError, match="not finished: it has no index"):
+    with pytest.raises(NotReadyError, match="not finished: it has no index"):
         open_store(other.store_path)
     write(other, begin(other))
     finish(other)
@@ -215,7 +217,9 @@ def test_air_that_looks_alike_in_all_patients_is_no_leak(out: Path, tmp_path: Pa
         voxels = np.full(SHAPE, -1000, np.int16)
         voxels[20, 18, 7] = int(name[-3:])
         write_metaimage(path, voxels)
-    spec = experiment(root, out, patches={"size": [4, 4, 2], "negatives_per_positive": "all"})
+    spec = experiment(
+        root, out, patches={"size": [4, 4, 2], "negatives_per_positive": "all"}, store={"max_quarantined": 1}
+    )
     assert ingest(spec).index.num_rows > 100
 
 
@@ -238,7 +242,7 @@ def test_a_full_disk_stops_the_work_with_a_clear_line_and_loses_nothing(
 
 
 def test_a_folder_without_a_store_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"no patch store is here\. Run voxray ingest first"):
+    with pytest.raises(NotReadyError, match=r"no patch store is here\. Run voxray ingest first"):
         open_store(tmp_path)
     zarr.create_group(str(tmp_path / "other"))
     with pytest.raises(StoreError, match="is a Zarr group but no patch store"):
@@ -264,3 +268,105 @@ def test_real_crops_come_back_as_the_pictures_they_were(real_data: Path, out: Pa
     row = store.rows("val").to_pylist()[3]
     patch = np.asarray(store.open_images("val")[row["slot"]])
     np.testing.assert_array_equal(patch, open_scan(tmp_path / row["path"]).voxels)
+
+
+def test_a_folder_of_something_else_is_never_written_into(luna: Path, out: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "train" / "image").mkdir(parents=True)
+    (tmp_path / "mine" / "train" / "image" / "precious.png").write_text("mine")
+    with pytest.raises(StoreError, match=r"is no patch store, but holds 'train'\. Give --set store\.path"):
+        begin(experiment(luna, out, store={"path": str(tmp_path / "mine")}))
+    assert (tmp_path / "mine" / "train" / "image" / "precious.png").read_text() == "mine"
+
+
+def test_a_store_that_was_only_begun_is_begun_again(luna: Path, out: Path, tmp_path: Path) -> None:
+    ingest(experiment(luna, out))
+    other = experiment(luna, out, store={"path": str(tmp_path / "other")})
+    begin(other)
+    (other.store_path / "zarr.json").unlink()  # killed before the last step of preparing
+    write(other, begin(other))
+    finish(other)
+    assert contents(other.store_path) == contents(out / "store")
+
+
+def test_what_killed_tasks_left_half_written_does_not_stay(luna: Path, out: Path, tmp_path: Path) -> None:
+    ingest(experiment(luna, out))
+    other = experiment(luna, out, store={"path": str(tmp_path / "other")})
+    keys = begin(other)
+    write(other, keys)
+    shard = other.store_path / "train" / "image" / "c" / "0" / "0" / "0" / "0"
+    (shard / "0.1234.partial").write_bytes(b"half")
+    finish(other)
+    assert contents(other.store_path) == contents(out / "store")
+
+
+def test_a_scan_that_was_mended_between_two_tries_is_not_set_aside(out: Path, tmp_path: Path) -> None:
+    root = tmp_path / "luna"
+    names = write_luna(root, 4)
+    raw = root / "subset1" / f"{names[1]}.raw"
+    whole = raw.read_bytes()
+    raw.write_bytes(b"")
+    spec = experiment(root, out)
+    keys = begin(spec)
+    write(spec, keys)
+    for part in (spec.store_path / "parts").glob("*.index.parquet"):
+        part.unlink()  # killed after the quarantine part and before the index part
+    raw.write_bytes(whole)
+    write(spec, begin(spec))
+    assert finish(spec).quarantined_scans == 0
+
+
+def test_samples_that_all_lie_outside_are_no_finished_store(out: Path, tmp_path: Path) -> None:
+    root = tmp_path / "luna"
+    write_luna(root, 4)
+    lines = (root / "candidates.csv").read_text().splitlines()
+    moved = [",".join([*line.split(",")[:3], "9999", line[-1]]) for line in lines[1:]]
+    (root / "candidates.csv").write_text("\n".join([lines[0], *moved]))
+    spec = experiment(root, out)
+    write(spec, begin(spec))
+    with pytest.raises(DataError, match="4 of 4 scans cannot be used"):
+        finish(spec)
+
+
+def test_one_odd_scan_does_not_decide_on_the_channels(out: Path, tmp_path: Path) -> None:
+    for number in range(12):
+        pixels = np.random.default_rng(number).integers(0, 255, (20, 20, 3), dtype=np.uint8)
+        Image.fromarray(pixels if number == 0 else pixels[..., 0]).save(tmp_path / f"{number:02d}.png")
+    rows = [f"{number:02d}.png,{number % 2}" for number in range(12)]
+    (tmp_path / "manifest.csv").write_text("\n".join(["path,label", *rows]))
+    data = {"layout": "table", "root": str(tmp_path)}
+    patches = {"size": [16, 16], "fill": 0, "negatives_per_positive": "all"}
+    store = ingest(
+        experiment(tmp_path, out, data=data, patches=patches, store={"dtype": "uint8", "max_quarantined": 0.1})
+    )
+    assert store.info.channels == 1
+    assert "has 3 channels, the store has 1" in store.quarantine["reason"][0].as_py()
+
+
+def test_a_damaged_store_says_what_to_do(luna: Path, out: Path) -> None:
+    store = ingest(experiment(luna, out))
+    whole = (store.path / "index.parquet").read_bytes()
+    (store.path / "index.parquet").write_bytes(whole[:100])
+    with pytest.raises(StoreError, match=r"index\.parquet: cannot be read"):
+        open_store(store.path)
+    (store.path / "zarr.json").write_text("")
+    with pytest.raises(StoreError, match=r"zarr\.json: cannot be read"):
+        open_store(store.path)
+
+
+def test_float_scans_of_double_precision_are_kept_to_that_of_the_store(out: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(4):
+        nibabel.save(nibabel.Nifti1Image(rng.normal(size=(12, 12, 6)), np.eye(4)), tmp_path / f"{number}.nii.gz")
+    rows = [f"{number}.nii.gz,{number % 2}" for number in range(4)]
+    (tmp_path / "manifest.csv").write_text("\n".join(["path,label", *rows]))
+    spec = experiment(
+        tmp_path,
+        out,
+        data={"layout": "table", "root": str(tmp_path)},
+        store={"dtype": "float32"},
+        patches={"size": [12, 12, 6], "fill": 0, "negatives_per_positive": "all"},
+    )
+    store = ingest(spec)
+    row = store.rows("train").to_pylist()[0]
+    image = np.asarray(store.open_images("train")[row["slot"]])
+    np.testing.assert_array_equal(image, open_scan(tmp_path / row["path"]).voxels.astype(np.float32))

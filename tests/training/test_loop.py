@@ -10,7 +10,7 @@ from scenes import SMALL_NET, experiment
 from voxray import stages
 from voxray.config.experiment import Experiment
 from voxray.errors import WorkError
-from voxray.runs.fit import load_network, make_feed, make_recipe
+from voxray.runs.fit import load_network, make_feed, make_recipe, make_task
 from voxray.store.read import open_store
 from voxray.training.checkpoint import Progress
 from voxray.training.loop import Watcher, train
@@ -37,7 +37,8 @@ def fit(
     model = network.build(2, spec.seed)
     feeds = [make_feed(spec, store, split, CPU) for split in ("train", "val")]
     recipe = make_recipe(spec, network.rank, CPU)
-    progress = train(model, feeds[0], feeds[1], changed, recipe, folder, key="k", target_recall=0.9, watcher=watcher)
+    task = make_task(spec, store, network.layers, CPU)
+    progress = train(model, feeds[0], feeds[1], changed, recipe, task, folder, key="k", watcher=watcher)
     return progress, model
 
 
@@ -107,6 +108,7 @@ def test_a_gpu_computes_in_bfloat16_and_comes_to_a_similar_loss(spec: Experiment
     feeds = [make_feed(spec, store, split, gpu) for split in ("train", "val")]
     recipe = make_recipe(spec, network.rank, gpu)
     model = network.build(2, spec.seed).to(gpu)
-    progress = train(model, feeds[0], feeds[1], spec.training, recipe, tmp_path, key="k", target_recall=0.9)
+    task = make_task(spec, store, network.layers, gpu)
+    progress = train(model, feeds[0], feeds[1], spec.training, recipe, task, tmp_path, key="k")
     on_cpu, _ = fit(spec, tmp_path / "cpu")
     assert progress.history[-1]["train_loss"] == pytest.approx(on_cpu.history[-1]["train_loss"], rel=0.2)

@@ -1,90 +1,45 @@
-"""The JSON dialect of sequential networks: a list of layers, each an object.
-
-`C` convolution, `P` pooling, `FC` dense, `T` output. Kernels and strides have 2 or 3 numbers, in x, y(, z) order.
-Padding is SAME everywhere: output = ceil(size / stride), odd padding goes to the far side.
-"""
+"""Architecture files: JSON → a frozen, checked spec. A list is a sequential network, an object a U-Net."""
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 
-from voxray.config.checking import Spec, describe_problems, nearest
-from voxray.errors import ConfigError, ConfigFileError
+from voxray.config.sequential import Layer, Sequential, parse_sequential
+from voxray.config.unet import UNet, parse_unet
+from voxray.errors import ConfigError
 
-Sizes = Annotated[
-    tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=2, max_length=3, description="x, y or x, y, z")
-]
-DropOut = Annotated[float, Field(ge=0, lt=100, description="percentage dropped after the activation while training")]
-Activation = Literal["relu", "leaky_relu", "elu", "tanh", "sigmoid"] | None
+Architecture = Sequential | UNet
 
 
-class Convolution(Spec):
-    """`C`: a convolution and its activation."""
-
-    type: Literal["C"]
-    activation: Activation
-    num_output: Annotated[int, Field(ge=1, description="filters")]
-    kernel_size: Sizes
-    stride: Sizes
-    drop_out: DropOut = 0
-
-
-class Pooling(Spec):
-    """`P`: the largest or the mean value of each window; padding never counts."""
-
-    type: Literal["P"]
-    pool: Literal["max", "avg"]
-    kernel_size: Sizes
-    stride: Sizes
-    drop_out: DropOut = 0
-
-
-class Dense(Spec):
-    """`FC`: a dense layer; the first one flattens what comes before."""
-
-    type: Literal["FC"]
-    activation: Activation
-    num_output: Annotated[int, Field(ge=1, description="units")]
-    drop_out: DropOut = 0
-
-
-class Output(Spec):
-    """`T`: one number for each class. The loss takes logits, so `softmax` and null train alike."""
-
-    type: Literal["T"]
-    activation: Literal["softmax"] | None
-
-
-Layer = Convolution | Pooling | Dense | Output
-LAYERS: dict[str, type[Layer]] = {"C": Convolution, "P": Pooling, "FC": Dense, "T": Output}
-
-
-def load_architecture(path: Path) -> tuple[Layer, ...]:
+def load_architecture(path: Path) -> Architecture:
     """Read and check an architecture file.
 
     Raises
     ------
     ConfigError
-        With every problem and its place, such as ``[3].kernel_size``. No tensor has been made by then.
+        With every problem and its place, such as ``[3].kernel_size`` or ``down[2][0]``. No tensor has been
+        made by then.
     """
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(str(path), "no such architecture file", "Check model.architecture") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(str(path), f"not a JSON file: {error}", "Correct it there") from None
+    except OSError as error:
+        raise ConfigError(str(path), f"cannot be read: {error.strerror}", "Check the path") from None
     return parse_architecture(raw, str(path))
 
 
-def parse_architecture(raw: Any, where: str) -> tuple[Layer, ...]:
+def parse_architecture(raw: Any, where: str) -> Architecture:
     """Check a parsed architecture.
 
     Parameters
     ----------
     raw : object
-        A list of layers.
+        A list of layers, or an object whose ``type`` is ``unet``.
     where : str
         Named in errors.
 
@@ -92,76 +47,28 @@ def parse_architecture(raw: Any, where: str) -> tuple[Layer, ...]:
     ------
     ConfigError
     """
-    if not isinstance(raw, list):
-        raise ConfigError(where, f"wants a list of layers, got {type(raw).__name__}", "Write [ {…}, {…} ]")
-    layers, problems = [], []
-    for number, entry in enumerate(raw):
-        layer, found = _parse_layer(entry, f"[{number}]")
-        problems += found
-        layers.append(layer)
-    problems += _order_problems([entry.get("type") if isinstance(entry, dict) else None for entry in raw])
-    problems += _rank_problems(layers)
-    if problems:
-        raise ConfigFileError(where, "\n  ".join(["the architecture has problems.", *problems]))
-    return tuple(layer for layer in layers if layer is not None)
+    if isinstance(raw, list):
+        return parse_sequential(raw, where)
+    if not isinstance(raw, dict):
+        problem = f"wants a list of layers or an object, got {type(raw).__name__}"
+        raise ConfigError(where, problem, 'Write [ {…}, {…} ] or {"type": "unet", …}')
+    kind = raw.get("type")
+    if kind == "unet":
+        return parse_unet(raw, where)
+    found = "missing" if kind is None else f"unknown architecture {kind!r}, known: 'unet'"
+    raise ConfigError(f"{where}: type", found, 'Write {"type": "unet", …}, or a list of layers [ {…}, {…} ]')
 
 
 def architecture_schema() -> dict[str, Any]:
     """A JSON Schema of architecture files, for editors."""
     layer = Annotated[Layer, Field(discriminator="type")]
-    schema: dict[str, Any] = TypeAdapter(list[layer]).json_schema()
+    adapter: TypeAdapter[Any] = TypeAdapter(list[layer] | UNet)
+    schema = adapter.json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "Voxray architecture"
     return schema
 
 
-def rank_of(layers: tuple[Layer, ...]) -> int | None:
-    """2 or 3 as the kernels say; None where there are only dense layers."""
-    return next((len(layer.kernel_size) for layer in layers if isinstance(layer, Convolution | Pooling)), None)
-
-
-def _parse_layer(entry: Any, place: str) -> tuple[Layer | None, list[str]]:
-    if not isinstance(entry, dict):
-        return None, [f"{place}: wants an object, got {entry!r}"]
-    if "type" not in entry:
-        return None, [f"{place}.type: missing; known: {', '.join(LAYERS)}"]
-    spec = LAYERS.get(entry["type"]) if isinstance(entry["type"], str) else None
-    if spec is None:
-        return None, [f"{place}.type: unknown layer type {entry['type']!r}; {nearest(str(entry['type']), LAYERS)}"]
-    try:
-        return spec.model_validate(entry), []
-    except ValidationError as error:
-        return None, describe_problems(error, spec, place)
-
-
-def _order_problems(types: list[Any]) -> list[str]:
-    outputs = [number for number, kind in enumerate(types) if kind == "T"]
-    if not outputs:
-        return ["no output layer: the last layer must be of type 'T'"]
-    problems = [
-        f"[{number}].type: nothing may follow the output layer 'T'" for number in outputs if number + 1 < len(types)
-    ]
-    dense = types.index("FC") if "FC" in types else len(types)
-    problems += [
-        f"[{number}].type: '{kind}' comes after the dense layer [{dense}], where there is no map left"
-        for number, kind in enumerate(types)
-        if kind in ("C", "P") and number > dense
-    ]
-    return problems
-
-
-def _rank_problems(layers: list[Layer | None]) -> list[str]:
-    problems = []
-    expected: tuple[int, str] | None = None
-    for number, layer in enumerate(layers):
-        if not isinstance(layer, Convolution | Pooling):
-            continue
-        for key in ("kernel_size", "stride"):
-            rank = len(getattr(layer, key))
-            place = f"[{number}].{key}"
-            expected = expected or (rank, place)
-            if rank != expected[0]:
-                problems.append(
-                    f"{place}: has {rank} numbers where {expected[1]} has {expected[0]}; 2D or 3D, not both"
-                )
-    return problems
+def rank_of(architecture: Architecture) -> int | None:
+    """2 or 3; None where there are only dense layers."""
+    return architecture.rank

@@ -49,7 +49,9 @@ def describe_problems(error: ValidationError, spec: type[BaseModel], prefix: str
     prefix : str
         Key path of the value that was validated.
     """
-    return [prefix_path(prefix, _describe(finding, spec)) for finding in error.errors(include_url=False)]
+    lines = [prefix_path(prefix, _describe(finding, spec)) for finding in error.errors(include_url=False)]
+    # A value that may be one thing or another is found wrong once for each.
+    return list(dict.fromkeys(lines))
 
 
 def prefix_path(prefix: str, line: str) -> str:
@@ -58,13 +60,16 @@ def prefix_path(prefix: str, line: str) -> str:
 
 
 def _describe(finding: Any, spec: type[BaseModel]) -> str:
-    location = finding["loc"]
+    # Pydantic names the branches of a choice too; a file has keys only.
+    location = [part for part in finding["loc"] if isinstance(part, int) or part.isidentifier()]
     path = key_path(location)
     if finding["type"] == "extra_forbidden":
         known = _fields_at(spec, location[:-1])
         return f"{path}: unknown key; {nearest(str(location[-1]), known)}"
     if finding["type"] == "missing":
         return f"{path}: missing. Give it a value"
+    if finding["type"] in ("model_type", "dict_type"):
+        return f"{path}: wants a table, got {finding['input']!r}"
     message = finding["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if isinstance(finding["input"], dict):  # a rule between several keys names them itself
         return f"{path}: {message}" if path else message

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, PositiveFloat, ValidationError, field_validator, model_validator
 
 from voxray.config.checking import Spec, describe_problems
 from voxray.errors import ConfigError, ConfigFileError
@@ -27,7 +27,7 @@ PATH_KEYS = (("out",), ("data", "root"), ("store", "path"), ("model", "architect
 class DataSpec(Spec):
     """Which folder, in which layout."""
 
-    layout: Literal["luna16", "table"]
+    layout: Literal["luna16", "table", "decathlon"]
     root: str
     candidates: str | None = None
     manifest: str = "manifest.csv"
@@ -51,6 +51,11 @@ class PatchesSpec(Spec):
     """Size and number of patches."""
 
     size: tuple[Positive, Positive, Positive]
+    sampling: Literal["centre", "foreground", "random", "whole"] = "centre"
+    per_scan: Positive = 1
+    min_foreground: Share = 0.05
+    keep_empty: bool = True
+    spacing_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
     negatives_per_positive: Annotated[float, Field(gt=0)] | Literal["all"] = 5.0
     rotations: tuple[Literal[90, 180, 270], ...] = (90, 180, 270)
     fill: float = -1000
@@ -58,7 +63,9 @@ class PatchesSpec(Spec):
     @field_validator("size", mode="before")
     @classmethod
     def _two_numbers_mean_one_slice(cls, size: Any) -> Any:
-        return [*size, 1] if isinstance(size, list | tuple) and len(size) == 2 else size
+        if not isinstance(size, list | tuple):
+            return size
+        return (*size, 1) if len(size) == 2 else tuple(size)
 
     @field_validator("rotations")
     @classmethod
@@ -79,8 +86,14 @@ class StoreSpec(Spec):
 
 
 class IntensitySpec(Spec):
-    """Window in the scan's own numbers: clipped to it, then scaled to [0, 1]."""
+    """How the scan's own numbers become the network's.
 
+    `window` clips to `window` and scales it to [0, 1]; `percentiles` does so with two percentiles of the scan.
+    `planes`, `volume` and `nonzero` give zero mean and unit deviation per channel: in each z plane of the patch, over
+    the whole scan, or over the scan's voxels other than 0.
+    """
+
+    kind: Literal["window", "percentiles", "planes", "volume", "nonzero"] = "window"
     window: tuple[float, float] = (-1000, 400)
 
     @field_validator("window")
@@ -99,8 +112,12 @@ class AugmentSpec(Spec):
     rotate_degrees: Annotated[float, Field(ge=0, le=180)] = 0
     scale: Annotated[float, Field(ge=0, lt=0.9)] = 0
     shift_voxels: Annotated[float, Field(ge=0)] = 0
+    elastic_voxels: Annotated[float, Field(ge=0)] = 0
     brightness: Annotated[float, Field(ge=0)] = 0
     contrast: Annotated[float, Field(ge=0, lt=1)] = 0
+    gamma: Annotated[float, Field(ge=0, lt=1)] = 0
+    noise: Annotated[float, Field(ge=0)] = 0
+    blur_voxels: Annotated[float, Field(ge=0)] = 0
 
 
 class ModelSpec(Spec):
@@ -120,17 +137,25 @@ class TrainingSpec(Spec):
     schedule: Literal["constant", "cosine", "exponential"] = "constant"
     decay: Annotated[float, Field(gt=0, le=1)] = 0.96
     warmup_epochs: Annotated[float, Field(ge=0)] = 0
+    loss: Literal["cross_entropy", "dice", "focal", "dice_cross_entropy", "dice_focal"] = "cross_entropy"
     class_weights: Literal["none", "balanced"] | tuple[Annotated[float, Field(gt=0)], ...] = "none"
     early_stopping_epochs: Annotated[int, Field(ge=0)] = 0
-    best: Literal["loss", "roc_auc", "average_precision"] = "loss"
+    best: Literal["loss", "roc_auc", "average_precision", "dice"] = "loss"
     workers: Positive = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     buffer_bytes: Positive = 2**28
 
 
 class EvaluationSpec(Spec):
-    """The recall that the operating point must have on validation, and how the figures are hedged."""
+    """How a trained model is judged.
 
+    For classifiers: the recall that the operating point must have on validation. For segmentation: the sliding
+    window's overlap, and the tolerance of surface Dice.
+    """
+
+    overlap: Share = 0.5
+    tolerance_mm: PositiveFloat = 1.0
     target_recall: Annotated[float, Field(gt=0, le=1)] = 0.9
     bootstrap: Positive = 1000
 
@@ -167,6 +192,8 @@ class Experiment(Spec):
         x, y, _ = self.patches.size
         if x != y and {90, 270} & set(self.patches.rotations):
             raise ValueError(f"patches.rotations: 90 and 270 want a square patch, got {x}x{y}; use [180] or []")
+        if x != y and self.augment.quarter_turns:
+            raise ValueError(f"augment.quarter_turns: wants a square patch, got {x}x{y}; use augment.flip")
         return self
 
     @property
@@ -199,13 +226,16 @@ def load_experiment(path: Path, settings: Sequence[str] = ()) -> Experiment:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(str(path), "no such experiment file", "Check the path") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(str(path), f"not a TOML file: {error}", "Correct it there") from None
+    except OSError as error:
+        raise ConfigError(str(path), f"cannot be read: {error.strerror}", "Check the path") from None
     _make_paths_absolute(raw, path.resolve().parent, str(path))
     for setting in settings:
         _apply_setting(raw, setting)
     try:
-        return Experiment.model_validate(raw)
+        # As JSON, because there a list may be a tuple and yet no text a number and no flag an integer.
+        return Experiment.model_validate_json(json.dumps(raw, default=str), strict=True)
     except ValidationError as error:
         lines = describe_problems(error, Experiment)
         raise ConfigFileError(str(path), "\n  ".join(["the experiment has problems.", *lines])) from None
@@ -252,5 +282,7 @@ def _absolute(path: str, base: Path, where: str) -> str:
             raise ConfigError(where, f"the environment variable {name} is not set", "Set it, or write the path")
         return value
 
+    if not path.strip():
+        raise ConfigError(where, "is empty", "Write a path")
     filled = re.sub(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}", value_of, path)
     return os.path.normpath(base / Path(filled).expanduser())

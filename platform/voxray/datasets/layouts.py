@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from voxray.config.experiment import DataSpec
+from voxray.datasets.decathlon import read_decathlon
 from voxray.datasets.luna16 import read_luna16
 from voxray.datasets.manifest import Manifest
 from voxray.datasets.table import read_table
@@ -22,4 +23,6 @@ def read_manifest(data: DataSpec) -> Manifest:
         raise DataError("data.root", f"no such folder, got '{root}'", "Correct the path, or give --set data.root=…")
     if data.layout == "luna16":
         return read_luna16(root, data.candidates)
+    if data.layout == "decathlon":
+        return read_decathlon(root)
     return read_table(root, data.manifest, data.classes)

@@ -56,14 +56,14 @@ def _read_candidates(root: Path, name: str | None) -> pa.Table:
     path = root / (name or next((each for each in LISTS if (root / each).is_file()), LISTS[-1]))
     columns = ("seriesuid", "coordX", "coordY", "coordZ", "class")
     table = read_csv(path, columns, text=("seriesuid",))
-    labels = table["class"]
-    if not pa.types.is_integer(labels.type) or pc.any(pc.invert(pc.is_in(labels, pa.array([0, 1])))).as_py():
-        odd = [value for value in pc.unique(labels).to_pylist() if value not in (0, 1)]
-        raise DataError(str(path), f"column 'class' wants 0 or 1, got {odd[:3]}", "Correct these rows")
+    classes = _numbers(table["class"], path, "class")
+    odd = table["class"].filter(pa.array(~np.isin(classes, [0, 1])))
+    if len(odd):
+        raise DataError(str(path), f"column 'class' wants 0 or 1, got {odd[0]}", "Correct these rows")
     # LPS → RAS: the first two axes change sign. This is the only place where LUNA16's convention is known.
     x, y, z = (_numbers(table[column], path, column) for column in columns[1:4])
     rows = np.arange(table.num_rows)
-    values = [table["seriesuid"].combine_chunks(), rows, -x, -y, z, labels.combine_chunks().cast(pa.int64())]
+    values = [table["seriesuid"].combine_chunks(), rows, -x, -y, z, classes.astype(np.int64)]
     return pa.table(dict(zip(SAMPLES.names, values, strict=True)), schema=SAMPLES)
 
 
@@ -84,7 +84,8 @@ def _find_scans(root: Path, subsets: list[Path]) -> tuple[pa.Table, list[dict[st
             relative = str(path.relative_to(root))
             duplicates.append({"scan_id": path.stem, "path": relative, "kind": "scan", "samples": 0, "reason": reason})
     ids = sorted(paths)
-    columns = [ids, ids, [str(paths[each].relative_to(root)) for each in ids], [None] * len(ids)]
+    none = [None] * len(ids)
+    columns = [ids, ids, [str(paths[each].relative_to(root)) for each in ids], none, none]
     return pa.table(dict(zip(SCANS.names, columns, strict=True)), schema=SCANS), duplicates
 
 

@@ -13,6 +13,7 @@ SCANS = pa.schema(
         ("patient_id", pa.string()),
         ("path", pa.string()),  # relative to the root, so that a store does not depend on where the scans lay
         ("split", pa.string()),  # null where the data set leaves the choice to us
+        ("label_path", pa.string()),  # the scan's mask, relative to the root; null where there is none
     ]
 )
 SAMPLES = pa.schema(
@@ -22,7 +23,7 @@ SAMPLES = pa.schema(
         ("x_mm", pa.float64()),  # centre, world RAS; null means the centre of the image
         ("y_mm", pa.float64()),
         ("z_mm", pa.float64()),
-        ("label", pa.int64()),
+        ("label", pa.int64()),  # class of the sample; 0 where the classes are those of a mask's voxels
     ]
 )
 QUARANTINE = pa.schema(
@@ -51,6 +52,8 @@ class Manifest:
         With the schemas SCANS, SAMPLES and QUARANTINE of this module.
     notes : tuple of str
         What a user should know about how the folder was understood.
+    channels : tuple of str
+        Names of the channels that every scan must have; empty where the data set names none.
     """
 
     root: Path
@@ -59,10 +62,11 @@ class Manifest:
     samples: pa.Table
     quarantine: pa.Table
     notes: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
 
     def digest(self) -> str:
         """A name for the content: equal manifests have equal digests wherever the root lies."""
-        state = hashlib.sha256("\0".join(self.classes).encode())
+        state = hashlib.sha256("\0".join([*self.classes, "", *self.channels]).encode())
         for table in (self.scans, self.samples, self.quarantine):
             sink = pa.BufferOutputStream()
             with pa.ipc.new_stream(sink, table.schema) as stream:

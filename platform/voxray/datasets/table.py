@@ -43,8 +43,8 @@ def read_table(root: Path, manifest: str = "manifest.csv", classes: tuple[str, .
     patients = table["patient_id"].to_pylist() if has_patients else ids
     splits = _splits(table, path)
     _check_patients_apart(patients, splits, path)
-    columns = [ids, patients, ids, splits]
     count = table.num_rows
+    columns = [ids, patients, ids, splits, [None] * count]
     nothing = pa.nulls(count, pa.float64())
     samples = [ids, np.arange(count), nothing, nothing, nothing, labels]
     note = "the manifest has no column patient_id: each row counts as a patient of its own"
@@ -71,7 +71,8 @@ def _labels(column: pa.ChunkedArray, classes: tuple[str, ...] | None, path: Path
     found = sorted(set(words))
     numeric = all(word.isdecimal() for word in found)
     if classes is None:
-        classes = tuple(str(n) for n in range(max(map(int, found)) + 1)) if numeric else tuple(found)
+        classes = tuple(sorted(found, key=int)) if numeric else tuple(found)
+        numeric = False
     codes = {str(number): number for number in range(len(classes))} if numeric else {}
     codes |= {name: number for number, name in enumerate(classes)}
     unknown = [word for word in found if word not in codes]

@@ -34,6 +34,9 @@ def read_csv(path: Path, required: Sequence[str], text: Sequence[str] = ()) -> p
         raise DataError(str(path), "no such file", "The layout needs this list; check data.root") from None
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(str(path), f"not readable as CSV: {error}", "Correct the file") from None
+    twice = next((name for name in table.column_names if table.column_names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(str(path), f"has the column '{twice}' more than once", "Keep one of them")
     for column in required:
         if column not in table.column_names:
             hint = nearest(column, table.column_names)

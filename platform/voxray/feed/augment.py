@@ -1,4 +1,4 @@
-"""What happens to a batch on the model's device: numbers to [0, 1], stored rotations, random changes.
+"""Changes of a batch on the model's device: stored rotations, and random ones while training.
 
 Random changes are drawn on the CPU for the whole global batch, so that a patch is changed in the same way
 whichever rank it is on.
@@ -14,24 +14,8 @@ from numpy.typing import NDArray
 
 from voxray.config.experiment import AugmentSpec
 
-AXES = {"x": 2, "y": 3, "z": 4}
-
-
-def scale_window(images: torch.Tensor, window: Sequence[float]) -> torch.Tensor:
-    """Clip to the window and scale it to [0, 1].
-
-    Parameters
-    ----------
-    images : Tensor, any shape and real dtype
-    window : (low, high)
-        In the scan's own numbers.
-
-    Returns
-    -------
-    Tensor of float32
-    """
-    low, high = window
-    return images.to(torch.float32).clamp_(low, high).sub_(low).div_(high - low)
+AXES = ("x", "y", "z")
+KNOTS = 5  # of elastic changes along each axis in plane
 
 
 def rotate_stored(images: torch.Tensor, rotations: torch.Tensor) -> torch.Tensor:
@@ -61,15 +45,27 @@ class Changes:
         Degrees, multiples of 90.
     affine : Tensor, (n, 2, 3), optional
         In plane, in the normalised coordinates of `torch.nn.functional.affine_grid`.
-    gain, offset : Tensor, (n,)
-        Of the scaled intensity.
+    displacement : Tensor, (n, 2, KNOTS, KNOTS), optional
+        In plane, in normalised coordinates, at the knots of a coarse grid.
+    gain, offset, gamma, noise, blur : Tensor, (n,)
+        Of the scaled intensity; noise is a deviation, blur that of a Gaussian in voxels.
+    blur_reach : int
+        Voxels that a blur looks at on each side.
+    seeds : list of int, (n,)
+        For the noise of each patch.
     """
 
     flips: torch.Tensor
     turns: torch.Tensor
     affine: torch.Tensor | None
+    displacement: torch.Tensor | None
     gain: torch.Tensor
     offset: torch.Tensor
+    gamma: torch.Tensor
+    noise: torch.Tensor
+    blur: torch.Tensor
+    blur_reach: int
+    seeds: list[int]
 
 
 def draw_changes(
@@ -87,18 +83,89 @@ def draw_changes(
     positions : ndarray of int, (n,)
     size : (x, y, z)
     """
-    draws = np.random.default_rng(list(key)).random((total, 10))[positions]
+    rng = np.random.default_rng(list(key))
+    # Each kind of change has its own columns, whichever of them are on: switching one leaves the others alone.
+    draws = np.hstack([rng.random((total, 10)), rng.random((total, 4))])[positions]
     both = 2 * draws - 1
-    flips = (draws[:, :3] < 0.5) & [axis in spec.flip for axis in AXES]
-    turns = 90 * np.floor(4 * draws[:, 3]).astype(np.int64) * spec.quarter_turns
-    moves = spec.rotate_degrees or spec.scale or spec.shift_voxels
+    bends = rng.uniform(-1, 1, (total, 2, KNOTS, KNOTS))[positions] if spec.elastic_voxels else None
+    moves = spec.rotate_degrees or spec.scale or spec.shift_voxels or spec.elastic_voxels
+    # Coordinates are normalised to [-1, 1] over an axis; the first is that of the last axis, y.
+    per_voxel = 2 * spec.elastic_voxels / np.array([size[1], size[0]]).reshape(1, 2, 1, 1)
     return Changes(
-        flips=torch.from_numpy(flips),
-        turns=torch.from_numpy(turns),
+        flips=torch.from_numpy((draws[:, :3] < 0.5) & [axis in spec.flip for axis in AXES]),
+        turns=torch.from_numpy(90 * np.floor(4 * draws[:, 3]).astype(np.int64) * spec.quarter_turns),
         affine=_affine(spec, both, size) if moves else None,
+        displacement=None if bends is None else torch.from_numpy(bends * per_voxel).float(),
         gain=torch.from_numpy(1 + spec.contrast * both[:, 7]).float(),
         offset=torch.from_numpy(spec.brightness * both[:, 8]).float(),
+        gamma=torch.from_numpy(np.exp(both[:, 10] * -np.log1p(-spec.gamma))).float(),
+        noise=torch.from_numpy(spec.noise * draws[:, 11]).float(),
+        blur=torch.from_numpy(spec.blur_voxels * draws[:, 12]).float(),
+        blur_reach=min(int(np.ceil(3 * spec.blur_voxels)), size[0] - 1, size[1] - 1),
+        seeds=(draws[:, 13] * 2**53).astype(np.int64).tolist(),
     )
+
+
+def change_batch(
+    images: torch.Tensor, masks: torch.Tensor | None, changes: Changes, bounded: bool
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Apply random changes; masks follow the geometric ones, at the nearest voxel.
+
+    Parameters
+    ----------
+    images : Tensor of float32, (n, channel, x, y, z)
+        Scaled.
+    masks : Tensor, (n, m, x, y, z), optional
+        Label maps and the like, of any dtype.
+    changes : Changes
+    bounded : bool
+        Whether intensities are to stay in [0, 1].
+
+    Returns
+    -------
+    Tensor, Tensor
+        Like the arguments; what a map brings in from outside repeats the border.
+    """
+    images = _place(images, changes)
+    masks = None if masks is None else _place(masks, changes)
+    if changes.affine is not None:
+        grid = _grid(images, changes)
+        images = _sample(images, grid, "bilinear")
+        masks = None if masks is None else _sample(masks.float(), grid, "nearest").round_().to(masks.dtype)
+    return _change_intensity(images, changes, bounded), masks
+
+
+def _place(maps: torch.Tensor, changes: Changes) -> torch.Tensor:
+    """Flips and quarter turns: exact."""
+    for axis in range(3):
+        chosen = torch.nonzero(changes.flips[:, axis]).flatten().to(maps.device)
+        if len(chosen):
+            maps[chosen] = maps[chosen].flip(2 + axis)
+    return rotate_stored(maps, changes.turns)
+
+
+def _grid(images: torch.Tensor, changes: Changes) -> torch.Tensor:
+    """Where in plane each voxel comes from, (n, x, y, 2)."""
+    n, _, x, y, _ = images.shape
+    grid = F.affine_grid(_present(changes.affine).to(images.device), [n, 1, x, y], align_corners=False)
+    if changes.displacement is None:
+        return grid
+    knots = changes.displacement.to(images.device)
+    bends = F.interpolate(knots, (x, y), mode="bicubic", align_corners=True)
+    return grid + bends.permute(0, 2, 3, 1)
+
+
+def _present(value: torch.Tensor | None) -> torch.Tensor:
+    if value is None:
+        raise ValueError("no map was drawn")
+    return value
+
+
+def _sample(maps: torch.Tensor, grid: torch.Tensor, mode: str) -> torch.Tensor:
+    n, c, x, y, z = maps.shape
+    planes = maps.permute(0, 1, 4, 2, 3).reshape(n, c * z, x, y)
+    moved = F.grid_sample(planes, grid, mode=mode, padding_mode="border", align_corners=False)
+    return moved.reshape(n, c, z, x, y).permute(0, 1, 3, 4, 2)
 
 
 def _affine(spec: AugmentSpec, both: NDArray[np.float64], size: tuple[int, int, int]) -> torch.Tensor:
@@ -115,28 +182,33 @@ def _affine(spec: AugmentSpec, both: NDArray[np.float64], size: tuple[int, int, 
     return torch.from_numpy(np.array(rows).transpose(2, 0, 1)).float()
 
 
-def change_batch(images: torch.Tensor, changes: Changes) -> torch.Tensor:
-    """Apply random changes.
+def _change_intensity(images: torch.Tensor, changes: Changes, bounded: bool) -> torch.Tensor:
+    device, shape = images.device, (-1, 1, 1, 1, 1)
+    if changes.blur.any():
+        images = _blurred(images, changes.blur.to(device), changes.blur_reach)
+    if (changes.gamma != 1).any():
+        low, high = images.amin((2, 3, 4), keepdim=True), images.amax((2, 3, 4), keepdim=True)
+        width = (high - low).clamp_(min=1e-6)
+        images = ((images - low) / width).clamp_(min=0).pow_(changes.gamma.to(device).view(shape)) * width + low
+    images = images * changes.gain.to(device).view(shape) + changes.offset.to(device).view(shape)
+    if changes.noise.any():
+        # A generator for each patch, so that its noise does not depend on its neighbours.
+        sources = [torch.Generator().manual_seed(seed) for seed in changes.seeds]
+        noise = torch.stack([torch.randn(images.shape[1:], generator=source) for source in sources])
+        images = images + noise.to(device) * changes.noise.to(device).view(shape)
+    return images.clamp_(0, 1) if bounded else images
 
-    Parameters
-    ----------
-    images : Tensor of float32, (n, channel, x, y, z), in [0, 1]
 
-    Returns
-    -------
-    Tensor, like `images`; what an affine map brings in from outside repeats the border.
-    """
-    for axis in range(3):
-        chosen = torch.nonzero(changes.flips[:, axis]).flatten().to(images.device)
-        if len(chosen):
-            images[chosen] = images[chosen].flip(2 + axis)
-    images = rotate_stored(images, changes.turns)
-    if changes.affine is not None:
-        n, c, x, y, z = images.shape
-        planes = images.permute(0, 1, 4, 2, 3).reshape(n, c * z, x, y)
-        grid = F.affine_grid(changes.affine.to(images.device), [n, c * z, x, y], align_corners=False)
-        moved = F.grid_sample(planes, grid, padding_mode="border", align_corners=False)
-        images = moved.reshape(n, c, z, x, y).permute(0, 1, 3, 4, 2)
-    shape = (-1, 1, 1, 1, 1)
-    gain, offset = changes.gain.to(images.device), changes.offset.to(images.device)
-    return images.mul_(gain.view(shape)).add_(offset.view(shape)).clamp_(0, 1)
+def _blurred(images: torch.Tensor, sigma: torch.Tensor, reach: int) -> torch.Tensor:
+    """Each patch blurred in plane by a Gaussian of its own."""
+    n, c, x, y, z = images.shape
+    offsets = torch.arange(-reach, reach + 1, device=images.device)
+    kernel = torch.exp(-0.5 * (offsets / sigma.clamp(min=1e-3).view(-1, 1)) ** 2)
+    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(c * z, 0)
+    planes = images.permute(0, 1, 4, 2, 3).reshape(1, n * c * z, x, y)
+    for view, pad in (
+        (kernel[:, None, :, None], (0, 0, reach, reach)),
+        (kernel[:, None, None, :], (reach, reach, 0, 0)),
+    ):
+        planes = F.conv2d(F.pad(planes, pad, mode="replicate"), view, groups=n * c * z)
+    return planes.reshape(n, c, z, x, y).permute(0, 1, 3, 4, 2)

@@ -3,24 +3,22 @@
 import queue
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
-import zarr
 from numpy.typing import NDArray
-from zarr.core.buffer import default_buffer_prototype
 
-from voxray.errors import ConfigError, StoreError
+from voxray.errors import ConfigError
+from voxray.feed.lanes import LaneReader, WindowBuffers
 from voxray.feed.order import Window, lane_shares, lane_windows, step_counts
 from voxray.store.read import PatchStore
 
 RUN_BYTES = 2**24
 BATCHES_AHEAD = 4
-ND_BUFFER = default_buffer_prototype().nd_buffer
 WINDOWS_AT_A_TIME = 2  # one in use, one being decoded
 
 
@@ -35,6 +33,12 @@ class Batch:
     labels : Tensor of int64, (n,)
     rotations : Tensor of int64, (n,)
         Degrees in plane, still to be applied.
+    masks : Tensor of uint8, (n, x, y, z), optional
+        Label maps, where the store has them.
+    inside : Tensor of int64, (n, 2, 3)
+        First voxel and end of what lies inside the scan, x, y, z; the rest is padding.
+    statistics : Tensor of float64, (n, 6, channel), optional
+        Of the whole scans, as `voxray.scans.intensity.STATISTICS` names them; where the store has them.
     rows : ndarray of int, (n,)
         Rows of the split's index.
     positions : ndarray of int, (n,)
@@ -47,6 +51,9 @@ class Batch:
     images: torch.Tensor
     labels: torch.Tensor
     rotations: torch.Tensor
+    masks: torch.Tensor | None
+    inside: torch.Tensor
+    statistics: torch.Tensor | None
     rows: NDArray[np.int64]
     positions: NDArray[np.int64]
     step: int
@@ -98,8 +105,11 @@ class Feed:
         self.run_slots = per_chunk * max(1, RUN_BYTES // (per_chunk * per_patch))
         self.window_slots = max(self.run_slots, buffer_bytes * ranks // self.lanes // WINDOWS_AT_A_TIME // per_patch)
         self.shares = lane_shares(batch_size, self.lanes)
-        images = store.open_images(split)
-        self._buffers = {lane: _WindowBuffers(images, f"{store.path}/{split}") for lane in self._own_lanes()}
+        self.inside = _inside(rows, store.info.size)
+        known = rows.num_rows > 0 and rows["statistics"].null_count == 0
+        self.statistics = torch.tensor(rows["statistics"].to_pylist(), dtype=torch.float64) if known else None
+        arrays = [store.open_images(split), *([store.open_masks(split)] if store.info.masks else [])]
+        self._buffers = {lane: WindowBuffers(arrays, f"{store.path}/{split}") for lane in self._own_lanes()}
 
     @property
     def count(self) -> int:
@@ -154,97 +164,44 @@ class Feed:
         offsets = np.cumsum(counts, axis=1) - counts
         mine = self._own_lanes()
         with ThreadPoolExecutor(len(mine)) as pool:
-            readers = [_LaneReader(self._buffers[lane], windows[lane], pool) for lane in mine]
+            readers = [LaneReader(self._buffers[lane], windows[lane], pool) for lane in mine]
             for step, shares in enumerate(counts):
                 taken = [reader.take(int(shares[lane])) for reader, lane in zip(readers, mine, strict=True)]
                 rows = np.concatenate([rows for rows, _ in taken])
                 positions = np.concatenate([offsets[step, lane] + np.arange(shares[lane]) for lane in mine])
-                yield self._batch(step, rows, positions, [patches for _, patches in taken], int(shares.sum()))
+                tensors = [self._joined(parts) for parts in zip(*(patches for _, patches in taken), strict=True)]
+                yield self._batch(step, rows, positions, tensors, int(shares.sum()))
+
+    def _joined(self, parts: tuple[NDArray[np.generic], ...]) -> torch.Tensor:
+        tensor = torch.from_numpy(parts[0] if len(parts) == 1 else np.concatenate(parts))
+        return tensor.pin_memory() if self.pin else tensor
 
     def _batch(
         self,
         step: int,
         rows: NDArray[np.int64],
         positions: NDArray[np.int64],
-        images: list[NDArray[np.generic]],
+        tensors: list[torch.Tensor],
         total: int,
     ) -> Batch:
-        tensor = torch.from_numpy(images[0] if len(images) == 1 else np.concatenate(images))
         index = torch.from_numpy(rows)
-        labels, rotations = self.labels[index], self.rotations[index]
-        if self.pin:
-            tensor = tensor.pin_memory()
-        return Batch(tensor, labels, rotations, rows, positions, step, total)
+        return Batch(
+            images=tensors[0],
+            labels=self.labels[index],
+            rotations=self.rotations[index],
+            masks=tensors[1] if len(tensors) > 1 else None,
+            inside=self.inside[index],
+            statistics=None if self.statistics is None else self.statistics[index],
+            rows=rows,
+            positions=positions,
+            step=step,
+            total=total,
+        )
 
 
-class _WindowBuffers:
-    """Two buffers of one lane: a window is used from one while the next is decoded into the other.
-
-    They last from epoch to epoch: fresh memory for each window would cost more than decoding it, and a split
-    that is one window stays decoded.
-    """
-
-    def __init__(self, images: zarr.Array[Any], where: str) -> None:
-        self.images, self.where = images, where
-        self.arrays: list[NDArray[np.generic]] = [np.empty((0, *images.shape[1:]), images.dtype) for _ in range(2)]
-        self.holds: list[tuple[tuple[int, int], ...]] = [(), ()]
-
-    def decode(self, window: Window, which: int) -> NDArray[np.generic]:
-        """The stretches of a window put end to end, (n, channel, x, y, z)."""
-        if self.holds[which] == window.runs:
-            return self.arrays[which]
-        self.holds[which] = ()
-        count = sum(high - low for low, high in window.runs)
-        if len(self.arrays[which]) < count:
-            self.arrays[which] = np.empty((count, *self.images.shape[1:]), self.images.dtype)
-        filled = 0
-        for low, high in window.runs:
-            part = self.arrays[which][filled : filled + high - low]
-            try:
-                self.images.get_basic_selection(slice(low, high), out=ND_BUFFER.from_numpy_array(part))
-            except (RuntimeError, ValueError, OSError) as error:
-                problem = f"a shard cannot be decoded: {error}"
-                raise StoreError(self.where, problem, "Delete the store and ingest again") from error
-            filled += high - low
-        self.holds[which] = window.runs
-        return self.arrays[which]
-
-
-class _LaneReader:
-    """Takes patches from the windows of a lane; the next window is decoded while this one is used up."""
-
-    def __init__(self, buffers: _WindowBuffers, windows: list[Window], pool: ThreadPoolExecutor) -> None:
-        self.buffers, self.pool = buffers, pool
-        self.waiting = enumerate(windows)
-        self.next = self._start()
-        self.window: Window | None = None
-        self.buffer = buffers.arrays[0]
-        self.used = 0
-
-    def take(self, count: int) -> tuple[NDArray[np.int64], NDArray[np.generic]]:
-        """The next `count` rows and a copy of their patches."""
-        patches = np.empty((count, *self.buffer.shape[1:]), self.buffer.dtype)
-        rows = np.empty(count, np.int64)
-        filled = 0
-        while filled < count:
-            window = self._window()
-            end = min(len(window.rows), self.used + count - filled)
-            span = slice(filled, filled + end - self.used)
-            rows[span] = window.rows[self.used : end]
-            np.take(self.buffer, window.places[self.used : end], axis=0, out=patches[span], mode="clip")
-            filled, self.used = span.stop, end
-        return rows, patches
-
-    def _window(self) -> Window:
-        """The window in use, or the next one where that is used up."""
-        if self.window is None or self.used == len(self.window.rows):
-            if self.next is None:
-                raise StopIteration
-            self.window, future = self.next
-            self.buffer, self.used = future.result(), 0
-            self.next = self._start()
-        return self.window
-
-    def _start(self) -> tuple[Window, Future[NDArray[np.generic]]] | None:
-        number, window = next(self.waiting, (0, None))
-        return None if window is None else (window, self.pool.submit(self.buffers.decode, window, number % 2))
+def _inside(rows: pa.Table, size: tuple[int, int, int]) -> torch.Tensor:
+    """First voxel and end of what lies inside the scan, (rows, 2, 3)."""
+    columns = [[rows[f"{axis}_{what}"].to_numpy() for axis in "xyz"] for what in ("start", "extent")]
+    starts, extents = (np.stack(each, axis=1).astype(np.int64) for each in columns)
+    low, high = np.maximum(-starts, 0), np.minimum(extents - starts, size)
+    return torch.from_numpy(np.stack([low, high], axis=1))

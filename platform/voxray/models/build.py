@@ -3,12 +3,16 @@
 import torch
 from torch import nn
 
-from voxray.config.architecture import Convolution, Dense, Layer, Pooling
+from voxray.config.architecture import Architecture
+from voxray.config.sequential import Convolution, Dense, Layer, Pooling, Sequential
+from voxray.config.unet import UNet
 from voxray.models.blocks import ACTIVATIONS, SameConvolution, SamePooling
 from voxray.models.shapes import infer_shapes
+from voxray.models.table import LayerShape
+from voxray.models.unet import UNetModel
 
 
-def build_model(layers: tuple[Layer, ...], input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Sequential:
+def build_model(architecture: Architecture, input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
     """Build a network that gives logits.
 
     Weights start as He et al. 2015 propose (normal, fan in), the output layer's with the smaller spread of
@@ -16,32 +20,43 @@ def build_model(layers: tuple[Layer, ...], input_shape: tuple[int, ...], classes
 
     Parameters
     ----------
-    layers : tuple of Layer
+    architecture : Sequential or UNet
     input_shape : tuple of int
         (channel, x, y[, z]).
     classes : int
+        Background included, where there is one.
     seed : int
         The same seed gives the same weights.
 
     Returns
     -------
-    torch.nn.Sequential
-        (n, *input_shape) → (n, classes).
+    torch.nn.Module
+        Of a sequential network: (n, *input_shape) → (n, classes). Of a U-Net: (n, channel, x, y[, z]) of any size →
+        (n, ``architecture.channels(classes)``, x, y[, z]); with deep supervision and in training mode a list of
+        such tensors, from fine to coarse.
     """
-    shapes = infer_shapes(layers, input_shape, classes, "architecture")
+    shapes = infer_shapes(architecture, input_shape, classes, "architecture")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if isinstance(architecture, UNet):
+            return UNetModel(architecture, input_shape[0], classes)
+        return _sequential(architecture, shapes, input_shape)
+
+
+def _sequential(
+    architecture: Sequential, shapes: tuple[LayerShape, ...], input_shape: tuple[int, ...]
+) -> nn.Sequential:
     modules: list[nn.Module] = []
     before = input_shape
     flat = False
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for layer, line in zip(layers, shapes, strict=True):
-            if not isinstance(layer, Convolution | Pooling) and not flat:
-                modules.append(nn.Flatten())
-                before, flat = (int(torch.Size(before).numel()),), True
-            modules += _modules(layer, before, line.output)
-            before = line.output
-        model = nn.Sequential(*modules)
-        _initialise(model)
+    for layer, line in zip(architecture.layers, shapes, strict=True):
+        if not isinstance(layer, Convolution | Pooling) and not flat:
+            modules.append(nn.Flatten())
+            before, flat = (int(torch.Size(before).numel()),), True
+        modules += _modules(layer, before, line.output)
+        before = line.output
+    model = nn.Sequential(*modules)
+    _initialise(model)
     return model
 
 

@@ -1,31 +1,13 @@
 """Shapes and parameter counts of an architecture from integers alone, before any tensor exists."""
 
 import math
-from dataclasses import dataclass
 
-from voxray.config.architecture import Convolution, Dense, Layer, Output, Pooling, rank_of
+from voxray.config.architecture import Architecture, rank_of
+from voxray.config.sequential import Convolution, Dense, Layer, Output, Pooling
+from voxray.config.unet import UNet
 from voxray.errors import ConfigError, ConfigFileError
-
-
-@dataclass(frozen=True)
-class LayerShape:
-    """One line of the table of layers.
-
-    Attributes
-    ----------
-    type : str
-    detail : str
-        Kernel, stride and so on, for people.
-    output : tuple of int
-        (channel, x, y[, z]) or (units,).
-    parameters : int
-        Trainable ones.
-    """
-
-    type: str
-    detail: str
-    output: tuple[int, ...]
-    parameters: int
+from voxray.models.table import LayerShape
+from voxray.models.unet_shapes import follow_unet, unet_problems
 
 
 def parse_input(text: str) -> tuple[int, ...]:
@@ -39,15 +21,15 @@ def parse_input(text: str) -> tuple[int, ...]:
     return shape
 
 
-def model_input(layers: tuple[Layer, ...], patch_shape: tuple[int, int, int, int]) -> tuple[int, ...]:
-    """What a network of these layers is given of a patch (channel, x, y, z): a 2D one takes (channel, x, y).
+def model_input(architecture: Architecture, patch_shape: tuple[int, int, int, int]) -> tuple[int, ...]:
+    """What a network of this architecture is given of a patch (channel, x, y, z): a 2D one takes (channel, x, y).
 
     Raises
     ------
     ConfigError
         A 2D network and a patch of several slices.
     """
-    if rank_of(layers) != 2:
+    if rank_of(architecture) != 2:
         return patch_shape
     if patch_shape[3] != 1:
         problem = f"a 2D architecture takes patches of one slice, got {patch_shape[3]}"
@@ -56,36 +38,39 @@ def model_input(layers: tuple[Layer, ...], patch_shape: tuple[int, int, int, int
 
 
 def infer_shapes(
-    layers: tuple[Layer, ...], input_shape: tuple[int, ...], classes: int, where: str
+    architecture: Architecture, input_shape: tuple[int, ...], classes: int, where: str
 ) -> tuple[LayerShape, ...]:
     """Follow a shape through the layers.
 
     Parameters
     ----------
-    layers : tuple of Layer
+    architecture : Sequential or UNet
     input_shape : tuple of int
         (channel, x, y) or (channel, x, y, z).
     classes : int
-        Outputs of the last layer.
+        Background included, where there is one. A U-Net with a sigmoid has one output fewer.
     where : str
         File, named in errors.
+
+    Returns
+    -------
+    tuple of LayerShape
+        In the order in which the layers run.
 
     Raises
     ------
     ConfigError
         The rank of a kernel is not that of the input, or a map shrinks to nothing.
     """
-    rank = rank_of(layers)
+    rank = rank_of(architecture)
     if rank is not None and rank != len(input_shape) - 1:
         problem = f"its kernels are {rank}D, the input {'x'.join(map(str, input_shape))} is {len(input_shape) - 1}D"
         raise ConfigError(where, problem, "Take the architecture or the patch size of the other rank")
-    shape, table, problems = input_shape, [], []
-    for number, layer in enumerate(layers):
-        if isinstance(layer, Convolution | Pooling):
-            problems += _shrink_problems(layer, shape, f"[{number}]")
-        line = _follow(layer, shape, classes)
-        table.append(line)
-        shape = line.output
+    if isinstance(architecture, UNet):
+        problems = unet_problems(architecture, input_shape)
+        table = follow_unet(architecture, input_shape, classes)
+    else:
+        table, problems = _follow_layers(architecture.layers, input_shape, classes)
     if problems:
         raise ConfigFileError(
             where, "\n  ".join([f"does not fit the input {'x'.join(map(str, input_shape))}.", *problems])
@@ -102,6 +87,19 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     """Padding before and after one axis so that output = ceil(size / stride); the odd one goes to the far side."""
     total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
+
+
+def _follow_layers(
+    layers: tuple[Layer, ...], shape: tuple[int, ...], classes: int
+) -> tuple[list[LayerShape], list[str]]:
+    table, problems = [], []
+    for number, layer in enumerate(layers):
+        if isinstance(layer, Convolution | Pooling):
+            problems += _shrink_problems(layer, shape, f"[{number}]")
+        line = _follow(layer, shape, classes)
+        table.append(line)
+        shape = line.output
+    return table, problems
 
 
 def _follow(layer: Layer, shape: tuple[int, ...], classes: int) -> LayerShape:

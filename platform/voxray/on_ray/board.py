@@ -71,11 +71,17 @@ def followed(show: Show) -> Iterator[Any]:
 
     def follow() -> None:
         shown = None
-        while not stop.wait(POLL_S):
-            state = ray.get(board.read.remote())
+        while True:
+            last = stop.wait(POLL_S)
+            try:
+                state = ray.get(board.read.remote())
+            except ray.exceptions.RayError:  # the cluster is gone; the work itself will say why
+                return
             if state != shown:
                 shown = state
                 show(*state)
+            if last:
+                return
 
     viewer = threading.Thread(target=follow, daemon=True)
     viewer.start()
@@ -86,11 +92,32 @@ def followed(show: Show) -> Iterator[Any]:
         viewer.join()
 
 
+def failure_row(error: VoxrayError) -> str:
+    """An error as text for a row: it keeps its words, and the tasks beside it go on."""
+    return "\0".join([type(error).__name__, *error.args])
+
+
+def raise_failure(row: dict[str, Any]) -> None:
+    """Raise the error that a row holds under ``error``, if it holds one."""
+    if row["error"]:
+        kind, *words = row["error"].split("\0")
+        raise _kinds().get(kind, VoxrayError)(*words)
+
+
+def _kinds() -> dict[str, type[VoxrayError]]:
+    found: dict[str, type[VoxrayError]] = {}
+    waiting: list[type[VoxrayError]] = [VoxrayError]
+    while waiting:
+        kind = waiting.pop()
+        found[kind.__name__] = kind
+        waiting += kind.__subclasses__()
+    return found
+
+
 def in_own_words(board: Any, otherwise: VoxrayError) -> VoxrayError:
     """The error that a worker left on the board, or else the given one."""
     problem = ray.get(board.read_problem.remote())
     if problem is None:
         return otherwise
     kind, words = problem
-    kinds = {each.__name__: each for each in VoxrayError.__subclasses__()}
-    return kinds.get(kind, VoxrayError)(*words)
+    return _kinds().get(kind, VoxrayError)(*words)

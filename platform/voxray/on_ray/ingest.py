@@ -7,7 +7,8 @@ from typing import Any
 
 import ray
 
-from voxray.errors import StoreError, WorkError
+from voxray.errors import VoxrayError, WorkError
+from voxray.on_ray.board import failure_row, raise_failure
 from voxray.store.write import ShardReport, write_shard
 
 BLOCKS = 1000
@@ -28,20 +29,18 @@ def write_shards(path: Path, root: Path, fill: float, keys: list[tuple[str, int]
     context.execution_options.preserve_order = False
 
     def write(row: dict[str, Any]) -> dict[str, Any]:
-        # An error comes back as a row: it keeps its words, and the tasks beside it finish their shards.
         try:
             report = write_shard(path, root, fill, row["split"], row["shard"])
             return {**asdict(report), "error": ""}
-        except (WorkError, StoreError) as error:
-            return {**asdict(ShardReport(row["split"], row["shard"], 0, 0, 0, 0, 0.0)), "error": "\0".join(error.args)}
+        except VoxrayError as error:
+            return {**asdict(ShardReport(row["split"], row["shard"], 0, 0, 0, 0.0)), "error": failure_row(error)}
 
     rows = [{"split": split, "shard": shard} for split, shard in keys]
     dataset = ray.data.from_items(rows, override_num_blocks=min(len(rows), BLOCKS)).map(write, num_cpus=1)
     try:
         for row in dataset.iter_rows():
-            problem = row.pop("error")
-            if problem:
-                raise WorkError(*problem.split("\0"))
+            raise_failure(row)
+            del row["error"]
             yield ShardReport(**row)
     except ray.exceptions.RayError as error:
         raise WorkError("ingest", f"a task was lost: {type(error).__name__}", "The same command goes on") from error

@@ -1,5 +1,6 @@
 """Training on Ray Train V2: one worker a rank, the loop of `voxray.training.loop` inside."""
 
+import signal
 from typing import Any
 
 import ray
@@ -34,10 +35,16 @@ def train_on_ray(experiment: Experiment, show: Show) -> None:
                 failure_config=ray.train.FailureConfig(max_failures=0),
             ),
         )
+        own = signal.getsignal(signal.SIGINT)
         try:
             trainer.fit()
+        except SystemExit:
+            # Ray Train answers Ctrl-C by leaving the process; the command line wants to say how to go on.
+            raise KeyboardInterrupt from None
         except (ray.exceptions.RayError, ray.train.TrainingFailedError) as error:
             raise in_own_words(board, _lost(error)) from error
+        finally:
+            signal.signal(signal.SIGINT, own)
 
 
 def _lost(error: Exception) -> WorkError:

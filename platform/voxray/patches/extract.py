@@ -78,7 +78,9 @@ def _converted(
     part = volume.voxels[(slice(None), *(slice(a, max(a, b)) for a, b in zip(low, high, strict=True)))]
     with np.errstate(invalid="ignore"):
         cast = part.astype(dtype)
-    lost = (cast != part) & ~((cast != cast) & (part != part))
+    # A float is kept to the precision of the store's own; whole numbers are kept exactly.
+    rounding = dtype.kind == "f" and part.dtype.kind == "f"
+    lost = np.isfinite(part) & ~np.isfinite(cast) if rounding else cast != part
     if lost.any():
         raise ScanError(
             where, f"store.dtype '{dtype}' cannot hold its value {part[lost][0]}", "Set store.dtype = 'float32'"

@@ -14,6 +14,7 @@ from voxray.datasets.manifest import Manifest
 from voxray.errors import DataError
 from voxray.patches.balance import SPLITS, keep_negatives, split_patients
 
+NEEDS_STATISTICS = ("percentiles", "volume", "nonzero")
 PLAN = pa.schema(
     [
         ("split", pa.string()),
@@ -22,6 +23,7 @@ PLAN = pa.schema(
         ("scan_id", pa.string()),
         ("patient_id", pa.string()),
         ("path", pa.string()),
+        ("label_path", pa.string()),
         ("row", pa.int64()),
         ("x_mm", pa.float64()),
         ("y_mm", pa.float64()),
@@ -40,6 +42,8 @@ class Plan:
     table : pyarrow.Table
         Schema PLAN; sorted by split (train, val, test), shard and slot.
     classes : tuple of str
+    masks : bool
+        Whether scans come with label maps.
     size : tuple of int
         Voxels of a patch, x, y, z.
     dtype : str
@@ -52,6 +56,7 @@ class Plan:
 
     table: pa.Table
     classes: tuple[str, ...]
+    masks: bool
     size: tuple[int, int, int]
     dtype: str
     patches_per_chunk: int
@@ -94,17 +99,29 @@ def plan_patches(manifest: Manifest, experiment: Experiment) -> Plan:
         raise DataError(str(manifest.root), "holds no sample of a scan that is there", "Check the list and the scans")
     labels = samples["label"].to_numpy()
     splits = _splits(samples, labels, experiment)
-    ratio = experiment.patches.negatives_per_positive
-    if ratio != "all":
+    ratio, repeats = experiment.patches.negatives_per_positive, experiment.patches.per_scan
+    masks = manifest.scans["label_path"].null_count < manifest.scans.num_rows
+    if experiment.patches.sampling != "centre":
+        # Each draw of a scan is a patch of its own; the boxes are chosen when its mask is read.
+        repeated = np.repeat(np.arange(samples.num_rows), repeats)
+        samples, splits = samples.take(pa.array(repeated)), splits[repeated]
+    elif ratio != "all" and not masks:
         kept = keep_negatives(labels, splits, ratio, experiment.seed)
         samples, splits = samples.filter(pa.array(kept)), splits[kept]
-    patch_bytes = int(np.prod(experiment.patches.size)) * np.dtype(experiment.store.dtype).itemsize
+        if samples.num_rows == 0:
+            problem = f"has no sample of a class other than '{manifest.classes[0]}'"
+            raise DataError(
+                str(manifest.root), problem, "Check the list, or set patches.negatives_per_positive = 'all'"
+            )
+    voxels = int(np.prod(experiment.patches.size)) * max(1, len(manifest.channels))
+    patch_bytes = voxels * np.dtype(experiment.store.dtype).itemsize
     per_chunk = max(1, experiment.store.chunk_bytes // patch_bytes)
     per_shard = per_chunk * max(1, experiment.store.shard_bytes // (per_chunk * patch_bytes))
     table, shards = _deal(samples, splits, per_shard, experiment.seed)
     return Plan(
         table=table,
         classes=manifest.classes,
+        masks=masks,
         size=experiment.patches.size,
         dtype=experiment.store.dtype,
         patches_per_chunk=per_chunk,
@@ -120,6 +137,7 @@ def _recipe(manifest: Manifest, experiment: Experiment) -> dict[str, object]:
         "seed": experiment.seed,
         "split": experiment.split.model_dump(mode="json"),
         "patches": experiment.patches.model_dump(mode="json"),
+        "statistics": experiment.intensity.kind in NEEDS_STATISTICS,
         "store": experiment.store.model_dump(mode="json", include={"dtype", "chunk_bytes", "shard_bytes"}),
     }
 

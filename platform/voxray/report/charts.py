@@ -1,4 +1,4 @@
-"""The charts of a report: learning curves, ROC, precision-recall, scores, calibration."""
+"""The charts of a classifier's report: ROC, precision-recall, scores, calibration."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,17 +9,15 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 
 from voxray.evaluation.classification import Floats, Ints, precision_recall_curve, roc_curve
-from voxray.report.contents import RunContents, SplitPredictions, history_column
+from voxray.report.contents import RunContents, SplitPredictions
 from voxray.report.drawing import (
     CLASS_COLOURS,
     DASHES,
     INK,
     MUTED,
-    NARROW,
     SPLIT_COLOURS,
     SQUARE,
     WIDE,
-    epoch_axis,
     legend_above,
     legend_text,
     new_axes,
@@ -35,27 +33,6 @@ CALIBRATION_BINS = 10
 NAMED_CURVES = 10
 DOTTED: dict[str, Any] = {"color": MUTED, "linewidth": 0.9, "linestyle": (0, (1, 2))}
 
-LEARNING = (
-    # name, y label, columns with label and colour or dash, size
-    ("loss", "loss (cross-entropy, nats)", (("train_loss", "training"), ("val_loss", "validation")), WIDE),
-    (
-        "figures",
-        "validation figure",
-        (("val_recall", "recall"), ("val_precision", "precision"), ("val_roc_auc", "ROC AUC")),
-        WIDE,
-    ),
-    ("learning-rate", "learning rate", (("learning_rate", ""),), NARROW),
-    ("waiting", "time waiting for data (%)", (("data_wait_share", ""),), NARROW),
-    ("speed", "training speed (patches/s)", (("patches_per_s", ""),), NARROW),
-)
-
-LINES = {
-    "val_loss": (SPLIT_COLOURS["val"], "-", "o"),
-    "val_recall": (SPLIT_COLOURS["val"], "-", "o"),
-    "val_precision": ("#56b4e9", "--", "s"),
-    "val_roc_auc": (INK, ":", "^"),
-}
-
 
 @dataclass(frozen=True, eq=False)
 class _Curve:
@@ -67,43 +44,6 @@ class _Curve:
     dash: str
     truth: Ints
     scores: Floats
-
-
-def learning_charts(run: RunContents) -> dict[str, Markup]:
-    """Loss, validation figures, learning rate, waiting and speed over the epochs, each by its name."""
-    return {name: _learning_chart(run, name, label, columns, size) for name, label, columns, size in LEARNING}
-
-
-@styled
-def _learning_chart(
-    run: RunContents, name: str, label: str, columns: Sequence[tuple[str, str]], size: tuple[float, float]
-) -> Markup:
-    figure, axes = new_axes(size, "epoch", label)
-    epochs = history_column(run.history, "epoch")
-    for column, text in columns:
-        values = history_column(run.history, column) * (100 if name == "waiting" else 1)
-        colour, dash, mark = LINES.get(column, (SPLIT_COLOURS["train"], "-", "o"))
-        # Few epochs are dots as well, so that a run of one epoch shows anything.
-        mark = mark if len(epochs) <= 15 else ""
-        axes.plot(epochs, values, color=colour, linestyle=dash, marker=mark, markersize=3.5, label=text or None)
-    if run.best_epoch is not None:
-        axes.axvline(
-            run.best_epoch,
-            color=INK,
-            linewidth=0.9,
-            linestyle=(0, (1, 2)),
-            label="best epoch" if size == WIDE else None,
-        )
-    if name == "figures":
-        unit_axis(axes, y=True)
-    elif name != "loss":
-        # From zero, so that a small change looks small; waiting of a few percent is no mountain either.
-        highest = np.nanmax(axes.lines[0].get_ydata(), initial=9 if name == "waiting" else 0)
-        axes.set_ylim(0, 1.1 * highest or 1)
-    epoch_axis(axes, epochs)
-    if size == WIDE:
-        legend_above(axes, len(columns) + 1)
-    return to_svg(figure, name, f"{label} over {len(epochs)} epochs")
 
 
 def curve_charts(run: RunContents) -> dict[str, Markup]:

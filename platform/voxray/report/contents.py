@@ -12,14 +12,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from voxray.config.architecture import Layer, parse_architecture
+from voxray.config.architecture import Architecture, parse_architecture
 from voxray.config.experiment import Experiment, read_experiment
 from voxray.errors import StoreError
 from voxray.evaluation.classification import Floats, Ints, call_classes
+from voxray.evaluation.segmentation import case_dice
 from voxray.store.read import PatchStore
 from voxray.training.checkpoint import read_about
 
 SPLITS = ("test", "val")  # The one that counts comes first.
+
+Case = dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,26 +62,33 @@ class RunContents:
     Attributes
     ----------
     experiment : Experiment
-    layers : tuple of Layer
+    layers : Sequential or UNet
         The architecture that was trained.
     metrics : mapping
         Split → content of ``metrics.json``.
     history : list of dict
         A row for each epoch.
     predictions : mapping
-        Split → what the model says of its patches; the splits are those of `metrics`.
+        Split → what the model says of its patches; the splits are those of `metrics`. Empty for segmentation.
     store : PatchStore
     versions : mapping
         Program → version that trained the model, as far as the run recorded it.
+    cases : mapping
+        Split → what became of each scan: `scan_id`, `path`, `label_path`, `prediction` and its figures, `dice` being
+        the mean over the classes; an undefined one is NaN. Empty for classifiers.
+    folder : Path
+        The run's folder, to which `prediction` is relative.
     """
 
     experiment: Experiment
-    layers: tuple[Layer, ...]
+    layers: Architecture
     metrics: Mapping[str, Mapping[str, Any]]
     history: list[dict[str, Any]]
     predictions: Mapping[str, SplitPredictions]
     store: PatchStore
     versions: Mapping[str, str] = field(default_factory=dict)
+    cases: Mapping[str, list[Case]] = field(default_factory=dict)
+    folder: Path = Path()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -120,14 +130,18 @@ def read_run(folder: Path, store: PatchStore) -> RunContents:
     metrics = json.loads(_found(folder / "metrics.json").read_text(encoding="utf-8"))
     layers = parse_architecture(_read_json(folder / "architecture.json"), str(folder / "architecture.json"))
     model = folder / "model.safetensors"
+    judged = [split for split in SPLITS if split in metrics]
+    masks = store.info.masks
     return RunContents(
         experiment=read_experiment(_found(folder / "experiment.json")),
         layers=layers,
         metrics=metrics,
         history=pq.read_table(_found(folder / "history.parquet")).to_pylist(),
-        predictions={split: _read_predictions(folder, split) for split in SPLITS if split in metrics},
+        predictions={} if masks else {split: _read_predictions(folder, split) for split in judged},
         store=store,
         versions=read_about(model).get("versions", {}) if model.exists() else {},
+        cases={split: _read_cases(folder, split) for split in judged} if masks else {},
+        folder=folder,
     )
 
 
@@ -156,6 +170,12 @@ def _read_predictions(folder: Path, split: str) -> SplitPredictions:
     flat = np.asarray(column.flatten().to_numpy(zero_copy_only=False), dtype=np.float64)
     probabilities = flat.reshape(table.num_rows, -1) if table.num_rows else np.empty((0, 2))
     return SplitPredictions(table.drop_columns(["probabilities"]), probabilities)
+
+
+def _read_cases(folder: Path, split: str) -> list[Case]:
+    rows: list[Case] = pq.read_table(_found(folder / "predictions" / f"{split}.parquet")).to_pylist()
+    cases = [{key: math.nan if value is None and "/" in key else value for key, value in row.items()} for row in rows]
+    return [{**case, "dice": case_dice({key: case[key] for key in case if "/" in key})} for case in cases]
 
 
 def _read_json(path: Path) -> Any:

@@ -20,6 +20,8 @@ Chart = TypeVar("Chart", bound=Callable[..., Any])
 # Okabe and Ito (2008), "Color Universal Design": told apart with any kind of colour vision.
 SPLIT_COLOURS = {"train": "#7b8794", "val": "#0072b2", "test": "#d55e00"}
 CLASS_COLOURS = ("#7b8794", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#0072b2", "#d55e00", "#b8a800")
+# Of the labels 1, 2, … of masks: light enough to be seen on grey scans, dark enough for white pages.
+MASK_COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#cc79a7", "#d55e00", "#0072b2", "#b8a800")
 DASHES = ("-", "--", ":", "-.")
 INK, MUTED, RULE = "#1f2933", "#52606d", "#d9dee3"
 
@@ -87,6 +89,11 @@ def epoch_axis(axes: Axes, epochs: Floats) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     if len(epochs):
         axes.set_xlim(epochs[0] - 0.4, epochs[-1] + 0.4)
+
+
+def class_colour(label: int) -> str:
+    """Colour of a mask's label, from 1 on."""
+    return MASK_COLOURS[(label - 1) % len(MASK_COLOURS)]
 
 
 def legend_above(axes: Axes, columns: int) -> None:

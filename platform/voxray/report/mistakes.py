@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from voxray.evaluation.classification import Floats, Ints
-from voxray.feed.augment import scale_window
+from voxray.feed.scale import scale_window
 from voxray.report.contents import RunContents, SplitPredictions
 from voxray.report.wording import SPLIT_NAMES, count, decimals, minus
 

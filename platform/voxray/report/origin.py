@@ -1,7 +1,7 @@
 """The data section: what the store holds, where the rest went, and why."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from voxray.config.experiment import Experiment
 from voxray.report.wording import SPLIT_NAMES, count
 from voxray.store.read import PatchStore
 
@@ -21,7 +22,10 @@ KINDS = {"absent": "scan not there", "scan": "scan not usable", "sample": "sampl
 
 @dataclass(frozen=True)
 class SplitCounts:
-    """One line of the table of splits; `patches` has a number for each class, `rows` counts rotations too."""
+    """One line of the table of splits; `patches` has a number for each class, `rows` counts rotations too.
+
+    Where there are masks, patches have no class.
+    """
 
     name: str
     scans: int
@@ -69,7 +73,9 @@ def count_splits(store: PatchStore) -> list[SplitCounts]:
             continue
         once = rows.filter(pc.equal(rows["rotation"], 0))
         labels = np.asarray(once["label"].to_numpy(), dtype=np.int64)
-        patches = tuple(np.bincount(labels, minlength=len(store.info.classes)).tolist())
+        # The classes of masks are those of voxels, not of patches.
+        classes = 0 if store.info.masks else len(store.info.classes)
+        patches = tuple(np.bincount(labels, minlength=classes).tolist())[:classes]
         scans, patients = (len(pc.unique(once[column])) for column in ("scan_id", "patient_id"))
         lines.append(SplitCounts(SPLIT_NAMES[split], scans, patients, patches, once.num_rows, rows.num_rows))
     return lines
@@ -86,12 +92,29 @@ def trace_patches(store: PatchStore) -> list[Step]:
     repeated = store.index.num_rows - used
     scans = len(pc.unique(store.index["scan_id"]))
     unlisted = f"; {count(before, 'listed sample')} left out before" if before else ""
-    return [
+    turned = Step(repeated, "repeated", "training rows that turn a patch in plane")
+    steps = [
         Step(used + lost, "planned", f"patches of {count(store.info.scans, 'scan')}{unlisted}"),
         Step(lost, "set aside", f"{count(store.info.scans - scans, 'scan')} with no patch left"),
         Step(used, "used", f"patches of {count(scans, 'scan')}"),
-        Step(repeated, "repeated", "training rows that turn a patch in plane"),
     ]
+    return steps if store.info.masks and not repeated else [*steps, turned]
+
+
+def planning_notes(experiment: Experiment, store: PatchStore) -> Iterator[str]:
+    """Say how patches were chosen, where they are not the whole list."""
+    spec, each = experiment.patches, count(experiment.patches.per_scan, "patch")
+    if spec.sampling == "whole":
+        yield "each patch is a whole scan, in the middle of a box of the patch's size"
+    elif spec.sampling == "random":
+        yield f"{each} of each scan, at random places"
+    elif spec.sampling == "foreground":
+        yield f"{each} of each scan, at random places where at least {spec.min_foreground:g} of the voxels are labelled"
+    elif spec.negatives_per_positive != "all":
+        said = f"at most {spec.negatives_per_positive:g} {store.info.classes[0]} patches"
+        yield f"{said} for each patch of a finding were planned, in every split for itself"
+    if spec.spacing_mm is not None:
+        yield "scans were resampled to {:g} × {:g} × {:g} mm".format(*spec.spacing_mm)
 
 
 def group_quarantine(quarantine: pa.Table) -> list[AsideGroup]:

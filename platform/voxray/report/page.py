@@ -1,58 +1,21 @@
 """The report: one HTML file that needs nothing but itself, the same bytes for the same run."""
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import pyarrow.compute as pc
 
 from voxray.models.shapes import count_parameters, infer_shapes, model_input
-from voxray.report.charts import curve_charts, learning_charts, score_charts
+from voxray.report.classification import classification_parts
 from voxray.report.contents import RunContents, history_column
-from voxray.report.drawing import CLASS_COLOURS, SPLIT_COLOURS
-from voxray.report.mistakes import is_picture, mistake_groups
-from voxray.report.origin import GROUPS_SHOWN, count_splits, group_quarantine, trace_patches
+from voxray.report.drawing import SPLIT_COLOURS
+from voxray.report.learning import learning_charts
+from voxray.report.origin import GROUPS_SHOWN, count_splits, group_quarantine, planning_notes, trace_patches
 from voxray.report.repeat import command_lines, hide_paths, identity_rows, settings_text
-from voxray.report.wording import (
-    FIGURES,
-    HEADLINE,
-    MISSING,
-    SPLIT_NAMES,
-    Figure,
-    cautions,
-    count,
-    decimals,
-    make_figure,
-    minus,
-    operating_sentence,
-    percent,
-)
-
-TEMPLATE = "page.html.jinja"
-
-
-@dataclass(frozen=True)
-class Card:
-    """The headline of one split; the first figure is the one in large type."""
-
-    split: str
-    title: str
-    size: str
-    sentence: str
-    figures: tuple[Figure, ...]
-
-
-@dataclass(frozen=True)
-class ConfusionCell:
-    """A count, its share of the row in words and as a fraction, and whether it is on the diagonal."""
-
-    number: int
-    share: str
-    fraction: float
-    is_right: bool
+from voxray.report.scan_wording import family_of
+from voxray.report.segmentation import segmentation_parts
+from voxray.report.wording import FIGURES, MISSING, SPLIT_NAMES, count, percent
 
 
 def write_report(path: Path, run: RunContents) -> None:
@@ -81,99 +44,46 @@ def render_page(run: RunContents) -> str:
     )
     environment.filters["hide_paths"] = lambda text: hide_paths(str(text), run.experiment)
     environment.filters["thousands"] = lambda number: f"{number:,}"
-    parts = {**_result(run), **_learning(run), **_curves(run), **_data(run), **_network(run), **_repeat(run)}
-    return environment.get_template(TEMPLATE).render(parts) + "\n"
+    kind, parts = (
+        ("segmentation", segmentation_parts) if run.store.info.masks else ("classification", classification_parts)
+    )
+    shared = {**_header(run), **_learning(run), **_data(run), **_network(run), **_repeat(run)}
+    return environment.get_template(f"{kind}.html.jinja").render({**shared, **parts(run)}) + "\n"
 
 
-def _result(run: RunContents) -> dict[str, Any]:
-    classes, metrics = run.classes, run.metrics
-    table = [(key, {split: make_figure(key, metrics[split], classes) for split in run.splits}) for key in FIGURES]
-    return {
-        "name": run.experiment.name,
-        "subtitle": " · ".join(_subtitle(run)),
-        "cards": [_card(run, split) for split in run.splits],
-        "cautions": cautions({split: metrics[split] for split in run.splits}, classes),
-        "bootstrap": run.experiment.evaluation.bootstrap,
-        "splits": run.splits,
-        "split_names": SPLIT_NAMES,
-        "figure_table": table,
-        "missing": MISSING,
-        "threshold": decimals(run.threshold),
-        "missing_notes": list(_missing_notes(run, table)),
-        "colours": {"splits": SPLIT_COLOURS, "classes": CLASS_COLOURS},
-    }
-
-
-def _card(run: RunContents, split: str) -> Card:
-    metrics = run.metrics[split]
-    confusion = metrics["confusion_matrix"]
-    parts = [f"{sum(row):,} {name}" for row, name in zip(confusion, run.classes, strict=True)]
-    size = f"{count(metrics['samples'], 'patch')} ({', '.join(parts)}) of {count(metrics['patients'], 'patient')}"
-    again = split != run.splits[0]
-    sentence = operating_sentence(split, metrics, run.classes, run.experiment.evaluation.target_recall, again=again)
-    figures = tuple(make_figure(key, metrics, run.classes) for key in HEADLINE)
-    return Card(split, SPLIT_NAMES[split], size, sentence, figures)
-
-
-def _subtitle(run: RunContents) -> list[str]:
+def _header(run: RunContents) -> dict[str, Any]:
     size = [edge for number, edge in enumerate(run.store.info.size) if number < 2 or edge > 1]
-    return [
+    subtitle = [
         f"{run.experiment.data.layout} data",
         f"patches of {' × '.join(map(str, size))} voxels",
         f"{len(size)}D network",
         f"{count(len(run.history), 'epoch')}, the best is {run.best_epoch or MISSING}",
     ]
-
-
-def _missing_notes(run: RunContents, table: list[tuple[str, dict[str, Figure]]]) -> Iterator[str]:
-    """Why a figure is an en dash."""
-    for _, figures in table:
-        for split, figure in figures.items():
-            if figure.missing:
-                yield f"{figure.name}, {SPLIT_NAMES[split].lower()}: {figure.missing}"
-    if len(run.classes) == 2 and run.threshold is None:
-        yield "Threshold: validation has no patch to choose it on, so the more probable class is called"
+    return {
+        "name": run.experiment.name,
+        "subtitle": " · ".join(subtitle),
+        "classes": run.classes,
+        "splits": run.splits,
+        "split_names": SPLIT_NAMES,
+        "split_colours": SPLIT_COLOURS,
+        "missing": MISSING,
+        "bootstrap": run.experiment.evaluation.bootstrap,
+    }
 
 
 def _learning(run: RunContents) -> dict[str, Any]:
-    training = run.experiment.training
+    best = run.experiment.training.best
     seconds = history_column(run.history, "seconds")
     wait = history_column(run.history, "data_wait_share")
     waited = float((seconds * wait).sum() / seconds.sum()) if seconds.sum() > 0 else float("nan")
+    figure = FIGURES[best][0] if best in FIGURES else family_of(best).name
     return {
         "learning": learning_charts(run),
         "best_epoch": run.best_epoch,
-        "best_by": f"lowest validation {training.best}"
-        if training.best == "loss"
-        else f"highest {FIGURES[training.best][0]}",
+        "best_by": "lowest validation loss" if best == "loss" else f"highest {figure}",
         "training_time": _duration(float(seconds.sum())),
         "waited": MISSING if waited != waited else percent(waited, 1),
     }
-
-
-def _curves(run: RunContents) -> dict[str, Any]:
-    return {
-        "confusions": {split: _confusion(run.metrics[split]["confusion_matrix"]) for split in run.splits},
-        "classes": run.classes,
-        "curves": curve_charts(run),
-        "scores": score_charts(run),
-        "rotations": run.experiment.patches.rotations,
-        "mistakes": mistake_groups(run),
-        "pictures": all(map(is_picture, pc.unique(run.predictions[run.splits[0]].rows["path"]).to_pylist())),
-        "window": minus("{:g} to {:g}".format(*run.experiment.intensity.window)),
-        "hounsfield": run.experiment.data.layout == "luna16",
-        "flat": run.store.info.size[2] == 1,
-    }
-
-
-def _confusion(counts: list[list[int]]) -> list[list[ConfusionCell]]:
-    return [
-        [
-            ConfusionCell(number, percent(number, sum(row)), number / sum(row) if sum(row) else 0.0, truth == called)
-            for called, number in enumerate(row)
-        ]
-        for truth, row in enumerate(counts)
-    ]
 
 
 def _data(run: RunContents) -> dict[str, Any]:
@@ -181,19 +91,11 @@ def _data(run: RunContents) -> dict[str, Any]:
     return {
         "split_counts": count_splits(run.store),
         "steps": trace_patches(run.store),
-        "notes": [*run.store.info.notes, *_thinning(run)],
+        "notes": [*run.store.info.notes, *planning_notes(run.experiment, run.store)],
         "aside": groups[:GROUPS_SHOWN],
         "aside_left": len(groups) - len(groups[:GROUPS_SHOWN]),
         "aside_entries": run.store.quarantine.num_rows,
     }
-
-
-def _thinning(run: RunContents) -> Iterator[str]:
-    """Say that a plan is not the whole list, where it is not."""
-    ratio = run.experiment.patches.negatives_per_positive
-    if ratio != "all":
-        name = run.classes[0]
-        yield f"at most {ratio:g} {name} patches for each patch of a finding were planned, in every split for itself"
 
 
 def _network(run: RunContents) -> dict[str, Any]:
@@ -204,7 +106,7 @@ def _network(run: RunContents) -> dict[str, Any]:
 
 def _repeat(run: RunContents) -> dict[str, Any]:
     return {
-        "commands": command_lines(run.experiment.name),
+        "commands": command_lines(run.experiment.name, segments=run.store.info.masks),
         "identity": identity_rows(run),
         "settings": settings_text(run.experiment),
     }

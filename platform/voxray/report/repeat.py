@@ -32,13 +32,15 @@ def hide_paths(text: str, experiment: Experiment) -> str:
     return _ABSOLUTE.sub(rf"{ELSEWHERE}\1", text)
 
 
-def command_lines(name: str) -> list[tuple[str, str]]:
-    """Commands and what each does; `name` is the experiment's."""
+def command_lines(name: str, segments: bool = False) -> list[tuple[str, str]]:
+    """Commands and what each does; `name` is the experiment's, `segments` whether it trains a segmentation."""
     file = f"{name}.toml"
+    loose = [("voxray predict RUN SCAN… --out DIR", "label maps of other scans, with the folder of this run as RUN")]
     return [
         (f"voxray run {file}", "ingest, train, evaluate and report; what is finished is reused"),
         (f"voxray run {file} --no-ray", "the same in one process, without Ray"),
         (f"voxray report {file}", "this page again"),
+        *(loose if segments else []),
     ]
 
 

@@ -82,6 +82,10 @@ class Figure:
         In words; empty where there is none.
     missing : str
         Why there is no value; empty where there is one.
+    is_share : bool
+        Whether it lies between 0 and 1 and can be drawn so.
+    note : str
+        What is said where there is no interval.
     """
 
     key: str
@@ -93,17 +97,26 @@ class Figure:
     high: float | None
     interval: str
     missing: str
+    is_share: bool = True
+    note: str = "no interval from one patient"
+
+
+@dataclass(frozen=True)
+class Card:
+    """The headline of one split; the first figure is the one in large type."""
+
+    split: str
+    title: str
+    size: str
+    sentence: str
+    figures: tuple[Figure, ...]
 
 
 def make_figure(key: str, metrics: Mapping[str, Any], classes: Sequence[str]) -> Figure:
     """A figure of ``metrics.json`` with its meaning for these classes."""
     name, two, more, missing = FIGURES[key]
     meaning = two.format(*classes) if len(classes) == 2 else more
-    value = _number(metrics.get(key))
-    low, high = (_number(end) for end in (metrics.get("intervals", {}).get(key) or (None, None)))
-    # Drawing the one patient there is gives the same figure every time, which is no interval.
-    if value is None or low is None or high is None or metrics.get("patients", 0) < 2:
-        low = high = None
+    value, low, high = value_and_interval(key, metrics)
     return Figure(
         key=key,
         name=name,
@@ -115,6 +128,16 @@ def make_figure(key: str, metrics: Mapping[str, Any], classes: Sequence[str]) ->
         interval="" if low is None else f"{decimals(low)} to {decimals(high)}",
         missing=missing if value is None else "",
     )
+
+
+def value_and_interval(key: str, metrics: Mapping[str, Any]) -> tuple[float | None, float | None, float | None]:
+    """A figure of ``metrics.json`` and the ends of its interval, as far as there are any."""
+    value = _number(metrics.get(key))
+    low, high = (_number(end) for end in (metrics.get("intervals", {}).get(key) or (None, None)))
+    # Drawing the one patient there is gives the same figure every time, which is no interval.
+    if value is None or low is None or high is None or metrics.get("patients", 0) < 2:
+        return value, None, None
+    return value, low, high
 
 
 def decimals(value: float | None) -> str:
@@ -169,11 +192,22 @@ def operating_sentence(
 
 def cautions(metrics: Mapping[str, Mapping[str, Any]], classes: Sequence[str]) -> list[str]:
     """What a reader must know before quoting the headline."""
+    found = cautions_of_splits(metrics, "The epoch and the threshold were chosen on the validation patches")
+    if len(classes) == 2:
+        mixes = [_mix(SPLIT_NAMES[split].lower(), metrics[split]["confusion_matrix"], classes) for split in metrics]
+        found.append(
+            "Precision, error and average precision hold for the mix of classes in the store only: "
+            f"{'; '.join(mix for mix in mixes if mix)}. Recall and ROC AUC do not depend on it."
+        )
+    return found
+
+
+def cautions_of_splits(metrics: Mapping[str, Mapping[str, Any]], chosen: str) -> list[str]:
+    """What to know of any split: that there is no test split, where `chosen` says why that matters, or few patients."""
     found = []
     if "test" not in metrics:
         found.append(
-            "There is no test split. The epoch and the threshold were chosen on the validation patches "
-            "that these figures are measured on, so the figures are optimistic."
+            f"There is no test split. {chosen} that these figures are measured on, so the figures are optimistic."
         )
     patients = {SPLIT_NAMES[split].lower(): metrics[split].get("patients", 0) for split in metrics}
     few = [f"{name} has {count(number, 'patient')}" for name, number in patients.items() if number < FEW_PATIENTS]
@@ -181,12 +215,6 @@ def cautions(metrics: Mapping[str, Mapping[str, Any]], classes: Sequence[str]) -
         found.append(
             f"The intervals come from drawing patients anew, and there are few ({', '.join(few)}): "
             f"with fewer than {FEW_PATIENTS} they are narrower than the truth, with one there are none."
-        )
-    if len(classes) == 2:
-        mixes = [_mix(SPLIT_NAMES[split].lower(), metrics[split]["confusion_matrix"], classes) for split in metrics]
-        found.append(
-            "Precision, error and average precision hold for the mix of classes in the store only: "
-            f"{'; '.join(mix for mix in mixes if mix)}. Recall and ROC AUC do not depend on it."
         )
     return found
 

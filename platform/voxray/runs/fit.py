@@ -1,6 +1,7 @@
 """The train stage: a finished store and an experiment → a trained model in the run's folder."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 import voxray
-from voxray.config.architecture import Layer, load_architecture
+from voxray.config.architecture import Architecture, load_architecture
 from voxray.config.experiment import Experiment
-from voxray.errors import DataError
-from voxray.feed.augment import scale_window
+from voxray.config.unet import UNet
+from voxray.errors import ConfigError, DataError
 from voxray.feed.loader import Feed
+from voxray.feed.scale import scale_window
 from voxray.models.build import build_model
 from voxray.models.shapes import infer_shapes, model_input
 from voxray.progress import Show
@@ -27,15 +29,22 @@ from voxray.store.read import PatchStore, open_store
 from voxray.tracking import PICTURES, Tracker
 from voxray.training.checkpoint import save_model
 from voxray.training.loop import Watcher, train
+from voxray.training.losses import class_weights
 from voxray.training.ranks import rank_and_ranks
-from voxray.training.step import Predictions, Recipe
+from voxray.training.step import Predictions, Recipe, Task
+from voxray.training.tasks import Classification, Segmentation
+
+CLASSIFICATION_BEST = ("loss", "roc_auc", "average_precision")
+CLASSIFICATION_LOSSES = ("cross_entropy",)
+SEGMENTATION_BEST = ("loss", "dice")
+SEGMENTATION_LOSSES = ("dice", "cross_entropy", "focal", "dice_cross_entropy", "dice_focal")
 
 
 @dataclass(frozen=True)
 class Network:
     """An architecture that fits a store."""
 
-    layers: tuple[Layer, ...]
+    layers: Architecture
     text: str
     input_shape: tuple[int, ...]
 
@@ -80,9 +89,9 @@ def fit(
     check_trainable(store)
     network = load_network(Path(experiment.model.architecture), store.info.patch_shape, len(store.info.classes))
     model = network.build(len(store.info.classes), experiment.seed).to(device)
-    memory_format = torch.channels_last_3d if network.rank == 3 else torch.channels_last
-    model = model.to(memory_format=memory_format)  # type: ignore[call-overload]
     recipe = make_recipe(experiment, network.rank, device)
+    model = model.to(memory_format=recipe.layout)  # type: ignore[call-overload]
+    task = make_task(experiment, store, network.layers, device)
     feeds = [make_feed(experiment, store, split, device) for split in ("train", "val")]
     key = train_key(experiment, store.info.digest, network.text)
     folder = run_folder(experiment)
@@ -95,9 +104,9 @@ def fit(
             feeds[1],
             experiment.training,
             recipe,
+            task,
             folder.checkpoints,
             key=key,
-            target_recall=experiment.evaluation.target_recall,
             watcher=Watcher(follower.on_step, follower.on_epoch),
             report=report,
         )
@@ -115,11 +124,48 @@ def fit(
         run(None)
 
 
+def make_task(experiment: Experiment, store: PatchStore, architecture: Architecture, device: torch.device) -> Task:
+    """What the network is trained for: segmentation where the store has masks, else classification.
+
+    Raises
+    ------
+    ConfigError
+        The architecture or the settings are those of the other task.
+    """
+    spec, segments = experiment.training, isinstance(architecture, UNet)
+    if segments != store.info.masks:
+        problem = "a U-Net wants scans with masks" if segments else "scans with masks want a U-Net"
+        raise ConfigError("model.architecture", problem, "Take an architecture for this data set")
+    figures = SEGMENTATION_BEST if segments else CLASSIFICATION_BEST
+    losses = SEGMENTATION_LOSSES if segments else CLASSIFICATION_LOSSES
+    for name, value, known in (("best", spec.best, figures), ("loss", spec.loss, losses)):
+        if value not in known:
+            raise ConfigError(f"training.{name}", f"'{value}' is not for this task", f"Known: {', '.join(known)}")
+    if isinstance(architecture, UNet):
+        return Segmentation(spec.loss, architecture.output.activation, store.info.classes)
+    check_class_weights(experiment, store.info.classes)
+    labels = torch.from_numpy(store.rows("train")["label"].to_numpy().copy())
+    weights = class_weights(spec.class_weights, torch.bincount(labels, minlength=len(store.info.classes)))
+    return Classification(None if weights is None else weights.to(device), experiment.evaluation.target_recall)
+
+
+def check_class_weights(experiment: Experiment, classes: tuple[str, ...]) -> None:
+    """Raise ConfigError where weights are given for another number of classes."""
+    weights = experiment.training.class_weights
+    if not isinstance(weights, str) and len(weights) != len(classes):
+        problem = f"wants a weight for each of {len(classes)} classes, got {len(weights)}"
+        raise ConfigError("training.class_weights", problem, f"The classes are {', '.join(classes)}")
+
+
 def check_trainable(store: PatchStore) -> None:
-    """Raise DataError where a class is missing in train or val: nothing could be learned or chosen."""
+    """Raise DataError where train or val lacks patches, or a class: nothing could be learned or chosen."""
     for split in ("train", "val"):
         labels = set(store.rows(split)["label"].to_pylist())
-        for label, name in enumerate(store.info.classes):
+        if store.info.masks and not labels:
+            raise DataError(
+                str(store.path), f"split '{split}' has no patch", f"Give more scans, or a larger split.{split}"
+            )
+        for label, name in enumerate(() if store.info.masks else store.info.classes):
             if label not in labels:
                 problem = f"split '{split}' has no patch of class '{name}'"
                 raise DataError(str(store.path), problem, f"Give more scans, another seed or a larger split.{split}")
@@ -127,7 +173,8 @@ def check_trainable(store: PatchStore) -> None:
 
 def make_recipe(experiment: Experiment, rank: int, device: torch.device) -> Recipe:
     """How batches become input."""
-    return Recipe(experiment.intensity, experiment.augment, rank, experiment.seed, device)
+    spec = experiment.training
+    return Recipe(experiment.intensity, experiment.augment, rank, experiment.seed, device, spec.precision)
 
 
 def make_feed(
@@ -157,7 +204,7 @@ def make_tracker(experiment: Experiment, key: str) -> Tracker:
         experiment.out_path,
         name=experiment.name,
         project=experiment.tracking.project,
-        run_id=f"{experiment.name}-{key}",
+        run_id=re.sub(r"[^\w-]+", "-", f"{experiment.name}-{key}"),
         mode=experiment.tracking.mode,
         config=experiment.model_dump(mode="json", exclude={"out": True, "data": {"root"}, "store": {"path"}}),
     )
@@ -174,8 +221,9 @@ class _Follower:
     def on_step(self, epoch: int, step: int, steps: int) -> None:
         self.show((epoch - 1) * steps + step, self.epochs * steps, f"epoch {epoch}/{self.epochs}{self.text}")
 
-    def on_epoch(self, row: dict[str, Any], predictions: Predictions) -> None:
-        self.text = f", val loss {row['val_loss']:.3f}, recall {row['val_recall']:.3f}, AUC {row['val_roc_auc']:.3f}"
+    def on_epoch(self, row: dict[str, Any], predictions: Predictions | None) -> None:
+        figures = [(name, row[f"val_{name}"]) for name in ("loss", "recall", "roc_auc", "dice") if f"val_{name}" in row]
+        self.text = "".join(f", val {name} {value:.3f}" for name, value in figures)
         self.predictions = predictions
         if self.tracker is not None:
             self.tracker.log_epoch(row)
@@ -184,7 +232,7 @@ class _Follower:
 def _hardest(
     store: PatchStore, predictions: Predictions, window: tuple[float, float]
 ) -> tuple[Predictions, tuple[str, ...], NDArray[np.float32], NDArray[np.int64]]:
-    """What W&B is shown: predictions, classes, and the middle slices (n, x, y) of the patches furthest from the truth."""
+    """What W&B is shown: predictions, classes, and middle slices (n, x, y) of those furthest from the truth."""
     sure = predictions.probabilities[np.arange(len(predictions.labels)), predictions.labels]
     chosen = np.argsort(sure)[:PICTURES]
     slots = store.rows("val")["slot"].to_numpy()[predictions.rows[chosen]]

@@ -10,6 +10,8 @@ from typing import Any
 
 from voxray.config.experiment import Experiment
 
+STAGES = ("train", "evaluate")
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -66,6 +68,11 @@ class RunFolder:
         record: dict[str, Any] | None = self._records().get(stage)
         return record
 
+    def begin(self, stage: str) -> None:
+        """Forget that a stage, and those that build on it, are finished: their results are about to change."""
+        later = STAGES[STAGES.index(stage) :]
+        write_json(self.stages, {name: record for name, record in self._records().items() if name not in later})
+
     def mark_finished(self, stage: str, key: str, seconds: float) -> None:
         """Record that a stage is finished; `key` names everything that it depended on."""
         write_json(self.stages, {**self._records(), stage: {"key": key, "seconds": round(seconds, 2)}})
@@ -93,10 +100,9 @@ def digest(content: Mapping[str, Any]) -> str:
 
 
 def train_key(experiment: Experiment, store_digest: str, architecture: str) -> str:
-    """Name of everything that a training depends on. The number of workers is not part of it."""
+    """Name of everything that a training depends on; workers and buffer are, because the order of patches does."""
     parts = experiment.model_dump(mode="json", include={"seed", "intensity", "augment", "training"})
-    for where in ("workers", "device", "buffer_bytes"):
-        parts["training"].pop(where)
+    parts["training"].pop("device")
     return digest({**parts, "store": store_digest, "architecture": json.loads(architecture)})
 
 

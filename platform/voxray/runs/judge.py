@@ -26,9 +26,7 @@ from voxray.training.step import Part, Predictions, join_predictions, predict_pa
 JUDGED = ("val", "test")
 
 
-def predict_split(
-    experiment: Experiment, split: str, device: torch.device, part: tuple[int, int], show: Show
-) -> Part:
+def predict_split(experiment: Experiment, split: str, device: torch.device, part: tuple[int, int], show: Show) -> Part:
     """Rows and logits of one part (rank, ranks) of a split, by the run's model."""
     folder = run_folder(experiment)
     about = read_about(folder.model)
@@ -63,7 +61,9 @@ def judge(experiment: Experiment, parts: Mapping[str, list[Part]]) -> dict[str, 
     metrics: dict[str, Any] = {}
     for split, predictions in joined.items():
         table = rows[split].take(pa.array(predictions.rows))
-        table = table.append_column("probabilities", pa.array(predictions.probabilities.tolist(), pa.list_(pa.float64())))
+        table = table.append_column(
+            "probabilities", pa.array(predictions.probabilities.tolist(), pa.list_(pa.float64()))
+        )
         write_parquet(table, folder.predictions(split))
         metrics[split] = _figures(experiment, predictions, table, threshold)
     metrics = without_nan(metrics)

@@ -1,7 +1,7 @@
 """Axes and coordinates: whatever order a file keeps, a volume is RAS+."""
 
 import numpy as np
-from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
 from numpy.typing import NDArray
 
 from voxray.volume import Volume
@@ -29,6 +29,21 @@ def canonical_volume(voxels: NDArray[np.generic], affine: NDArray[np.float64]) -
     orientation = _orientation(affine)
     turned = apply_orientation(voxels.transpose(1, 2, 3, 0), orientation)
     return Volume(turned.transpose(3, 0, 1, 2), affine @ inv_ornt_aff(orientation, voxels.shape[1:]))
+
+
+def in_axes_of(volume: Volume, affine: NDArray[np.float64]) -> Volume:
+    """A volume with its axes in the order and directions of those of `affine`; the inverse of `canonical_volume`.
+
+    Parameters
+    ----------
+    volume : Volume
+        On the same grid, in any axes.
+    affine : ndarray, (4, 4)
+        Of the wanted axes, for example those of the file that the volume was read from.
+    """
+    turn = ornt_transform(_orientation(volume.affine), _orientation(affine))
+    turned = apply_orientation(volume.voxels.transpose(1, 2, 3, 0), turn)
+    return Volume(turned.transpose(3, 0, 1, 2), volume.affine @ inv_ornt_aff(turn, volume.shape))
 
 
 def _orientation(affine: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import NDArray
 
 from voxray.errors import ScanError
@@ -112,10 +113,26 @@ def map_metaimage(header: MetaImageHeader, where: str) -> NDArray[np.generic]:
     return flat.reshape(k, j, i, header.channels).transpose(3, 2, 1, 0)
 
 
-def check_data_file(header: MetaImageHeader, where: str) -> None:
-    """Raise ScanError where the voxel file is missing or empty."""
-    if _file_size(header, where) == 0:
-        raise ScanError(where, f"{header.data_path.name} is empty", "Fetch it again")
+def inflate_metaimage(header: MetaImageHeader, where: str) -> NDArray[np.generic]:
+    """The voxels of a compressed file, (channel, i, j, k).
+
+    Raises
+    ------
+    ScanError
+        The stream is damaged or has another length than the header says: a reader that only fills what it can
+        would pass on whatever was in memory before.
+    """
+    _file_size(header, where)
+    data = header.data_path.read_bytes()[max(header.data_offset, 0) :]
+    try:
+        plain = isal_zlib.decompress(data)
+    except isal_zlib.error as error:  # type: ignore[misc]  # its stub does not say that it is an exception
+        raise ScanError(where, f"{header.data_path.name} cannot be inflated: {error}", "Fetch it again") from None
+    if len(plain) != header.size_bytes:
+        problem = f"{header.data_path.name} holds {len(plain):,} bytes of voxels, got a header that wants "
+        raise ScanError(where, f"{problem}{header.size_bytes:,}", "Fetch it again")
+    i, j, k = header.shape
+    return np.frombuffer(plain, header.dtype).reshape(k, j, i, header.channels).transpose(3, 2, 1, 0)
 
 
 def _file_size(header: MetaImageHeader, where: str) -> int:

@@ -1,6 +1,5 @@
 """One door to every file format: `open_scan` gives a Volume whose voxels are read as far as they are used."""
 
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,20 +13,9 @@ from PIL import Image, UnidentifiedImageError
 
 from voxray.errors import ScanError
 from voxray.scans.geometry import canonical_volume, lps_affine
-from voxray.scans.metaimage import check_data_file, map_metaimage, read_metaimage_header
+from voxray.scans.metaimage import inflate_metaimage, map_metaimage, read_metaimage_header
+from voxray.scans.nifti import inflate_nifti
 from voxray.volume import PatchBox, Volume
-
-# What the readers raise for files that are cut off or are something else.
-UNREADABLE = (
-    OSError,
-    EOFError,
-    ValueError,
-    RuntimeError,
-    zlib.error,
-    nibabel.filebasedimages.ImageFileError,
-    nibabel.spatialimages.HeaderDataError,
-    nibabel.wrapstruct.WrapStructError,
-)
 
 
 def open_scan(path: Path) -> Volume:
@@ -52,6 +40,24 @@ def open_scan(path: Path) -> Volume:
     ScanError
         With the reason why this scan cannot be used.
     """
+    if path.name.lower().endswith(PICTURES):
+        return open_file(path)
+    volume = open_file(path)
+    return canonical_volume(volume.voxels, volume.affine)
+
+
+def open_file(path: Path) -> Volume:
+    """Open a scan as `open_scan` does, but in the axes of its file.
+
+    Returns
+    -------
+    Volume
+        (channel, i, j, k), with the affine of these axes.
+
+    Raises
+    ------
+    ScanError
+    """
     name = path.name.lower()
     opener = next((function for suffix, function in OPENERS.items() if name.endswith(suffix)), None)
     if opener is None:
@@ -60,7 +66,9 @@ def open_scan(path: Path) -> Volume:
         return opener(path)
     except FileNotFoundError:
         raise ScanError(str(path), "no such file", "Check the list and the folder") from None
-    except UNREADABLE as error:
+    except ScanError:
+        raise
+    except Exception as error:  # noqa: BLE001  decoders raise whatever they like; no file may stop the others
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         raise ScanError(str(path), f"cannot be read: {reason}", "Fetch the file again") from None
 
@@ -87,8 +95,15 @@ def read_region(volume: Volume, box: PatchBox, fill: float) -> NDArray[np.generi
 def _open_metaimage(path: Path) -> Volume:
     header = read_metaimage_header(path)
     if not header.compressed:
-        return canonical_volume(map_metaimage(header, str(path)), header.affine)
-    check_data_file(header, str(path))
+        return Volume(map_metaimage(header, str(path)), header.affine)
+    return Volume(inflate_metaimage(header, str(path)), header.affine)
+
+
+def _open_nrrd(path: Path) -> Volume:
+    # ITK takes a damaged gzip stream for what it is not; its checksum is looked at here.
+    header, _, data = path.read_bytes().partition(b"\n\n")
+    if b"encoding: gz" in header and data:
+        igzip.decompress(data)
     return _open_with_itk(path)
 
 
@@ -101,17 +116,11 @@ def _open_with_itk(path: Path) -> Volume:
     # A copy: a view of a SimpleITK image dangles as soon as the image is gone.
     array = SimpleITK.GetArrayFromImage(image)
     channels_last = array if array.ndim == 4 else array[..., None]
-    return canonical_volume(channels_last.transpose(3, 2, 1, 0), affine)
+    return Volume(channels_last.transpose(3, 2, 1, 0), affine)
 
 
 def _open_nifti(path: Path) -> Volume:
-    if path.name.lower().endswith(".gz"):
-        image: Any = nibabel.Nifti1Image.from_bytes(igzip.decompress(path.read_bytes()))
-    else:
-        image = nibabel.Nifti1Image.from_filename(str(path))
-    proxy = image.dataobj
-    # Only a scan with a scale factor turns to float; every other keeps the numbers of its file.
-    voxels = proxy.get_unscaled() if (proxy.slope, proxy.inter) == (1, 0) else np.asarray(proxy, np.float32)
+    voxels, affine = inflate_nifti(path) if path.name.lower().endswith(".gz") else _plain_nifti(path)
     while voxels.ndim > 3 and voxels.shape[-1] == 1:
         voxels = voxels[..., 0]
     if voxels.ndim == 2:
@@ -119,26 +128,38 @@ def _open_nifti(path: Path) -> Volume:
     if voxels.ndim not in (3, 4):
         raise ScanError(str(path), f"wants 3 dimensions, or 4 with channels last, got shape {voxels.shape}")
     channels = voxels.transpose(3, 0, 1, 2) if voxels.ndim == 4 else voxels[None]
-    return canonical_volume(channels, np.asarray(image.affine, np.float64))
+    return Volume(channels, affine)
+
+
+def _plain_nifti(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    image: Any = nibabel.load(path)
+    proxy = image.dataobj
+    # Only a scan with a scale factor turns to float; every other keeps the numbers of its file.
+    voxels = proxy.get_unscaled() if (proxy.slope, proxy.inter) == (1, 0) else np.asarray(proxy, np.float32)
+    return voxels, np.asarray(image.affine, np.float64)
 
 
 def _open_picture(path: Path) -> Volume:
     try:
         with Image.open(path) as picture:
-            plain = picture if picture.mode in ("L", "I;16", "I", "F") else picture.convert("RGB")
+            plain = picture if picture.mode in GREY else picture.convert("L" if picture.mode in ("1", "LA") else "RGB")
             pixels = np.asarray(plain)
     except UnidentifiedImageError:
         raise ScanError(str(path), "is no picture", "Fetch the file again") from None
+    if pixels.ndim == 3 and picture.mode == "P" and (pixels == pixels[..., :1]).all():
+        pixels = pixels[..., 0]  # a palette of greys
     channels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
     return Volume(channels.transpose(0, 2, 1)[..., None], np.eye(4))
 
 
+GREY = ("L", "I", "F", "I;16", "I;16L", "I;16B")
+PICTURES = (".jpg", ".jpeg", ".png")
 OPENERS: dict[str, Callable[[Path], Volume]] = {
     ".mhd": _open_metaimage,
     ".mha": _open_metaimage,
     ".nii": _open_nifti,
     ".nii.gz": _open_nifti,
-    ".nrrd": _open_with_itk,
+    ".nrrd": _open_nrrd,
     ".jpg": _open_picture,
     ".jpeg": _open_picture,
     ".png": _open_picture,

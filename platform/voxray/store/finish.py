@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from voxray.datasets.manifest import QUARANTINE
 from voxray.errors import DataError
+from voxray.store.cut import CONSTANT
 from voxray.store.layout import (
     INDEX,
     INDEX_FILE,
@@ -17,7 +18,7 @@ from voxray.store.layout import (
     StoreInfo,
     write_parquet,
 )
-from voxray.store.write import CONSTANT, forget_parts, index_part, quarantine_part, shard_keys, unfinished_shards
+from voxray.store.write import forget_parts, index_part, quarantine_part, shard_keys, unfinished_shards
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def finish_store(path: Path, info: StoreInfo, rotations: tuple[int, ...], max_qu
     aside = [quarantine_part(path, *key) for key in keys]
     parts = [path / PARTS_FOLDER / QUARANTINE_FILE, *(part for part in aside if part.exists())]
     quarantine = pa.concat_tables([pq.read_table(part, schema=QUARANTINE) for part in parts])
-    _check_quarantine(path, info, quarantine, max_quarantined)
+    _check_quarantine(path, info, index, quarantine, max_quarantined)
     _check_no_leak(path, index)
     repeated = _with_rotations(index, rotations)
     write_parquet(quarantine, path / QUARANTINE_FILE)
@@ -83,11 +84,16 @@ def _with_rotations(index: pa.Table, rotations: tuple[int, ...]) -> pa.Table:
     return order.select(INDEX.names).combine_chunks()
 
 
-def _check_quarantine(path: Path, info: StoreInfo, quarantine: pa.Table, max_quarantined: float) -> None:
-    unread = quarantine.filter(pc.and_(pc.equal(quarantine["kind"], "scan"), pc.greater(quarantine["samples"], 0)))
-    lost = len(pc.unique(unread["scan_id"]))
-    if lost <= max_quarantined * info.scans:
+def _check_quarantine(
+    path: Path, info: StoreInfo, index: pa.Table, quarantine: pa.Table, max_quarantined: float
+) -> None:
+    read = quarantine.filter(pc.and_(pc.not_equal(quarantine["kind"], "absent"), pc.greater(quarantine["samples"], 0)))
+    # A scan is lost with its last sample, whether it cannot be read or every sample lies outside.
+    gone = pc.unique(read["scan_id"].filter(pc.invert(pc.is_in(read["scan_id"], value_set=index["scan_id"]))))
+    lost = len(gone)
+    if lost <= max_quarantined * info.scans and index.num_rows:
         return
+    unread = read.filter(pc.is_in(read["scan_id"], value_set=gone))
     # These shards are tried again by the next run, when the scans have been mended.
     for key in shard_keys(info):
         if quarantine_part(path, *key).exists():
@@ -97,7 +103,7 @@ def _check_quarantine(path: Path, info: StoreInfo, quarantine: pa.Table, max_qua
     problem = (
         f"{lost} of {info.scans} scans cannot be used, more than store.max_quarantined = {max_quarantined:g} allows"
     )
-    raise DataError(str(path), f"{problem}:{reasons}\n ", "Mend them or raise that share; the same command goes on")
+    raise DataError(str(path), f"{problem}:{reasons}\n", "Mend them or raise that share; the same command goes on")
 
 
 def _check_no_leak(path: Path, index: pa.Table) -> None:

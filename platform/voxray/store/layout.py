@@ -20,6 +20,8 @@ INDEX_FILE = "index.parquet"
 QUARANTINE_FILE = "quarantine.parquet"
 PARTS_FOLDER = "parts"
 PLAN_FILE = "plan.parquet"
+IMAGES, MASKS = "image", "label"
+LISTS = ("classes", "size", "notes")  # attributes that JSON keeps as lists
 
 INDEX = pa.schema(
     [
@@ -31,13 +33,18 @@ INDEX = pa.schema(
         ("scan_id", pa.string()),
         ("patient_id", pa.string()),
         ("path", pa.string()),
+        ("label_path", pa.string()),  # null where there are no masks
         ("row", pa.int64()),
         ("x_start", pa.int32()),  # box in voxels of the canonical volume
         ("y_start", pa.int32()),
         ("z_start", pa.int32()),
+        ("x_extent", pa.int32()),  # voxels of that volume
+        ("y_extent", pa.int32()),
+        ("z_extent", pa.int32()),
         ("x_mm", pa.float64()),  # centre, world RAS
         ("y_mm", pa.float64()),
         ("z_mm", pa.float64()),
+        ("statistics", pa.list_(pa.list_(pa.float64()))),  # of the whole scan, where the recipe asks for them
         ("checksum", pa.string()),  # of the patch's voxels
         ("scan_checksum", pa.string()),  # of the scan's middle
     ]
@@ -51,6 +58,8 @@ class StoreInfo:
     Attributes
     ----------
     classes : tuple of str
+    masks : bool
+        Whether each patch has a label map; then the classes are those of its voxels.
     size : tuple of int
         Voxels of a patch, x, y, z.
     channels : int
@@ -69,6 +78,7 @@ class StoreInfo:
     """
 
     classes: tuple[str, ...]
+    masks: bool
     size: tuple[int, int, int]
     channels: int
     dtype: str
@@ -79,6 +89,12 @@ class StoreInfo:
     digest: str
     recipe: Mapping[str, Any]
     notes: tuple[str, ...]
+
+    @property
+    def patches(self) -> Mapping[str, Any]:
+        """The experiment's settings of patches."""
+        settings: Mapping[str, Any] = self.recipe["patches"]
+        return settings
 
     @property
     def patch_shape(self) -> tuple[int, int, int, int]:
@@ -100,19 +116,27 @@ class StoreInfo:
 def create_arrays(path: Path, info: StoreInfo) -> None:
     """Write the metadata of a new store: the group, and an array for each split. The root's comes last."""
     for split, shards in info.shards.items():
-        zarr.create_array(
-            store=str(path / split),
-            name="image",
-            shape=(shards * info.patches_per_shard, *info.patch_shape),
-            chunks=(info.patches_per_chunk, *info.patch_shape),
-            shards=(info.patches_per_shard, *info.patch_shape),
-            dtype=info.dtype,
-            compressors=[BloscCodec(cname="lz4", clevel=3, shuffle="bitshuffle")],
-            fill_value=0,
-            dimension_names=("n", "c", "x", "y", "z"),
-            overwrite=True,
-        )
+        _create_array(path / split, IMAGES, info, shards, info.patch_shape, info.dtype, ("n", "c", "x", "y", "z"))
+        if info.masks:
+            _create_array(path / split, MASKS, info, shards, info.size, "uint8", ("n", "x", "y", "z"))
     zarr.create_group(str(path), attributes=info.to_attributes())
+
+
+def _create_array(
+    folder: Path, name: str, info: StoreInfo, shards: int, shape: tuple[int, ...], dtype: str, axes: tuple[str, ...]
+) -> None:
+    zarr.create_array(
+        store=str(folder),
+        name=name,
+        shape=(shards * info.patches_per_shard, *shape),
+        chunks=(info.patches_per_chunk, *shape),
+        shards=(info.patches_per_shard, *shape),
+        dtype=dtype,
+        compressors=[BloscCodec(cname="lz4", clevel=3, shuffle="bitshuffle")],
+        fill_value=0,
+        dimension_names=axes,
+        overwrite=True,
+    )
 
 
 def read_info(path: Path) -> StoreInfo | None:
@@ -125,16 +149,21 @@ def read_info(path: Path) -> StoreInfo | None:
     """
     if not (path / "zarr.json").exists():
         return None
-    attributes = dict(zarr.open_group(str(path), mode="r").attrs)
+    try:
+        attributes: dict[str, Any] = dict(zarr.open_group(str(path), mode="r").attrs)
+    except (ValueError, KeyError, TypeError, zarr.errors.BaseZarrError) as error:
+        raise StoreError(str(path / "zarr.json"), f"cannot be read: {error}", "Ingest it again elsewhere") from None
     if attributes.pop("format", None) != FORMAT:
         raise StoreError(str(path), "is a Zarr group but no patch store", "Choose another store.path")
     version = attributes.pop("version", None)
     if version != VERSION:
         raise StoreError(str(path), f"has format version {version}, this release reads {VERSION}", "Ingest it again")
-    values: dict[str, Any] = attributes
-    for key in ("classes", "size", "notes"):
-        values[key] = tuple(values[key])
-    return StoreInfo(**values)
+    values: dict[str, Any] = {name: tuple(each) if name in LISTS else each for name, each in attributes.items()}
+    try:
+        return StoreInfo(**values)
+    except TypeError as error:
+        problem = f"has other attributes: {error}"
+        raise StoreError(str(path / "zarr.json"), problem, "Ingest it again elsewhere") from None
 
 
 def write_parquet(table: pa.Table, path: Path, row_group_size: int | None = None) -> None:

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import zarr
 from numpy.typing import NDArray
 
-from voxray.errors import StoreError
-from voxray.store.layout import INDEX_FILE, QUARANTINE_FILE, StoreInfo, read_info
-from voxray.store.write import voxel_checksum
+from voxray.errors import NotReadyError, StoreError
+from voxray.store.cut import patch_checksum
+from voxray.store.layout import IMAGES, INDEX_FILE, MASKS, QUARANTINE_FILE, StoreInfo, read_info
 
 RUST_PIPELINE = "zarrs.ZarrsCodecPipeline"
 
@@ -41,9 +41,16 @@ class PatchStore:
 
     def open_images(self, split: str) -> zarr.Array[Any]:
         """The patches of one split, lazily: (slot, channel, x, y, z)."""
+        return self._open(split, IMAGES)
+
+    def open_masks(self, split: str) -> zarr.Array[Any]:
+        """The label maps of one split, lazily: (slot, x, y, z). Only where ``info.masks``."""
+        return self._open(split, MASKS)
+
+    def _open(self, split: str, name: str) -> zarr.Array[Any]:
         # Whole runs of chunks decode several times faster through the Rust pipeline than through the default one.
         with zarr.config.set({"codec_pipeline.path": RUST_PIPELINE}):
-            return zarr.open_array(str(self.path / split / "image"), mode="r", zarr_format=3)
+            return zarr.open_array(str(self.path / split / name), mode="r", zarr_format=3)
 
     def read_patches(self, split: str, slots: NDArray[np.int64]) -> NDArray[np.generic]:
         """A few patches by slot, (n, channel, x, y, z); for pictures, not for training."""
@@ -63,18 +70,25 @@ def open_store(path: Path) -> PatchStore:
     """
     info = read_info(path)
     if info is None:
-        raise StoreError(str(path), "no patch store is here", "Run voxray ingest first")
+        raise NotReadyError(str(path), "no patch store is here", "Run voxray ingest first")
     if not (path / INDEX_FILE).exists():
-        raise StoreError(str(path), "the store is not finished: it has no index", "Run voxray ingest again")
-    index = pq.read_table(path / INDEX_FILE)
+        raise NotReadyError(str(path), "the store is not finished: it has no index", "Run voxray ingest again")
+    index, quarantine = _read_table(path / INDEX_FILE), _read_table(path / QUARANTINE_FILE)
     _check_shards_exist(path, index)
-    return PatchStore(path, info, index, pq.read_table(path / QUARANTINE_FILE))
+    return PatchStore(path, info, index, quarantine)
+
+
+def _read_table(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise StoreError(str(path), f"cannot be read: {error}", "Delete the store and ingest again") from None
 
 
 def _check_shards_exist(path: Path, index: pa.Table) -> None:
     """Zarr reads a missing file as zeros; a patch of zeros would be trained on without a word."""
     for row in index.group_by(["split", "shard"]).aggregate([("label", "max")]).to_pylist():
-        file = path / row["split"] / "image" / "c" / str(row["shard"]) / "0" / "0" / "0" / "0"
+        file = path / row["split"] / IMAGES / "c" / str(row["shard"]) / "0" / "0" / "0" / "0"
         if not file.exists():
             raise StoreError(str(file), "this shard is missing", "Delete the store and ingest again")
 
@@ -89,12 +103,15 @@ def check_store(store: PatchStore) -> Iterator[str]:
     """
     for split, shards in store.info.shards.items():
         images, rows = store.open_images(split), store.rows(split)
+        masks = store.open_masks(split) if store.info.masks else None
         rows = rows.filter(pc.equal(rows["rotation"], 0))
         for shard in range(shards):
             first = shard * store.info.patches_per_shard
-            block = np.asarray(images[first : first + store.info.patches_per_shard])
+            span = slice(first, first + store.info.patches_per_shard)
+            block, labels = np.asarray(images[span]), None if masks is None else np.asarray(masks[span])
             for row in rows.filter(pc.equal(rows["shard"], shard)).select(["slot", "checksum", "path"]).to_pylist():
-                if voxel_checksum(block[row["slot"] - first]) != row["checksum"]:
+                place = row["slot"] - first
+                if patch_checksum(block[place], None if labels is None else labels[place]) != row["checksum"]:
                     where = f"{store.path}/{split} slot {row['slot']} ({row['path']})"
                     raise StoreError(
                         where, "the voxels differ from their checksum", "Delete the store and ingest again"

@@ -4,27 +4,28 @@ import errno
 import math
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import xxhash
 import zarr
 from numpy.typing import NDArray
 
 from voxray.datasets.manifest import QUARANTINE, Manifest
 from voxray.errors import ScanError, StoreError, WorkError
-from voxray.patches.extract import cut_patch, patch_boxes
+from voxray.patches.balance import SPLITS
 from voxray.patches.plan import Plan
-from voxray.scans.geometry import voxel_to_world
 from voxray.scans.read import open_scan
+from voxray.store.cut import MASK_DTYPE, Row, cut_scan
 from voxray.store.layout import (
+    IMAGES,
     INDEX,
+    MASKS,
     PARTS_FOLDER,
     PLAN_FILE,
     QUARANTINE_FILE,
@@ -33,10 +34,9 @@ from voxray.store.layout import (
     read_info,
     write_parquet,
 )
-from voxray.volume import PatchBox, Volume
 
 LOOK_AT_SCANS = 50
-CONSTANT = "constant"
+ASK_SCANS = 5  # whose majority says how many channels there are
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,6 @@ class ShardReport:
     scans: int
     patches: int
     quarantined: int
-    read_bytes: int
     seconds: float
 
 
@@ -66,10 +65,12 @@ def prepare_store(path: Path, plan: Plan, manifest: Manifest) -> StoreInfo:
     if found is not None:
         _check_same_recipe(path, found, plan)
         return found
+    _check_vacant(path)
     info = StoreInfo(
         classes=plan.classes,
+        masks=plan.masks,
         size=plan.size,
-        channels=_channels(plan, manifest.root),
+        channels=count_channels(plan, manifest),
         dtype=plan.dtype,
         patches_per_chunk=plan.patches_per_chunk,
         patches_per_shard=plan.patches_per_shard,
@@ -81,8 +82,8 @@ def prepare_store(path: Path, plan: Plan, manifest: Manifest) -> StoreInfo:
     )
     parts = path / PARTS_FOLDER
     try:
-        write_parquet(manifest.quarantine, parts / QUARANTINE_FILE)
         _write_plan(plan, parts / PLAN_FILE)
+        write_parquet(manifest.quarantine, parts / QUARANTINE_FILE)
         create_arrays(path, info)
     except OSError as error:
         raise disk_error(path, error) from error
@@ -138,30 +139,47 @@ def write_shard(path: Path, root: Path, fill: float, split: str, shard: int) -> 
     first = shard * info.patches_per_shard
     # Only the chunks that are used: the last ones of a shard may stay absent.
     chunks = math.ceil((rows[-1]["slot"] + 1 - first) / info.patches_per_chunk)
-    block = np.zeros((chunks * info.patches_per_chunk, *info.patch_shape), info.dtype)
-    index: list[dict[str, Any]] = []
-    aside: list[dict[str, Any]] = []
+    slots = chunks * info.patches_per_chunk
+    images = np.zeros((slots, *info.patch_shape), info.dtype)
+    masks = np.zeros((slots, *info.size), MASK_DTYPE) if info.masks else None
+    index: list[Row] = []
+    aside: list[Row] = []
     for scan_rows in _by_scan(rows):
-        _cut_scan(root, scan_rows, info, fill, block, first, index, aside)
+        cuts, lost = cut_scan(root, scan_rows, info, fill)
+        aside += lost
+        for cut in cuts:
+            index.append(cut.row)
+            images[cut.row["slot"] - first] = cut.image
+            if masks is not None:
+                masks[cut.row["slot"] - first] = cut.mask
     try:
         if index:
-            # Looking for empty chunks would read every voxel once more.
-            array = zarr.open_array(str(path / split / "image"), mode="r+", config={"write_empty_chunks": True})
-            array[first : first + len(block)] = block
+            _write_block(path / split / IMAGES, first, images)
+            if masks is not None:
+                _write_block(path / split / MASKS, first, masks)
+        # An earlier try may have set scans aside that have been mended since.
+        quarantine_part(path, split, shard).unlink(missing_ok=True)
         if aside:
             write_parquet(pa.Table.from_pylist(aside, schema=QUARANTINE), quarantine_part(path, split, shard))
         write_parquet(pa.Table.from_pylist(index, schema=INDEX), index_part(path, split, shard))
     except OSError as error:
         raise disk_error(path, error) from error
     scans = len({row["scan_id"] for row in rows})
-    read = len(index) * info.patch_bytes
-    lost = sum(row["samples"] for row in aside)
-    return ShardReport(split, shard, scans, len(index), lost, read, time.perf_counter() - began)
+    lost_samples = sum(row["samples"] for row in aside)
+    return ShardReport(split, shard, scans, len(index), lost_samples, time.perf_counter() - began)
+
+
+def _write_block(path: Path, first: int, block: NDArray[np.generic]) -> None:
+    # Looking for empty chunks would read every voxel once more.
+    array = zarr.open_array(str(path), mode="r+", config={"write_empty_chunks": True})
+    array[first : first + len(block)] = block
 
 
 def forget_parts(path: Path) -> None:
-    """Remove what only an unfinished store needs."""
+    """Remove what only an unfinished store needs, and what killed tasks left half-written."""
     shutil.rmtree(path / PARTS_FOLDER, ignore_errors=True)
+    for leftover in path.rglob("*.partial"):
+        leftover.unlink()
 
 
 def disk_error(path: Path, error: OSError) -> WorkError:
@@ -171,96 +189,7 @@ def disk_error(path: Path, error: OSError) -> WorkError:
     return WorkError(str(path), f"cannot be written: {error}", "Check the disk; the same command goes on")
 
 
-def _cut_scan(
-    root: Path,
-    rows: list[dict[str, Any]],
-    info: StoreInfo,
-    fill: float,
-    block: NDArray[np.generic],
-    first: int,
-    index: list[dict[str, Any]],
-    aside: list[dict[str, Any]],
-) -> None:
-    """Cut all patches of one scan into `block`; extend `index` by the good ones and `aside` by the others."""
-    one = rows[0]
-    try:
-        volume = open_scan(root / one["path"])
-        if volume.voxels.shape[0] != info.channels:
-            problem = f"has {volume.voxels.shape[0]} channels, the store has {info.channels}"
-            raise ScanError(one["path"], problem, "Keep scans of one kind in a data set")
-        scan_checksum = _middle_checksum(volume, info.size)
-    except ScanError as error:
-        aside.append(_quarantine_row(one, "scan", len(rows), str(error), root) | {"row": None})
-        return
-    boxes = patch_boxes(volume, centres_of(rows), info.size)
-    for row, box in zip(rows, boxes, strict=True):
-        where = f"{one['path']}: sample {row['row']}"
-        try:
-            if isinstance(box, ScanError):
-                raise ScanError(where, box.problem)
-            patch = cut_patch(volume, box, fill, block.dtype, where)
-        except ScanError as error:
-            aside.append(_quarantine_row(row, "sample", 1, str(error), root))
-            continue
-        block[row["slot"] - first] = patch
-        index.append(_index_row(row, volume, box, voxel_checksum(patch), scan_checksum))
-
-
-def centres_of(rows: list[dict[str, Any]]) -> NDArray[np.float64] | None:
-    """World centres (n, 3) of a scan's samples; None where the images as a whole are the samples."""
-    if rows[0]["x_mm"] is None:
-        return None
-    return np.array([(row["x_mm"], row["y_mm"], row["z_mm"]) for row in rows])
-
-
-def _index_row(row: dict[str, Any], volume: Volume, box: PatchBox, checksum: str, scan_checksum: str) -> dict[str, Any]:
-    centre = [row["x_mm"], row["y_mm"], row["z_mm"]]
-    if row["x_mm"] is None:
-        middle = np.array([box.start]) + np.array(box.size) // 2
-        centre = voxel_to_world(volume.affine, middle)[0].tolist()
-    names = ("split", "slot", "shard", "label", "scan_id", "patient_id", "path", "row")
-    return {
-        **{name: row[name] for name in names},
-        "rotation": 0,
-        **dict(zip(("x_start", "y_start", "z_start"), box.start, strict=True)),
-        **dict(zip(("x_mm", "y_mm", "z_mm"), centre, strict=True)),
-        "checksum": checksum,
-        "scan_checksum": scan_checksum,
-    }
-
-
-def _quarantine_row(row: dict[str, Any], kind: str, samples: int, reason: str, root: Path) -> dict[str, Any]:
-    relative = reason.replace(f"{root}/", "")
-    return {
-        "scan_id": row["scan_id"],
-        "path": row["path"],
-        "row": row["row"],
-        "kind": kind,
-        "samples": samples,
-        "reason": relative,
-    }
-
-
-def voxel_checksum(voxels: NDArray[np.generic]) -> str:
-    """A name for voxels. Constant ones have their value in it: air looks alike in all patients."""
-    plain = np.ascontiguousarray(voxels)
-    flat = plain.reshape(-1)
-    # The ends are looked at first: nearly no patch needs the second look.
-    if flat.size and flat[0] == flat[-1] and (flat == flat[0]).all():
-        return f"{CONSTANT} {flat[0]}"
-    return xxhash.xxh3_128_hexdigest(plain.data)
-
-
-def _middle_checksum(volume: Volume, size: tuple[int, int, int]) -> str:
-    """Checksum of a patch's breadth in the scan's middle slice, to find the same voxels under two names."""
-    slices = []
-    for extent, wanted in zip(volume.shape, (*size[:2], 1), strict=True):
-        start = max(0, (extent - wanted) // 2)
-        slices.append(slice(start, start + wanted))
-    return voxel_checksum(volume.voxels[(slice(None), *slices)])
-
-
-def _by_scan(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+def _by_scan(rows: list[Row]) -> Iterator[list[Row]]:
     start = 0
     for end in range(1, len(rows) + 1):
         if end == len(rows) or rows[end]["scan_id"] != rows[start]["scan_id"]:
@@ -268,14 +197,40 @@ def _by_scan(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
             start = end
 
 
-def _channels(plan: Plan, root: Path) -> int:
-    """Channels of the first scan that can be read."""
+def _check_vacant(path: Path) -> None:
+    """Raise StoreError where something else than a store that was begun lies at `path`."""
+    if not path.exists():
+        return
+    begun = (path / PARTS_FOLDER / PLAN_FILE).exists()
+    strange = [entry.name for entry in path.iterdir() if not (begun and entry.name in (PARTS_FOLDER, *SPLITS))]
+    if strange:
+        problem = f"is no patch store, but holds '{sorted(strange)[0]}'"
+        raise StoreError(str(path), problem, "Give --set store.path=… an empty or new folder")
+
+
+def count_channels(plan: Plan, manifest: Manifest) -> int:
+    """Channels of the data set: as it says itself, or those of most of the first scans.
+
+    Raises
+    ------
+    ScanError
+        None of these scans can be read.
+    """
+    if manifest.channels:
+        return len(manifest.channels)
+    found: Counter[int] = Counter()
+    reason = ScanError(str(manifest.root), "holds no scan")
     for path in plan.table["path"].unique().to_pylist()[:LOOK_AT_SCANS]:
         try:
-            return int(open_scan(root / path).voxels.shape[0])
+            found[int(open_scan(manifest.root / path).voxels.shape[0])] += 1
         except ScanError as error:
             reason = error
-    raise ScanError(reason.where, f"{reason.problem}; nor can any other of the first {LOOK_AT_SCANS}", reason.remedy)
+        if found.total() == ASK_SCANS:
+            break
+    if not found:
+        problem = f"{reason.problem}; nor can any other of the first {LOOK_AT_SCANS}"
+        raise ScanError(reason.where, problem, reason.remedy)
+    return found.most_common(1)[0][0]
 
 
 def _write_plan(plan: Plan, path: Path) -> None:

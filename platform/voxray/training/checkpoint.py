@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from voxray.errors import StoreError
+from voxray.errors import NotReadyError, WorkError
 
 MODEL, OPTIMIZER = "model.", "optimizer."
 
@@ -93,7 +93,11 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
 def _save(path: Path, tensors: dict[str, torch.Tensor], about: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file(tensors, temporary, metadata={"voxray": json.dumps(about)})
+    try:
+        save_file(tensors, temporary, metadata={"voxray": json.dumps(about)})
+    except SafetensorError as error:
+        temporary.unlink(missing_ok=True)
+        raise WorkError(str(path), f"cannot be written: {error}", "Make room; the same command goes on") from error
     temporary.replace(path)
 
 
@@ -103,4 +107,4 @@ def _load(path: Path, *, tensors: bool = True) -> tuple[dict[str, torch.Tensor],
             about = json.loads((file.metadata() or {}).get("voxray", "{}"))
             return {name: file.get_tensor(name) for name in file.keys()} if tensors else {}, about  # noqa: SIM118
     except FileNotFoundError:
-        raise StoreError(str(path), "no such model", "Run voxray train first") from None
+        raise NotReadyError(str(path), "no such model", "Run voxray train first") from None

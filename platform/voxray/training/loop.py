@@ -12,13 +12,12 @@ import torch
 from torch import nn
 
 from voxray.config.experiment import TrainingSpec
-from voxray.evaluation.classification import choose_threshold, figures
+from voxray.errors import ConfigError
 from voxray.feed.loader import Feed
 from voxray.training.checkpoint import Progress, load_checkpoint, load_model, save_checkpoint, save_model
-from voxray.training.losses import class_weights
 from voxray.training.ranks import rank_and_ranks
 from voxray.training.schedule import learning_rate
-from voxray.training.step import Predictions, Recipe, predict_pass, train_pass
+from voxray.training.step import Predictions, Recipe, Task, train_pass
 
 LAST, BEST = "last.safetensors", "best.safetensors"
 
@@ -32,11 +31,11 @@ class Watcher:
     on_step : callable
         (epoch, step, steps) after each training step.
     on_epoch : callable
-        (history row, validation predictions) after each epoch.
+        (history row, a classifier's validation predictions) after each epoch.
     """
 
     on_step: Callable[[int, int, int], None] = lambda epoch, step, steps: None
-    on_epoch: Callable[[dict[str, Any], Predictions], None] = lambda row, predictions: None
+    on_epoch: Callable[[dict[str, Any], Predictions | None], None] = lambda row, predictions: None
 
 
 def train(
@@ -45,10 +44,10 @@ def train(
     val_feed: Feed,
     spec: TrainingSpec,
     recipe: Recipe,
+    task: Task,
     folder: Path,
     *,
     key: str,
-    target_recall: float,
     watcher: Watcher | None = None,
     report: Callable[[dict[str, Any]], None] = lambda row: None,
 ) -> Progress:
@@ -61,12 +60,11 @@ def train(
     train_feed, val_feed : Feed
     spec : TrainingSpec
     recipe : Recipe
+    task : Task
     folder : Path
         For ``last`` and ``best`` checkpoints. A ``last`` one of the same `key` is continued.
     key : str
         Name of everything that the training depends on.
-    target_recall : float
-        Recall at which an epoch's precision is reported.
     watcher : Watcher, optional
         Followed on rank 0.
     report : callable
@@ -82,7 +80,6 @@ def train(
     optimizer = build_optimizer(model, spec)
     progress = load_checkpoint(folder / LAST, model, optimizer, key)
     parallel = _parallel(model)
-    weights = _weights(spec, train_feed, recipe.device)
     for epoch in range(progress.epoch, spec.epochs):
         if _is_over(progress, spec):
             break
@@ -93,16 +90,16 @@ def train(
             optimizer,
             recipe,
             epoch,
-            weights,
+            task,
             lambda at: learning_rate(spec, at),
             lambda step, steps, epoch=epoch: watcher.on_step(epoch + 1, step, steps),  # type: ignore[misc]
         )
-        predictions = predict_pass(model, val_feed, recipe)
+        figures, predictions = task.validate(model, val_feed, recipe)
         row = {
             "epoch": epoch + 1,
             "learning_rate": learning_rate(spec, epoch),
             "train_loss": outcome.loss,
-            **_validation_figures(predictions, target_recall),
+            **figures,
             "seconds": outcome.seconds,
             "data_wait_share": outcome.wait_share,
             "patches_per_s": outcome.patches / outcome.seconds,
@@ -132,6 +129,8 @@ def build_optimizer(model: nn.Module, spec: TrainingSpec) -> torch.optim.Optimiz
 
 def choose_device(setting: str) -> torch.device:
     """``auto`` takes a GPU where there is one."""
+    if setting == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("training.device", "'cuda' is asked for and no GPU is here", "Set it to 'auto' or 'cpu'")
     return torch.device("cuda" if setting == "cuda" or (setting == "auto" and torch.cuda.is_available()) else "cpu")
 
 
@@ -149,23 +148,6 @@ def _parallel(model: nn.Module) -> nn.Module:
         return model
     # Buffers are constants of the architecture: there is nothing to send.
     return nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
-
-
-def _weights(spec: TrainingSpec, feed: Feed, device: torch.device) -> torch.Tensor | None:
-    weights = class_weights(spec.class_weights, torch.bincount(feed.labels))
-    return None if weights is None else weights.to(device)
-
-
-def _validation_figures(predictions: Predictions, target_recall: float) -> dict[str, float]:
-    """One epoch's figures: at the most probable class, and the precision where recall is as asked."""
-    labels, probabilities = predictions.labels, predictions.probabilities
-    at_half = figures(labels, probabilities, None)
-    names = ("recall", "precision", "f1", "accuracy", "roc_auc", "average_precision")
-    row = {"val_loss": predictions.loss, **{f"val_{name}": at_half[name] for name in names}}
-    if probabilities.shape[1] == 2:
-        threshold = choose_threshold(labels, probabilities[:, 1], target_recall)
-        row["val_precision_at_target"] = figures(labels, probabilities, threshold)["precision"]
-    return row
 
 
 def _advance(progress: Progress, row: dict[str, Any], spec: TrainingSpec) -> tuple[Progress, bool]:

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -14,12 +14,46 @@ from torch import nn
 from voxray.config.experiment import AugmentSpec, IntensitySpec
 from voxray.errors import WorkError
 from voxray.evaluation.classification import Floats, Ints
-from voxray.feed.augment import change_batch, draw_changes, rotate_stored, scale_window
+from voxray.feed.augment import change_batch, draw_changes, rotate_stored
 from voxray.feed.loader import Batch, Feed
-from voxray.training.losses import cross_entropy_part
+from voxray.feed.scale import scale_images, valid_voxels
 from voxray.training.ranks import add_over_ranks, gather_objects, rank_and_ranks
 
 Item = TypeVar("Item")
+
+
+BOUNDED = ("window", "percentiles")  # intensities that lie in [0, 1]
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What a step computes on.
+
+    Attributes
+    ----------
+    images : Tensor of float32, (n, channel, x, y[, z])
+    labels : Tensor of int64
+        (n,) classes of patches, or (n, x, y[, z]) classes of voxels.
+    valid : Tensor of bool, (n, 1, x, y[, z]), optional
+        False where a patch is padding; only with classes of voxels.
+    count : int
+        Patches that count: n, or 0 where a rank only takes part.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    valid: torch.Tensor | None
+    count: int
+
+
+class Task(Protocol):
+    """What a network is trained for."""
+
+    def loss_part(self, output: Any, inputs: Inputs, total: int) -> torch.Tensor:
+        """This rank's part of the mean loss of a global batch of `total` patches."""
+
+    def validate(self, model: nn.Module, feed: Feed, recipe: "Recipe") -> tuple[dict[str, float], "Predictions | None"]:
+        """Figures ``val_…`` of a whole split, alike on all ranks, and the predictions of a classifier."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +68,8 @@ class Recipe:
         2 drops the one z of a patch, 3 keeps it.
     seed : int
     device : torch.device
+    precision : str
+        ``auto``, ``float32`` or ``bfloat16``.
     """
 
     intensity: IntensitySpec
@@ -41,25 +77,59 @@ class Recipe:
     rank: int
     seed: int
     device: torch.device
+    precision: str = "auto"
 
-    def images(self, batch: Batch, epoch: int | None) -> torch.Tensor:
-        """Scaled, turned and, while training (`epoch` is given), changed at random: (n, channel, x, y[, z])."""
-        images = scale_window(batch.images.to(self.device, non_blocking=True), self.intensity.window)
-        if not len(images):
-            # A rank whose share ran out still takes part in the step, with a patch of no weight.
-            images = images.new_zeros((1, *images.shape[1:]))
-        images = rotate_stored(images, batch.rotations)
-        if epoch is not None and self.augment != AugmentSpec() and len(batch.rows):
+    def inputs(self, batch: Batch, epoch: int | None) -> Inputs:
+        """Scaled, turned and, while training (`epoch` is given), changed at random."""
+        raw = batch.images.to(self.device, non_blocking=True)
+        if not len(raw):
+            return self._nothing(raw, batch.masks is not None)
+        inside = valid_voxels(batch.inside.to(self.device), raw.shape[2:]) if batch.masks is not None else None
+        images = rotate_stored(scale_images(raw, self.intensity, batch.statistics, inside), batch.rotations)
+        maps = None
+        if batch.masks is not None and inside is not None:
+            masks = batch.masks.to(self.device, non_blocking=True).unsqueeze(1)
+            # The mask and where it counts are turned together.
+            maps = rotate_stored(torch.cat([masks, inside.to(masks.dtype)], 1), batch.rotations)
+        if epoch is not None and self.augment != AugmentSpec():
             x, y, z = images.shape[2:]
             key = (self.seed, epoch, batch.step)
             changes = draw_changes(self.augment, key, batch.total, batch.positions, (x, y, z))
-            images = change_batch(images, changes)
-        images = images if self.rank == 3 else images[..., 0]
-        return images.contiguous(memory_format=torch.channels_last_3d if self.rank == 3 else torch.channels_last)
+            images, maps = change_batch(images, maps, changes, self.intensity.kind in BOUNDED)
+        labels = batch.labels.to(self.device) if maps is None else self._flat(maps[:, 0]).long()
+        valid = None if maps is None else self._flat(maps[:, 1:]).bool()
+        return Inputs(self._formed(images), labels, valid, len(batch.rows))
+
+    def _nothing(self, raw: torch.Tensor, masks: bool) -> Inputs:
+        """A patch of no weight, for a rank whose share ran out: it still takes part in the step."""
+        images = self._formed(raw.new_zeros((1, *raw.shape[1:]), dtype=torch.float32))
+        if not masks:
+            return Inputs(images, torch.zeros(1, dtype=torch.int64, device=self.device), None, 0)
+        shape = (1, *images.shape[2:])
+        labels = torch.zeros(shape, dtype=torch.int64, device=self.device)
+        return Inputs(images, labels, torch.zeros((1, *shape), dtype=torch.bool, device=self.device), 0)
+
+    def _flat(self, maps: torch.Tensor) -> torch.Tensor:
+        return maps if self.rank == 3 else maps[..., 0]
+
+    def _formed(self, images: torch.Tensor) -> torch.Tensor:
+        return self._flat(images).contiguous(memory_format=self.layout)
 
     def autocast(self) -> torch.autocast:
-        """bfloat16 where a GPU computes."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
+        """bfloat16 as the experiment says."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.half)
+
+    @property
+    def half(self) -> bool:
+        """Whether the network computes in bfloat16: on a GPU, unless the experiment says otherwise."""
+        return self.device.type == "cuda" if self.precision == "auto" else self.precision == "bfloat16"
+
+    @property
+    def layout(self) -> torch.memory_format:
+        """Channels last, which is faster but for bfloat16 on a CPU: there it costs what bfloat16 gains."""
+        if self.half and self.device.type == "cpu":
+            return torch.contiguous_format
+        return torch.channels_last_3d if self.rank == 3 else torch.channels_last
 
 
 @dataclass(frozen=True)
@@ -98,7 +168,7 @@ def train_pass(
     optimizer: torch.optim.Optimizer,
     recipe: Recipe,
     epoch: int,
-    weights: torch.Tensor | None,
+    task: Task,
     rate: Callable[[float], float],
     on_step: Callable[[int, int], None],
 ) -> PassReport:
@@ -106,6 +176,7 @@ def train_pass(
 
     Parameters
     ----------
+    task : Task
     rate : callable
         Progress in epochs → learning rate.
     on_step : callable
@@ -124,10 +195,10 @@ def train_pass(
     clock = _WaitClock()
     for batch in clock.watch(feed.epoch(epoch)):
         _set_rate(optimizer, rate(epoch + batch.step / steps))
-        labels = (batch.labels if len(batch.labels) else torch.zeros(1, dtype=torch.int64)).to(recipe.device)
+        inputs = recipe.inputs(batch, epoch)
         with recipe.autocast():
-            logits = model(recipe.images(batch, epoch))
-        part = cross_entropy_part(logits, labels, weights, batch.total) * float(len(batch.labels) > 0)
+            output = model(inputs.images)
+        part = task.loss_part(output, inputs, batch.total) * float(inputs.count > 0)
         optimizer.zero_grad(set_to_none=True)
         # Process groups average gradients over ranks; the parts are to be added.
         (part * ranks).backward()
@@ -161,7 +232,7 @@ def predict_part(
     for batch in feed.epoch(None):
         if len(batch.rows):
             with recipe.autocast():
-                logits.append(model(recipe.images(batch, None)).double().cpu())
+                logits.append(model(recipe.inputs(batch, None).images).double().cpu())
             rows.append(batch.rows)
         on_step(batch.step + 1, steps)
     return (np.concatenate(rows), torch.cat(logits).numpy()) if rows else None

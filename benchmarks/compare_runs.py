@@ -1,0 +1,45 @@
+"""Two or more runs on the same patches: recall of each at equal precision.
+
+Usage: python benchmarks/compare_runs.py runs/phantom_cnn3d runs/phantom_cnn2d [--split test]
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from voxray.evaluation.classification import precision_recall_curve, roc_auc
+
+PRECISIONS = (0.5, 0.74, 0.85)
+
+
+def recall_at(precision: float, labels: np.ndarray, scores: np.ndarray) -> float:
+    """The highest recall of all thresholds whose precision is at least this; 0 where there is none."""
+    precisions, recalls, _ = precision_recall_curve(labels, scores)
+    return float(recalls[precisions >= precision].max(initial=0.0))
+
+
+def main() -> None:
+    """Print a line for each run and one of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("--split", default="test")
+    options = parser.parse_args()
+    found, samples = {}, set()
+    for run in options.runs:
+        table = pq.read_table(run / "predictions" / f"{options.split}.parquet")
+        labels = table["label"].to_numpy()
+        scores = np.array(table["probabilities"].to_pylist())[:, 1]
+        samples.add(tuple(sorted(zip(table["scan_id"].to_pylist(), table["row"].to_pylist(), strict=True))))
+        values = {f"recall at precision {p}": round(recall_at(p, labels, scores), 3) for p in PRECISIONS}
+        found[run.name] = {"roc_auc": round(roc_auc(labels, scores), 3), **values}
+        print(f"{run.name:20}", "  ".join(f"{name} {value:.3f}" for name, value in found[run.name].items()))
+    if len(samples) > 1:
+        raise SystemExit("the runs were not judged on the same candidates")
+    print(json.dumps({"split": options.split, "samples": len(samples.pop()), **found}))
+
+
+if __name__ == "__main__":
+    main()

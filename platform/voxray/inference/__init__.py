@@ -1,0 +1,1 @@
+"""Whole scans through a network that sees one window at a time."""

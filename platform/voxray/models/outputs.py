@@ -1,0 +1,28 @@
+"""What a segmentation network's logits say: probabilities, and a class for each voxel."""
+
+from typing import Literal
+
+import torch
+
+Activation = Literal["sigmoid", "softmax"]
+
+
+def class_probabilities(logits: torch.Tensor, activation: Activation) -> torch.Tensor:
+    """Probabilities of logits (n, channels, …).
+
+    With ``softmax`` a channel for each class, the background first; with ``sigmoid`` one for each class but the
+    background, each for itself.
+    """
+    return logits.softmax(1) if activation == "softmax" else logits.sigmoid()
+
+
+def label_maps(probabilities: torch.Tensor, activation: Activation) -> torch.Tensor:
+    """The class of each voxel, (n, channels, …) → (n, …) uint8.
+
+    ``softmax``: the most probable class. ``sigmoid``: the most probable one among those of at least 0.5, or else
+    the background.
+    """
+    highest, best = probabilities.max(1)
+    if activation == "softmax":
+        return best.to(torch.uint8)
+    return torch.where(highest >= 0.5, best + 1, 0).to(torch.uint8)

@@ -1,0 +1,107 @@
+"""Whole scans on Ray Data: rows that name scans, one model per actor."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+
+from voxray.config.experiment import Experiment
+from voxray.errors import VoxrayError, WorkError
+from voxray.on_ray.board import failure_row, raise_failure
+from voxray.progress import Show
+from voxray.runs.judge_scans import Case, judge_scan
+from voxray.runs.predict import predict_scan
+from voxray.runs.segment import load_segmenter
+from voxray.training.loop import choose_device
+
+
+def judge_on_ray(experiment: Experiment, cases: list[Case], show: Show) -> Iterator[Case]:
+    """Judge scans with as many actors as training has workers.
+
+    Raises
+    ------
+    VoxrayError
+        The first error of a scan, in its own words.
+    """
+    spec = experiment.training
+    arguments = (experiment.model_dump(mode="json"),)
+    for number, row in enumerate(_spread(_Judge, arguments, cases, spec.workers, spec.device), 1):
+        yield row["result"]
+        show(number, len(cases), row["result"]["scan_id"])
+
+
+def predict_on_ray(
+    run: Path, paths: list[Path], out: Path, probabilities: bool, show: Show
+) -> Iterator[tuple[Path, str]]:
+    """Segment loose scans, one model on each GPU or else one on all CPUs; yields what came of each."""
+    rows = [{"path": str(path)} for path in paths]
+    workers = max(1, int(ray.cluster_resources().get("GPU", 0)))
+    arguments = (str(run), str(out), probabilities)
+    for number, row in enumerate(_spread(_Predict, arguments, rows, workers, "auto"), 1):
+        yield Path(row["result"]["path"]), row["result"]["outcome"]
+        show(number, len(paths), Path(row["result"]["path"]).name)
+
+
+def _spread(
+    kind: type["_Actor"], arguments: tuple[Any, ...], rows: list[dict[str, Any]], workers: int, device: str
+) -> Iterator[dict[str, Any]]:
+    """Map rows with actors of a kind; each holds one model."""
+    resources = ray.cluster_resources()
+    gpus = int(device != "cpu" and resources.get("GPU", 0) >= workers)
+    share = max(1, int(resources.get("CPU", 1) // workers))
+    cpus = min(2, share) if gpus else share
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    dataset = ray.data.from_items(rows, override_num_blocks=max(1, len(rows))).map(
+        kind,  # type: ignore[arg-type]  # the annotation knows functions only
+        fn_constructor_args=(cpus, device, *arguments),
+        num_cpus=cpus,
+        num_gpus=gpus,
+        concurrency=workers,
+    )
+    try:
+        for row in dataset.iter_rows():
+            raise_failure(row)
+            yield row
+    except ray.exceptions.RayError as error:
+        last = str(error).strip().splitlines()[-1]
+        raise WorkError("segmentation", f"an actor was lost: {last}", "The same command goes on") from error
+
+
+class _Actor:
+    """Holds a model, and takes one row after the other."""
+
+    def __init__(self, cpus: int, device: str, run: Path) -> None:
+        torch.set_num_threads(cpus)
+        self.segmenter = load_segmenter(run, choose_device(device))
+
+    def work(self, row: dict[str, Any]) -> dict[str, Any]:
+        """What comes of a row."""
+        raise NotImplementedError
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return {"result": self.work(row), "error": ""}
+        except VoxrayError as error:
+            return {"result": row, "error": failure_row(error)}
+
+
+class _Judge(_Actor):
+    def __init__(self, cpus: int, device: str, content: dict[str, Any]) -> None:
+        self.experiment = Experiment.model_validate(content)
+        super().__init__(cpus, device, self.experiment.out_path)
+
+    def work(self, row: dict[str, Any]) -> dict[str, Any]:
+        return judge_scan(self.segmenter, Path(self.experiment.data.root), row)
+
+
+class _Predict(_Actor):
+    def __init__(self, cpus: int, device: str, run: str, out: str, probabilities: bool) -> None:
+        super().__init__(cpus, device, Path(run))
+        self.out, self.probabilities = Path(out), probabilities
+
+    def work(self, row: dict[str, Any]) -> dict[str, Any]:
+        outcome = predict_scan(self.segmenter, Path(row["path"]), self.out, self.probabilities)
+        return {"path": row["path"], "outcome": outcome}

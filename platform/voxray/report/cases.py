@@ -1,0 +1,179 @@
+"""The scans of a segmentation run one by one: which are shown, and their pictures."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxray.errors import ScanError
+from voxray.report.animation import TINT, Slices, animate
+from voxray.report.contents import Case, RunContents
+from voxray.report.drawing import class_colour
+from voxray.report.mistakes import encode_png, shorten_id
+from voxray.report.overlay import (
+    PLANES,
+    PlaneAxes,
+    Points,
+    centre_of,
+    crop_box,
+    lighter,
+    outlines,
+    shown_range,
+    take_plane,
+    to_grey,
+)
+from voxray.scans.geometry import voxel_to_world
+from voxray.scans.masks import label_classes
+from voxray.scans.read import open_scan
+from voxray.volume import Volume
+
+PLANE_PIXELS = 320
+
+
+@dataclass(frozen=True)
+class Outline:
+    """The border of one class in one plane: an SVG path in millimetres, and how it is drawn."""
+
+    path: str
+    colour: str
+    is_truth: bool
+
+
+@dataclass(frozen=True)
+class PlanePicture:
+    """One plane of a scan.
+
+    Attributes
+    ----------
+    axes : PlaneAxes
+    uri : str
+        The grey picture.
+    width_mm, height_mm : float
+    position : str
+        Where it cuts, in world millimetres.
+    outlines : tuple of Outline
+        Truth first.
+    """
+
+    axes: PlaneAxes
+    uri: str
+    width_mm: float
+    height_mm: float
+    position: str
+    outlines: tuple[Outline, ...]
+
+
+@dataclass(frozen=True)
+class CasePictures:
+    """Three planes through the centre of the truth, and a walk through the axial slices."""
+
+    planes: tuple[PlanePicture, ...]
+    moving: str
+    still: str
+    frames: int
+
+
+@dataclass(frozen=True)
+class ShownCase:
+    """A scan that stands for others.
+
+    Attributes
+    ----------
+    title : str
+        Best, median or worst.
+    case : dict
+        Its row.
+    pictures : CasePictures, optional
+    problem : str
+        Why there are no pictures.
+    """
+
+    title: str
+    case: Case
+    pictures: CasePictures | None
+    problem: str
+
+    @property
+    def short_id(self) -> str:
+        """The telling end of the scan's name."""
+        return shorten_id(str(self.case["scan_id"]))
+
+
+def ranked_cases(cases: Sequence[Case]) -> list[Case]:
+    """Scans from the lowest mean Dice to the highest; those without one are left out."""
+    known = [case for case in cases if math.isfinite(case["dice"])]
+    return sorted(known, key=lambda case: (case["dice"], str(case["scan_id"])))
+
+
+def choose_cases(cases: Sequence[Case]) -> list[tuple[str, Case]]:
+    """Best, median and worst scan by mean Dice, each with its title; fewer where there are fewer scans."""
+    ranked = ranked_cases(cases)
+    if len(ranked) < 2:
+        return [("Only case", case) for case in ranked]
+    median = [("Median case", ranked[(len(ranked) - 1) // 2])] if len(ranked) > 2 else []
+    return [("Best case", ranked[-1]), *median, ("Worst case", ranked[0])]
+
+
+def show_cases(run: RunContents, split: str) -> list[ShownCase]:
+    """The chosen scans of a split with their pictures, as far as their files are still there."""
+    shown = []
+    for title, case in choose_cases(run.cases[split]):
+        try:
+            shown.append(ShownCase(title, case, _draw_case(run, case), ""))
+        except ScanError as error:
+            shown.append(ShownCase(title, case, None, f"{error.where}: {error.problem}"))
+    return shown
+
+
+def _draw_case(run: RunContents, case: Case) -> CasePictures:
+    root = Path(run.experiment.data.root)
+    if not case.get("prediction"):
+        raise ScanError(str(case["path"]), "the run kept no prediction of it; voxray evaluate writes one")
+    scan = open_scan(root / case["path"])
+    truth = _labels(root / case["label_path"], run.classes, scan)
+    prediction = _labels(run.folder / case["prediction"], run.classes, scan)
+    intensity = run.experiment.intensity
+    window = intensity.window if intensity.kind == "window" else None
+    # Black and white are those of the whole scan, whatever part of it is shown.
+    channel = scan.voxels[0]
+    levels = shown_range(channel, window)
+    box = crop_box((truth, prediction), scan.spacing_mm)
+    slices = Slices(channel[box], truth[box], prediction[box], scan.spacing_mm, levels)
+    corner = np.array([part.start for part in box], np.float64)
+    centre = centre_of(slices.truth, slices.prediction)
+    world = voxel_to_world(scan.affine, (corner + centre)[None])[0]
+    shown = PLANES if scan.shape[2] > 1 else PLANES[:1]
+    planes = tuple(_draw_plane(slices, plane, centre[plane.cut], float(world[plane.cut])) for plane in shown)
+    return CasePictures(planes, *animate(slices))
+
+
+def _labels(path: Path, classes: Sequence[str], scan: Volume) -> NDArray[np.uint8]:
+    volume = open_scan(path)
+    if volume.shape != scan.shape:
+        raise ScanError(str(path), f"has {volume.shape} voxels, its scan has {scan.shape}")
+    return label_classes(volume, classes, str(path))
+
+
+def _draw_plane(slices: Slices, plane: PlaneAxes, index: int, world_mm: float) -> PlanePicture:
+    low, high = shown_range(slices.image, slices.window)
+    grey = to_grey(take_plane(slices.image, plane, index), low, high)
+    steps = np.array([slices.spacing_mm[plane.across], slices.spacing_mm[plane.up]])
+    height_mm, width_mm = (float(size) for size in np.array(grey.shape) * steps[::-1])
+    borders = []
+    for labels, is_truth in ((slices.truth, True), (slices.prediction, False)):
+        shown = take_plane(labels, plane, index)
+        for label in np.unique(shown[shown > 0]).tolist():
+            path = "".join(svg_path(line * steps) for line in outlines(shown == label))
+            colour = class_colour(label)
+            borders.append(Outline(path, colour if is_truth else lighter(colour, TINT), is_truth))
+    position = f"{'xyz'[plane.cut]} {world_mm:.1f} mm".replace("-", "\u2212")
+    return PlanePicture(plane, encode_png(grey, PLANE_PIXELS), width_mm, height_mm, position, tuple(borders))
+
+
+def svg_path(line: Points) -> str:
+    """A closed line as SVG, with a hundredth of a millimetre."""
+    points = (f"{x:.2f},{y:.2f}".replace(".00", "") for x, y in line[:-1])
+    return f"M{' '.join(points)}Z"

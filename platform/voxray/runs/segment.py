@@ -1,0 +1,143 @@
+"""A trained segmentation model and whole scans: label maps in the scans' own geometry."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from voxray.config.architecture import parse_architecture
+from voxray.config.experiment import Experiment, read_experiment
+from voxray.config.unet import UNet
+from voxray.errors import ConfigError, ScanError
+from voxray.feed.scale import scale_images
+from voxray.inference.sliding_window import slide_slabs
+from voxray.models.build import build_model
+from voxray.models.outputs import class_probabilities, label_maps
+from voxray.runs.folder import RunFolder
+from voxray.scans.geometry import canonical_volume, in_axes_of
+from voxray.scans.intensity import statistics_rows, volume_statistics
+from voxray.scans.masks import check_finite
+from voxray.scans.read import open_file
+from voxray.scans.resample import resample, resample_like
+from voxray.training.checkpoint import load_model, read_about
+from voxray.volume import Volume
+
+BATCH_WINDOWS = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Segmenter:
+    """A model that is ready to segment scans.
+
+    Attributes
+    ----------
+    experiment : Experiment
+        Of the run that trained it.
+    network : UNet
+    model : nn.Module
+    channels : int
+    classes : tuple of str
+        Background first.
+    device : torch.device
+    """
+
+    experiment: Experiment
+    network: UNet
+    model: nn.Module
+    channels: int
+    classes: tuple[str, ...]
+    device: torch.device
+
+
+def load_segmenter(run: Path, device: torch.device) -> Segmenter:
+    """Load the model of a run's folder.
+
+    Raises
+    ------
+    ConfigError
+        The run trained a classifier.
+    """
+    folder = RunFolder(run)
+    about = read_about(folder.model)
+    network = parse_architecture(about["architecture"], str(folder.model))
+    if not isinstance(network, UNet):
+        raise ConfigError(str(run), "this run trained a classifier of patches", "Segmentation needs a U-Net's run")
+    classes = tuple(about["classes"])
+    shape = tuple(about["input_shape"])
+    model = build_model(network, shape, len(classes), 0)
+    load_model(folder.model, model)
+    model = model.to(device).eval()
+    return Segmenter(read_experiment(folder.experiment), network, model, shape[0], classes, device)
+
+
+def segment_scan(segmenter: Segmenter, path: Path) -> tuple[Volume, Volume]:
+    """Segment one scan.
+
+    Parameters
+    ----------
+    segmenter : Segmenter
+    path : Path
+        Any scan that `voxray.scans.read.open_scan` reads, of any size and spacing.
+
+    Returns
+    -------
+    Volume
+        Label map, (1, i, j, k) uint8, on the grid and in the axes of the scan's file.
+    Volume
+        Probabilities, (channels, i, j, k) float32, on that grid.
+
+    Raises
+    ------
+    ScanError
+        It has other channels than the model, or voxels that are not numbers.
+    """
+    file = open_file(path)
+    scan = canonical_volume(file.voxels, file.affine)
+    if scan.voxels.shape[0] != segmenter.channels:
+        problem = f"has {scan.voxels.shape[0]} channels, the model wants {segmenter.channels}"
+        raise ScanError(str(path), problem, "Give scans like those of its training")
+    check_finite(scan, str(path))
+    spacing = segmenter.experiment.patches.spacing_mm
+    volume = scan if spacing is None else resample(scan, spacing, order=1)
+    slabs = list(_probabilities(segmenter, volume))
+    probabilities = Volume(np.concatenate(slabs, axis=1), volume.affine)
+    if spacing is not None:
+        probabilities = resample_like(probabilities, scan, order=1)
+    activation = segmenter.network.output.activation
+    labels = label_maps(torch.from_numpy(np.asarray(probabilities.voxels))[None], activation)
+    own = (in_axes_of(each, file.affine) for each in (Volume(labels.numpy(), scan.affine), probabilities))
+    return next(own), next(own)
+
+
+def _probabilities(segmenter: Segmenter, volume: Volume) -> Iterator[NDArray[np.float32]]:
+    """Slabs along x of mean probabilities, (channels, x, y, z)."""
+    spec = segmenter.experiment
+    images = _scaled(segmenter, volume)
+    activation = segmenter.network.output.activation
+    flat = segmenter.network.rank == 2
+    layout = torch.channels_last if flat else torch.channels_last_3d
+
+    def predict(windows: torch.Tensor) -> torch.Tensor:
+        inputs = (windows[..., 0] if flat else windows).contiguous(memory_format=layout)
+        with torch.autocast(segmenter.device.type, torch.bfloat16, enabled=segmenter.device.type == "cuda"):
+            logits: Any = segmenter.model(inputs)
+        found = class_probabilities(logits.float(), activation)
+        return found[..., None] if flat else found
+
+    window = spec.patches.size
+    overlap = spec.evaluation.overlap
+    for slab in slide_slabs(images, predict, window, overlap, batch_size=BATCH_WINDOWS, device=segmenter.device):
+        yield slab.values.cpu().numpy()
+
+
+def _scaled(segmenter: Segmenter, volume: Volume) -> torch.Tensor:
+    """The whole scan as the network wants it, (channel, x, y, z), on the CPU."""
+    spec = segmenter.experiment.intensity
+    voxels = torch.from_numpy(np.ascontiguousarray(volume.voxels).astype(np.float32))
+    statistics = torch.tensor(statistics_rows(volume_statistics(volume.voxels)))[None]
+    return scale_images(voxels[None], spec, statistics, None)[0]

@@ -1,0 +1,177 @@
+"""One scan → its patches, index rows and quarantine rows."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from voxray.errors import ScanError
+from voxray.patches.extract import cut_patch, patch_boxes
+from voxray.patches.foreground import draw_boxes, random_boxes, whole_box
+from voxray.scans.geometry import voxel_to_world
+from voxray.scans.intensity import statistics_rows, volume_statistics
+from voxray.scans.masks import check_label
+from voxray.scans.read import open_scan
+from voxray.scans.resample import resample
+from voxray.store.layout import StoreInfo
+from voxray.volume import PatchBox, Volume
+
+CONSTANT = "constant"
+MASK_DTYPE = np.dtype("uint8")
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """One patch and its row of the index.
+
+    Attributes
+    ----------
+    row : dict
+    image : ndarray, (channel, x, y, z)
+    mask : ndarray of uint8, (x, y, z), optional
+    """
+
+    row: Row
+    image: NDArray[np.generic]
+    mask: NDArray[np.generic] | None
+
+
+def cut_scan(root: Path, rows: list[Row], info: StoreInfo, fill: float) -> tuple[list[Cut], list[Row]]:
+    """Cut all patches of one scan.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the scans.
+    rows : list of dict
+        The scan's rows of the plan.
+    info : StoreInfo
+    fill : float
+        Value of voxels outside the scan.
+
+    Returns
+    -------
+    list of Cut, list of dict
+        The good patches, and quarantine rows for the others.
+    """
+    one = rows[0]
+    try:
+        volume, label = _open(root, one, info)
+        boxes = _boxes(rows, volume, label, info)
+        known: Row = {"scan_checksum": _middle_checksum(volume, info.size), "statistics": None}
+        if info.recipe["statistics"]:
+            known["statistics"] = statistics_rows(volume_statistics(volume.voxels))
+    except ScanError as error:
+        return [], [_quarantine_row(one, "scan", len(rows), str(error), root) | {"row": None}]
+    cuts, aside = [], []
+    for row, box in zip(rows, boxes, strict=True):
+        where = f"{one['path']}: sample {row['row']}"
+        try:
+            if isinstance(box, ScanError):
+                raise ScanError(where, box.problem)
+            image = cut_patch(volume, box, fill, np.dtype(info.dtype), where)
+            mask = None if label is None else cut_patch(label, box, 0, MASK_DTYPE, where)[0]
+        except ScanError as error:
+            aside.append(_quarantine_row(row, "sample", 1, str(error), root))
+            continue
+        cuts.append(Cut(_index_row(row, volume, box) | known | {"checksum": patch_checksum(image, mask)}, image, mask))
+    return cuts, aside
+
+
+def voxel_checksum(voxels: NDArray[np.generic]) -> str:
+    """A name for voxels. Constant ones have their value in it: air looks alike in all patients."""
+    plain = np.ascontiguousarray(voxels)
+    flat = plain.reshape(-1)
+    # The ends are looked at first: nearly no patch needs the second look.
+    if flat.size and flat[0] == flat[-1] and (flat == flat[0]).all():
+        return f"{CONSTANT} {flat[0]}"
+    return xxhash.xxh3_128_hexdigest(plain.data)
+
+
+def patch_checksum(image: NDArray[np.generic], mask: NDArray[np.generic] | None) -> str:
+    """A name for a patch, its mask included."""
+    name = voxel_checksum(image)
+    return name if mask is None else f"{name} {voxel_checksum(mask)}"
+
+
+def _open(root: Path, row: Row, info: StoreInfo) -> tuple[Volume, Volume | None]:
+    """The scan, and its mask where the store has masks; checked, and resampled where the recipe says so."""
+    volume = open_scan(root / row["path"])
+    if volume.voxels.shape[0] != info.channels:
+        problem = f"has {volume.voxels.shape[0]} channels, the store has {info.channels}"
+        raise ScanError(row["path"], problem, "Keep scans of one kind in a data set")
+    label = open_scan(root / row["label_path"]) if info.masks else None
+    if label is not None:
+        classes = check_label(volume, label, info.classes, row["path"])
+        if not info.patches["keep_empty"] and not classes.any():
+            raise ScanError(row["path"], "has no foreground", "Set patches.keep_empty = true to keep it as a negative")
+        label = Volume(classes[None], label.affine)
+    spacing = info.patches["spacing_mm"]
+    if spacing is not None:
+        volume = resample(volume, tuple(spacing), order=1)
+        label = None if label is None else resample(label, tuple(spacing), order=0)
+    return volume, label
+
+
+def _boxes(rows: list[Row], volume: Volume, label: Volume | None, info: StoreInfo) -> list[PatchBox] | list[Any]:
+    """A box, or an error, for each row."""
+    spec: Mapping[str, Any] = info.patches
+    if spec["sampling"] == "centre":
+        return patch_boxes(volume, centres_of(rows), info.size)
+    if spec["sampling"] == "whole":
+        return [whole_box(volume.shape, info.size, rows[0]["path"])] * len(rows)
+    # A scan's boxes depend on the seed and its name, not on the shard or the order of work.
+    name = int.from_bytes(hashlib.sha256(rows[0]["scan_id"].encode()).digest()[:8], "big")
+    rng = np.random.default_rng([int(info.recipe["seed"]), name])
+    if spec["sampling"] == "random" or label is None:
+        return random_boxes(volume.shape, info.size, len(rows), rng)
+    return draw_boxes(label.voxels[0], info.size, len(rows), spec["min_foreground"], rng)
+
+
+def centres_of(rows: list[Row]) -> NDArray[np.float64] | None:
+    """World centres (n, 3) of a scan's samples; None where the images as a whole are the samples."""
+    if rows[0]["x_mm"] is None:
+        return None
+    return np.array([(row["x_mm"], row["y_mm"], row["z_mm"]) for row in rows])
+
+
+def _index_row(row: Row, volume: Volume, box: PatchBox) -> Row:
+    centre = [row["x_mm"], row["y_mm"], row["z_mm"]]
+    if row["x_mm"] is None:
+        middle = np.array([box.start]) + np.array(box.size) // 2
+        centre = voxel_to_world(volume.affine, middle)[0].tolist()
+    names = ("split", "slot", "shard", "label", "scan_id", "patient_id", "path", "label_path", "row")
+    return {
+        **{name: row[name] for name in names},
+        "rotation": 0,
+        **dict(zip(("x_start", "y_start", "z_start"), box.start, strict=True)),
+        **dict(zip(("x_extent", "y_extent", "z_extent"), volume.shape, strict=True)),
+        **dict(zip(("x_mm", "y_mm", "z_mm"), centre, strict=True)),
+    }
+
+
+def _quarantine_row(row: Row, kind: str, samples: int, reason: str, root: Path) -> Row:
+    return {
+        "scan_id": row["scan_id"],
+        "path": row["path"],
+        "row": row["row"],
+        "kind": kind,
+        "samples": samples,
+        "reason": reason.replace(f"{root}/", ""),
+    }
+
+
+def _middle_checksum(volume: Volume, size: tuple[int, int, int]) -> str:
+    """Checksum of a patch's breadth in the scan's middle slice, to find the same voxels under two names."""
+    slices = []
+    for extent, wanted in zip(volume.shape, (*size[:2], 1), strict=True):
+        start = max(0, (extent - wanted) // 2)
+        slices.append(slice(start, start + wanted))
+    return voxel_checksum(volume.voxels[(slice(None), *slices)])

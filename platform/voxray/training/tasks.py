@@ -1,0 +1,104 @@
+"""Classification of patches and segmentation of their voxels: the two things a network is trained for."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from voxray.evaluation.classification import choose_threshold, figures
+from voxray.feed.loader import Feed
+from voxray.models.outputs import Activation, class_probabilities, label_maps
+from voxray.training.losses import cross_entropy_part
+from voxray.training.ranks import add_over_ranks
+from voxray.training.segmentation_losses import LossName, segmentation_loss_part
+from voxray.training.step import Inputs, Predictions, Recipe, predict_pass
+
+EPOCH_FIGURES = ("recall", "precision", "f1", "accuracy", "roc_auc", "average_precision")
+
+
+@dataclass(frozen=True, eq=False)
+class Classification:
+    """A class for each patch.
+
+    Attributes
+    ----------
+    weights : Tensor, (classes,), optional
+    target_recall : float
+        Recall at which an epoch's precision is reported.
+    """
+
+    weights: torch.Tensor | None
+    target_recall: float
+
+    def loss_part(self, output: Any, inputs: Inputs, total: int) -> torch.Tensor:
+        """Cross-entropy."""
+        return cross_entropy_part(output, inputs.labels, self.weights, total)
+
+    def validate(self, model: nn.Module, feed: Feed, recipe: Recipe) -> tuple[dict[str, float], Predictions | None]:
+        """Figures at the most probable class, and the precision where recall is as asked."""
+        predictions = predict_pass(model, feed, recipe)
+        labels, probabilities = predictions.labels, predictions.probabilities
+        at_half = figures(labels, probabilities, None)
+        row = {"val_loss": predictions.loss, **{f"val_{name}": at_half[name] for name in EPOCH_FIGURES}}
+        if probabilities.shape[1] == 2:
+            threshold = choose_threshold(labels, probabilities[:, 1], self.target_recall)
+            row["val_precision_at_target"] = figures(labels, probabilities, threshold)["precision"]
+        return row, predictions
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """A class for each voxel.
+
+    Attributes
+    ----------
+    loss : str
+    activation : str
+        ``softmax`` or ``sigmoid``.
+    classes : tuple of str
+        Background first.
+    """
+
+    loss: LossName
+    activation: Activation
+    classes: tuple[str, ...]
+
+    def loss_part(self, output: Any, inputs: Inputs, total: int) -> torch.Tensor:
+        """The loss of the experiment, over voxels inside the scans."""
+        return segmentation_loss_part(
+            output, inputs.labels, inputs.valid, total, loss=self.loss, output=self.activation
+        )
+
+    @torch.no_grad()
+    def validate(self, model: nn.Module, feed: Feed, recipe: Recipe) -> tuple[dict[str, float], Predictions | None]:
+        """Dice of each class over all voxels of the split's patches, and their mean.
+
+        These are figures for choosing an epoch; those of ``metrics.json`` are of whole scans.
+        """
+        model.eval()
+        # For each class: voxels that are right, of the truth, and called; then the sum of losses.
+        sums = torch.zeros(3 * len(self.classes) + 1, dtype=torch.float64, device=recipe.device)
+        for batch in feed.epoch(None):
+            if not len(batch.rows):
+                continue
+            inputs = recipe.inputs(batch, None)
+            with recipe.autocast():
+                logits = model(inputs.images)
+            sums[-1] += self.loss_part(logits, inputs, 1).double()
+            called = label_maps(class_probabilities(logits.float(), self.activation), self.activation)
+            sums[:-1] += self._counts(inputs, called)
+        totals = add_over_ranks(sums).cpu().numpy()
+        right, truth, calls = totals[:-1].reshape(3, -1)[:, 1:]
+        with np.errstate(invalid="ignore"):
+            dice = 2 * right / (truth + calls)
+        named = {f"val_dice/{name}": float(value) for name, value in zip(self.classes[1:], dice, strict=True)}
+        return {"val_loss": totals[-1] / max(feed.count, 1), "val_dice": float(np.nanmean(dice)), **named}, None
+
+    def _counts(self, inputs: Inputs, called: torch.Tensor) -> torch.Tensor:
+        inside = torch.ones_like(called, dtype=torch.bool) if inputs.valid is None else inputs.valid[:, 0]
+        truth, calls = inputs.labels[inside], called[inside].long()
+        number = len(self.classes)
+        counts = [torch.bincount(each, minlength=number) for each in (truth[truth == calls], truth, calls)]
+        return torch.cat(counts).double()

@@ -1,0 +1,55 @@
+"""One rank of a training, a process of its own: rank, ranks, rendezvous file, experiment, folder for results."""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from voxray.config.experiment import Experiment
+from voxray.feed.loader import Feed
+from voxray.runs.fit import load_network, make_recipe, make_task
+from voxray.store.read import open_store
+from voxray.training.loop import train
+
+LANES = 2
+
+
+def main(rank: int, ranks: int, rendezvous: Path, spec_file: Path, out: Path) -> None:
+    """Train with lanes of their own, so that one process and two see the same global batches."""
+    torch.set_num_threads(1)
+    if ranks > 1:
+        dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=ranks)
+    spec = Experiment.model_validate_json(spec_file.read_text())
+    store, device = open_store(spec.store_path), torch.device("cpu")
+    network = load_network(Path(spec.model.architecture), store.info.patch_shape, 2)
+    model = network.build(2, spec.seed)
+    feeds = [
+        Feed(
+            store, split, spec.training.batch_size, rank=rank, ranks=ranks, lanes=LANES, seed=spec.seed, buffer_bytes=1
+        )
+        for split in ("train", "val")
+    ]
+    empty = sum(not len(batch.rows) for epoch in range(spec.training.epochs) for batch in feeds[0].epoch(epoch))
+    task = make_task(spec, store, network.layers, device)
+    progress = train(
+        model,
+        feeds[0],
+        feeds[1],
+        spec.training,
+        make_recipe(spec, network.rank, device),
+        task,
+        out / str(ranks),
+        key="k",
+    )
+    weights = torch.cat([value.flatten() for value in model.state_dict().values()]).tolist()
+    losses = [[row["train_loss"], row["val_loss"], row["val_roc_auc"]] for row in progress.history]
+    content = {"weights": weights, "losses": losses, "empty": empty}
+    (out / f"{ranks}-{rank}.json").write_text(json.dumps(content))
+    if ranks > 1:
+        dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), *(Path(each) for each in sys.argv[3:]))

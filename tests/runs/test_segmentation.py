@@ -1,0 +1,165 @@
+"""Segmentation from a Decathlon folder to figures in millimetres and label maps, in one process."""
+
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from scenes import experiment
+
+from voxray import stages
+from voxray.config.experiment import Experiment
+from voxray.errors import ConfigError, WorkError
+from voxray.patches.foreground import foreground_counts
+from voxray.phantom.decathlon import write_decathlon
+from voxray.scans.read import open_file, open_scan
+from voxray.store.read import open_store
+
+NET = {
+    "type": "unet",
+    "dimensions": 3,
+    "down": [[4], [8]],
+    "up": [[4]],
+    "normalisation": "instance",
+    "output": {"activation": "softmax"},
+}
+SHAPE = (40, 36, 24)
+
+
+def quiet(line: str) -> None:
+    """Swallow what a stage says."""
+
+
+def spec_of(root: Path, folder: Path, **changes: object) -> Experiment:
+    (folder / "architecture.json").write_text(json.dumps(NET))
+    sections: dict[str, object] = {
+        "data": {"layout": "decathlon"},
+        "patches": {"size": [24, 24, 12], "sampling": "foreground", "per_scan": 2, "rotations": [], "fill": 0},
+        "store": {"dtype": "float32", "chunk_bytes": 2**18, "shard_bytes": 2**20},
+        "intensity": {"kind": "nonzero"},
+        "training": {"loss": "dice_cross_entropy", "best": "dice", "batch_size": 2, "learning_rate": 0.01, "epochs": 2},
+    }
+    return experiment(root, folder / "run", **{**sections, **changes})
+
+
+@pytest.fixture(scope="module")
+def brains(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("brains")
+    write_decathlon(root, cases=6, seed=1, shape=SHAPE)
+    return root
+
+
+@pytest.fixture(scope="module")
+def finished(brains: Path, tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+    spec = spec_of(brains, tmp_path_factory.mktemp("segmentation"))
+    stages.ingest(spec, quiet, with_ray=False)
+    stages.train(spec, quiet, with_ray=False)
+    stages.evaluate(spec, quiet, with_ray=False)
+    return spec
+
+
+def test_patches_and_masks_are_cut_from_the_same_place(finished: Experiment, brains: Path) -> None:
+    store = open_store(finished.store_path)
+    assert store.info.masks
+    assert store.info.channels == 4
+    for split in store.info.shards:
+        images, masks = store.open_images(split), store.open_masks(split)
+        for row in store.rows(split).to_pylist():
+            starts = [row[f"{axis}_start"] for axis in "xyz"]
+            box = tuple(slice(start, start + n) for start, n in zip(starts, (24, 24, 12), strict=True))
+            image, label = open_scan(brains / row["path"]), open_scan(brains / row["label_path"])
+            np.testing.assert_array_equal(np.asarray(images[row["slot"]]), image.voxels[(slice(None), *box)])
+            np.testing.assert_array_equal(np.asarray(masks[row["slot"]]), label.voxels[(0, *box)])
+            most = foreground_counts(label.voxels[0], (24, 24, 12)).max()
+            assert np.count_nonzero(masks[row["slot"]]) >= min(most, 0.05 * 24 * 24 * 12)
+    assert store.index.num_rows == 12
+
+
+def test_training_reports_dice_and_metrics_are_those_of_whole_scans(finished: Experiment) -> None:
+    history = pq.read_table(finished.out_path / "history.parquet").to_pylist()
+    assert {"val_dice", "val_loss"} <= set(history[0])
+    assert history[-1]["train_loss"] < history[0]["train_loss"]
+    metrics = json.loads((finished.out_path / "metrics.json").read_text())
+    classes = open_store(finished.store_path).info.classes[1:]
+    for split in ("val", "test"):
+        cases = pq.read_table(finished.out_path / "predictions" / f"{split}.parquet").to_pylist()
+        assert metrics[split]["scans"] == len(cases)
+        for name in classes:
+            assert metrics[split][f"dice/{name}"] == pytest.approx(np.mean([case[f"dice/{name}"] for case in cases]))
+        assert metrics[split]["dice"] == pytest.approx(np.mean([metrics[split][f"dice/{name}"] for name in classes]))
+
+
+def test_predictions_lie_on_the_scan_in_its_own_geometry(finished: Experiment, brains: Path, tmp_path: Path) -> None:
+    source = sorted((brains / "imagesTr").glob("*.nii.gz"))[0]
+    image = nibabel.load(source)
+    turned = image.as_reoriented(np.array([[1, -1], [0, 1], [2, -1], [3, 1]])[:3])
+    nibabel.save(turned, tmp_path / "turned.nii.gz")
+    scans = [source, tmp_path / "turned.nii.gz"]
+    stages.predict(finished.out_path, scans, tmp_path / "out", quiet, probabilities=True, with_ray=False)
+    found = [nibabel.load(tmp_path / "out" / f"{name}_seg.nii.gz") for name in (source.name[:-7], "turned")]
+    for path, labels in zip(scans, found, strict=True):
+        assert labels.shape == nibabel.load(path).shape[:3]
+        np.testing.assert_allclose(labels.affine, nibabel.load(path).affine)
+    again = found[1].as_reoriented(
+        nibabel.orientations.ornt_transform(
+            nibabel.io_orientation(found[1].affine), nibabel.io_orientation(found[0].affine)
+        )
+    )
+    np.testing.assert_array_equal(np.asarray(again.dataobj), np.asarray(found[0].dataobj))
+    shares = nibabel.load(tmp_path / "out" / "turned_prob.nii.gz").get_fdata()
+    np.testing.assert_allclose(shares.sum(-1), 1, atol=1e-4)
+    np.testing.assert_array_equal(shares.argmax(-1), np.asarray(found[1].dataobj))
+
+
+def test_a_scan_that_cannot_be_segmented_is_named_and_the_others_go_on(
+    finished: Experiment, brains: Path, tmp_path: Path
+) -> None:
+    label = sorted((brains / "labelsTr").glob("*.nii.gz"))[0]
+    image = sorted((brains / "imagesTr").glob("*.nii.gz"))[1]
+    said: list[str] = []
+    with pytest.raises(WorkError, match="1 of 2 scans were left out"):
+        stages.predict(finished.out_path, [label, image], tmp_path, said.append, with_ray=False)
+    assert any("has 1 channels, the model wants 4" in line for line in said)
+    assert (tmp_path / f"{image.name[:-7]}_seg.nii.gz").exists()
+
+
+def test_a_resampled_run_still_predicts_on_the_scans_own_grid(brains: Path, tmp_path: Path) -> None:
+    patches = {"size": [16, 16, 16], "sampling": "random", "spacing_mm": [2.0, 2.0, 1.5], "rotations": [], "fill": 0}
+    spec = spec_of(brains, tmp_path, patches=patches, training={"epochs": 1, "loss": "dice", "batch_size": 4})
+    stages.ingest(spec, quiet, with_ray=False)
+    stages.train(spec, quiet, with_ray=False)
+    source = sorted((brains / "imagesTr").glob("*.nii.gz"))[0]
+    stages.predict(spec.out_path, [source], tmp_path / "out", quiet, with_ray=False)
+    labels = open_file(tmp_path / "out" / f"{source.name[:-7]}_seg.nii.gz")
+    assert labels.shape == open_file(source).shape
+    np.testing.assert_allclose(labels.affine, open_file(source).affine, atol=1e-5)
+
+
+def test_settings_of_the_other_task_are_refused(brains: Path, tmp_path: Path) -> None:
+    spec = spec_of(brains, tmp_path, training={"loss": "cross_entropy", "best": "roc_auc"})
+    stages.ingest(spec, quiet, with_ray=False)
+    with pytest.raises(ConfigError, match=r"training\.best: 'roc_auc' is not for this task. Known: loss, dice"):
+        stages.train(spec, quiet, with_ray=False)
+    (tmp_path / "architecture.json").write_text('[{"type": "T", "activation": null}]')
+    with pytest.raises(ConfigError, match="scans with masks want a U-Net"):
+        stages.train(spec, quiet, with_ray=False)
+
+
+def test_padding_counts_neither_in_the_loss_nor_in_the_figures(brains: Path, tmp_path: Path) -> None:
+    patches = {"size": [64, 64, 32], "sampling": "whole", "rotations": [], "fill": 0}
+    spec = spec_of(brains, tmp_path, patches=patches, intensity={"kind": "volume"}, store={"dtype": "float32"})
+    stages.ingest(spec, quiet, with_ray=False)
+    from voxray.runs.fit import make_feed, make_recipe
+
+    device = torch.device("cpu")
+    feed = make_feed(spec, open_store(spec.store_path), "train", device)
+    inputs = make_recipe(spec, 3, device).inputs(next(iter(feed.epoch(None))), None)
+    assert inputs.valid is not None
+    assert int(inputs.valid[0].sum()) == np.prod(SHAPE)
+    assert not inputs.images[~inputs.valid.expand_as(inputs.images)].any()
+    inside = inputs.images[0, 0][inputs.valid[0, 0]]
+    assert inside.mean() == pytest.approx(0, abs=1e-4)
+    assert inside.std() == pytest.approx(1, abs=1e-2)

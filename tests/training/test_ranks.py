@@ -1,0 +1,37 @@
+"""Several ranks as real processes over gloo, against one process with the same global batches."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from scenes import experiment
+
+from voxray import stages
+
+SCRIPT = Path(__file__).parents[1] / "one_rank.py"
+NET = """[
+  {"type": "C", "activation": "tanh", "num_output": 3, "kernel_size": [3, 3, 3], "stride": [2, 2, 2]},
+  {"type": "FC", "activation": "relu", "num_output": 6},
+  {"type": "T", "activation": null}
+]"""
+
+
+def test_two_ranks_with_uneven_and_empty_shares_learn_what_one_process_learns(luna: Path, tmp_path: Path) -> None:
+    (tmp_path / "architecture.json").write_text(NET)
+    training = {"epochs": 3, "batch_size": 7, "learning_rate": 0.01, "class_weights": "balanced"}
+    spec = experiment(luna, tmp_path / "run", training=training, augment={"flip": ["x"], "contrast": 0.2})
+    stages.ingest(spec, lambda line: None, with_ray=False)
+    (tmp_path / "spec.json").write_text(spec.model_dump_json())
+    for ranks in (1, 2):
+        command = [sys.executable, SCRIPT]
+        tail = [tmp_path / "rendezvous", tmp_path / "spec.json", tmp_path]
+        running = [subprocess.Popen([*command, str(rank), str(ranks), *tail]) for rank in range(ranks)]
+        assert [process.wait(120) for process in running] == [0] * ranks
+    alone, first, second = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("1-0", "2-0", "2-1"))
+    assert first["empty"] + second["empty"] > 0, "no rank ran dry; choose another batch size"
+    for one, both, other in zip(alone["losses"], first["losses"], second["losses"], strict=True):
+        assert one == pytest.approx(both, rel=1e-4)
+        assert both == other
+    assert alone["weights"] == pytest.approx(first["weights"], rel=1e-3, abs=1e-5)
