@@ -1,4 +1,4 @@
-"""Scans for the benchmarks: LUNA16 layout, uncompressed, as large as real ones and as noisy."""
+"""Scans for the benchmarks: phantom chests in LUNA16 layout, uncompressed, as large as real ones."""
 
 import shutil
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 from voxray.config.experiment import Experiment
 from voxray.datasets.layouts import read_manifest
 from voxray.patches.plan import plan_patches
-from voxray.phantom.luna16 import UPRIGHT
+from voxray.phantom.luna16 import UPRIGHT, draw_scan
 from voxray.phantom.metaimage import write_metaimage
 from voxray.store.finish import finish_store
 from voxray.store.layout import StoreInfo
@@ -16,7 +16,7 @@ from voxray.store.write import prepare_store, shard_keys, write_shard
 
 SHAPE = (130, 512, 512)  # z, y, x
 SPACING_MM = (0.7, 0.7, 1.25)
-SHIFTS = 64
+DRAWN = 3
 PATCHES = 9
 
 
@@ -24,14 +24,15 @@ def write_chests(root: Path, scans: int, patches: int = PATCHES, seed: int = 0) 
     """Write scans of 130 slices of 512×512 with some candidates each, the first of them a nodule."""
     rng = np.random.default_rng(seed)
     z, y, x = SHAPE
-    slab = rng.normal(-600, 250, (z + SHIFTS, y, x)).astype(np.int16)
+    drawn = [draw_scan(seed, number, matrix=x, nodules_per_scan=(4, 12)).voxels for number in range(DRAWN)]
     lines = ["seriesuid,coordX,coordY,coordZ,class"]
     for number in range(scans):
         name = f"1.2.840.{number:04d}"
         folder = root / f"subset{number % 10}"
         folder.mkdir(parents=True, exist_ok=True)
-        start = number % SHIFTS
-        voxels = np.roll(slab[start : start + z], number, axis=2)
+        # The same few chests over and over, each time shifted, cut or repeated to the wanted number of slices.
+        chest = np.roll(drawn[number % DRAWN], number, axis=(0, 2))
+        voxels = np.resize(chest, (z, y, x))
         write_metaimage(folder / f"{name}.mhd", voxels, spacing_mm=SPACING_MM, origin_mm=(0, 0, 0), direction=UPRIGHT)
         for order in range(patches):
             point = rng.uniform((60, 60, 10), (450, 450, 120)) * SPACING_MM

@@ -116,7 +116,7 @@ def _numbered_names(path: Path, content: dict[str, Any], key: str, at_least: int
         if not isinstance(name, str) or not name:
             raise DataError(str(path), f"{key}.{number} wants a name, got {name!r}", "Give it one")
     if len(names) < at_least:
-        raise DataError(str(path), f"{key} wants {at_least} names or more, got {len(names)}", "Add the missing ones")
+        raise DataError(str(path), f"{key} wants {at_least} or more names, got {len(names)}", "Add the missing ones")
     ordered = tuple(names[str(number)] for number in range(len(names)))
     if len(set(ordered)) < len(ordered):
         raise DataError(str(path), f"{key} names something twice, got {list(ordered)}", "Give each a name of its own")

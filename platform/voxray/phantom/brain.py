@@ -28,8 +28,9 @@ SIGNAL = {
 }
 CHANNELS = 4
 EDEMA, CORE, ENHANCING = 1, 2, 3
-# Parts of the tumour, outermost first: tissue, and least and most of the part before (the brain) that it fills.
-PARTS = (("edema", 0.02, 0.12), ("core", 0.25, 0.6), ("enhancing", 0.25, 0.65))
+# Parts of the tumour, outermost first: tissue, height of its lobes, least and most of the part before (the brain) that
+# it fills.
+PARTS = (("edema", 0.10, 0.02, 0.12), ("core", 0.05, 0.25, 0.55), ("enhancing", 0.05, 0.25, 0.6))
 LESION_RADIUS = 0.35  # in brain coordinates; only its proportions matter, since PARTS say how large it is
 
 
@@ -166,10 +167,10 @@ def _draw_tumour(
     label = np.zeros(canvas.shape, np.uint8)
     tissues = []
     parent = brain
-    for number, (tissue, least, most) in enumerate(PARTS, start=EDEMA):
+    for number, (tissue, lobes, least, most) in enumerate(PARTS, start=EDEMA):
         # The level that holds the share: no part is ever missing, however coarse the grid. Depth only falls from part
         # to part, so that each lies inside the one before.
-        shape = depth + np.float32(0.1) * smooth_field(rng, canvas.shape, 9)
+        shape = depth + np.float32(lobes) * smooth_field(rng, canvas.shape, 9)
         level = np.float32(np.quantile(shape[parent], 1 - rng.uniform(least, most)))
         depth = shape - level if number == EDEMA else np.minimum(depth, shape - level)
         parent = parent & (depth > 0)
