@@ -43,7 +43,8 @@ def whole_scans(root: Path, out: Path) -> float:
     info = prepare(spec)
     rows = pq.read_table(spec.store_path / PARTS_FOLDER / PLAN_FILE).to_pylist()
     began = time.perf_counter()
-    array = zarr.open_array(str(spec.store_path / "train" / "image"), mode="r+", config={"write_empty_chunks": True})
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        array = zarr.open_array(str(spec.store_path / "train" / "image"), mode="r+")
     block = np.zeros((info.patches_per_shard, *info.patch_shape), info.dtype)
     path, voxels, image = "", np.empty(0), SimpleITK.Image()
     for number, row in enumerate(rows):

@@ -370,3 +370,18 @@ def test_float_scans_of_double_precision_are_kept_to_that_of_the_store(out: Path
     row = store.rows("train").to_pylist()[0]
     image = np.asarray(store.open_images("train")[row["slot"]])
     np.testing.assert_array_equal(image, open_scan(tmp_path / row["path"]).voxels.astype(np.float32))
+
+
+def test_a_shard_of_zeros_is_a_shard_and_not_a_lost_file(out: Path, tmp_path: Path) -> None:
+    for number in range(8):
+        Image.fromarray(np.full((16, 16), number // 7, np.uint8)).save(tmp_path / f"{number}.png")
+    rows = [f"{number}.png,{number % 2}" for number in range(8)]
+    (tmp_path / "manifest.csv").write_text("\n".join(["path,label", *rows]))
+    spec = experiment(
+        tmp_path,
+        out,
+        data={"layout": "table", "root": str(tmp_path)},
+        patches={"size": [16, 16], "fill": 0, "negatives_per_positive": "all"},
+        store={"dtype": "uint8", "chunk_bytes": 256, "shard_bytes": 256},
+    )
+    assert len(list(check_store(ingest(spec)))) == 8

@@ -112,7 +112,7 @@ def _open(root: Path, row: Row, info: StoreInfo) -> tuple[Volume, Volume | None]
         classes = check_label(volume, label, info.classes, row["path"])
         if not info.patches["keep_empty"] and not classes.any():
             raise ScanError(row["path"], "has no foreground", "Set patches.keep_empty = true to keep it as a negative")
-        label = Volume(classes[None], label.affine)
+        label = Volume(classes[None], volume.affine)
     spacing = info.patches["spacing_mm"]
     if spacing is not None:
         volume = resample(volume, tuple(spacing), order=1)

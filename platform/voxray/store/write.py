@@ -170,8 +170,10 @@ def write_shard(path: Path, root: Path, fill: float, split: str, shard: int) -> 
 
 
 def _write_block(path: Path, first: int, block: NDArray[np.generic]) -> None:
-    # Looking for empty chunks would read every voxel once more.
-    array = zarr.open_array(str(path), mode="r+", config={"write_empty_chunks": True})
+    # Chunks of zeros are written too: a file that is not there means a store that lost it. For an array that exists
+    # already this can only be said through zarr's own configuration.
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        array = zarr.open_array(str(path), mode="r+")
     array[first : first + len(block)] = block
 
 
