@@ -38,3 +38,15 @@ def cluster() -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def share_of_cluster(workers: int, device: str) -> tuple[int, int]:
+    """CPUs and GPUs for each of some workers that predict.
+
+    A GPU each where `device` allows and the cluster has enough of them, and then two CPUs to feed it; else an
+    equal share of all CPUs.
+    """
+    resources = ray.cluster_resources()
+    gpus = int(device != "cpu" and resources.get("GPU", 0) >= workers)
+    share = max(1, int(resources.get("CPU", 1) // workers))
+    return (min(2, share) if gpus else share), gpus

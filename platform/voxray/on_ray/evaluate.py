@@ -8,6 +8,7 @@ import torch
 from voxray.config.experiment import Experiment
 from voxray.errors import VoxrayError, WorkError
 from voxray.on_ray.board import Writer, followed, in_own_words
+from voxray.on_ray.connect import share_of_cluster
 from voxray.progress import Show
 from voxray.runs.judge import predict_split
 from voxray.training.loop import choose_device
@@ -23,10 +24,7 @@ def predict_on_ray(experiment: Experiment, splits: list[str], show: Show) -> dic
         A task was lost.
     """
     ranks = experiment.training.workers
-    resources = ray.cluster_resources()
-    gpus = int(experiment.training.device != "cpu" and resources.get("GPU", 0) >= ranks)
-    share = max(1, int(resources.get("CPU", 1) // ranks))
-    cpus = min(2, share) if gpus else share
+    cpus, gpus = share_of_cluster(ranks, experiment.training.device)
     task = ray.remote(num_cpus=cpus, num_gpus=gpus)(_predict)
     content = experiment.model_dump(mode="json")
     with followed(show) as board:

@@ -10,6 +10,7 @@ import torch
 from voxray.config.experiment import Experiment
 from voxray.errors import VoxrayError, WorkError
 from voxray.on_ray.board import failure_row, raise_failure
+from voxray.on_ray.connect import share_of_cluster
 from voxray.progress import Show
 from voxray.runs.judge_scans import Case, judge_scan
 from voxray.runs.predict import predict_scan
@@ -48,10 +49,7 @@ def _spread(
     kind: type["_Actor"], arguments: tuple[Any, ...], rows: list[dict[str, Any]], workers: int, device: str
 ) -> Iterator[dict[str, Any]]:
     """Map rows with actors of a kind; each holds one model."""
-    resources = ray.cluster_resources()
-    gpus = int(device != "cpu" and resources.get("GPU", 0) >= workers)
-    share = max(1, int(resources.get("CPU", 1) // workers))
-    cpus = min(2, share) if gpus else share
+    cpus, gpus = share_of_cluster(workers, device)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     dataset = ray.data.from_items(rows, override_num_blocks=max(1, len(rows))).map(
