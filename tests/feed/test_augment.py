@@ -72,6 +72,33 @@ def test_a_random_rotation_is_that_of_scipy() -> None:
             np.testing.assert_allclose(after[number, 0, :, :, z], expected, atol=1e-5)
 
 
+def test_a_random_rotation_in_space_is_that_of_scipy_and_keeps_distances() -> None:
+    size = (9, 12, 7)
+    spec = AugmentSpec(dimensions=3, rotate_degrees=40, shift_voxels=2)
+    before = torch.rand((4, 1, *size), generator=torch.Generator().manual_seed(0))
+    changes = draw_changes(spec, (0, 0, 0), 4, np.arange(4), size)
+    after, _ = change_batch(before.clone(), None, changes, True)
+    assert changes.affine is not None
+    for number, theta in enumerate(changes.affine.double().numpy()):
+        extent = np.array(size)
+        linear = theta[::-1, 2::-1] * extent[:, None] / extent  # from normalised coordinates to voxels
+        np.testing.assert_allclose(linear @ linear.T, np.eye(3), atol=1e-6)
+        assert abs(linear[2, :2]).max() > 0.01  # out of plane
+        centre = (extent - 1) / 2
+        offset = centre - linear @ centre + theta[::-1, 3] * extent / 2
+        expected = affine_transform(before[number, 0].double(), linear, offset, order=1, mode="nearest")
+        np.testing.assert_allclose(after[number, 0], expected, atol=1e-5)
+
+
+def test_an_elastic_change_in_space_moves_voxels_by_less_than_it_may() -> None:
+    spec = AugmentSpec(dimensions=3, elastic_voxels=1.5)
+    ramps = torch.stack(torch.meshgrid(*[torch.arange(16.0)] * 3, indexing="ij"))[None].repeat(4, 1, 1, 1, 1)
+    after, _ = change_batch(ramps.clone(), None, draw_changes(spec, (0, 0, 0), 4, np.arange(4), (16, 16, 16)), False)
+    moved = (after - ramps).abs().amax((0, 2, 3, 4))
+    assert (moved <= 1.5 + 1e-4).all()
+    assert (moved > 0.3).all()
+
+
 def test_intensity_changes_stay_in_range_and_keep_the_order_of_voxels() -> None:
     before, after = images(8), changed(AugmentSpec(brightness=0.2, contrast=0.3), 8)
     assert after.min() >= 0

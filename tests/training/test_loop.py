@@ -8,12 +8,12 @@ import torch
 from scenes import SMALL_NET, experiment
 
 from voxray import stages
-from voxray.config.experiment import Experiment
+from voxray.config.experiment import Experiment, TrainingSpec
 from voxray.errors import WorkError
 from voxray.runs.fit import load_network, make_feed, make_recipe, make_task
 from voxray.store.read import open_store
 from voxray.training.checkpoint import Progress
-from voxray.training.loop import Watcher, train
+from voxray.training.loop import Watcher, build_optimizer, train
 
 CPU = torch.device("cpu")
 
@@ -70,15 +70,37 @@ def stop_after(epochs: int) -> Callable[[dict[str, Any], Any], None]:
     return on_epoch
 
 
-def test_an_interrupted_training_ends_like_an_undisturbed_one(spec: Experiment, tmp_path: Path) -> None:
-    whole, model = fit(spec, tmp_path / "a")
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_an_interrupted_training_ends_like_an_undisturbed_one(spec: Experiment, tmp_path: Path, average: float) -> None:
+    whole, model = fit(spec, tmp_path / "a", weight_average=average)
     with pytest.raises(KeyboardInterrupt):
-        fit(spec, tmp_path / "b", Watcher(on_epoch=stop_after(2)))
+        fit(spec, tmp_path / "b", Watcher(on_epoch=stop_after(2)), weight_average=average)
     seen: list[int] = []
-    resumed, twin = fit(spec, tmp_path / "b", Watcher(on_epoch=lambda row, _: seen.append(row["epoch"])))
+    watcher = Watcher(on_epoch=lambda row, _: seen.append(row["epoch"]))
+    resumed, twin = fit(spec, tmp_path / "b", watcher, weight_average=average)
     assert seen == [3, 4]
     assert lasting(resumed.history) == lasting(whole.history)
     assert same(model, twin)
+
+
+def test_what_is_kept_is_the_running_mean_of_the_weights(
+    spec: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.Tensor] = []
+
+    def build_watched(model: torch.nn.Module, spec: TrainingSpec) -> torch.optim.Optimizer:
+        optimizer = build_optimizer(model, spec)
+        weight = next(model.parameters())
+        optimizer.register_step_post_hook(lambda *_: seen.append(weight.detach().clone()))
+        return optimizer
+
+    monkeypatch.setattr("voxray.training.loop.build_optimizer", build_watched)
+    _, model = fit(spec, tmp_path, epochs=1, weight_average=0.75)
+    mean = seen[0]
+    for weight in seen[1:]:
+        mean = 0.75 * mean + 0.25 * weight
+    assert len(seen) > 2
+    torch.testing.assert_close(next(model.parameters()), mean)
 
 
 def test_the_best_epoch_is_kept_and_not_the_last(spec: Experiment, tmp_path: Path) -> None:

@@ -105,7 +105,13 @@ class IntensitySpec(Spec):
 
 
 class AugmentSpec(Spec):
-    """Random changes of training batches, on the model's device. Zero or empty means none."""
+    """Random changes of training batches, on the model's device. Zero or empty means none.
+
+    With 2 `dimensions`, rotation, scaling, shift and elastic changes are those of the x-y plane, alike in all slices.
+    With 3 they act in space, which wants voxels about as long in z as in plane.
+    """
+
+    dimensions: Literal[2, 3] = 2
 
     flip: tuple[Literal["x", "y", "z"], ...] = ()
     quarter_turns: bool = False
@@ -127,7 +133,11 @@ class ModelSpec(Spec):
 
 
 class TrainingSpec(Spec):
-    """How the network is fitted. `batch_size` is that of all workers together."""
+    """How the network is fitted. `batch_size` is that of all workers together.
+
+    With a `weight_average` a, the network that is validated and kept is not the last one but the running mean
+    a × mean + (1 - a) × weights over the steps (Polyak averaging).
+    """
 
     epochs: Positive = 20
     batch_size: Positive = 300
@@ -138,6 +148,7 @@ class TrainingSpec(Spec):
     decay: Annotated[float, Field(gt=0, le=1)] = 0.96
     warmup_epochs: Annotated[float, Field(ge=0)] = 0
     loss: Literal["cross_entropy", "dice", "focal", "dice_cross_entropy", "dice_focal"] = "cross_entropy"
+    weight_average: Annotated[float, Field(ge=0, lt=1)] = 0
     class_weights: Literal["none", "balanced"] | tuple[Annotated[float, Field(gt=0)], ...] = "none"
     early_stopping_epochs: Annotated[int, Field(ge=0)] = 0
     best: Literal["loss", "roc_auc", "average_precision", "dice"] = "loss"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from voxray.config.experiment import AugmentSpec
 
 AXES = ("x", "y", "z")
-KNOTS = 5  # of elastic changes along each axis in plane
+KNOTS = 5  # of elastic changes along each axis
 
 
 def rotate_stored(images: torch.Tensor, rotations: torch.Tensor) -> torch.Tensor:
@@ -43,10 +43,10 @@ class Changes:
     flips : Tensor of bool, (n, 3)
     turns : Tensor of int64, (n,)
         Degrees, multiples of 90.
-    affine : Tensor, (n, 2, 3), optional
-        In plane, in the normalised coordinates of `torch.nn.functional.affine_grid`.
-    displacement : Tensor, (n, 2, KNOTS, KNOTS), optional
-        In plane, in normalised coordinates, at the knots of a coarse grid.
+    affine : Tensor, (n, d, d + 1), optional
+        In the normalised coordinates of `torch.nn.functional.affine_grid`; d is 2 in plane and 3 in space.
+    displacement : Tensor, (n, d, KNOTS, KNOTS[, KNOTS]), optional
+        In normalised coordinates, at the knots of a coarse grid.
     gain, offset, gamma, noise, blur : Tensor, (n,)
         Of the scaled intensity; noise is a deviation, blur that of a Gaussian in voxels.
     blur_reach : int
@@ -87,14 +87,17 @@ def draw_changes(
     # Each kind of change has its own columns, whichever of them are on: switching one leaves the others alone.
     draws = np.hstack([rng.random((total, 10)), rng.random((total, 4))])[positions]
     both = 2 * draws - 1
-    bends = rng.uniform(-1, 1, (total, 2, KNOTS, KNOTS))[positions] if spec.elastic_voxels else None
+    d = spec.dimensions
+    bends = rng.uniform(-1, 1, (total, d, *(KNOTS,) * d))[positions] if spec.elastic_voxels else None
+    # What only space needs comes last.
+    tilts = rng.uniform(-1, 1, (total, 3))[positions] if d == 3 else np.zeros((len(positions), 3))
     moves = spec.rotate_degrees or spec.scale or spec.shift_voxels or spec.elastic_voxels
-    # Coordinates are normalised to [-1, 1] over an axis; the first is that of the last axis, y.
-    per_voxel = 2 * spec.elastic_voxels / np.array([size[1], size[0]]).reshape(1, 2, 1, 1)
+    # Coordinates are normalised to [-1, 1] over an axis; the first is that of the last axis.
+    per_voxel = 2 * spec.elastic_voxels / np.array(size[:d][::-1]).reshape(1, d, *(1,) * d)
     return Changes(
         flips=torch.from_numpy((draws[:, :3] < 0.5) & [axis in spec.flip for axis in AXES]),
         turns=torch.from_numpy(90 * np.floor(4 * draws[:, 3]).astype(np.int64) * spec.quarter_turns),
-        affine=_affine(spec, both, size) if moves else None,
+        affine=_affine(spec, both, tilts, size) if moves else None,
         displacement=None if bends is None else torch.from_numpy(bends * per_voxel).float(),
         gain=torch.from_numpy(1 + spec.contrast * both[:, 7]).float(),
         offset=torch.from_numpy(spec.brightness * both[:, 8]).float(),
@@ -145,14 +148,16 @@ def _place(maps: torch.Tensor, changes: Changes) -> torch.Tensor:
 
 
 def _grid(images: torch.Tensor, changes: Changes) -> torch.Tensor:
-    """Where in plane each voxel comes from, (n, x, y, 2)."""
-    n, _, x, y, _ = images.shape
-    grid = F.affine_grid(_present(changes.affine).to(images.device), [n, 1, x, y], align_corners=False)
+    """Where each voxel comes from, (n, x, y, 2) in plane or (n, x, y, z, 3) in space."""
+    affine = _present(changes.affine).to(images.device)
+    d = affine.shape[1]
+    sizes = list(images.shape[2 : 2 + d])
+    grid = F.affine_grid(affine, [len(images), 1, *sizes], align_corners=False)
     if changes.displacement is None:
         return grid
     knots = changes.displacement.to(images.device)
-    bends = F.interpolate(knots, (x, y), mode="bicubic", align_corners=True)
-    return grid + bends.permute(0, 2, 3, 1)
+    mode = "bicubic" if d == 2 else "trilinear"
+    return grid + F.interpolate(knots, sizes, mode=mode, align_corners=True).movedim(1, -1)
 
 
 def _present(value: torch.Tensor | None) -> torch.Tensor:
@@ -162,24 +167,37 @@ def _present(value: torch.Tensor | None) -> torch.Tensor:
 
 
 def _sample(maps: torch.Tensor, grid: torch.Tensor, mode: str) -> torch.Tensor:
+    if grid.shape[-1] == 3:
+        return F.grid_sample(maps, grid, mode=mode, padding_mode="border", align_corners=False)
     n, c, x, y, z = maps.shape
     planes = maps.permute(0, 1, 4, 2, 3).reshape(n, c * z, x, y)
     moved = F.grid_sample(planes, grid, mode=mode, padding_mode="border", align_corners=False)
     return moved.reshape(n, c, z, x, y).permute(0, 1, 3, 4, 2)
 
 
-def _affine(spec: AugmentSpec, both: NDArray[np.float64], size: tuple[int, int, int]) -> torch.Tensor:
-    angle = np.radians(spec.rotate_degrees * both[:, 4])
+def _affine(
+    spec: AugmentSpec, both: NDArray[np.float64], tilts: NDArray[np.float64], size: tuple[int, int, int]
+) -> torch.Tensor:
+    """From an output voxel to where it comes from, as (n, d, d + 1)."""
+    angle, pitch, roll = np.radians(spec.rotate_degrees * np.stack([both[:, 4], tilts[:, 0], tilts[:, 1]]))
     zoom = 1 / (1 + spec.scale * both[:, 5])
-    # One draw gives the length of the shift, another its direction.
+    # One draw gives the length of the shift in plane, another its direction.
     reach, turn = spec.shift_voxels * both[:, 6], np.pi * both[:, 9]
-    x, y, _ = size
-    cos, sin = zoom * np.cos(angle), zoom * np.sin(angle)
-    rows = [
-        [cos, -sin * x / y, 2 * reach * np.cos(turn) / y],
-        [sin * y / x, cos, 2 * reach * np.sin(turn) / x],
-    ]
-    return torch.from_numpy(np.array(rows).transpose(2, 0, 1)).float()
+    shift = np.stack([reach * np.sin(turn), reach * np.cos(turn), spec.shift_voxels * tilts[:, 2]], 1)
+    turned = _turn(angle, 1, 0) @ _turn(pitch, 2, 1) @ _turn(roll, 0, 2)
+    d, extent = spec.dimensions, np.array(size, float)
+    # In normalised coordinates an axis is 2 long, whatever its voxels; there they run from the last axis to the first.
+    linear = zoom[:, None, None] * turned * extent / extent[:, None]
+    rows = np.concatenate([linear[:, :d, :d][:, ::-1, ::-1], (2 * shift / extent)[:, :d, None][:, ::-1]], 2)
+    return torch.from_numpy(rows.copy()).float()
+
+
+def _turn(angle: NDArray[np.float64], axis: int, other: int) -> NDArray[np.float64]:
+    """Rotations from `axis` towards `other`, (n, 3, 3)."""
+    matrices = np.tile(np.eye(3), (len(angle), 1, 1))
+    matrices[:, axis, axis] = matrices[:, other, other] = np.cos(angle)
+    matrices[:, other, axis], matrices[:, axis, other] = np.sin(angle), -np.sin(angle)
+    return matrices
 
 
 def _change_intensity(images: torch.Tensor, changes: Changes, bounded: bool) -> torch.Tensor:

@@ -13,7 +13,7 @@ from torch import nn
 
 from voxray.errors import NotReadyError, WorkError
 
-MODEL, OPTIMIZER = "model.", "optimizer."
+MODEL, OPTIMIZER, AVERAGE = "model.", "optimizer.", "average."
 
 
 @dataclass(frozen=True)
@@ -63,16 +63,20 @@ def write_about(path: Path, about: dict[str, Any]) -> None:
     _save(path, _load(path)[0], about)
 
 
-def save_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-    """Write everything that continuing needs."""
-    tensors = {MODEL + name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+def save_checkpoint(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None, progress: Progress
+) -> None:
+    """Write everything that continuing needs; `average` is the running mean of the weights, where there is one."""
+    tensors = _prefixed(MODEL, model) | ({} if average is None else _prefixed(AVERAGE, average))
     for number, state in optimizer.state_dict()["state"].items():
         for name, value in state.items():
             tensors[f"{OPTIMIZER}{number}.{name}"] = torch.as_tensor(value).detach().cpu().contiguous()
     _save(path, tensors, {"progress": vars(progress)})
 
 
-def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, key: str) -> Progress:
+def load_checkpoint(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None, key: str
+) -> Progress:
     """Continue from a checkpoint of the same training; a fresh start where there is none."""
     if not path.exists():
         return Progress(key=key)
@@ -80,14 +84,23 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     progress = Progress(**about["progress"])
     if progress.key != key:
         return Progress(key=key)
-    model.load_state_dict({name[len(MODEL) :]: value for name, value in tensors.items() if name.startswith(MODEL)})
+    model.load_state_dict(_unprefixed(MODEL, tensors))
+    if average is not None:
+        average.load_state_dict(_unprefixed(AVERAGE, tensors))
     state: dict[int, dict[str, torch.Tensor]] = {}
-    for name, value in tensors.items():
-        if name.startswith(OPTIMIZER):
-            number, key_name = name[len(OPTIMIZER) :].split(".", 1)
-            state.setdefault(int(number), {})[key_name] = value
+    for key_path, value in _unprefixed(OPTIMIZER, tensors).items():
+        number, name = key_path.split(".", 1)
+        state.setdefault(int(number), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return progress
+
+
+def _prefixed(prefix: str, module: nn.Module) -> dict[str, torch.Tensor]:
+    return {prefix + name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+
+
+def _unprefixed(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _save(path: Path, tensors: dict[str, torch.Tensor], about: dict[str, Any]) -> None:

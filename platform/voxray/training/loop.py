@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from voxray.config.experiment import TrainingSpec
 from voxray.errors import ConfigError
@@ -78,7 +79,9 @@ def train(
     rank, _ = rank_and_ranks()
     watcher = watcher if watcher is not None and rank == 0 else Watcher()
     optimizer = build_optimizer(model, spec)
-    progress = load_checkpoint(folder / LAST, model, optimizer, key)
+    average = build_average(model, optimizer, spec)
+    progress = load_checkpoint(folder / LAST, model, optimizer, average, key)
+    kept = model if average is None else average.module
     parallel = _parallel(model)
     for epoch in range(progress.epoch, spec.epochs):
         if _is_over(progress, spec):
@@ -94,7 +97,7 @@ def train(
             lambda at: learning_rate(spec, at),
             lambda step, steps, epoch=epoch: watcher.on_step(epoch + 1, step, steps),  # type: ignore[misc]
         )
-        figures, predictions = task.validate(model, val_feed, recipe)
+        figures, predictions = task.validate(kept, val_feed, recipe)
         row = {
             "epoch": epoch + 1,
             "learning_rate": learning_rate(spec, epoch),
@@ -107,8 +110,8 @@ def train(
         progress, improved = _advance(progress, row, spec)
         if rank == 0:
             if improved:
-                save_model(folder / BEST, model, {"epoch": epoch + 1})
-            save_checkpoint(folder / LAST, model, optimizer, progress)
+                save_model(folder / BEST, kept, {"epoch": epoch + 1})
+            save_checkpoint(folder / LAST, model, optimizer, average, progress)
         watcher.on_epoch(row, predictions)
         report(row)
     if rank == 0:
@@ -125,6 +128,15 @@ def build_optimizer(model: nn.Module, spec: TrainingSpec) -> torch.optim.Optimiz
         return torch.optim.SGD(groups, lr=spec.learning_rate, momentum=0.9, nesterov=True)
     kind = torch.optim.AdamW if spec.optimizer == "adamw" else torch.optim.Adam
     return kind(groups, lr=spec.learning_rate)
+
+
+def build_average(model: nn.Module, optimizer: torch.optim.Optimizer, spec: TrainingSpec) -> AveragedModel | None:
+    """The running mean of the weights, which follows each step of the optimiser; None where none is asked for."""
+    if not spec.weight_average:
+        return None
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(spec.weight_average), use_buffers=True)
+    optimizer.register_step_post_hook(lambda *_: average.update_parameters(model))
+    return average
 
 
 def choose_device(setting: str) -> torch.device:
