@@ -92,7 +92,7 @@ def ingest(experiment: Experiment, say: Say, *, with_ray: bool = True, verify: b
             forget_parts(path)
             say(f"ingest: the store {path} is finished, it is reused")
         else:
-            _fill_store(experiment, info, planned.plan, say, with_ray)
+            _fill_store(experiment, info, planned, say, with_ray)
     if verify:
         store = open_store(path)
         with progress("verify", "shards") as show:
@@ -101,7 +101,7 @@ def ingest(experiment: Experiment, say: Say, *, with_ray: bool = True, verify: b
         say("ingest: every patch agrees with its checksum")
 
 
-def _fill_store(experiment: Experiment, info: StoreInfo, plan: Plan, say: Say, with_ray: bool) -> None:
+def _fill_store(experiment: Experiment, info: StoreInfo, planned: Outline, say: Say, with_ray: bool) -> None:
     began = time.perf_counter()
     path, root = experiment.store_path, Path(experiment.data.root)
     waiting = unfinished_shards(path, info)
@@ -110,10 +110,18 @@ def _fill_store(experiment: Experiment, info: StoreInfo, plan: Plan, say: Say, w
     if done:
         say(f"ingest: {done} of {everything} shards are finished already, going on")
     with _cluster(with_ray and bool(waiting)):
-        _show_shards(_shards(path, root, experiment.patches.fill, waiting, with_ray), plan, done, everything)
-    made = finish_store(path, info, experiment.patches.rotations, experiment.store.max_quarantined)
+        _show_shards(_shards(path, root, experiment.patches.fill, waiting, with_ray), planned.plan, done, everything)
+    made = finish_store(
+        path,
+        info,
+        experiment.patches.rotations,
+        experiment.store.max_quarantined,
+        published_split=planned.manifest.published_split,
+    )
     say(f"ingest: {made.patches:,} patches of {info.scans:,} scans in {time.perf_counter() - began:.1f} s → {path}")
     store = open_store(path)
+    for note in store.info.notes[len(info.notes) :]:
+        say(f"note: {note}")
     for line in _set_aside(store):
         say(line)
     short = pc.sum(pc.less(store.index["z_extent"], info.size[2])).as_py()

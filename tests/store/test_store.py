@@ -10,6 +10,7 @@ import zarr
 from PIL import Image
 from scenes import SHAPE, experiment, write_luna, write_metaimage
 
+from voxray import stages
 from voxray.config.experiment import Experiment
 from voxray.datasets.layouts import read_manifest
 from voxray.errors import DataError, NotReadyError, StoreError, WorkError
@@ -202,6 +203,20 @@ def test_identical_voxels_in_two_splits_are_an_error(out: Path, tmp_path: Path, 
     write(spec, begin(spec))
     with pytest.raises(DataError, match=r"identical voxels in two splits: .*\(t.*\) and .*\(t.*patient_id"):
         finish(spec)
+
+
+def test_identical_voxels_in_a_published_split_are_kept_and_noted(out: Path, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 6), dtype=np.uint8)
+    arrays = {f"{split}_images": images[[0, number]] for number, split in enumerate(("train", "val", "test"), 1)}
+    labels = {f"{split}_labels": np.array([[0], [1]], np.uint8) for split in ("train", "val", "test")}
+    np.savez_compressed(tmp_path / "some.npz", **arrays, **labels)
+    data = {"layout": "medmnist", "root": str(tmp_path / "some.npz")}
+    patches = {"size": [6, 16, 16], "negatives_per_positive": "all", "rotations": [], "fill": 0}
+    spec = experiment(tmp_path, out, data=data, patches=patches, store={"dtype": "uint8"})
+    stages.ingest(spec, print, with_ray=False, verify=True)
+    store = open_store(spec.store_path)
+    assert store.index.num_rows == 6
+    assert any("train_images/0 (train)" in note and "kept" in note for note in store.info.notes)
 
 
 def scans_of(spec: Experiment) -> dict[str, list[str]]:

@@ -27,7 +27,7 @@ PATH_KEYS = (("out",), ("data", "root"), ("store", "path"), ("model", "architect
 class DataSpec(Spec):
     """Which folder, in which layout."""
 
-    layout: Literal["luna16", "table", "decathlon"]
+    layout: Literal["luna16", "table", "decathlon", "medmnist"]
     root: str
     candidates: str | None = None
     manifest: str = "manifest.csv"

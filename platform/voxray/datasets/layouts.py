@@ -6,6 +6,7 @@ from voxray.config.experiment import DataSpec
 from voxray.datasets.decathlon import read_decathlon
 from voxray.datasets.luna16 import read_luna16
 from voxray.datasets.manifest import Manifest
+from voxray.datasets.medmnist import read_medmnist
 from voxray.datasets.table import read_table
 from voxray.errors import DataError
 
@@ -19,6 +20,8 @@ def read_manifest(data: DataSpec) -> Manifest:
         The folder is missing or is not in that layout.
     """
     root = Path(data.root)
+    if data.layout == "medmnist":
+        return read_medmnist(root, data.classes)
     if not root.is_dir():
         raise DataError("data.root", f"no such folder, got '{root}'", "Correct the path, or give --set data.root=…")
     if data.layout == "luna16":

@@ -45,7 +45,7 @@ class Manifest:
     Attributes
     ----------
     root : Path
-        Folder that the paths are relative to.
+        Folder, or file of many images, that the paths are relative to.
     classes : tuple of str
         Names of the labels 0, 1, …; the last one is the finding when there are two.
     scans, samples, quarantine : pyarrow.Table
@@ -54,6 +54,9 @@ class Manifest:
         What a user should know about how the folder was understood.
     channels : tuple of str
         Names of the channels that every scan must have; empty where the data set names none.
+    published_split : bool
+        Whether the splits are those that published figures refer to: then they are kept as they are, even where they
+        hold the same voxels twice, and that is said.
     """
 
     root: Path
@@ -63,6 +66,7 @@ class Manifest:
     quarantine: pa.Table
     notes: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
+    published_split: bool = False
 
     def digest(self) -> str:
         """A name for the content: equal manifests have equal digests wherever the root lies."""

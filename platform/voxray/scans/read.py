@@ -15,6 +15,7 @@ from voxray.errors import ScanError
 from voxray.scans.geometry import canonical_volume, lps_affine
 from voxray.scans.metaimage import inflate_metaimage, map_metaimage, read_metaimage_header
 from voxray.scans.nifti import inflate_nifti
+from voxray.scans.npz import is_npz_row, open_npz_row
 from voxray.volume import PatchBox, Volume
 
 
@@ -27,7 +28,8 @@ def open_scan(path: Path) -> Volume:
     Parameters
     ----------
     path : Path
-        ``.mhd``, ``.mha``, ``.nii``, ``.nii.gz``, ``.nrrd``, ``.jpg``, ``.jpeg`` or ``.png``.
+        ``.mhd``, ``.mha``, ``.nii``, ``.nii.gz``, ``.nrrd``, ``.jpg``, ``.jpeg`` or ``.png``; or an image of a stack,
+        ``FILE.npz/MEMBER/ROW``.
 
     Returns
     -------
@@ -58,8 +60,7 @@ def open_file(path: Path) -> Volume:
     ------
     ScanError
     """
-    name = path.name.lower()
-    opener = next((function for suffix, function in OPENERS.items() if name.endswith(suffix)), None)
+    opener = _opener(path)
     if opener is None:
         raise ScanError(str(path), f"unknown kind of file '{path.suffix}'", f"Known: {', '.join(OPENERS)}")
     try:
@@ -90,6 +91,13 @@ def read_region(volume: Volume, box: PatchBox, fill: float) -> NDArray[np.generi
     region = np.full((inside.shape[0], *box.size), fill, inside.dtype)
     region[(slice(None), *(slice(a - low, b - low) for low, _, a, b in spans))] = inside
     return region
+
+
+def _opener(path: Path) -> Callable[[Path], Volume] | None:
+    if is_npz_row(path):
+        return open_npz_row
+    name = path.name.lower()
+    return next((function for suffix, function in OPENERS.items() if name.endswith(suffix)), None)
 
 
 def _open_metaimage(path: Path) -> Volume:

@@ -16,6 +16,7 @@ from voxray.store.layout import (
     PARTS_FOLDER,
     QUARANTINE_FILE,
     StoreInfo,
+    add_note,
     write_parquet,
 )
 from voxray.store.write import forget_parts, index_part, quarantine_part, shard_keys, unfinished_shards
@@ -31,7 +32,9 @@ class StoreSummary:
     quarantined_samples: int
 
 
-def finish_store(path: Path, info: StoreInfo, rotations: tuple[int, ...], max_quarantined: float) -> StoreSummary:
+def finish_store(
+    path: Path, info: StoreInfo, rotations: tuple[int, ...], max_quarantined: float, *, published_split: bool = False
+) -> StoreSummary:
     """Join the parts into ``index.parquet`` and ``quarantine.parquet``.
 
     Parameters
@@ -42,6 +45,8 @@ def finish_store(path: Path, info: StoreInfo, rotations: tuple[int, ...], max_qu
         Degrees by which each training positive is repeated, as further rows of the index.
     max_quarantined : float
         Share of the planned scans that may be set aside.
+    published_split : bool
+        Whether identical voxels in two splits become a note of the store instead of an error.
 
     Raises
     ------
@@ -57,7 +62,11 @@ def finish_store(path: Path, info: StoreInfo, rotations: tuple[int, ...], max_qu
     parts = [path / PARTS_FOLDER / QUARANTINE_FILE, *(part for part in aside if part.exists())]
     quarantine = pa.concat_tables([pq.read_table(part, schema=QUARANTINE) for part in parts])
     _check_quarantine(path, info, index, quarantine, max_quarantined)
-    _check_no_leak(path, index)
+    leak = _describe_leak(index)
+    if leak and not published_split:
+        raise DataError(str(path), leak, "Give them one patient_id, or remove one of each")
+    if leak:
+        add_note(path, f"{leak}; kept, because published figures refer to this split")
     repeated = _with_rotations(index, rotations)
     write_parquet(quarantine, path / QUARANTINE_FILE)
     write_parquet(repeated, path / INDEX_FILE)
@@ -106,16 +115,16 @@ def _check_quarantine(
     raise DataError(str(path), f"{problem}:{reasons}\n", "Mend them or raise that share; the same command goes on")
 
 
-def _check_no_leak(path: Path, index: pa.Table) -> None:
-    """Identical voxels in two splits are an error, whatever name they go by."""
+def _describe_leak(index: pa.Table) -> str:
+    """Which splits hold identical voxels, whatever name they go by; empty where none do."""
     for column in ("scan_checksum", "checksum"):
         known = index.filter(pc.invert(pc.starts_with(index[column], CONSTANT)))
         groups = known.group_by(column).aggregate([("split", "count_distinct")])
-        shared = groups.filter(pc.greater(groups["split_count_distinct"], 1))[column]
+        shared = groups.filter(pc.greater(groups["split_count_distinct"], 1))[column].sort()
         if len(shared) == 0:
             continue
         rows = known.filter(pc.is_in(known[column], value_set=shared.slice(0, 1))).to_pylist()
         pair = sorted({(row["split"], row["path"]) for row in rows})
         names = " and ".join(f"{scan} ({split})" for split, scan in pair[:2])
-        problem = f"identical voxels in two splits: {names}, and {len(shared) - 1} more such groups"
-        raise DataError(str(path), problem, "Give them one patient_id, or remove one of each")
+        return f"identical voxels in two splits: {names}, and {len(shared) - 1} more such groups"
+    return ""

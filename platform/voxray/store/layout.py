@@ -166,6 +166,12 @@ def read_info(path: Path) -> StoreInfo | None:
         raise StoreError(str(path / "zarr.json"), problem, "Ingest it again elsewhere") from None
 
 
+def add_note(path: Path, note: str) -> None:
+    """Put a line under the notes of the store at `path`, once."""
+    attributes = zarr.open_group(str(path), mode="r+").attrs
+    attributes["notes"] = list(dict.fromkeys([*attributes["notes"], note]))  # type: ignore[misc]
+
+
 def write_parquet(table: pa.Table, path: Path, row_group_size: int | None = None) -> None:
     """Write a table so that it appears whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
