@@ -1,9 +1,10 @@
 """Axes and coordinates: whatever order a file keeps, a volume is RAS+."""
 
 import numpy as np
-from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt2axcodes, ornt_transform
 from numpy.typing import NDArray
 
+from voxray.errors import ScanError
 from voxray.volume import Volume
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -29,6 +30,30 @@ def canonical_volume(voxels: NDArray[np.generic], affine: NDArray[np.float64]) -
     orientation = _orientation(affine)
     turned = apply_orientation(voxels.transpose(1, 2, 3, 0), orientation)
     return Volume(turned.transpose(3, 0, 1, 2), affine @ inv_ornt_aff(orientation, voxels.shape[1:]))
+
+
+def canonical_grid(
+    shape: tuple[int, int, int], affine: NDArray[np.float64]
+) -> tuple[tuple[int, int, int], NDArray[np.float64]]:
+    """Shape and affine that `canonical_volume` gives to voxels of this shape and affine."""
+    orientation = _orientation(affine)
+    x, y, z = (shape[int(old)] for old in orientation[:, 0].argsort())
+    return (x, y, z), affine @ inv_ornt_aff(orientation, shape)
+
+
+def axis_codes(affine: NDArray[np.float64]) -> str:
+    """Where the axes of an affine point to, such as ``LPS``: to the left, the back and the head."""
+    return "".join(ornt2axcodes(_orientation(affine)))
+
+
+def check_affine(affine: NDArray[np.float64], where: str) -> None:
+    """Raise ScanError where an affine gives voxels no place in the world."""
+    with np.errstate(invalid="ignore"):
+        size = float(np.abs(np.linalg.det(affine[:3, :3])))
+    # Written so that a NaN is found too.
+    if not size > 0 or not np.isfinite(affine).all():
+        rows = np.round(affine[:3], 6).tolist()
+        raise ScanError(where, f"its header gives the voxels no place in space, got the affine {rows}", "Correct it")
 
 
 def in_axes_of(volume: Volume, affine: NDArray[np.float64]) -> Volume:

@@ -99,11 +99,7 @@ def map_metaimage(header: MetaImageHeader, where: str) -> NDArray[np.generic]:
     ScanError
         The voxel file is missing, or shorter than the header says.
     """
-    found = _file_size(header, where)
-    offset = header.data_offset if header.data_offset >= 0 else found - header.size_bytes
-    if offset < 0 or found - offset < header.size_bytes:
-        problem = f"{header.data_path.name} holds {max(found - offset, 0):,} bytes of voxels, got a header that wants "
-        raise ScanError(where, f"{problem}{header.size_bytes:,}", "The file is cut off; fetch it again")
+    offset = find_voxels(header, where)
     with header.data_path.open("rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     # Without this the kernel reads ahead far beyond a patch's own lines.
@@ -111,6 +107,24 @@ def map_metaimage(header: MetaImageHeader, where: str) -> NDArray[np.generic]:
     i, j, k = header.shape
     flat = np.frombuffer(mapped, header.dtype, count=i * j * k * header.channels, offset=offset)
     return flat.reshape(k, j, i, header.channels).transpose(3, 2, 1, 0)
+
+
+def find_voxels(header: MetaImageHeader, where: str) -> int:
+    """Byte of the voxel file at which the voxels begin, compressed or not.
+
+    Raises
+    ------
+    ScanError
+        The voxel file is missing, or shorter than the header says.
+    """
+    found = _file_size(header, where)
+    if header.compressed:
+        return max(header.data_offset, 0)
+    offset = header.data_offset if header.data_offset >= 0 else found - header.size_bytes
+    if offset < 0 or found - offset < header.size_bytes:
+        problem = f"{header.data_path.name} holds {max(found - offset, 0):,} bytes of voxels, got a header that wants "
+        raise ScanError(where, f"{problem}{header.size_bytes:,}", "The file is cut off; fetch it again")
+    return offset
 
 
 def inflate_metaimage(header: MetaImageHeader, where: str) -> NDArray[np.generic]:
@@ -122,8 +136,7 @@ def inflate_metaimage(header: MetaImageHeader, where: str) -> NDArray[np.generic
         The stream is damaged or has another length than the header says: a reader that only fills what it can
         would pass on whatever was in memory before.
     """
-    _file_size(header, where)
-    data = header.data_path.read_bytes()[max(header.data_offset, 0) :]
+    data = header.data_path.read_bytes()[find_voxels(header, where) :]
     try:
         plain = isal_zlib.decompress(data)
     except isal_zlib.error as error:  # type: ignore[misc]  # its stub does not say that it is an exception

@@ -4,6 +4,8 @@ That spares two copies, and an array comes in large pages where bytes come in sm
 Format: https://nifti.nimh.nih.gov/nifti-1; what the header means is nibabel's business.
 """
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,20 +41,67 @@ def inflate_nifti(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
         No gzip, cut off or damaged; no NIfTI.
     """
     with igzip.open(path) as file:
-        header = _read_header(file)
+        header = _parse_header(file)
         voxels = np.empty(header.get_data_shape()[::-1], header.get_data_dtype())
         file.seek(header.get_data_offset())
         _fill(file, voxels, path)
         # The checksum is looked at when the end has been passed.
         file.read(1)
-    slope, inter = header.get_slope_inter()
     turned = voxels.T
-    if slope is not None and (slope, inter) != (1, 0):
+    if is_scaled(header):
+        slope, inter = header.get_slope_inter()
         turned = turned.astype(np.float32) * np.float32(slope) + np.float32(inter)
     return turned, np.asarray(header.get_best_affine(), np.float64)
 
 
-def _read_header(file: Any) -> Any:
+def read_nifti_header(path: Path) -> Any:
+    """nibabel's header of a ``.nii`` or ``.nii.gz`` file; no voxel is read.
+
+    Raises
+    ------
+    ScanError
+        A plain file is shorter than its header says.
+    OSError, EOFError, HeaderDataError
+        No gzip, cut off or damaged; no NIfTI.
+    """
+    if path.name.lower().endswith(".gz"):
+        with igzip.open(path) as file:
+            return _parse_header(file)
+    with path.open("rb") as file:
+        header = _parse_header(file)
+    wanted = math.prod(header.get_data_shape()) * header.get_data_dtype().itemsize
+    found = path.stat().st_size - header.get_data_offset()
+    if found < wanted:
+        raise _cut_off(path, found, wanted)
+    return header
+
+
+def is_scaled(header: Any) -> bool:
+    """Whether the file's numbers are to be multiplied or shifted."""
+    slope, inter = header.get_slope_inter()
+    return slope is not None and (slope, inter) != (1, 0)
+
+
+def split_channels(shape: Sequence[int], where: str) -> tuple[int, tuple[int, int, int]]:
+    """Channels and (i, j, k) of an array in the order of its file: a fourth dimension holds channels.
+
+    Raises
+    ------
+    ScanError
+        Fewer than two dimensions, or more than four.
+    """
+    sizes = list(shape)
+    while len(sizes) > 3 and sizes[-1] == 1:
+        sizes.pop()
+    if len(sizes) == 2:
+        sizes.append(1)
+    if len(sizes) not in (3, 4):
+        raise ScanError(where, f"wants 3 dimensions, or 4 with channels last, got shape {tuple(shape)}")
+    i, j, k = sizes[:3]
+    return (sizes[3] if len(sizes) == 4 else 1), (i, j, k)
+
+
+def _parse_header(file: Any) -> Any:
     first = file.read(4)
     file.seek(0)
     long = NIFTI2_HEADER_BYTES in (int.from_bytes(first, "little"), int.from_bytes(first, "big"))
@@ -65,6 +114,10 @@ def _fill(file: Any, voxels: NDArray[Any], path: Path) -> None:
     while filled < len(wanted):
         count = file.readinto(wanted[filled:])
         if not count:
-            problem = f"holds {filled:,} bytes of voxels, got a header that wants {len(wanted):,}"
-            raise ScanError(str(path), problem, "The file is cut off; fetch it again")
+            raise _cut_off(path, filled, len(wanted))
         filled += count
+
+
+def _cut_off(path: Path, found: int, wanted: int) -> ScanError:
+    problem = f"holds {max(found, 0):,} bytes of voxels, got a header that wants {wanted:,}"
+    return ScanError(str(path), problem, "The file is cut off; fetch it again")

@@ -1,6 +1,7 @@
 """One door to every file format: `open_scan` gives a Volume whose voxels are read as far as they are used."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from voxray.errors import ScanError
-from voxray.scans.geometry import canonical_volume, lps_affine
+from voxray.scans.geometry import canonical_volume, check_affine, lps_affine
 from voxray.scans.metaimage import inflate_metaimage, map_metaimage, read_metaimage_header
-from voxray.scans.nifti import inflate_nifti
+from voxray.scans.nifti import inflate_nifti, split_channels
 from voxray.scans.npz import is_npz_row, open_npz_row
 from voxray.volume import PatchBox, Volume
 
@@ -63,8 +64,17 @@ def open_file(path: Path) -> Volume:
     opener = _opener(path)
     if opener is None:
         raise ScanError(str(path), f"unknown kind of file '{path.suffix}'", f"Known: {', '.join(OPENERS)}")
+    with as_scan_errors(path):
+        volume = opener(path)
+    check_affine(volume.affine, str(path))
+    return volume
+
+
+@contextmanager
+def as_scan_errors(path: Path) -> Iterator[None]:
+    """Turn whatever is raised while a file is read into ScanError."""
     try:
-        return opener(path)
+        yield
     except FileNotFoundError:
         raise ScanError(str(path), "no such file", "Check the list and the folder") from None
     except ScanError:
@@ -129,14 +139,8 @@ def _open_with_itk(path: Path) -> Volume:
 
 def _open_nifti(path: Path) -> Volume:
     voxels, affine = inflate_nifti(path) if path.name.lower().endswith(".gz") else _plain_nifti(path)
-    while voxels.ndim > 3 and voxels.shape[-1] == 1:
-        voxels = voxels[..., 0]
-    if voxels.ndim == 2:
-        voxels = voxels[..., None]
-    if voxels.ndim not in (3, 4):
-        raise ScanError(str(path), f"wants 3 dimensions, or 4 with channels last, got shape {voxels.shape}")
-    channels = voxels.transpose(3, 0, 1, 2) if voxels.ndim == 4 else voxels[None]
-    return Volume(channels, affine)
+    channels, shape = split_channels(voxels.shape, str(path))
+    return Volume(voxels.reshape(*shape, channels).transpose(3, 0, 1, 2), affine)
 
 
 def _plain_nifti(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:

@@ -1,0 +1,143 @@
+"""What a scan's files say of its voxels before any of them is read."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK
+from numpy.typing import NDArray
+from PIL import Image
+
+from voxray.scans.geometry import axis_codes, canonical_grid, check_affine, lps_affine
+from voxray.scans.metaimage import find_voxels, read_metaimage_header
+from voxray.scans.nifti import is_scaled, read_nifti_header, split_channels
+from voxray.scans.read import PICTURES, as_scan_errors, open_file
+
+COLOURED, DEEP = 3, {"I": "int32", "F": "float32", "I;16": "<u2", "I;16L": "<u2", "I;16B": ">u2"}
+
+
+@dataclass(frozen=True, eq=False)
+class ScanHeader:
+    """A scan without its voxels, in canonical axes.
+
+    Attributes
+    ----------
+    channels : int
+    shape : tuple of int
+        Voxels along x, y, z, as `open_scan` gives them.
+    dtype : numpy.dtype
+        Of the voxels in memory.
+    affine : ndarray, (4, 4)
+        Voxel index to world millimetres, RAS+.
+    axes : str
+        Where the axes of the file point to, such as ``LPS``; empty for pictures, which have no place in a patient.
+    size_bytes : int
+        On disk; 0 where the scan is a part of a file.
+    """
+
+    channels: int
+    shape: tuple[int, int, int]
+    dtype: np.dtype[np.generic]
+    affine: NDArray[np.float64]
+    axes: str
+    size_bytes: int
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance of neighbouring voxel centres along x, y, z in millimetres."""
+        x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(x), float(y), float(z)
+
+
+@dataclass(frozen=True, eq=False)
+class _FileHeader:
+    """What the file itself says, in its own axes, and the files that belong to it."""
+
+    channels: int
+    shape: tuple[int, int, int]
+    dtype: np.dtype[np.generic]
+    affine: NDArray[np.float64]
+    files: tuple[Path, ...]
+
+
+def read_header(path: Path) -> ScanHeader:
+    """Read what `open_scan` would tell of a scan, without its voxels where the format lets us.
+
+    Parameters
+    ----------
+    path : Path
+        As for `open_scan`. A format that has no header to itself is decoded.
+
+    Raises
+    ------
+    ScanError
+        The scan cannot be opened, as far as its header and the size of its files tell.
+    """
+    name = path.name.lower()
+    reader = next((function for suffix, function in READERS.items() if name.endswith(suffix)), _decode)
+    with as_scan_errors(path):
+        said = reader(path)
+    check_affine(said.affine, str(path))
+    size_bytes = sum(file.stat().st_size for file in said.files)
+    if name.endswith(PICTURES):
+        return ScanHeader(said.channels, said.shape, said.dtype, said.affine, "", size_bytes)
+    shape, affine = canonical_grid(said.shape, said.affine)
+    return ScanHeader(said.channels, shape, said.dtype, affine, axis_codes(said.affine), size_bytes)
+
+
+def _decode(path: Path) -> _FileHeader:
+    volume = open_file(path)
+    files = tuple(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else (path,)
+    there = files if path.exists() else ()
+    return _FileHeader(volume.voxels.shape[0], volume.shape, volume.voxels.dtype, volume.affine, there)
+
+
+def _read_metaimage(path: Path) -> _FileHeader:
+    header = read_metaimage_header(path)
+    find_voxels(header, str(path))
+    files = tuple({path, header.data_path})
+    return _FileHeader(header.channels, header.shape, header.dtype, header.affine, files)
+
+
+def _read_nifti(path: Path) -> _FileHeader:
+    header = read_nifti_header(path)
+    channels, shape = split_channels(header.get_data_shape(), str(path))
+    dtype = np.dtype(np.float32) if is_scaled(header) else header.get_data_dtype()
+    return _FileHeader(channels, shape, dtype, np.asarray(header.get_best_affine(), np.float64), (path,))
+
+
+def _read_nrrd(path: Path) -> _FileHeader:
+    reader = SimpleITK.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    if reader.GetDimension() != 3:
+        return _decode(path)  # which says what is wrong
+    i, j, k = reader.GetSize()
+    direction = np.array(reader.GetDirection()).reshape(3, 3)
+    affine = lps_affine(np.array(reader.GetOrigin()), direction, np.array(reader.GetSpacing()))
+    empty = SimpleITK.Image([1, 1, 1], reader.GetPixelID(), reader.GetNumberOfComponents())
+    dtype = SimpleITK.GetArrayViewFromImage(empty).dtype
+    return _FileHeader(reader.GetNumberOfComponents(), (i, j, k), dtype, affine, (path,))
+
+
+def _read_picture(path: Path) -> _FileHeader:
+    with Image.open(path) as picture:
+        if picture.mode == "P":
+            return _decode(path)  # its palette may hold greys or colours
+        width, height = picture.size
+        grey = picture.mode in ("1", "L", "LA", *DEEP)
+        dtype = np.dtype(DEEP.get(picture.mode, "uint8"))
+    return _FileHeader(1 if grey else COLOURED, (width, height, 1), dtype, np.eye(4), (path,))
+
+
+READERS: dict[str, Callable[[Path], _FileHeader]] = {
+    ".mhd": _read_metaimage,
+    ".mha": _read_metaimage,
+    ".nii": _read_nifti,
+    ".nii.gz": _read_nifti,
+    ".nrrd": _read_nrrd,
+    ".jpg": _read_picture,
+    ".jpeg": _read_picture,
+    ".png": _read_picture,
+}
