@@ -61,6 +61,10 @@ class ScanError(VoxrayError):
     """One scan, or one patch of it, cannot be used; it goes to quarantine and the others go on."""
 
 
+class EmptyScanError(ScanError):
+    """One scan has no foreground, and the experiment leaves such scans out; nothing is wrong with it."""
+
+
 class StoreError(VoxrayError):
     """A store or run on disk is not what it should be."""
 

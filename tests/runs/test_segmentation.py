@@ -15,6 +15,8 @@ from voxray.config.experiment import Experiment
 from voxray.errors import ConfigError, WorkError
 from voxray.patches.foreground import foreground_counts
 from voxray.phantom.decathlon import write_decathlon
+from voxray.runs.judge_scans import judge_scan
+from voxray.runs.segment import load_segmenter
 from voxray.scans.read import open_file, open_scan
 from voxray.store.read import open_store
 
@@ -27,6 +29,7 @@ NET = {
     "output": {"activation": "softmax"},
 }
 SHAPE = (40, 36, 24)
+PLACE = ["split", "scan_id", "x_start", "y_start", "z_start", "checksum"]
 
 
 def quiet(line: str) -> None:
@@ -78,6 +81,18 @@ def test_patches_and_masks_are_cut_from_the_same_place(finished: Experiment, bra
     assert store.index.num_rows == 12
 
 
+def test_the_boxes_of_a_scan_do_not_depend_on_how_many_shards_it_fills(
+    finished: Experiment, brains: Path, tmp_path: Path
+) -> None:
+    spread = spec_of(brains, tmp_path, store={"dtype": "float32", "chunk_bytes": 2**10, "shard_bytes": 2**10})
+    stages.ingest(spread, quiet, with_ray=False)
+    stores = [open_store(spec.store_path) for spec in (finished, spread)]
+    assert [store.info.patches_per_shard for store in stores] == [8, 1]
+    found, same = (sorted(store.index.select(PLACE).to_pylist(), key=str) for store in stores)
+    assert found == same
+    assert len({str(row) for row in found}) == len(found) == 12
+
+
 def test_training_reports_dice_and_metrics_are_those_of_whole_scans(finished: Experiment) -> None:
     history = pq.read_table(finished.out_path / "history.parquet").to_pylist()
     assert {"val_dice", "val_loss"} <= set(history[0])
@@ -112,6 +127,23 @@ def test_predictions_lie_on_the_scan_in_its_own_geometry(finished: Experiment, b
     shares = nibabel.load(tmp_path / "out" / "turned_prob.nii.gz").get_fdata()
     np.testing.assert_allclose(shares.sum(-1), 1, atol=1e-4)
     np.testing.assert_array_equal(shares.argmax(-1), np.asarray(found[1].dataobj))
+
+
+def test_a_mask_may_keep_its_axes_in_another_order_than_its_image(
+    finished: Experiment, brains: Path, tmp_path: Path
+) -> None:
+    source = sorted((brains / "labelsTr").glob("*.nii.gz"))[0]
+    turned = nibabel.load(source).as_reoriented(np.array([[2, 1], [0, -1], [1, 1]]))
+    nibabel.save(turned, tmp_path / "turned.nii.gz")
+    segmenter = load_segmenter(finished.out_path, torch.device("cpu"))
+    case = {"split": "again", "path": f"imagesTr/{source.name}"}
+    plain, again = (
+        judge_scan(segmenter, brains, case | {"label_path": label})
+        for label in (f"labelsTr/{source.name}", str(tmp_path / "turned.nii.gz"))
+    )
+    figures = {name: value for name, value in plain.items() if isinstance(value, float)}
+    assert sum(value > 0 for name, value in figures.items() if name.startswith("dice/")) > 0
+    assert figures == pytest.approx({name: again[name] for name in figures}, nan_ok=True)
 
 
 def test_a_scan_that_cannot_be_segmented_is_named_and_the_others_go_on(

@@ -48,7 +48,15 @@ class SplitSpec(Spec):
 
 
 class PatchesSpec(Spec):
-    """Size and number of patches."""
+    """Which patches are cut.
+
+    `centre` cuts one around each sample of the data set's list; `whole` puts a whole scan into a patch; `random` draws
+    `per_scan` boxes from all places of a scan, `foreground` from those places of which more than `min_foreground` is
+    labelled. Where no place has so much, those with the most are drawn from: in a scan without foreground all of
+    them, unless `keep_empty` is off, which leaves such scans out. This is what drawing at random and again while
+    `1 - min_foreground` or more is background comes to, without a limit of tries. With `spacing_mm` scans are
+    resampled first.
+    """
 
     size: tuple[Positive, Positive, Positive]
     sampling: Literal["centre", "foreground", "random", "whole"] = "centre"
@@ -73,6 +81,13 @@ class PatchesSpec(Spec):
         if len(set(rotations)) < len(rotations):
             raise ValueError("each rotation may be named once")
         return rotations
+
+    @model_validator(mode="after")
+    def _draws_are_drawn(self) -> "PatchesSpec":
+        if self.per_scan > 1 and self.sampling not in ("foreground", "random"):
+            problem = f"per_scan is for sampling = 'foreground' or 'random', got sampling = '{self.sampling}'"
+            raise ValueError(f"{problem}; change one of them")
+        return self
 
 
 class StoreSpec(Spec):

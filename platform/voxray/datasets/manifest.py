@@ -31,7 +31,7 @@ QUARANTINE = pa.schema(
         ("scan_id", pa.string()),
         ("path", pa.string()),
         ("row", pa.int64()),  # null where the whole scan is meant
-        ("kind", pa.string()),  # absent | scan | sample
+        ("kind", pa.string()),  # absent | empty | scan | sample
         ("samples", pa.int64()),  # how many samples are lost by it
         ("reason", pa.string()),
     ]

@@ -25,6 +25,7 @@ PLAN = pa.schema(
         ("path", pa.string()),
         ("label_path", pa.string()),
         ("row", pa.int64()),
+        ("number", pa.int32()),  # which patch of its sample, from 0
         ("x_mm", pa.float64()),
         ("y_mm", pa.float64()),
         ("z_mm", pa.float64()),
@@ -92,32 +93,28 @@ def plan_patches(manifest: Manifest, experiment: Experiment) -> Plan:
     Raises
     ------
     DataError
-        No sample that could be used.
+        No sample that could be used, or several of a scan whose patches are not cut around them.
     """
     samples = _with_scan_columns(manifest)
     if samples.num_rows == 0:
         raise DataError(str(manifest.root), "holds no sample of a scan that is there", "Check the list and the scans")
-    labels = samples["label"].to_numpy()
-    splits = _splits(samples, labels, experiment)
-    ratio, repeats = experiment.patches.negatives_per_positive, experiment.patches.per_scan
+    splits = _splits(samples, samples["label"].to_numpy(), experiment)
     masks = manifest.scans["label_path"].null_count < manifest.scans.num_rows
     if experiment.patches.sampling != "centre":
-        # Each draw of a scan is a patch of its own; the boxes are chosen when its mask is read.
-        repeated = np.repeat(np.arange(samples.num_rows), repeats)
-        samples, splits = samples.take(pa.array(repeated)), splits[repeated]
-    elif ratio != "all" and not masks:
-        kept = keep_negatives(labels, splits, ratio, experiment.seed)
-        samples, splits = samples.filter(pa.array(kept)), splits[kept]
-        if samples.num_rows == 0:
-            problem = f"has no sample of a class other than '{manifest.classes[0]}'"
-            raise DataError(
-                str(manifest.root), problem, "Check the list, or set patches.negatives_per_positive = 'all'"
-            )
+        _check_sampling(samples, manifest, experiment.patches.sampling, masks)
+        counts = np.full(samples.num_rows, experiment.patches.per_scan)
+    elif experiment.patches.negatives_per_positive == "all" or masks:
+        counts = np.ones(samples.num_rows, np.int64)
+    else:
+        counts = _thinned(samples, splits, manifest, experiment)
+    repeated = np.repeat(np.arange(samples.num_rows), counts)
+    numbers = np.concatenate([np.arange(count, dtype=np.int32) for count in counts])
+    samples = samples.take(pa.array(repeated)).append_column("number", pa.array(numbers))
     voxels = int(np.prod(experiment.patches.size)) * max(1, len(manifest.channels))
     patch_bytes = voxels * np.dtype(experiment.store.dtype).itemsize
     per_chunk = max(1, experiment.store.chunk_bytes // patch_bytes)
     per_shard = per_chunk * max(1, experiment.store.shard_bytes // (per_chunk * patch_bytes))
-    table, shards = _deal(samples, splits, per_shard, experiment.seed)
+    table, shards = _deal(samples, splits[repeated], per_shard, experiment.seed)
     return Plan(
         table=table,
         classes=manifest.classes,
@@ -129,6 +126,27 @@ def plan_patches(manifest: Manifest, experiment: Experiment) -> Plan:
         shards=shards,
         recipe=_recipe(manifest, experiment),
     )
+
+
+def _thinned(
+    samples: pa.Table, splits: NDArray[np.str_], manifest: Manifest, experiment: Experiment
+) -> NDArray[np.int64]:
+    """One patch for each sample that is kept, none for the others."""
+    ratio = experiment.patches.negatives_per_positive
+    kept = keep_negatives(samples["label"].to_numpy(), splits, float(ratio), experiment.seed)
+    if not kept.any():
+        problem = f"has no sample of a class other than '{manifest.classes[0]}'"
+        raise DataError(str(manifest.root), problem, "Check the list, or set patches.negatives_per_positive = 'all'")
+    return kept.astype(np.int64)
+
+
+def _check_sampling(samples: pa.Table, manifest: Manifest, sampling: str, masks: bool) -> None:
+    """Raise DataError where a data set has not what boxes of whole scans want."""
+    where, setting = str(manifest.root), f"patches.sampling = '{sampling}'"
+    if len(pc.unique(samples["scan_id"])) < samples.num_rows:
+        raise DataError(where, f"{setting} wants one sample for each scan, got several", "Set it to 'centre'")
+    if sampling == "foreground" and not masks:
+        raise DataError(where, f"{setting} wants scans with masks, got none", "Set it to 'random'")
 
 
 def _recipe(manifest: Manifest, experiment: Experiment) -> dict[str, object]:

@@ -17,7 +17,12 @@ ORDER = ("train", "val", "test")
 EXAMPLES = 3
 SCAN = "[scan]"
 GROUPS_SHOWN = 30
-KINDS = {"absent": "scan not there", "scan": "scan not usable", "sample": "sample not usable"}
+KINDS = {
+    "absent": "scan not there",
+    "empty": "scan without foreground",
+    "scan": "scan not usable",
+    "sample": "sample not usable",
+}
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,8 @@ def planning_notes(experiment: Experiment, store: PatchStore) -> Iterator[str]:
     elif spec.sampling == "random":
         yield f"{each} of each scan, at random places"
     elif spec.sampling == "foreground":
-        yield f"{each} of each scan, at random places where at least {spec.min_foreground:g} of the voxels are labelled"
+        share = f"{100 * spec.min_foreground:g}%"
+        yield f"{each} of each scan, at random places where more than {share} of the voxels are labelled"
     elif spec.negatives_per_positive != "all":
         said = f"at most {spec.negatives_per_positive:g} {store.info.classes[0]} patches"
         yield f"{said} for each patch of a finding were planned, in every split for itself"

@@ -14,8 +14,9 @@ from voxray.evaluation.segmentation import bootstrap_intervals, case_figures, me
 from voxray.runs.folder import run_folder, write_json
 from voxray.runs.predict import plain_name
 from voxray.runs.segment import Segmenter, load_segmenter, segment_scan
+from voxray.scans.geometry import in_axes_of
 from voxray.scans.masks import label_classes
-from voxray.scans.read import open_file
+from voxray.scans.read import open_scan
 from voxray.scans.write import write_nifti
 from voxray.store.layout import write_parquet
 from voxray.store.read import PatchStore
@@ -41,7 +42,8 @@ def judge_scan(segmenter: Segmenter, root: Path, case: Case) -> Case:
     prediction, _ = segment_scan(segmenter, root / case["path"])
     file = Path("predictions") / case["split"] / f"{plain_name(Path(case['path']))}_seg.nii.gz"
     write_nifti(segmenter.experiment.out_path / file, prediction)
-    label = open_file(root / case["label_path"])
+    # The mask's file may keep its axes in another order than the scan's.
+    label = in_axes_of(open_scan(root / case["label_path"]), prediction.affine)
     truth = label_classes(label, segmenter.classes, case["label_path"])
     tolerance = segmenter.experiment.evaluation.tolerance_mm
     figures = case_figures(truth, prediction.voxels[0], label.spacing_mm, segmenter.classes, tolerance)

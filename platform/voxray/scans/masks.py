@@ -18,7 +18,6 @@ def check_label(
     label: Volume,
     classes: Sequence[str],
     where: str,
-    channels: int | None = None,
     tolerance_mm: float = TOLERANCE_MM,
 ) -> NDArray[np.uint8]:
     """Check that a mask fits its image voxel by voxel, and return its classes.
@@ -31,8 +30,6 @@ def check_label(
         Names of the values 0, 1, …; at most 256.
     where : str
         Name of the scan for the message.
-    channels : int, optional
-        Channels that the image must have.
     tolerance_mm : float
         How far apart the corners of the two may lie: headers keep single precision.
 
@@ -44,12 +41,9 @@ def check_label(
     Raises
     ------
     ScanError
-        Other shapes, another place in the world, a channel missing, a voxel that is no finite number, a value that
+        Other shapes, another place in the world, a voxel that is no finite number, a value that
         has no name.
     """
-    found = image.voxels.shape[0]
-    if channels is not None and found != channels:
-        raise ScanError(where, f"has {found} channels, got a data set whose scans have {channels}", "Fetch it again")
     if label.voxels.shape[0] != 1:
         raise ScanError(where, f"its mask wants one channel, got {label.voxels.shape[0]}", "Give one value per voxel")
     if image.shape != label.shape:

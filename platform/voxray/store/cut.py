@@ -10,7 +10,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from voxray.errors import ScanError
+from voxray.errors import EmptyScanError, ScanError
 from voxray.patches.extract import cut_patch, patch_boxes
 from voxray.patches.foreground import draw_boxes, random_boxes, whole_box
 from voxray.scans.geometry import voxel_to_world
@@ -69,7 +69,8 @@ def cut_scan(root: Path, rows: list[Row], info: StoreInfo, fill: float) -> tuple
         if info.recipe["statistics"]:
             known["statistics"] = statistics_rows(volume_statistics(volume.voxels))
     except ScanError as error:
-        return [], [_quarantine_row(one, "scan", len(rows), str(error), root) | {"row": None}]
+        kind = "empty" if isinstance(error, EmptyScanError) else "scan"
+        return [], [_quarantine_row(one, kind, len(rows), str(error), root) | {"row": None}]
     cuts, aside = [], []
     for row, box in zip(rows, boxes, strict=True):
         where = f"{one['path']}: sample {row['row']}"
@@ -105,13 +106,14 @@ def _open(root: Path, row: Row, info: StoreInfo) -> tuple[Volume, Volume | None]
     """The scan, and its mask where the store has masks; checked, and resampled where the recipe says so."""
     volume = open_scan(root / row["path"])
     if volume.voxels.shape[0] != info.channels:
-        problem = f"has {volume.voxels.shape[0]} channels, the store has {info.channels}"
-        raise ScanError(row["path"], problem, "Keep scans of one kind in a data set")
+        problem = f"wants {info.channels} channels, as its data set has, got {volume.voxels.shape[0]}"
+        raise ScanError(row["path"], problem, "Complete it, or take it out of the list")
     label = open_scan(root / row["label_path"]) if info.masks else None
     if label is not None:
         classes = check_label(volume, label, info.classes, row["path"])
         if not info.patches["keep_empty"] and not classes.any():
-            raise ScanError(row["path"], "has no foreground", "Set patches.keep_empty = true to keep it as a negative")
+            remedy = "Set patches.keep_empty = true to keep it as a negative"
+            raise EmptyScanError(row["path"], "has no foreground, and patches.keep_empty is off", remedy)
         label = Volume(classes[None], volume.affine)
     spacing = info.patches["spacing_mm"]
     if spacing is not None:
@@ -120,19 +122,26 @@ def _open(root: Path, row: Row, info: StoreInfo) -> tuple[Volume, Volume | None]
     return volume, label
 
 
-def _boxes(rows: list[Row], volume: Volume, label: Volume | None, info: StoreInfo) -> list[PatchBox] | list[Any]:
+def _boxes(rows: list[Row], volume: Volume, label: Volume | None, info: StoreInfo) -> list[PatchBox | ScanError]:
     """A box, or an error, for each row."""
     spec: Mapping[str, Any] = info.patches
     if spec["sampling"] == "centre":
         return patch_boxes(volume, centres_of(rows), info.size)
+    boxes = _boxes_of_scan(rows[0], volume, label, info)
+    return [boxes[row["number"]] for row in rows]
+
+
+def _boxes_of_scan(row: Row, volume: Volume, label: Volume | None, info: StoreInfo) -> list[PatchBox]:
+    """All boxes of a scan, of which a shard may hold a part only."""
+    spec: Mapping[str, Any] = info.patches
     if spec["sampling"] == "whole":
-        return [whole_box(volume.shape, info.size, rows[0]["path"])] * len(rows)
-    # A scan's boxes depend on the seed and its name, not on the shard or the order of work.
-    name = int.from_bytes(hashlib.sha256(rows[0]["scan_id"].encode()).digest()[:8], "big")
+        return [whole_box(volume.shape, info.size, row["path"])]
+    # They depend on the seed and the scan's name, not on the shard or the order of work.
+    name = int.from_bytes(hashlib.sha256(row["scan_id"].encode()).digest()[:8], "big")
     rng = np.random.default_rng([int(info.recipe["seed"]), name])
     if spec["sampling"] == "random" or label is None:
-        return random_boxes(volume.shape, info.size, len(rows), rng)
-    return draw_boxes(label.voxels[0], info.size, len(rows), spec["min_foreground"], rng)
+        return random_boxes(volume.shape, info.size, spec["per_scan"], rng)
+    return draw_boxes(label.voxels[0], info.size, spec["per_scan"], spec["min_foreground"], rng)
 
 
 def centres_of(rows: list[Row]) -> NDArray[np.float64] | None:

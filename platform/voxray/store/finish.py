@@ -21,6 +21,8 @@ from voxray.store.layout import (
 )
 from voxray.store.write import forget_parts, index_part, quarantine_part, shard_keys, unfinished_shards
 
+NOT_BROKEN = ("absent", "empty")  # kinds of what is missing, or left out by a setting
+
 
 @dataclass(frozen=True)
 class StoreSummary:
@@ -60,7 +62,7 @@ def finish_store(
     index = pa.concat_tables([pq.read_table(index_part(path, *key)) for key in keys]).combine_chunks()
     aside = [quarantine_part(path, *key) for key in keys]
     parts = [path / PARTS_FOLDER / QUARANTINE_FILE, *(part for part in aside if part.exists())]
-    quarantine = pa.concat_tables([pq.read_table(part, schema=QUARANTINE) for part in parts])
+    quarantine = _one_row_each(pa.concat_tables([pq.read_table(part, schema=QUARANTINE) for part in parts]))
     _check_quarantine(path, info, index, quarantine, max_quarantined)
     leak = _describe_leak(index)
     if leak and not published_split:
@@ -74,6 +76,14 @@ def finish_store(
     scans = pc.sum(pc.equal(quarantine["kind"], "scan")).as_py() or 0
     samples = pc.sum(quarantine["samples"]).as_py() or 0
     return StoreSummary(index.num_rows, repeated.num_rows, scans, samples)
+
+
+def _one_row_each(quarantine: pa.Table) -> pa.Table:
+    """A scan that lies in several shards is set aside by each of them: one row, with the samples of all."""
+    same = [name for name in QUARANTINE.names if name != "samples"]
+    # Without threads the groups are in the order of their first rows.
+    joined = quarantine.group_by(same, use_threads=False).aggregate([("samples", "sum")])
+    return joined.rename_columns([*same, "samples"]).select(QUARANTINE.names).cast(QUARANTINE)
 
 
 def _with_rotations(index: pa.Table, rotations: tuple[int, ...]) -> pa.Table:
@@ -96,22 +106,23 @@ def _with_rotations(index: pa.Table, rotations: tuple[int, ...]) -> pa.Table:
 def _check_quarantine(
     path: Path, info: StoreInfo, index: pa.Table, quarantine: pa.Table, max_quarantined: float
 ) -> None:
-    read = quarantine.filter(pc.and_(pc.not_equal(quarantine["kind"], "absent"), pc.greater(quarantine["samples"], 0)))
+    broken = pc.invert(pc.is_in(quarantine["kind"], value_set=pa.array(NOT_BROKEN)))
+    read = quarantine.filter(pc.and_(broken, pc.greater(quarantine["samples"], 0)))
     # A scan is lost with its last sample, whether it cannot be read or every sample lies outside.
     gone = pc.unique(read["scan_id"].filter(pc.invert(pc.is_in(read["scan_id"], value_set=index["scan_id"]))))
     lost = len(gone)
     if lost <= max_quarantined * info.scans and index.num_rows:
         return
-    unread = read.filter(pc.is_in(read["scan_id"], value_set=gone))
+    # Without a broken scan, all were left out for other reasons.
+    unread = read.filter(pc.is_in(read["scan_id"], value_set=gone)) if lost else quarantine
     # These shards are tried again by the next run, when the scans have been mended.
     for key in shard_keys(info):
         if quarantine_part(path, *key).exists():
             index_part(path, *key).unlink()
             quarantine_part(path, *key).unlink()
     reasons = "".join(f"\n  {row['reason']}" for row in unread.slice(0, 5).to_pylist())
-    problem = (
-        f"{lost} of {info.scans} scans cannot be used, more than store.max_quarantined = {max_quarantined:g} allows"
-    )
+    problem = f"{lost} of {info.scans} scans cannot be used, "
+    problem += f"more than store.max_quarantined = {max_quarantined:g} allows" if lost else "yet no patch is left"
     raise DataError(str(path), f"{problem}:{reasons}\n", "Mend them or raise that share; the same command goes on")
 
 
