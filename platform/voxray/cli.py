@@ -208,6 +208,7 @@ def _fail(line: str, code: int) -> None:
 
 def _print_outline(experiment: Experiment) -> None:
     from voxray import stages
+    from voxray.patches.plan import empty_classes
 
     planned = stages.outline(experiment)
     plan, manifest = planned.plan, planned.manifest
@@ -226,7 +227,7 @@ def _print_outline(experiment: Experiment) -> None:
     say(f"shards    {shard} → {experiment.store_path}")
     say(f"epoch     {plan.count('train') + turned:,} training rows, {turned:,} of them rotations of positives")
     say(f"model     {planned.parameters:,} trainable parameters ({experiment.model.architecture})")
-    for note in [*manifest.notes, *stages.check_classes(plan)]:
+    for note in [*manifest.notes, *empty_classes(plan)]:
         say(f"note      {note}")
     if manifest.quarantine.num_rows:
         lost = sum(manifest.quarantine["samples"].to_pylist())

@@ -19,7 +19,7 @@ from voxray.datasets.manifest import Manifest
 from voxray.errors import DataError, NotReadyError, WorkError
 from voxray.locks import locked
 from voxray.models.shapes import count_parameters, infer_shapes
-from voxray.patches.plan import Plan, plan_patches
+from voxray.patches.plan import Plan, empty_classes, plan_patches
 from voxray.progress import Show, progress
 from voxray.runs.fit import check_class_weights, fit, load_network, make_tracker
 from voxray.runs.folder import RunFolder, evaluate_key, run_folder, train_key
@@ -67,23 +67,10 @@ def outline(experiment: Experiment) -> Outline:
     return Outline(manifest, plan, count_parameters(shapes))
 
 
-def check_classes(plan: Plan, splits: tuple[str, ...] = ("train", "val", "test")) -> list[str]:
-    """One line for each of these splits, or class of them, that is empty; without a test split none is missed."""
-    wanted = [split for split in splits if split != "test" or split in plan.shards]
-    if plan.masks:
-        return [f"split '{split}' has no patch" for split in wanted if split not in plan.shards]
-    return [
-        f"split '{split}' has no patch of class '{name}'"
-        for split in wanted
-        for label, name in enumerate(plan.classes)
-        if plan.count(split, label) == 0
-    ]
-
-
 def ingest(experiment: Experiment, say: Say, *, with_ray: bool = True, verify: bool = False) -> None:
     """Scans → finished patch store."""
     planned = outline(experiment)
-    for note in [*planned.manifest.notes, *check_classes(planned.plan)]:
+    for note in [*planned.manifest.notes, *empty_classes(planned.plan)]:
         say(f"note: {note}")
     path = experiment.store_path
     with locked(path):
@@ -204,7 +191,7 @@ def report(experiment: Experiment, say: Say) -> Path:
 def run(experiment: Experiment, say: Say, *, with_ray: bool = True) -> None:
     """All stages."""
     planned = outline(experiment)
-    for problem in check_classes(planned.plan, splits=("train", "val")):
+    for problem in empty_classes(planned.plan, splits=("train", "val")):
         remedy = "Give more scans, another seed, or larger shares in [split]"
         raise DataError(experiment.data.root, problem, remedy)
     with _cluster(with_ray and not _is_all_finished(experiment)):

@@ -37,10 +37,6 @@ def test_labels_may_be_names_and_classes_fix_their_order(tmp_path: Path) -> None
         (["path,label"], "has no rows"),
         (["path,label", "a.png,0", "a.png,1"], "names 'a.png' more than once"),
         (["path,label,split", "a.png,0,training", "b.png,1,val"], "unknown split 'training'; did you mean 'train'"),
-        (
-            ["path,label,patient_id,split", "a.png,0,p,train", "b.png,1,p,val"],
-            "patient 'p' is in the splits train and val",
-        ),
         (["path,label", "a.png,", "b.png,1"], "column 'label' is empty in line 2"),
         (["path,label", "a.png,0", "b.png,0"], "has one class only"),
     ],

@@ -54,6 +54,11 @@ def test_no_patient_is_in_two_splits(counts: list[tuple[int, int, int]], seed: i
     assert table.num_rows == sum(positives + negatives for _, positives, negatives in counts)
 
 
+def test_a_patient_that_the_data_set_puts_in_two_splits_is_refused() -> None:
+    with pytest.raises(DataError, match="patient 'p1' is in the splits train and val"):
+        plan_of([(0, 1, 2), (1, 1, 2), (1, 1, 2), (2, 1, 2)], ["val", "train", "val", None])
+
+
 @settings(max_examples=60, deadline=None)
 @given(manifests, st.integers(0, 5))
 def test_every_positive_stays_with_five_negatives_each_where_there_are_so_many(

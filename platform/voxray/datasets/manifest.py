@@ -88,3 +88,19 @@ def samples_per_scan(samples: pa.Table) -> dict[str, int]:
     """Number of samples of each scan."""
     counts = pc.value_counts(samples["scan_id"])
     return {entry["values"]: entry["counts"] for entry in counts.to_pylist()}
+
+
+def shared_patients(scans: pa.Table) -> dict[str, tuple[str, ...]]:
+    """Patients whose scans the data set puts in more than one split, each with its splits.
+
+    Parameters
+    ----------
+    scans : pyarrow.Table
+        Schema SCANS.
+    """
+    given = scans.filter(pc.is_valid(scans["split"])).select(["patient_id", "split"])
+    pairs = given.group_by(["patient_id", "split"]).aggregate([])
+    found: dict[str, list[str]] = {}
+    for row in pairs.sort_by([("patient_id", "ascending"), ("split", "ascending")]).to_pylist():
+        found.setdefault(row["patient_id"], []).append(row["split"])
+    return {patient: tuple(splits) for patient, splits in found.items() if len(splits) > 1}

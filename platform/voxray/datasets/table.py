@@ -29,7 +29,7 @@ def read_table(root: Path, manifest: str = "manifest.csv", classes: tuple[str, .
     Raises
     ------
     DataError
-        A missing column, an unknown label or split, the same path twice, one patient in two splits.
+        A missing column, an unknown label or split, the same path twice.
     """
     path = root / manifest
     table = read_csv(path, ("path", "label"), text=("path", "label", "patient_id", "split"))
@@ -42,7 +42,6 @@ def read_table(root: Path, manifest: str = "manifest.csv", classes: tuple[str, .
     has_patients = "patient_id" in table.column_names
     patients = table["patient_id"].to_pylist() if has_patients else ids
     splits = _splits(table, path)
-    _check_patients_apart(patients, splits, path)
     count = table.num_rows
     columns = [ids, patients, ids, splits, [None] * count]
     nothing = pa.nulls(count, pa.float64())
@@ -93,14 +92,6 @@ def _splits(table: pa.Table, path: Path) -> list[str | None]:
         if word not in SPLITS:
             raise DataError(str(path), f"unknown split '{word}'; {nearest(word, SPLITS)}", "Correct the column split")
     return list(splits)
-
-
-def _check_patients_apart(patients: list[str], splits: list[str | None], path: Path) -> None:
-    seen: dict[str, str | None] = {}
-    for patient, split in zip(patients, splits, strict=True):
-        if seen.setdefault(patient, split) != split:
-            problem = f"patient '{patient}' is in the splits {seen[patient]} and {split}"
-            raise DataError(str(path), problem, "Keep each patient in one split, or the result is worthless")
 
 
 def _counts(column: pa.ChunkedArray) -> list[tuple[str, int]]:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from voxray.config.experiment import Experiment
-from voxray.datasets.manifest import Manifest
+from voxray.datasets.manifest import Manifest, shared_patients
 from voxray.errors import DataError
 from voxray.patches.balance import SPLITS, keep_negatives, split_patients
 
@@ -93,8 +93,10 @@ def plan_patches(manifest: Manifest, experiment: Experiment) -> Plan:
     Raises
     ------
     DataError
-        No sample that could be used, or several of a scan whose patches are not cut around them.
+        No sample that could be used, several of a scan whose patches are not cut around them, or one patient in two
+        splits of the data set's own.
     """
+    _check_patients_apart(manifest)
     samples = _with_scan_columns(manifest)
     if samples.num_rows == 0:
         raise DataError(str(manifest.root), "holds no sample of a scan that is there", "Check the list and the scans")
@@ -147,6 +149,25 @@ def _check_sampling(samples: pa.Table, manifest: Manifest, sampling: str, masks:
         raise DataError(where, f"{setting} wants one sample for each scan, got several", "Set it to 'centre'")
     if sampling == "foreground" and not masks:
         raise DataError(where, f"{setting} wants scans with masks, got none", "Set it to 'random'")
+
+
+def empty_classes(plan: Plan, splits: tuple[str, ...] = SPLITS) -> list[str]:
+    """One line for each of these splits, or class of them, that is empty; without a test split none is missed."""
+    wanted = [split for split in splits if split != "test" or split in plan.shards]
+    if plan.masks:
+        return [f"split '{split}' has no patch" for split in wanted if split not in plan.shards]
+    return [
+        f"split '{split}' has no patch of class '{name}'"
+        for split in wanted
+        for label, name in enumerate(plan.classes)
+        if plan.count(split, label) == 0
+    ]
+
+
+def _check_patients_apart(manifest: Manifest) -> None:
+    for patient, splits in shared_patients(manifest.scans).items():
+        problem = f"patient '{patient}' is in the splits {' and '.join(splits)}"
+        raise DataError(str(manifest.root), problem, "Keep each patient in one split, or the result is worthless")
 
 
 def _recipe(manifest: Manifest, experiment: Experiment) -> dict[str, object]:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from voxray.errors import ScanError
 from voxray.scans.geometry import voxel_to_world
+from voxray.scans.header import ScanHeader
 from voxray.volume import Volume
 
 TOLERANCE_MM = 0.05
@@ -46,12 +47,34 @@ def check_label(
     """
     if label.voxels.shape[0] != 1:
         raise ScanError(where, f"its mask wants one channel, got {label.voxels.shape[0]}", "Give one value per voxel")
+    check_same_grid(image, label, where, tolerance_mm)
+    check_finite(image, where)
+    return label_classes(label, classes, where)
+
+
+def check_same_grid(
+    image: Volume | ScanHeader, label: Volume | ScanHeader, where: str, tolerance_mm: float = TOLERANCE_MM
+) -> None:
+    """Check that a mask has its image's shape and place, with their voxels or without.
+
+    Raises
+    ------
+    ScanError
+    """
     if image.shape != label.shape:
         problem = f"its mask has {_extent(label.shape)} voxels, got an image of {_extent(image.shape)}"
         raise ScanError(where, problem, "Give a mask of this image")
-    _check_same_place(image, label, where, tolerance_mm)
-    check_finite(image, where)
-    return label_classes(label, classes, where)
+    last = np.array(image.shape) - 1
+    corners = np.array(list(np.ndindex(2, 2, 2))) * last
+    apart = voxel_to_world(image.affine, corners) - voxel_to_world(label.affine, corners)
+    distances = np.linalg.norm(apart, axis=1)
+    # Written so that a NaN in an affine is found too.
+    if (distances <= tolerance_mm).all():
+        return
+    worst = int(np.argmax(distances))
+    corner = ", ".join(map(str, corners[worst].tolist()))
+    problem = f"its mask has the image's shape but lies elsewhere: voxel ({corner}) is {distances[worst]:.4g} mm apart"
+    raise ScanError(where, f"{problem}, more than {tolerance_mm:g}", "Give both files the same affine")
 
 
 def check_finite(image: Volume, where: str) -> None:
@@ -102,20 +125,6 @@ def label_classes(label: Volume, classes: Sequence[str], where: str) -> NDArray[
     at = ", ".join(map(str, place))
     problem = f"its mask has the value {values[place]} at voxel ({at}), which has no name (known: {named})"
     raise ScanError(where, f"{problem}; {np.count_nonzero(odd):,} voxels are such", "Name it or correct the mask")
-
-
-def _check_same_place(image: Volume, label: Volume, where: str, tolerance_mm: float) -> None:
-    last = np.array(image.shape) - 1
-    corners = np.array(list(np.ndindex(2, 2, 2))) * last
-    apart = voxel_to_world(image.affine, corners) - voxel_to_world(label.affine, corners)
-    distances = np.linalg.norm(apart, axis=1)
-    # Written so that a NaN in an affine is found too.
-    if (distances <= tolerance_mm).all():
-        return
-    worst = int(np.argmax(distances))
-    corner = ", ".join(map(str, corners[worst].tolist()))
-    problem = f"its mask has the image's shape but lies elsewhere: voxel ({corner}) is {distances[worst]:.4g} mm apart"
-    raise ScanError(where, f"{problem}, more than {tolerance_mm:g}", "Give both files the same affine")
 
 
 def _extent(shape: Sequence[int]) -> str:
