@@ -2,15 +2,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.ndimage import map_coordinates
+from scipy.ndimage import map_coordinates, zoom
 
 from voxray.errors import ScanError
 from voxray.scans.geometry import canonical_volume, voxel_to_world, world_to_voxel
-from voxray.scans.resample import resample, resample_like
+from voxray.scans.resample import resample, resample_like, resize
 from voxray.volume import Volume
 
 RNG = np.random.default_rng(0)
 OBLIQUE = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
+extents = st.tuples(*[st.integers(2, 11)] * 3)
 spacings = st.tuples(*[st.floats(0.4, 4)] * 3)
 
 
@@ -127,3 +128,65 @@ def test_rounding_in_a_header_is_no_rotation_but_a_rotation_is() -> None:
 def test_one_slice_stays_one_slice() -> None:
     volume = Volume(RNG.integers(0, 9, (1, 6, 6, 1)).astype(np.int16), affine_of((1, 1, 1)))
     assert resample(volume, (2, 2, 5), order=1).shape == (3, 3, 1)
+
+
+def zoomed(volume: Volume, shape: tuple[int, ...]) -> np.ndarray:
+    """What SciPy makes of a volume; at its edges `nearest`, because rounding may carry the last voxel over them."""
+    factors = [new / old for new, old in zip(shape, volume.shape, strict=True)]
+    return np.stack([zoom(channel.astype(float), factors, order=1, mode="nearest") for channel in volume.voxels])
+
+
+@settings(max_examples=60, deadline=None)
+@given(extents, extents, st.permutations([0, 1, 2]), st.tuples(*[st.sampled_from([1, -1])] * 3))
+def test_resizing_is_scipys_linear_zoom_however_the_scan_lies_in_memory(
+    old: tuple[int, int, int], new: tuple[int, int, int], axes: list[int], steps: tuple[int, int, int]
+) -> None:
+    stored = RNG.normal(size=(2, *(old[axis] for axis in axes))).astype(np.float32)
+    turned = stored.transpose(0, *(1 + np.argsort(axes)))
+    volume = Volume(turned[:, :: steps[0], :: steps[1], :: steps[2]], affine_of((1, 1.5, 2)))
+    result = resize(volume, new, "a")
+    assert result.shape == new
+    np.testing.assert_allclose(result.voxels, zoomed(volume, new), atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int32"])
+def test_resized_integers_are_rounded_to_the_nearest(dtype: str) -> None:
+    volume = volume_of(dtype)
+    result = resize(volume, (5, 13, 4), "a")
+    assert result.voxels.dtype == dtype
+    assert np.abs(result.voxels - zoomed(volume, (5, 13, 4))).max() <= 0.5 + 1e-4
+
+
+def test_slabs_of_a_large_scan_fit_together() -> None:
+    volume = Volume(np.asfortranarray(RNG.normal(size=(1, 400, 300, 12)).astype(np.float32)), np.eye(4))
+    for shape in ((100, 400, 20), (401, 299, 5)):
+        np.testing.assert_allclose(resize(volume, shape, "a").voxels, zoomed(volume, shape), atol=1e-5)
+
+
+@given(extents, extents)
+def test_resizing_keeps_the_outermost_voxels_where_they_are_in_the_world(
+    old: tuple[int, int, int], new: tuple[int, int, int]
+) -> None:
+    volume = volume_of(shape=old)
+    result = resize(volume, new, "a")
+    for corner in np.ndindex(2, 2, 2):
+        before, after = (
+            voxel_to_world(each.affine, np.array([corner]) * (np.array(each.shape) - 1.0)) for each in (volume, result)
+        )
+        np.testing.assert_allclose(before, after, atol=1e-9)
+        ends = tuple(-1 if far else 0 for far in corner)
+        np.testing.assert_allclose(result.voxels[(0, *ends)], volume.voxels[(0, *ends)], atol=1e-3)
+
+
+def test_an_axis_that_shrinks_to_one_voxel_keeps_the_middle() -> None:
+    volume = volume_of(shape=(6, 6, 5))
+    result = resize(volume, (6, 6, 1), "a")
+    np.testing.assert_array_equal(result.voxels[..., 0], volume.voxels[..., 2])
+    middles = [voxel_to_world(each.affine, (np.array(each.shape)[None] - 1) / 2)[0] for each in (volume, result)]
+    np.testing.assert_allclose(*middles, atol=1e-9)
+
+
+def test_one_slice_is_not_stretched_to_several() -> None:
+    with pytest.raises(ScanError, match="a: has one voxel along z, which is not stretched to 4"):
+        resize(volume_of(shape=(6, 6, 1)), (6, 6, 4), "a")
+    assert resize(volume_of(shape=(6, 6, 1)), (3, 3, 1), "a").shape == (3, 3, 1)
