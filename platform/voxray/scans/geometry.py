@@ -103,3 +103,12 @@ def voxel_to_world(affine: NDArray[np.float64], indices: NDArray[np.float64]) ->
     """Continuous voxel indices (n, 3) to world millimetres (n, 3)."""
     points: NDArray[np.float64] = indices @ affine[:3, :3].T + affine[:3, 3]
     return points
+
+
+def corners_apart_mm(
+    shape: tuple[int, int, int], affine: NDArray[np.float64], other: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """How far two affines put the eight corners of a volume apart: voxel indices (8, 3), and millimetres (8,)."""
+    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(shape) - 1)
+    apart = voxel_to_world(affine, corners) - voxel_to_world(other, corners)
+    return corners, np.linalg.norm(apart, axis=1)

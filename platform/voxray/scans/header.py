@@ -9,6 +9,7 @@ import SimpleITK
 from numpy.typing import NDArray
 from PIL import Image
 
+from voxray.scans.channels import channel_files, check_one_grid
 from voxray.scans.geometry import axis_codes, canonical_grid, check_affine, lps_affine
 from voxray.scans.metaimage import find_voxels, read_metaimage_header
 from voxray.scans.nifti import is_scaled, read_nifti_header, split_channels
@@ -74,16 +75,29 @@ def read_header(path: Path) -> ScanHeader:
     ScanError
         The scan cannot be opened, as far as its header and the size of its files tell.
     """
+    files = channel_files(path)
+    said = _read_file(path) if len(files) == 1 else _join([_read_file(file) for file in files], str(path))
+    size_bytes = sum(file.stat().st_size for file in said.files)
+    if path.name.lower().endswith(PICTURES):
+        return ScanHeader(said.channels, said.shape, said.dtype, said.affine, "", size_bytes)
+    shape, affine = canonical_grid(said.shape, said.affine)
+    return ScanHeader(said.channels, shape, said.dtype, affine, axis_codes(said.affine), size_bytes)
+
+
+def _read_file(path: Path) -> _FileHeader:
     name = path.name.lower()
     reader = next((function for suffix, function in READERS.items() if name.endswith(suffix)), _decode)
     with as_scan_errors(path):
         said = reader(path)
     check_affine(said.affine, str(path))
-    size_bytes = sum(file.stat().st_size for file in said.files)
-    if name.endswith(PICTURES):
-        return ScanHeader(said.channels, said.shape, said.dtype, said.affine, "", size_bytes)
-    shape, affine = canonical_grid(said.shape, said.affine)
-    return ScanHeader(said.channels, shape, said.dtype, affine, axis_codes(said.affine), size_bytes)
+    return said
+
+
+def _join(parts: list[_FileHeader], where: str) -> _FileHeader:
+    files = tuple(file for part in parts for file in part.files)
+    check_one_grid([(part.shape, part.affine) for part in parts], [part.files[0].name for part in parts], where)
+    dtype = np.result_type(*(part.dtype for part in parts))
+    return _FileHeader(sum(part.channels for part in parts), parts[0].shape, dtype, parts[0].affine, files)
 
 
 def _decode(path: Path) -> _FileHeader:

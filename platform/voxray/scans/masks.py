@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxray.errors import ScanError
-from voxray.scans.geometry import voxel_to_world
+from voxray.scans.geometry import corners_apart_mm
 from voxray.scans.header import ScanHeader
 from voxray.volume import Volume
 
@@ -64,10 +64,7 @@ def check_same_grid(
     if image.shape != label.shape:
         problem = f"its mask has {_extent(label.shape)} voxels, got an image of {_extent(image.shape)}"
         raise ScanError(where, problem, "Give a mask of this image")
-    last = np.array(image.shape) - 1
-    corners = np.array(list(np.ndindex(2, 2, 2))) * last
-    apart = voxel_to_world(image.affine, corners) - voxel_to_world(label.affine, corners)
-    distances = np.linalg.norm(apart, axis=1)
+    corners, distances = corners_apart_mm(image.shape, image.affine, label.affine)
     # Written so that a NaN in an affine is found too.
     if (distances <= tolerance_mm).all():
         return

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from voxray.errors import ScanError
+from voxray.scans.channels import channel_files, join_channels
 from voxray.scans.geometry import canonical_volume, check_affine, lps_affine
 from voxray.scans.metaimage import inflate_metaimage, map_metaimage, read_metaimage_header
 from voxray.scans.nifti import inflate_nifti, split_channels
@@ -30,7 +31,7 @@ def open_scan(path: Path) -> Volume:
     ----------
     path : Path
         ``.mhd``, ``.mha``, ``.nii``, ``.nii.gz``, ``.nrrd``, ``.jpg``, ``.jpeg`` or ``.png``; or an image of a stack,
-        ``FILE.npz/MEMBER/ROW``.
+        ``FILE.npz/MEMBER/ROW``; or files that are the channels of one scan, ``a_{t1,t2}.nii``.
 
     Returns
     -------
@@ -61,6 +62,9 @@ def open_file(path: Path) -> Volume:
     ------
     ScanError
     """
+    files = channel_files(path)
+    if len(files) > 1:
+        return join_channels([open_file(file) for file in files], [file.name for file in files], str(path))
     opener = _opener(path)
     if opener is None:
         raise ScanError(str(path), f"unknown kind of file '{path.suffix}'", f"Known: {', '.join(OPENERS)}")
