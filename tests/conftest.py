@@ -13,6 +13,7 @@ from scenes import SMALL_NET, write_luna
 
 os.environ["WANDB_MODE"] = os.environ.get("WANDB_MODE", "offline")
 os.environ["WANDB_SILENT"] = "true"
+os.environ["KERAS_BACKEND"] = "torch"
 
 # A busy machine is no failure of the code.
 hypothesis.settings.register_profile("voxray", deadline=None)

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from voxray.config.architecture import architecture_schema, load_architecture
 from voxray.config.experiment import Experiment, load_experiment
@@ -139,15 +140,13 @@ def describe(
     lines = infer_shapes(load_architecture(architecture), shape, classes, str(architecture))
     total = count_parameters(lines)
     if as_json:
-        layers = [
-            {"type": line.type, "detail": line.detail, "output": line.output, "parameters": line.parameters}
-            for line in lines
-        ]
+        layers = [vars(line) for line in lines]
         sys.stdout.write(json.dumps({"parameters": total, "input": shape, "layers": layers}, indent=2) + "\n")
         return
-    table = Table("#", "type", "", "output", "parameters", title=str(architecture))
-    for number, line in enumerate(lines):
-        table.add_row(str(number), line.type, line.detail, "x".join(map(str, line.output)), f"{line.parameters:,}")
+    table = Table("layer", "type", "", "output", "parameters", title=str(architecture))
+    for line in lines:
+        # As text, because rich takes brackets for its own.
+        table.add_row(Text(line.place), line.type, line.detail, "x".join(map(str, line.output)), f"{line.parameters:,}")
     OUT.print(table)
     say(f"{len(lines)} layers, {total:,} trainable parameters, {4 * total / 2**20:.1f} MiB as float32")
 

@@ -12,9 +12,10 @@ from torch import nn
 from voxray.config.architecture import load_architecture, parse_architecture
 from voxray.config.unet import UNet
 from voxray.errors import ConfigError
+from voxray.models.blocks import PaddedConvolution
 from voxray.models.build import build_model
 from voxray.models.shapes import count_parameters, infer_shapes, model_input
-from voxray.models.unet import CentredConvolution, StepUp, UNetModel
+from voxray.models.unet import StepUp, UNetModel
 from voxray.models.unet_shapes import least_sizes
 
 NET: dict[str, Any] = {
@@ -103,7 +104,7 @@ def test_the_predicted_shapes_and_parameters_are_the_real_ones(network: tuple[tu
     assert parameters(model) == count_parameters(table)
     seen: list[tuple[int, ...]] = []
     for module in model.modules():
-        if isinstance(module, CentredConvolution | StepUp | nn.MaxPool2d | nn.MaxPool3d):
+        if isinstance(module, PaddedConvolution | StepUp | nn.MaxPool2d | nn.MaxPool3d):
             module.register_forward_hook(lambda module, given, result: seen.append(tuple(result.shape[1:])))
     logits = model(torch.rand(2, *shape))
     assert seen == [line.output for line in table]

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
 
-from voxray.config.sequential import Layer, Sequential, parse_sequential
+from voxray.config.layers import Layer
+from voxray.config.sequential import Sequential, parse_sequential
 from voxray.config.unet import UNet, parse_unet
 from voxray.errors import ConfigError
 

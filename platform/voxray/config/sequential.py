@@ -1,63 +1,30 @@
-"""The JSON dialect of sequential networks: a list of layers, each an object.
+"""Sequential networks: a JSON list of layers, each an object whose `type` says which of `config.layers` it is."""
 
-`C` convolution, `P` pooling, `FC` dense, `T` output. Kernels and strides have 2 or 3 numbers, in x, y(, z) order.
-Padding is SAME everywhere: output = ceil(size / stride), odd padding goes to the far side.
-"""
-
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
-from voxray.config.checking import Spec, describe_problems, nearest
+from voxray.config.checking import describe_problems, nearest
+from voxray.config.layers import (
+    Convolution,
+    Dense,
+    Dropout,
+    GlobalAverage,
+    Layer,
+    Normalisation,
+    Output,
+    Pooling,
+    Residual,
+)
 from voxray.errors import ConfigFileError
 
-Sizes = Annotated[
-    tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=2, max_length=3, description="x, y or x, y, z")
-]
-DropOut = Annotated[float, Field(ge=0, lt=100, description="percentage dropped after the activation while training")]
-Activation = Literal["relu", "leaky_relu", "elu", "tanh", "sigmoid"] | None
-
-
-class Convolution(Spec):
-    """`C`: a convolution and its activation."""
-
-    type: Literal["C"]
-    activation: Activation
-    num_output: Annotated[int, Field(ge=1, description="filters")]
-    kernel_size: Sizes
-    stride: Sizes
-    drop_out: DropOut = 0
-
-
-class Pooling(Spec):
-    """`P`: the largest or the mean value of each window; padding never counts."""
-
-    type: Literal["P"]
-    pool: Literal["max", "avg"]
-    kernel_size: Sizes
-    stride: Sizes
-    drop_out: DropOut = 0
-
-
-class Dense(Spec):
-    """`FC`: a dense layer; the first one flattens what comes before."""
-
-    type: Literal["FC"]
-    activation: Activation
-    num_output: Annotated[int, Field(ge=1, description="units")]
-    drop_out: DropOut = 0
-
-
-class Output(Spec):
-    """`T`: one number for each class. The loss takes logits, so `softmax` and null train alike."""
-
-    type: Literal["T"]
-    activation: Literal["softmax"] | None
-
-
-Layer = Convolution | Pooling | Dense | Output
-LAYERS: dict[str, type[Layer]] = {"C": Convolution, "P": Pooling, "FC": Dense, "T": Output}
+Known = Mapping[str, type[Layer]]
+IN_BLOCKS: Known = {"C": Convolution, "P": Pooling, "N": Normalisation, "D": Dropout, "R": Residual}
+LAYERS: Known = {**IN_BLOCKS, "G": GlobalAverage, "FC": Dense, "T": Output}
+MAPS_END = ("G", "FC")
+NEED_MAPS = ("C", "P", "N", "R", "G")
 
 
 @dataclass(frozen=True)
@@ -68,9 +35,8 @@ class Sequential:
 
     @property
     def rank(self) -> int | None:
-        """2 or 3 as the kernels say; None where there are only dense layers."""
-        sizes = (layer.kernel_size for layer in self.layers if isinstance(layer, Convolution | Pooling))
-        return next((len(size) for size in sizes), None)
+        """2 or 3 as the kernels say; None where there are none."""
+        return next((len(layer.kernel_size) for _, layer in _sized(self.layers)), None)
 
 
 def parse_sequential(raw: list[Any], where: str) -> Sequential:
@@ -79,13 +45,9 @@ def parse_sequential(raw: list[Any], where: str) -> Sequential:
     Raises
     ------
     ConfigError
-        With every problem and its place, such as ``[3].kernel_size``.
+        With every problem and its place, such as ``[3].kernel_size`` or ``[4].layers[0].stride``.
     """
-    layers, problems = [], []
-    for number, entry in enumerate(raw):
-        layer, found = _parse_layer(entry, f"[{number}]")
-        problems += found
-        layers.append(layer)
+    layers, problems = _parse_layers(raw, "", LAYERS)
     problems += _order_problems([entry.get("type") if isinstance(entry, dict) else None for entry in raw])
     problems += _rank_problems(layers)
     if problems:
@@ -93,18 +55,34 @@ def parse_sequential(raw: list[Any], where: str) -> Sequential:
     return Sequential(tuple(layer for layer in layers if layer is not None))
 
 
-def _parse_layer(entry: Any, place: str) -> tuple[Layer | None, list[str]]:
+def _parse_layers(raw: list[Any], place: str, known: Known) -> tuple[list[Layer | None], list[str]]:
+    """The layers, None for each that has a problem, and all problems."""
+    parsed = [_parse_layer(entry, f"{place}[{number}]", known) for number, entry in enumerate(raw)]
+    return [layer for layer, _ in parsed], [problem for _, problems in parsed for problem in problems]
+
+
+def _parse_layer(entry: Any, place: str, known: Known) -> tuple[Layer | None, list[str]]:
     if not isinstance(entry, dict):
         return None, [f"{place}: wants an object, got {entry!r}"]
     if "type" not in entry:
-        return None, [f"{place}.type: missing; known: {', '.join(LAYERS)}"]
-    spec = LAYERS.get(entry["type"]) if isinstance(entry["type"], str) else None
+        return None, [f"{place}.type: missing; known: {', '.join(known)}"]
+    kind = entry["type"]
+    if kind in ("G", "FC", "T") and kind not in known:
+        return None, [f"{place}.type: '{kind}' cannot stand in a residual block; known: {', '.join(known)}"]
+    spec = known.get(kind) if isinstance(kind, str) else None
     if spec is None:
-        return None, [f"{place}.type: unknown layer type {entry['type']!r}; {nearest(str(entry['type']), LAYERS)}"]
+        return None, [f"{place}.type: unknown layer type {kind!r}; {nearest(str(kind), known)}"]
+    problems: list[str] = []
+    if spec is Residual and isinstance(entry.get("layers"), list):
+        # One by one, so that a problem is named as it is outside of blocks.
+        inner, problems = _parse_layers(entry["layers"], f"{place}.layers", IN_BLOCKS)
+        problems += [] if inner else [f"{place}.layers: is empty; give one layer or more"]
+        entry = {**entry, "layers": [layer for layer in inner if layer is not None]}
     try:
-        return spec.model_validate(entry), []
+        layer = spec.model_validate(entry)
     except ValidationError as error:
-        return None, describe_problems(error, spec, place)
+        return None, [*problems, *describe_problems(error, spec, place)]
+    return None if problems else layer, problems
 
 
 def _order_problems(types: list[Any]) -> list[str]:
@@ -114,27 +92,32 @@ def _order_problems(types: list[Any]) -> list[str]:
     problems = [
         f"[{number}].type: nothing may follow the output layer 'T'" for number in outputs if number + 1 < len(types)
     ]
-    dense = types.index("FC") if "FC" in types else len(types)
+    end = next((number for number, kind in enumerate(types) if kind in MAPS_END), len(types))
     problems += [
-        f"[{number}].type: '{kind}' comes after the dense layer [{dense}], where there is no map left"
+        f"[{number}].type: '{kind}' comes after '{types[end]}' [{end}], where there is no map left"
         for number, kind in enumerate(types)
-        if kind in ("C", "P") and number > dense
+        if kind in NEED_MAPS and number > end
     ]
     return problems
 
 
-def _rank_problems(layers: list[Layer | None]) -> list[str]:
+def _rank_problems(layers: Sequence[Layer | None]) -> list[str]:
     problems = []
     expected: tuple[int, str] | None = None
-    for number, layer in enumerate(layers):
-        if not isinstance(layer, Convolution | Pooling):
-            continue
+    for place, layer in _sized(layers):
         for key in ("kernel_size", "stride"):
-            rank = len(getattr(layer, key))
-            place = f"[{number}].{key}"
-            expected = expected or (rank, place)
+            rank, here = len(getattr(layer, key)), f"{place}.{key}"
+            expected = expected or (rank, here)
             if rank != expected[0]:
-                problems.append(
-                    f"{place}: has {rank} numbers where {expected[1]} has {expected[0]}; 2D or 3D, not both"
-                )
+                problems.append(f"{here}: has {rank} numbers where {expected[1]} has {expected[0]}; 2D or 3D, not both")
     return problems
+
+
+def _sized(layers: Sequence[Layer | None], place: str = "") -> Iterator[tuple[str, Convolution | Pooling]]:
+    """The layers that have a kernel, each with its place."""
+    for number, layer in enumerate(layers):
+        here = f"{place}[{number}]"
+        if isinstance(layer, Convolution | Pooling):
+            yield here, layer
+        elif isinstance(layer, Residual):
+            yield from _sized(layer.layers, f"{here}.layers")

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, StrictBool, Tag, ValidationError, model_validator
 
 from voxray.config.checking import Spec, describe_problems
-from voxray.config.sequential import DropOut, Sizes
+from voxray.config.layers import DropOut, Sizes
 from voxray.errors import ConfigFileError
 
 Filters = Annotated[

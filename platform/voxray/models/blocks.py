@@ -1,16 +1,16 @@
-"""The layers of the JSON dialect as torch modules. Tensors are (n, channel, x, y[, z])."""
+"""What networks are made of, as torch modules. Tensors are (n, channel, x, y[, z])."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import chain
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from voxray.models.shapes import same_padding
-
 # Their sizes are tuples of two or of three, which no common type says.
 CONVOLUTIONS: dict[int, Callable[..., nn.Module]] = {2: nn.Conv2d, 3: nn.Conv3d}
+BATCH: dict[int, Callable[..., nn.Module]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 ACTIVATIONS: dict[str | None, type[nn.Module]] = {
     None: nn.Identity,
     "relu": nn.ReLU,
@@ -19,43 +19,38 @@ ACTIVATIONS: dict[str | None, type[nn.Module]] = {
     "tanh": nn.Tanh,
     "sigmoid": nn.Sigmoid,
 }
+Sizes = tuple[int, ...]
+Pairs = Sequence[tuple[int, int]]  # padding before and after each axis
 
 
-def pad_list(sizes: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...]) -> list[int]:
-    """SAME padding in the order of `torch.nn.functional.pad`: last axis first, before and after."""
-    pairs = [same_padding(*triple) for triple in zip(sizes, kernel, stride, strict=True)]
-    return list(chain.from_iterable(reversed(pairs)))
-
-
-class SameConvolution(nn.Module):
-    """A convolution whose output is ceil(size / stride)."""
+class PaddedConvolution(nn.Module):
+    """A convolution of maps that are padded with zeros."""
 
     def __init__(
-        self, channels: int, filters: int, sizes: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...]
+        self, channels: int, filters: int, kernel: Sizes, stride: Sizes, pairs: Pairs, *, bias: bool = True
     ) -> None:
         super().__init__()
-        padding = pad_list(sizes, kernel, stride)
-        even = padding[::2] == padding[1::2]
+        even = all(before == after for before, after in pairs)
         # What the convolution can pad by itself costs no copy.
-        own = tuple(reversed(padding[::2])) if even else tuple(0 for _ in sizes)
-        self.padding = [] if even else padding
-        self.convolution = CONVOLUTIONS[len(sizes)](channels, filters, kernel, stride, own)
+        own = tuple(before if even else 0 for before, _ in pairs)
+        self.padding = [] if even else _last_axis_first(pairs)
+        self.convolution = CONVOLUTIONS[len(kernel)](channels, filters, kernel, stride, own, bias=bias)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        """(n, channel, …) → (n, filters, ceil(… / stride))."""
+        """(n, channel, …) → (n, filters, …)."""
         result: torch.Tensor = self.convolution(F.pad(maps, self.padding) if self.padding else maps)
         return result
 
 
-class SamePooling(nn.Module):
+class PaddedPooling(nn.Module):
     """Max or mean over windows; what was padded is never the maximum and does not count in the mean."""
 
-    def __init__(self, pool: str, sizes: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...]) -> None:
+    def __init__(self, pool: str, sizes: Sizes, kernel: Sizes, stride: Sizes, pairs: Pairs) -> None:
         super().__init__()
-        self.padding = pad_list(sizes, kernel, stride)
+        self.padding = _last_axis_first(pairs) if any(chain.from_iterable(pairs)) else []
         self.kernel, self.stride, self.mean = kernel, stride, pool == "avg"
         self.rank = len(sizes)
-        if self.mean:
+        if self.mean and self.padding:
             ones = F.pad(torch.ones(1, 1, *sizes), self.padding)
             self.register_buffer("share", self._average(ones), persistent=False)
 
@@ -64,9 +59,61 @@ class SamePooling(nn.Module):
         return average(maps, self.kernel, self.stride)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        """(n, channel, …) → (n, channel, ceil(… / stride))."""
+        """(n, channel, …) → (n, channel, …)."""
         if self.mean:
-            return self._average(F.pad(maps, self.padding)) / self.get_buffer("share")
+            return (
+                self._average(F.pad(maps, self.padding)) / self.get_buffer("share")
+                if self.padding
+                else self._average(maps)
+            )
         largest = F.max_pool3d if self.rank == 3 else F.max_pool2d
-        padded = F.pad(maps, self.padding, value=float("-inf")) if any(self.padding) else maps
+        padded = F.pad(maps, self.padding, value=float("-inf")) if self.padding else maps
         return largest(padded, self.kernel, self.stride)
+
+
+class GlobalMean(nn.Module):
+    """The mean of each map."""
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """(n, channel, …) → (n, channel)."""
+        return maps.flatten(2).mean(2)
+
+
+class ResidualBlock(nn.Module):
+    """What enters, adapted by a shortcut, is added to what a body makes of it."""
+
+    def __init__(self, body: nn.Module, shortcut: nn.Module, activation: nn.Module) -> None:
+        super().__init__()
+        self.body, self.shortcut, self.activation = body, shortcut, activation
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """(n, channel, …) → (n, filters, …)."""
+        result: torch.Tensor = self.activation(self.body(maps) + self.shortcut(maps))
+        return result
+
+
+class LogitPair(nn.Module):
+    """A logit z of the second of two classes as a logit for each: 0 and z.
+
+    Their softmax is (1 - σ(z), σ(z)) and their cross-entropy the binary one of σ(z), so whoever takes logits of
+    classes needs to know nothing of it.
+    """
+
+    def forward(self, logit: torch.Tensor) -> torch.Tensor:
+        """(n, 1) → (n, 2)."""
+        return F.pad(logit, (1, 0))
+
+
+def build_normalisation(
+    kind: Literal["batch", "instance"], rank: int, channels: int, epsilon: float = 1e-5, momentum: float = 0.1
+) -> nn.Module:
+    """Normalisation of maps of `rank` axes. `momentum` is the weight of the newest batch in the running means."""
+    if kind == "batch":
+        return BATCH[rank](channels, epsilon, momentum)
+    # A group for each channel is instance normalisation, without torch's copies to another memory format.
+    return nn.GroupNorm(channels, channels, epsilon)
+
+
+def _last_axis_first(pairs: Pairs) -> list[int]:
+    """Padding in the order of `torch.nn.functional.pad`."""
+    return list(chain.from_iterable(reversed(pairs)))

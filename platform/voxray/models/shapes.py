@@ -1,11 +1,9 @@
 """Shapes and parameter counts of an architecture from integers alone, before any tensor exists."""
 
-import math
-
 from voxray.config.architecture import Architecture, rank_of
-from voxray.config.sequential import Convolution, Dense, Layer, Output, Pooling
 from voxray.config.unet import UNet
 from voxray.errors import ConfigError, ConfigFileError
+from voxray.models.sequential_shapes import step_line, step_problems, walk_layers
 from voxray.models.table import LayerShape
 from voxray.models.unet_shapes import follow_unet, unet_problems
 
@@ -60,7 +58,8 @@ def infer_shapes(
     Raises
     ------
     ConfigError
-        The rank of a kernel is not that of the input, or a map shrinks to nothing.
+        The rank of a kernel is not that of the input, a map shrinks to nothing, or a layer cannot work on what
+        enters it. All are named at once, each with its place.
     """
     rank = rank_of(architecture)
     if rank is not None and rank != len(input_shape) - 1:
@@ -70,7 +69,9 @@ def infer_shapes(
         problems = unet_problems(architecture, input_shape)
         table = follow_unet(architecture, input_shape, classes)
     else:
-        table, problems = _follow_layers(architecture.layers, input_shape, classes)
+        steps = list(walk_layers(architecture.layers, input_shape, classes))
+        problems = [problem for step in steps for problem in step_problems(step)]
+        table = [step_line(step) for step in steps]
     if problems:
         raise ConfigFileError(
             where, "\n  ".join([f"does not fit the input {'x'.join(map(str, input_shape))}.", *problems])
@@ -81,45 +82,3 @@ def infer_shapes(
 def count_parameters(table: tuple[LayerShape, ...]) -> int:
     """All trainable parameters."""
     return sum(line.parameters for line in table)
-
-
-def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Padding before and after one axis so that output = ceil(size / stride); the odd one goes to the far side."""
-    total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
-    return total // 2, total - total // 2
-
-
-def _follow_layers(
-    layers: tuple[Layer, ...], shape: tuple[int, ...], classes: int
-) -> tuple[list[LayerShape], list[str]]:
-    table, problems = [], []
-    for number, layer in enumerate(layers):
-        if isinstance(layer, Convolution | Pooling):
-            problems += _shrink_problems(layer, shape, f"[{number}]")
-        line = _follow(layer, shape, classes)
-        table.append(line)
-        shape = line.output
-    return table, problems
-
-
-def _follow(layer: Layer, shape: tuple[int, ...], classes: int) -> LayerShape:
-    drop = f", drop {layer.drop_out:g} %" if not isinstance(layer, Output) and layer.drop_out else ""
-    if isinstance(layer, Convolution | Pooling):
-        maps = tuple(math.ceil(size / stride) for size, stride in zip(shape[1:], layer.stride, strict=True))
-        kernel, stride = ("x".join(map(str, sizes)) for sizes in (layer.kernel_size, layer.stride))
-        if isinstance(layer, Pooling):
-            return LayerShape("P", f"{layer.pool} {kernel} / {stride}{drop}", (shape[0], *maps), 0)
-        weights = math.prod(layer.kernel_size) * shape[0] * layer.num_output + layer.num_output
-        detail = f"{kernel} / {stride}, {layer.activation or 'linear'}{drop}"
-        return LayerShape("C", detail, (layer.num_output, *maps), weights)
-    units = layer.num_output if isinstance(layer, Dense) else classes
-    detail = f"{layer.activation or ('linear' if isinstance(layer, Dense) else 'logits')}{drop}"
-    return LayerShape(layer.type, detail, (units,), math.prod(shape) * units + units)
-
-
-def _shrink_problems(layer: Convolution | Pooling, shape: tuple[int, ...], place: str) -> list[str]:
-    return [
-        f"{place}.stride: the map shrinks to nothing: stride {stride} along {axis}, where {size} is left"
-        for axis, size, stride in zip("xyz", shape[1:], layer.stride, strict=False)
-        if stride > size
-    ]

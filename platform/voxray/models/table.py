@@ -9,6 +9,8 @@ class LayerShape:
 
     Attributes
     ----------
+    place : str
+        Where the layer stands in its file, such as ``[4].layers[0]`` or ``down[1]``.
     type : str
     detail : str
         Kernel, stride and so on, for people.
@@ -18,6 +20,7 @@ class LayerShape:
         Trainable ones.
     """
 
+    place: str
     type: str
     detail: str
     output: tuple[int, ...]

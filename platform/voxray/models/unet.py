@@ -4,41 +4,19 @@ Nothing in it depends on the size of the input: what was trained on patches take
 """
 
 from collections.abc import Callable, Sequence
-from itertools import chain, pairwise
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from voxray.config.unet import UNet
-from voxray.models.blocks import ACTIVATIONS, CONVOLUTIONS
+from voxray.models.blocks import ACTIVATIONS, PaddedConvolution, Sizes, build_normalisation
+from voxray.models.padding import centre
 
-Sizes = tuple[int, ...]
 TRANSPOSED: dict[int, Callable[..., nn.Module]] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 POOLS: dict[int, Callable[..., nn.Module]] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
-BATCH: dict[int, Callable[[int], nn.Module]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 LINEAR = {2: "bilinear", 3: "trilinear"}
-
-
-class CentredConvolution(nn.Module):
-    """A convolution whose output is ceil(size / stride), and whose padding is the same for every size.
-
-    Unlike `SameConvolution`, whose padding depends on the size where the stride is above 1.
-    """
-
-    def __init__(self, channels: int, filters: int, kernel: Sizes, stride: Sizes, *, bias: bool = True) -> None:
-        super().__init__()
-        pairs = [((extent - 1) // 2, extent // 2) for extent in kernel]
-        even = all(before == after for before, after in pairs)
-        # What the convolution can pad by itself costs no copy.
-        own = tuple(before if even else 0 for before, _ in pairs)
-        self.padding = [] if even else list(chain.from_iterable(reversed(pairs)))
-        self.convolution = CONVOLUTIONS[len(kernel)](channels, filters, kernel, stride, own, bias=bias)
-
-    def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        """(n, channel, …) → (n, filters, ceil(… / stride))."""
-        result: torch.Tensor = self.convolution(F.pad(maps, self.padding) if self.padding else maps)
-        return result
 
 
 class Level(nn.Module):
@@ -130,7 +108,7 @@ class UNetModel(nn.Module):
             self.up.append(Level(unet, joined, filters, unet.kernels[level], ones))
             rising = filters[-1]
             if unet.deep_supervision or step == len(unet.up) - 1:
-                self.outputs.append(CentredConvolution(rising, unet.channels(classes), ones, ones))
+                self.outputs.append(_convolution(rising, unet.channels(classes), ones, ones))
         _initialise(self)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
@@ -149,15 +127,16 @@ class UNetModel(nn.Module):
         return logits[::-1] if self.training and len(self.outputs) > 1 else logits[-1]
 
 
+def _convolution(channels: int, filters: int, kernel: Sizes, stride: Sizes, *, bias: bool = True) -> nn.Module:
+    """(n, channel, …) → (n, filters, ceil(… / stride)), with padding that is the same for every size."""
+    return PaddedConvolution(channels, filters, kernel, stride, [centre(extent) for extent in kernel], bias=bias)
+
+
 def _normalised(unet: UNet, channels: int, filters: int, kernel: Sizes, stride: Sizes) -> Sequence[nn.Module]:
-    bias = unet.normalisation == "none"
-    convolution = CentredConvolution(channels, filters, kernel, stride, bias=bias)
-    if unet.normalisation == "batch":
-        return [convolution, BATCH[unet.rank](filters)]
-    if unet.normalisation == "instance":
-        # A group for each channel is instance normalisation, without torch's copies to another memory format.
-        return [convolution, nn.GroupNorm(filters, filters)]
-    return [convolution]
+    if unet.normalisation == "none":
+        return [_convolution(channels, filters, kernel, stride)]
+    convolution = _convolution(channels, filters, kernel, stride, bias=False)
+    return [convolution, build_normalisation(unet.normalisation, unet.rank, filters)]
 
 
 def _activation(unet: UNet) -> nn.Module:

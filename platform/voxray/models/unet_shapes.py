@@ -25,14 +25,14 @@ def follow_unet(unet: UNet, input_shape: tuple[int, ...], classes: int) -> list[
         stride = unet.strides[level - 1] if level else (1,) * unet.rank
         if level and unet.pooling == "max":
             shape = (shape[0], *divide(shape[1:], stride))
-            table.append(LayerShape("P", f"max {_by(stride)} / {_by(stride)}", shape, 0))
+            table.append(LayerShape(f"down[{level}]", "P", f"max {_by(stride)} / {_by(stride)}", shape, 0))
             stride = (1,) * unet.rank
         table += _follow_level(unet, f"down[{level}]", shape, filters, unet.kernels[level], stride)
         shape = table[-1].output
         levels.append(shape)
     for step, filters in enumerate(unet.up):
         level = len(unet.down) - 2 - step
-        table.append(_step_up(unet, level, shape[0], levels[level]))
+        table.append(_step_up(unet, step, shape[0], levels[level]))
         ones = (1,) * unet.rank
         table += _follow_level(unet, f"up[{step}]", table[-1].output, filters, unet.kernels[level], ones)
         shape = table[-1].output
@@ -96,31 +96,31 @@ def _follow_level(
         end = number == len(filters) - 1
         drop = f", drop {unet.drop_out:g} %" if end and unet.drop_out else ""
         plus = ", + shortcut" if end and unet.residual else ""
-        detail = f"{place} {_by(kernel)} / {_by(step)}{norm}{plus}, {unet.activation}{drop}"
+        detail = f"{_by(kernel)} / {_by(step)}{norm}{plus}, {unet.activation}{drop}"
         weights = math.prod(kernel) * shape[0] * wanted + each * wanted
         shape = (wanted, *maps)
-        yield LayerShape("C", detail, shape, weights)
+        yield LayerShape(place, "C", detail, shape, weights)
     if adapted:
         ones = (1,) * len(stride)
-        detail = f"{place} shortcut {_by(ones)} / {_by(stride)}{norm}"
-        yield LayerShape("C", detail, shape, entering * shape[0] + each * shape[0])
+        detail = f"shortcut {_by(ones)} / {_by(stride)}{norm}"
+        yield LayerShape(place, "C", detail, shape, entering * shape[0] + each * shape[0])
 
 
-def _step_up(unet: UNet, level: int, channels: int, skip: tuple[int, ...]) -> LayerShape:
+def _step_up(unet: UNet, step: int, channels: int, skip: tuple[int, ...]) -> LayerShape:
     """Upsampling to the size of a skip, and the skip beside it."""
+    level = len(unet.down) - 2 - step
     stride = unet.strides[level]
     weights = 0
     if unet.upsampling == "transposed":
         weights = math.prod(stride) * channels * skip[0] + skip[0]
         channels = skip[0]
-    return LayerShape(
-        "U", f"{unet.upsampling} {_by(stride)}, with down[{level}]", (channels + skip[0], *skip[1:]), weights
-    )
+    detail = f"{unet.upsampling} {_by(stride)}, with down[{level}]"
+    return LayerShape(f"up[{step}]", "U", detail, (channels + skip[0], *skip[1:]), weights)
 
 
 def _output(unet: UNet, shape: tuple[int, ...], channels: int, when: str) -> LayerShape:
     detail = f"{_by((1,) * unet.rank)}, logits of a {unet.output.activation}{when}"
-    return LayerShape("T", detail, (channels, *shape[1:]), shape[0] * channels + channels)
+    return LayerShape("output", "T", detail, (channels, *shape[1:]), shape[0] * channels + channels)
 
 
 def _by(sizes: tuple[int, ...]) -> str:

@@ -1,0 +1,31 @@
+"""Padding of convolutions and pooling, and the sizes that it leaves: integers along one axis."""
+
+import math
+
+from voxray.config.layers import Padding
+
+
+def pad_axis(padding: Padding, size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Padding before and after one axis.
+
+    ``same`` is TensorFlow's: as much as ceil(size / stride) outputs need, the odd one at the far side.
+    """
+    if padding == "valid":
+        return 0, 0
+    if padding == "centred":
+        return centre(kernel)
+    total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
+
+
+def centre(kernel: int) -> tuple[int, int]:
+    """Padding that puts a window around every stride-th voxel from the first one on, whatever the size.
+
+    It is (k - 1) / 2 on both sides, as PyTorch's networks have it; the odd one of an even kernel is at the far side.
+    """
+    return (kernel - 1) // 2, kernel // 2
+
+
+def size_after(padding: Padding, size: int, kernel: int, stride: int) -> int:
+    """Outputs along one axis; 0 where a kernel that isn't padded is larger than what is left."""
+    return max((size - kernel) // stride + 1, 0) if padding == "valid" else math.ceil(size / stride)

@@ -1,0 +1,153 @@
+"""Shapes and parameter counts of a sequential network from integers alone."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from voxray.config.layers import (
+    Convolution,
+    Dense,
+    Dropout,
+    GlobalAverage,
+    Layer,
+    Normalisation,
+    Output,
+    Pooling,
+    Residual,
+)
+from voxray.models.padding import size_after
+from voxray.models.table import LayerShape
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A layer at its place, and the shapes that enter and leave it: (channel, x, y[, z]) or (units,).
+
+    Along an axis that shrinks to nothing the size is 0 from there on.
+    """
+
+    place: str
+    layer: Layer
+    entering: Shape
+    leaving: Shape
+
+
+def walk_layers(layers: Sequence[Layer], shape: Shape, classes: int, place: str = "") -> Iterator[Step]:
+    """Follow a shape through layers, in the order in which they run.
+
+    A residual block comes as its layers, then those of its shortcut, then itself: the sum and the activation.
+    """
+    for number, layer in enumerate(layers):
+        here = f"{place}[{number}]"
+        leaving = shape_after(layer, shape, classes)
+        if isinstance(layer, Residual):
+            yield from walk_layers(layer.layers, shape, classes, f"{here}.layers")
+            yield from walk_layers(layer.shortcut(shape[0]), shape, classes, f"{here}.shortcut")
+        yield Step(here, layer, shape, leaving)
+        shape = leaving
+
+
+def shape_after(layer: Layer, shape: Shape, classes: int) -> Shape:
+    """The shape that leaves a layer."""
+    match layer:
+        case Convolution() | Pooling():
+            channels = layer.num_output if isinstance(layer, Convolution) else shape[0]
+            axes = zip(shape[1:], layer.kernel_size, layer.stride, strict=True)
+            return channels, *(size_after(layer.padding, *axis) for axis in axes)
+        case Residual():
+            for inner in layer.layers:
+                shape = shape_after(inner, shape, classes)
+            return shape
+        case GlobalAverage():
+            return shape[:1]
+        case Dense():
+            return (layer.num_output,)
+        case Output():
+            return (classes,)
+        case Normalisation() | Dropout():
+            return shape
+
+
+def step_line(step: Step) -> LayerShape:
+    """A step as a line of the table."""
+    return LayerShape(step.place, step.layer.type, _detail(step.layer), step.leaving, _parameters(step))
+
+
+def step_problems(step: Step) -> list[str]:
+    """Why a layer cannot do its work on what enters it."""
+    layer, entering, leaving = step.layer, step.entering, step.leaving
+    match layer:
+        case Convolution() | Pooling():
+            return _shrink_problems(step.place, layer, entering)
+        case Normalisation() if math.prod(entering[1:]) == 1:
+            problem = f"{layer.normalisation} normalisation of a map of one voxel leaves nothing of it"
+            return [f"{step.place}: {problem}; give a larger patch or smaller strides"]
+        case Residual():
+            return _sum_problems(step.place, layer, entering, leaving)
+        case Output() if layer.activation == "sigmoid" and leaving != (2,):
+            return [
+                f"{step.place}.activation: 'sigmoid' tells two classes apart, there are {leaving[0]}; use 'softmax'"
+            ]
+    return []
+
+
+def _parameters(step: Step) -> int:
+    layer, entering = step.layer, step.entering
+    match layer:
+        case Convolution():
+            return (math.prod(layer.kernel_size) * entering[0] + layer.bias) * layer.num_output
+        case Normalisation():
+            return 2 * entering[0]
+        case Dense():
+            return (math.prod(entering) + 1) * layer.num_output
+        case Output():
+            return (math.prod(entering) + 1) * layer.units(step.leaving[0])
+    return 0
+
+
+def _detail(layer: Layer) -> str:
+    words: list[str | None] = []
+    match layer:
+        case Convolution() | Pooling():
+            pool = f"{layer.pool} " if isinstance(layer, Pooling) else ""
+            words = [f"{pool}{_by(layer.kernel_size)} / {_by(layer.stride)}"]
+            words += [layer.padding] if layer.padding != "same" else []
+            words += ["no bias"] if isinstance(layer, Convolution) and not layer.bias else []
+        case Normalisation():
+            words = [layer.normalisation]
+        case GlobalAverage():
+            words = ["mean of each map"]
+        case Residual():
+            words = ["+ shortcut"]
+        case Output():
+            words = ["one logit" if layer.activation == "sigmoid" else "logits"]
+    words.append(getattr(layer, "activation", None))
+    drop = getattr(layer, "drop_out", 0)
+    return ", ".join([*filter(None, words), *([f"drop {drop:g} %"] if drop else [])])
+
+
+def _shrink_problems(place: str, layer: Convolution | Pooling, entering: Shape) -> list[str]:
+    problems = []
+    for axis, size, kernel, stride in zip("xyz", entering[1:], layer.kernel_size, layer.stride, strict=False):
+        found = f"along {axis}, where {size} is left"
+        if 0 < size < stride:
+            problems.append(f"{place}.stride: the map shrinks to nothing: stride {stride} {found}")
+        elif size and not size_after(layer.padding, size, kernel, stride):
+            problems.append(f"{place}.kernel_size: the map shrinks to nothing: 'valid' kernel {kernel} {found}")
+    return problems
+
+
+def _sum_problems(place: str, layer: Residual, entering: Shape, leaving: Shape) -> list[str]:
+    shortcut = entering
+    for inner in layer.shortcut(entering[0]):
+        shortcut = shape_after(inner, shortcut, 0)
+    if shortcut == leaving or 0 in leaving:
+        return []
+    problem = f"they give {_by(leaving)}, its shortcut {_by(shortcut)}, which cannot be added"
+    return [f"{place}.layers: {problem}; use the padding 'same' or 'centred' in them"]
+
+
+def _by(sizes: Shape) -> str:
+    return "x".join(map(str, sizes))

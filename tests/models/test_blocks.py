@@ -1,0 +1,26 @@
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import maximum_filter, uniform_filter
+
+from voxray.models.blocks import PaddedPooling
+from voxray.models.padding import pad_axis
+
+
+@pytest.mark.parametrize(("size", "kernel"), [((6, 7), (3, 2)), ((5, 4, 6), (2, 3, 5))])
+def test_pooling_agrees_with_scipy_on_windows_that_reach_over_the_border(
+    size: tuple[int, ...], kernel: tuple[int, ...]
+) -> None:
+    image = np.random.default_rng(0).normal(size=size).astype(np.float32) - 5
+    stride = (1,) * len(size)
+    pairs = [pad_axis("same", *axis) for axis in zip(size, kernel, stride, strict=True)]
+    # SciPy centres an even window one to the left of ours: SAME puts the odd padding on the far side.
+    origin = [-1 if extent % 2 == 0 else 0 for extent in kernel]
+    tensor = torch.from_numpy(image)[None, None]
+    largest = maximum_filter(image, kernel, mode="constant", cval=-np.inf, origin=origin)
+    np.testing.assert_array_equal(PaddedPooling("max", size, kernel, stride, pairs)(tensor)[0, 0], largest)
+    sums = uniform_filter(image.astype(float), kernel, mode="constant", origin=origin)
+    inside = uniform_filter(np.ones(size), kernel, mode="constant", origin=origin)
+    np.testing.assert_allclose(
+        PaddedPooling("avg", size, kernel, stride, pairs)(tensor)[0, 0], sums / inside, rtol=1e-5
+    )
