@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from voxray.scans.channels import channel_files, check_one_grid
+from voxray.scans.dicom import is_dicom, read_series
 from voxray.scans.geometry import axis_codes, canonical_grid, check_affine, lps_affine
 from voxray.scans.metaimage import find_voxels, read_metaimage_header
 from voxray.scans.nifti import is_scaled, read_nifti_header, split_channels
@@ -86,7 +87,8 @@ def read_header(path: Path) -> ScanHeader:
 
 def _read_file(path: Path) -> _FileHeader:
     name = path.name.lower()
-    reader = next((function for suffix, function in READERS.items() if name.endswith(suffix)), _decode)
+    known = next((function for suffix, function in READERS.items() if name.endswith(suffix)), None)
+    reader = known or (_read_dicom if is_dicom(path) else _decode)
     with as_scan_errors(path):
         said = reader(path)
     check_affine(said.affine, str(path))
@@ -105,6 +107,12 @@ def _decode(path: Path) -> _FileHeader:
     files = tuple(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else (path,)
     there = files if path.exists() else ()
     return _FileHeader(volume.voxels.shape[0], volume.shape, volume.voxels.dtype, volume.affine, there)
+
+
+def _read_dicom(path: Path) -> _FileHeader:
+    series = read_series(path)
+    files = tuple({each.path for each in series.slices})
+    return _FileHeader(1, series.shape, series.dtype, series.affine, files)
 
 
 def _read_metaimage(path: Path) -> _FileHeader:

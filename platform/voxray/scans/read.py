@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from voxray.errors import ScanError
 from voxray.scans.channels import channel_files, join_channels
+from voxray.scans.dicom import is_dicom, open_series
 from voxray.scans.geometry import canonical_volume, check_affine, lps_affine
 from voxray.scans.metaimage import inflate_metaimage, map_metaimage, read_metaimage_header
 from voxray.scans.nifti import inflate_nifti, split_channels
@@ -31,7 +32,8 @@ def open_scan(path: Path) -> Volume:
     ----------
     path : Path
         ``.mhd``, ``.mha``, ``.nii``, ``.nii.gz``, ``.nrrd``, ``.jpg``, ``.jpeg`` or ``.png``; or an image of a stack,
-        ``FILE.npz/MEMBER/ROW``; or files that are the channels of one scan, ``a_{t1,t2}.nii``.
+        ``FILE.npz/MEMBER/ROW``; or files that are the channels of one scan, ``a_{t1,t2}.nii``; or a DICOM series,
+        by its folder or one of its files.
 
     Returns
     -------
@@ -66,6 +68,8 @@ def open_file(path: Path) -> Volume:
     if len(files) > 1:
         return join_channels([open_file(file) for file in files], [file.name for file in files], str(path))
     opener = _opener(path)
+    if opener is None and not path.exists():
+        raise ScanError(str(path), "no such file", "Check the list and the folder")
     if opener is None:
         raise ScanError(str(path), f"unknown kind of file '{path.suffix}'", f"Known: {', '.join(OPENERS)}")
     with as_scan_errors(path):
@@ -111,7 +115,9 @@ def _opener(path: Path) -> Callable[[Path], Volume] | None:
     if is_npz_row(path):
         return open_npz_row
     name = path.name.lower()
-    return next((function for suffix, function in OPENERS.items() if name.endswith(suffix)), None)
+    known = next((function for suffix, function in OPENERS.items() if name.endswith(suffix)), None)
+    # Files of a DICOM series often have no suffix, or numbers that look like one.
+    return open_series if known is None and is_dicom(path) else known
 
 
 def _open_metaimage(path: Path) -> Volume:
