@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from voxray.datasets.decathlon import case_name, read_decathlon
+from voxray.datasets.decathlon import read_decathlon
+from voxray.datasets.files import case_name
 from voxray.datasets.manifest import Manifest
 from voxray.errors import DataError
 

@@ -25,13 +25,17 @@ PATH_KEYS = (("out",), ("data", "root"), ("store", "path"), ("model", "architect
 
 
 class DataSpec(Spec):
-    """Which folder, in which layout."""
+    """Which folder, in which layout.
 
-    layout: Literal["luna16", "table", "decathlon", "medmnist"]
+    `folders` names the classes of a MosMedData set, folder by folder, such as ``{"CT-0" = "normal"}``.
+    """
+
+    layout: Literal["luna16", "table", "decathlon", "medmnist", "mosmed", "brats2020"]
     root: str
     candidates: str | None = None
     manifest: str = "manifest.csv"
     classes: tuple[str, ...] | None = None
+    folders: dict[str, str] | None = None
 
 
 class SplitSpec(Spec):

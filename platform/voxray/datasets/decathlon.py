@@ -12,12 +12,12 @@ from typing import Any
 import pyarrow as pa
 
 from voxray.config.checking import nearest
+from voxray.datasets.files import case_name, nifti_files
 from voxray.datasets.manifest import SAMPLES, SCANS, Manifest, quarantine_rows
 from voxray.errors import DataError
 
 DATASET_FILE = "dataset.json"
 IMAGES, LABELS = "imagesTr", "labelsTr"
-SUFFIXES = (".nii.gz", ".nii")
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,6 @@ def read_decathlon(root: Path) -> Manifest:
         notes=_notes(content),
         channels=channels,
     )
-
-
-def case_name(path: str) -> str:
-    """``BRATS_001`` of ``imagesTr/BRATS_001.nii.gz``."""
-    name = PurePosixPath(path).name
-    suffix = next((each for each in SUFFIXES if name.lower().endswith(each)), PurePosixPath(name).suffix)
-    return name[: len(name) - len(suffix)]
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -182,10 +175,9 @@ def _not_listed(root: Path, cases: list[Case]) -> list[dict[str, object]]:
     listed = {text for case in cases for text in (case.image, case.label)}
     rows = []
     for folder, kind in ((IMAGES, "an image"), (LABELS, "a mask")):
-        for file in sorted((root / folder).glob("*")):
+        for file in nifti_files(root / folder):
             text = f"{folder}/{file.name}"
-            # macOS leaves a file ._name beside each name when it writes to a foreign disk.
-            if text in listed or file.name.startswith(".") or not file.name.lower().endswith(SUFFIXES):
+            if text in listed:
                 continue
             reason = f"{text} is {kind} that {DATASET_FILE} does not list"
             rows.append(_row(case_name(text), text, "scan", 0, reason))

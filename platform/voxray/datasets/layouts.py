@@ -3,10 +3,12 @@
 from pathlib import Path
 
 from voxray.config.experiment import DataSpec
+from voxray.datasets.brats2020 import read_brats2020
 from voxray.datasets.decathlon import read_decathlon
 from voxray.datasets.luna16 import read_luna16
 from voxray.datasets.manifest import Manifest
 from voxray.datasets.medmnist import read_medmnist
+from voxray.datasets.mosmed import read_mosmed
 from voxray.datasets.table import read_table
 from voxray.errors import DataError
 
@@ -28,4 +30,8 @@ def read_manifest(data: DataSpec) -> Manifest:
         return read_luna16(root, data.candidates)
     if data.layout == "decathlon":
         return read_decathlon(root)
+    if data.layout == "mosmed":
+        return read_mosmed(root, data.folders)
+    if data.layout == "brats2020":
+        return read_brats2020(root)
     return read_table(root, data.manifest, data.classes)

@@ -54,6 +54,9 @@ class Manifest:
         What a user should know about how the folder was understood.
     channels : tuple of str
         Names of the channels that every scan must have; empty where the data set names none.
+    masks_are_targets : bool
+        Whether the values of the masks are the classes to be learned; otherwise masks only say where to look, and the
+        classes are those of the samples.
     published_split : bool
         Whether the splits are those that published figures refer to: then they are kept as they are, even where they
         hold the same voxels twice, and that is said.
@@ -66,11 +69,12 @@ class Manifest:
     quarantine: pa.Table
     notes: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
+    masks_are_targets: bool = True
     published_split: bool = False
 
     def digest(self) -> str:
         """A name for the content: equal manifests have equal digests wherever the root lies."""
-        state = hashlib.sha256("\0".join([*self.classes, "", *self.channels]).encode())
+        state = hashlib.sha256("\0".join([*self.classes, "", *self.channels, "", str(self.masks_are_targets)]).encode())
         for table in (self.scans, self.samples, self.quarantine):
             sink = pa.BufferOutputStream()
             with pa.ipc.new_stream(sink, table.schema) as stream:

@@ -44,7 +44,7 @@ class Plan:
         Schema PLAN; sorted by split (train, val, test), shard and slot.
     classes : tuple of str
     masks : bool
-        Whether scans come with label maps.
+        Whether scans come with label maps that are to be learned.
     size : tuple of int
         Voxels of a patch, x, y, z.
     dtype : str
@@ -101,7 +101,7 @@ def plan_patches(manifest: Manifest, experiment: Experiment) -> Plan:
     if samples.num_rows == 0:
         raise DataError(str(manifest.root), "holds no sample of a scan that is there", "Check the list and the scans")
     splits = _splits(samples, samples["label"].to_numpy(), experiment)
-    masks = manifest.scans["label_path"].null_count < manifest.scans.num_rows
+    masks = manifest.masks_are_targets and manifest.scans["label_path"].null_count < manifest.scans.num_rows
     if experiment.patches.sampling != "centre":
         _check_sampling(samples, manifest, experiment.patches.sampling, masks)
         counts = np.full(samples.num_rows, experiment.patches.per_scan)
