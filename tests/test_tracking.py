@@ -1,74 +1,68 @@
-import json
-import struct
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from wandb.proto import wandb_internal_pb2
+from offline_wandb import media, read_back
+from PIL import Image
 
-from voxray.tracking import Tracker, choose_mode
-from voxray.training.step import Predictions
-
-BLOCK, RECORD_HEADER, FILE_HEADER = 32768, 7, 7
+from voxray.tracking import Picture, Tracker, choose_mode
 
 
-def records(file: Path) -> Iterator[wandb_internal_pb2.Record]:
-    """The records of a W&B transaction log: LevelDB's log format behind a file header of seven bytes."""
-    data, position, pieces = file.read_bytes(), FILE_HEADER, b""
-    assert data[:4] == b":W&B"
-    while position + RECORD_HEADER <= len(data):
-        left = BLOCK - position % BLOCK
-        if left < RECORD_HEADER:
-            position += left
-            continue
-        _, length, kind = struct.unpack("<IHB", data[position : position + RECORD_HEADER])
-        position += RECORD_HEADER
-        pieces += data[position : position + length]
-        position += length
-        if kind in (1, 4):  # whole, or the last piece
-            record = wandb_internal_pb2.Record()
-            record.ParseFromString(pieces)
-            pieces = b""
-            yield record
-
-
-def read_back(folder: Path) -> tuple[dict[str, list[Any]], dict[str, Any], dict[str, Any]]:
-    """History, summary and config of W&B's own offline file."""
-    (file,) = (folder / "wandb").glob("offline-run-*/run-*.wandb")
-    history: dict[str, list[Any]] = {}
-    summary: dict[str, Any] = {}
-    config: dict[str, Any] = {}
-    for record in records(file):
-        for item in record.history.item:
-            key = item.key or "/".join(item.nested_key)
-            history.setdefault(key, []).append(json.loads(item.value_json))
-        for item in record.summary.update:
-            summary[item.key or "/".join(item.nested_key)] = json.loads(item.value_json)
-        for item in record.run.config.update:
-            config[item.key or "/".join(item.nested_key)] = json.loads(item.value_json)
-    return history, summary, config
+def tracker_of(folder: Path) -> Tracker:
+    config = {"seed": 3, "training": {"epochs": 2}}
+    return Tracker(folder, name="small", project="p", run_id="small-1", mode="offline", config=config)
 
 
 def test_epochs_plots_pictures_and_final_figures_can_be_read_back_from_the_offline_file(tmp_path: Path) -> None:
     probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]])
-    predictions = Predictions(np.arange(3), np.array([0, 1, 1]), probabilities, 0.4)
-    arguments = {"name": "small", "project": "p", "run_id": "small-1", "mode": "offline", "config": {"seed": 3}}
-    with Tracker(tmp_path, **arguments) as tracker:  # type: ignore[arg-type]
+    pictures = [Picture("a nodule", np.zeros((8, 6), np.uint8)), Picture("no nodule", np.ones((8, 6), np.uint8))]
+    with tracker_of(tmp_path) as tracker:
         tracker.log_epoch({"epoch": 1, "train_loss": 0.5, "val_recall": 0.25, "val_roc_auc": 0.75})
         tracker.log_epoch({"epoch": 2, "train_loss": 0.4, "val_recall": 0.5, "val_roc_auc": 0.8})
-        tracker.log_validation(predictions, ("other", "nodule"), np.zeros((2, 8, 8), np.float32), np.array([2, 0]))
+        tracker.log_calls(np.array([0, 1, 1]), np.array([0, 1, 0]), probabilities, ("other", "nodule"))
+        tracker.log_pictures("val/patches", pictures, ("other", "nodule"))
         tracker.log_summary({"test": {"recall": 0.7, "confusion_matrix": [[1, 0], [0, 1]]}})
     history, summary, config = read_back(tmp_path)
     assert history["val/recall"] == [0.25, 0.5]
     assert history["train/loss"] == [0.5, 0.4]
     assert history["val/roc_auc"] == [0.75, 0.8]
-    (captions,) = history["val/patches/captions"]
-    assert captions == ["truth nodule, called other (70%)", "truth other, called other (90%)"]
+    assert history["_step"] == [1, 2, 3]
+    assert history["val/patches/captions"] == [["a nodule", "no nodule"]]
     assert {"val/confusion_matrix_table/path", "val/pr_curve_table/path"} <= set(history)
     assert summary["final/test/recall"] == 0.7
     assert config["seed"] == 3
+
+
+def test_dice_of_each_class_is_followed_over_the_epochs(tmp_path: Path) -> None:
+    with tracker_of(tmp_path) as tracker:
+        for epoch, dice in ((1, 0.25), (2, 0.5)):
+            tracker.log_epoch({"epoch": epoch, "val_dice": dice, "val_dice/non-enhancing tumor": dice / 2})
+    history, _, _ = read_back(tmp_path)
+    assert history["val/dice"] == [0.25, 0.5]
+    assert history["val/dice/non-enhancing tumor"] == [0.125, 0.25]
+
+
+def test_masks_lie_over_their_picture_with_the_names_of_their_classes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 255, (9, 7), dtype=np.uint8)
+    masks = {name: rng.integers(0, 3, (9, 7), dtype=np.uint8) for name in ("truth", "prediction")}
+    with tracker_of(tmp_path) as tracker:
+        tracker.log_pictures("val/cases", [Picture("worst", pixels, masks)], ("background", "edema", "core"))
+    history, _, config = read_back(tmp_path)
+    np.testing.assert_array_equal(Image.open(media(tmp_path, history["val/cases/filenames"][0][0])), pixels)
+    for name, mask in masks.items():
+        file = history["val/cases/all_masks"][0][0][name]["path"]
+        np.testing.assert_array_equal(Image.open(media(tmp_path, file)), mask)
+        labels = config["_wandb"]["mask/class_labels"][f"val/cases_wandb_delimeter_{name}"]
+        assert labels["value"] == {"0": "background", "1": "edema", "2": "core"}
+
+
+def test_an_evaluation_comes_after_the_epochs_also_where_a_run_is_continued_offline(tmp_path: Path) -> None:
+    with tracker_of(tmp_path) as tracker:
+        tracker.log_epoch({"epoch": 1, "train_loss": 0.5})
+    with tracker_of(tmp_path) as tracker:
+        tracker.log_pictures("val/cases", [Picture("a", np.zeros((4, 4), np.uint8))], ("other", "nodule"))
+    assert read_back(tmp_path)[0]["_step"] == [1, 3]
 
 
 def test_a_user_who_has_not_logged_in_is_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from voxray.locks import locked
 from voxray.models.shapes import count_parameters, infer_shapes
 from voxray.patches.plan import Plan, empty_classes, plan_patches
 from voxray.progress import Show, progress
+from voxray.report.contents import read_run
 from voxray.runs.fit import check_class_weights, fit, load_network, make_tracker
 from voxray.runs.folder import RunFolder, evaluate_key, run_folder, train_key
 from voxray.runs.judge import judge, judged_splits, predict_split
@@ -161,6 +162,8 @@ def evaluate(experiment: Experiment, say: Say, *, with_ray: bool = True) -> None
         say("evaluate: finished earlier, reused")
         _say_metrics(json.loads(folder.metrics.read_text(encoding="utf-8")), say)
         return
+    from voxray.runs.shown import show_judged  # matplotlib takes a second that other stages need not wait for
+
     store = open_store(experiment.store_path)
     unit = "scans" if store.info.masks else "steps"
     with locked(folder.path), progress("evaluate", unit) as show:
@@ -169,7 +172,7 @@ def evaluate(experiment: Experiment, say: Say, *, with_ray: bool = True) -> None
         judging = _judge_scans if store.info.masks else _judge_patches
         metrics = judging(experiment, store, show, with_ray)
         with make_tracker(experiment, trained) as tracker:
-            tracker.log_summary(metrics)
+            show_judged(tracker, read_run(folder.path, store))
         folder.mark_finished("evaluate", key, time.perf_counter() - began)
     _say_metrics(metrics, say)
 
@@ -180,7 +183,6 @@ def report(experiment: Experiment, say: Say) -> Path:
     key = evaluate_key(experiment, _need_training(experiment, folder))
     if not _is_finished(folder, "evaluate", key):
         raise NotReadyError(str(folder.path), "holds no finished evaluation of this", "Run voxray evaluate first")
-    from voxray.report.contents import read_run  # matplotlib takes a second that other stages need not wait for
     from voxray.report.page import write_report
 
     write_report(folder.report, read_run(folder.path, open_store(experiment.store_path)))

@@ -1,7 +1,8 @@
 """Weights & Biases, and nothing else imports it. Offline unless the user has logged in."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -10,12 +11,27 @@ import numpy as np
 import wandb
 from numpy.typing import NDArray
 
-from voxray.evaluation.classification import call_classes
-from voxray.training.step import Predictions
+from voxray.evaluation.classification import Floats, Ints
 
 LOG = logging.getLogger(__name__)
-PICTURES = 8
 MODES = {"online", "offline", "disabled"}
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture with what is said of it.
+
+    Attributes
+    ----------
+    caption : str
+    pixels : ndarray of uint8, (line, column) or (line, column, 3)
+    masks : mapping
+        Name, such as truth → classes of the pixels, (line, column) uint8.
+    """
+
+    caption: str
+    pixels: NDArray[np.uint8]
+    masks: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
 
 
 class Tracker:
@@ -31,7 +47,7 @@ class Tracker:
     mode : str
         ``auto``, ``online``, ``offline`` or ``disabled``.
     config : mapping
-        The resolved experiment.
+        The resolved experiment; its epochs are the steps.
     """
 
     def __init__(
@@ -64,40 +80,40 @@ class Tracker:
         named = {key.replace("_", "/", 1) if key.startswith(("train_", "val_")) else key: row[key] for key in row}
         self.run.log(named, step=int(row["epoch"]))
 
-    def log_validation(
-        self,
-        predictions: Predictions,
-        classes: tuple[str, ...],
-        images: NDArray[np.float32],
-        chosen: NDArray[np.int64],
-    ) -> None:
-        """Confusion matrix, PR curve, and a few patches with truth and prediction.
+    def log_calls(self, labels: Ints, called: Ints, probabilities: Floats, classes: Sequence[str]) -> None:
+        """Confusion matrix and PR curve of the validation patches.
 
         Parameters
         ----------
-        predictions : Predictions
-        classes : tuple of str
-        images : ndarray, (n, x, y), in [0, 1]
-        chosen : ndarray of int, (n,)
-            Which prediction each image belongs to.
+        labels, called : ndarray of int, (n,)
+        probabilities : ndarray, (n, classes)
+        classes : sequence of str
         """
-        called = call_classes(predictions.probabilities)
-        labels = predictions.labels.tolist()
         names = list(classes)
-        pictures = [
+        matrix = wandb.plot.confusion_matrix(y_true=labels.tolist(), preds=called.tolist(), class_names=names)
+        curve = wandb.plot.pr_curve(labels.tolist(), probabilities.tolist(), labels=names)
+        self._log_after_training({"val/confusion_matrix": matrix, "val/pr_curve": curve})
+
+    def log_pictures(self, key: str, pictures: Sequence[Picture], classes: Sequence[str]) -> None:
+        """Pictures under one name; their masks can be switched on and off, and name the classes."""
+        names = dict(enumerate(classes))
+        images = [
             wandb.Image(
-                (255 * image.T).astype(np.uint8),
-                caption=f"truth {names[labels[each]]}, called {names[called[each]]} "
-                f"({predictions.probabilities[each].max():.0%})",
+                each.pixels,
+                caption=each.caption,
+                masks={name: {"mask_data": mask, "class_labels": names} for name, mask in each.masks.items()},
             )
-            for image, each in zip(images, chosen.tolist(), strict=True)
+            for each in pictures
         ]
-        matrix = wandb.plot.confusion_matrix(y_true=labels, preds=called.tolist(), class_names=names)
-        curve = wandb.plot.pr_curve(labels, predictions.probabilities.tolist(), labels=names)
-        self.run.log({"val/confusion_matrix": matrix, "val/pr_curve": curve, "val/patches": pictures})
+        self._log_after_training({key: images})
+
+    def _log_after_training(self, content: Mapping[str, Any]) -> None:
+        # Offline a continued run counts its steps from 0 again, and those are the epochs.
+        after = int(self.config["training"]["epochs"]) + 1
+        self.run.log(dict(content), step=max(after, self.run.step))
 
     def log_summary(self, metrics: Mapping[str, Mapping[str, Any]]) -> None:
-        """Final figures, as ``val/recall`` and so on, in the run's summary."""
+        """Final figures, as ``final/val/recall`` and so on, in the run's summary."""
         for split, values in metrics.items():
             for name, value in values.items():
                 if isinstance(value, int | float):

@@ -17,8 +17,6 @@ from voxray.evaluation.segmentation import (
     count_figures,
     count_voxels,
     mean_figures,
-    rank_cases,
-    worst_cases,
 )
 
 CLASSES = ("background", "edema", "core")
@@ -214,11 +212,10 @@ def test_an_empty_class_neither_rewards_nor_hides() -> None:
     assert math.isnan(mean_figures([silent])["dice"])
 
 
-def test_cases_are_ranked_worst_first_and_those_without_a_class_are_left_out() -> None:
-    cases = [{"dice/a": a, "dice/b": b} for a, b in [(0.9, 0.7), (0.2, math.nan), (math.nan, math.nan), (0.5, 0.5)]]
-    assert case_dice(cases[0]) == pytest.approx(0.8)
-    assert rank_cases(cases) == [1, 3, 0]
-    assert worst_cases(cases, 2) == [1, 3]
+def test_the_dice_of_a_case_is_the_mean_over_the_classes_that_it_has() -> None:
+    assert case_dice({"dice/a": 0.9, "dice/b": 0.7}) == pytest.approx(0.8)
+    assert case_dice({"dice/a": 0.2, "dice/b": math.nan}) == pytest.approx(0.2)
+    assert math.isnan(case_dice({"dice/a": math.nan, "dice/b": math.nan}))
 
 
 def test_intervals_hold_the_mean_and_are_wider_when_scans_of_one_patient_go_together() -> None:

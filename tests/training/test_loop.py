@@ -62,8 +62,8 @@ def test_training_learns_and_repeats_itself_exactly(spec: Experiment, tmp_path: 
     assert 0 <= first.history[0]["data_wait_share"] <= 1
 
 
-def stop_after(epochs: int) -> Callable[[dict[str, Any], Any], None]:
-    def on_epoch(row: dict[str, Any], predictions: Any) -> None:
+def stop_after(epochs: int) -> Callable[[dict[str, Any]], None]:
+    def on_epoch(row: dict[str, Any]) -> None:
         if row["epoch"] == epochs:
             raise KeyboardInterrupt
 
@@ -76,7 +76,7 @@ def test_an_interrupted_training_ends_like_an_undisturbed_one(spec: Experiment, 
     with pytest.raises(KeyboardInterrupt):
         fit(spec, tmp_path / "b", Watcher(on_epoch=stop_after(2)), weight_average=average)
     seen: list[int] = []
-    watcher = Watcher(on_epoch=lambda row, _: seen.append(row["epoch"]))
+    watcher = Watcher(on_epoch=lambda row: seen.append(row["epoch"]))
     resumed, twin = fit(spec, tmp_path / "b", watcher, weight_average=average)
     assert seen == [3, 4]
     assert lasting(resumed.history) == lasting(whole.history)

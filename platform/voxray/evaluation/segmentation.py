@@ -242,17 +242,6 @@ def case_dice(case: Mapping[str, float]) -> float:
     return mean_figures([case])["dice"]
 
 
-def rank_cases(cases: Sequence[Mapping[str, float]]) -> list[int]:
-    """Positions of the scans by mean Dice, worst first; those without any class are left out."""
-    means = {number: case_dice(case) for number, case in enumerate(cases)}
-    return sorted((number for number, mean in means.items() if not math.isnan(mean)), key=means.__getitem__)
-
-
-def worst_cases(cases: Sequence[Mapping[str, float]], count: int) -> list[int]:
-    """Positions of the scans of the lowest mean Dice."""
-    return rank_cases(cases)[:count]
-
-
 def _crops(truth: Labels, prediction: Labels, classes: int) -> list[tuple[Bools, Bools]]:
     """Both masks of each label but 0, cut to the smallest box around them; without voxels if they are empty."""
     crops = []

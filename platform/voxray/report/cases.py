@@ -128,18 +128,37 @@ def show_cases(run: RunContents, split: str) -> list[ShownCase]:
     return shown
 
 
-def _draw_case(run: RunContents, case: Case) -> CasePictures:
+def read_case(run: RunContents, case: Case) -> tuple[Volume, NDArray[np.uint8], NDArray[np.uint8]]:
+    """A scan, its mask and its prediction, all in canonical axes.
+
+    Returns
+    -------
+    Volume
+    ndarray of uint8, (x, y, z), twice
+        Truth and prediction.
+
+    Raises
+    ------
+    ScanError
+        A file is gone, or is not what it was.
+    """
     root = Path(run.experiment.data.root)
     if not case.get("prediction"):
         raise ScanError(str(case["path"]), "the run kept no prediction of it; voxray evaluate writes one")
     scan = open_scan(root / case["path"])
     truth = _labels(root / case["label_path"], run.classes, scan)
-    prediction = _labels(run.folder / case["prediction"], run.classes, scan)
+    return scan, truth, _labels(run.folder / case["prediction"], run.classes, scan)
+
+
+def grey_levels(run: RunContents, scan: Volume) -> tuple[float, float]:
+    """What is black and what is white in a scan, whatever part of it is shown."""
     intensity = run.experiment.intensity
-    window = intensity.window if intensity.kind == "window" else None
-    # Black and white are those of the whole scan, whatever part of it is shown.
-    channel = scan.voxels[0]
-    levels = shown_range(channel, window)
+    return shown_range(scan.voxels[0], intensity.window if intensity.kind == "window" else None)
+
+
+def _draw_case(run: RunContents, case: Case) -> CasePictures:
+    scan, truth, prediction = read_case(run, case)
+    channel, levels = scan.voxels[0], grey_levels(run, scan)
     box = crop_box((truth, prediction), scan.spacing_mm)
     slices = Slices(channel[box], truth[box], prediction[box], scan.spacing_mm, levels)
     corner = np.array([part.start for part in box], np.float64)

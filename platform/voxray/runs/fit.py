@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 import voxray
@@ -19,19 +17,18 @@ from voxray.config.experiment import Experiment
 from voxray.config.unet import UNet
 from voxray.errors import ConfigError, DataError
 from voxray.feed.loader import Feed
-from voxray.feed.scale import scale_window
 from voxray.models.build import build_model
 from voxray.models.shapes import infer_shapes, model_input
 from voxray.progress import Show
 from voxray.runs.folder import RunFolder, run_folder, train_key, write_json
 from voxray.store.layout import write_parquet
 from voxray.store.read import PatchStore, open_store
-from voxray.tracking import PICTURES, Tracker
+from voxray.tracking import Tracker
 from voxray.training.checkpoint import save_model
 from voxray.training.loop import Watcher, train
 from voxray.training.losses import class_weights
 from voxray.training.ranks import rank_and_ranks
-from voxray.training.step import Predictions, Recipe, Task
+from voxray.training.step import Recipe, Task
 from voxray.training.tasks import Classification, Segmentation
 
 CLASSIFICATION_BEST = ("loss", "roc_auc", "average_precision")
@@ -111,8 +108,6 @@ def fit(
             report=report,
         )
         if tracker is not None:
-            if follower.predictions is not None:
-                tracker.log_validation(*_hardest(store, follower.predictions, experiment.intensity.window))
             _write_results(folder, model, network, experiment, store, progress.history, progress.best_epoch)
 
     if rank == 0:
@@ -216,28 +211,15 @@ class _Follower:
     def __init__(self, experiment: Experiment, tracker: Tracker | None, show: Show) -> None:
         self.epochs, self.tracker, self.show = experiment.training.epochs, tracker, show
         self.text = ""
-        self.predictions: Predictions | None = None
 
     def on_step(self, epoch: int, step: int, steps: int) -> None:
         self.show((epoch - 1) * steps + step, self.epochs * steps, f"epoch {epoch}/{self.epochs}{self.text}")
 
-    def on_epoch(self, row: dict[str, Any], predictions: Predictions | None) -> None:
+    def on_epoch(self, row: dict[str, Any]) -> None:
         figures = [(name, row[f"val_{name}"]) for name in ("loss", "recall", "roc_auc", "dice") if f"val_{name}" in row]
         self.text = "".join(f", val {name} {value:.3f}" for name, value in figures)
-        self.predictions = predictions
         if self.tracker is not None:
             self.tracker.log_epoch(row)
-
-
-def _hardest(
-    store: PatchStore, predictions: Predictions, window: tuple[float, float]
-) -> tuple[Predictions, tuple[str, ...], NDArray[np.float32], NDArray[np.int64]]:
-    """What W&B is shown: predictions, classes, and middle slices (n, x, y) of those furthest from the truth."""
-    sure = predictions.probabilities[np.arange(len(predictions.labels)), predictions.labels]
-    chosen = np.argsort(sure)[:PICTURES]
-    slots = store.rows("val")["slot"].to_numpy()[predictions.rows[chosen]]
-    patches = scale_window(torch.from_numpy(store.read_patches("val", slots)), window).numpy()
-    return predictions, store.info.classes, patches[:, 0, :, :, patches.shape[-1] // 2], chosen
 
 
 def _write_results(

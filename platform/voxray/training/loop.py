@@ -18,7 +18,7 @@ from voxray.feed.loader import Feed
 from voxray.training.checkpoint import Progress, load_checkpoint, load_model, save_checkpoint, save_model
 from voxray.training.ranks import rank_and_ranks
 from voxray.training.schedule import learning_rate
-from voxray.training.step import Predictions, Recipe, Task, train_pass
+from voxray.training.step import Recipe, Task, train_pass
 
 LAST, BEST = "last.safetensors", "best.safetensors"
 
@@ -32,11 +32,11 @@ class Watcher:
     on_step : callable
         (epoch, step, steps) after each training step.
     on_epoch : callable
-        (history row, a classifier's validation predictions) after each epoch.
+        (history row) after each epoch.
     """
 
     on_step: Callable[[int, int, int], None] = lambda epoch, step, steps: None
-    on_epoch: Callable[[dict[str, Any], Predictions | None], None] = lambda row, predictions: None
+    on_epoch: Callable[[dict[str, Any]], None] = lambda row: None
 
 
 def train(
@@ -97,12 +97,11 @@ def train(
             lambda at: learning_rate(spec, at),
             lambda step, steps, epoch=epoch: watcher.on_step(epoch + 1, step, steps),  # type: ignore[misc]
         )
-        figures, predictions = task.validate(kept, val_feed, recipe)
         row = {
             "epoch": epoch + 1,
             "learning_rate": learning_rate(spec, epoch),
             "train_loss": outcome.loss,
-            **figures,
+            **task.validate(kept, val_feed, recipe),
             "seconds": outcome.seconds,
             "data_wait_share": outcome.wait_share,
             "patches_per_s": outcome.patches / outcome.seconds,
@@ -112,7 +111,7 @@ def train(
             if improved:
                 save_model(folder / BEST, kept, {"epoch": epoch + 1})
             save_checkpoint(folder / LAST, model, optimizer, average, progress)
-        watcher.on_epoch(row, predictions)
+        watcher.on_epoch(row)
         report(row)
     if rank == 0:
         load_model(folder / BEST, model)

@@ -52,8 +52,8 @@ class Task(Protocol):
     def loss_part(self, output: Any, inputs: Inputs, total: int) -> torch.Tensor:
         """This rank's part of the mean loss of a global batch of `total` patches."""
 
-    def validate(self, model: nn.Module, feed: Feed, recipe: "Recipe") -> tuple[dict[str, float], "Predictions | None"]:
-        """Figures ``val_…`` of a whole split, alike on all ranks, and the predictions of a classifier."""
+    def validate(self, model: nn.Module, feed: Feed, recipe: "Recipe") -> dict[str, float]:
+        """Figures ``val_…`` of a whole split, alike on all ranks."""
 
 
 @dataclass(frozen=True)

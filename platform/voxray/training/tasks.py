@@ -13,7 +13,7 @@ from voxray.models.outputs import Activation, class_probabilities, label_maps
 from voxray.training.losses import cross_entropy_part
 from voxray.training.ranks import add_over_ranks
 from voxray.training.segmentation_losses import LossName, segmentation_loss_part
-from voxray.training.step import Inputs, Predictions, Recipe, predict_pass
+from voxray.training.step import Inputs, Recipe, predict_pass
 
 EPOCH_FIGURES = ("recall", "precision", "f1", "accuracy", "roc_auc", "average_precision")
 
@@ -36,7 +36,7 @@ class Classification:
         """Cross-entropy."""
         return cross_entropy_part(output, inputs.labels, self.weights, total)
 
-    def validate(self, model: nn.Module, feed: Feed, recipe: Recipe) -> tuple[dict[str, float], Predictions | None]:
+    def validate(self, model: nn.Module, feed: Feed, recipe: Recipe) -> dict[str, float]:
         """Figures at the most probable class, and the precision where recall is as asked."""
         predictions = predict_pass(model, feed, recipe)
         labels, probabilities = predictions.labels, predictions.probabilities
@@ -45,7 +45,7 @@ class Classification:
         if probabilities.shape[1] == 2:
             threshold = choose_threshold(labels, probabilities[:, 1], self.target_recall)
             row["val_precision_at_target"] = figures(labels, probabilities, threshold)["precision"]
-        return row, predictions
+        return row
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Segmentation:
         )
 
     @torch.no_grad()
-    def validate(self, model: nn.Module, feed: Feed, recipe: Recipe) -> tuple[dict[str, float], Predictions | None]:
+    def validate(self, model: nn.Module, feed: Feed, recipe: Recipe) -> dict[str, float]:
         """Dice of each class over all voxels of the split's patches, and their mean.
 
         These are figures for choosing an epoch; those of ``metrics.json`` are of whole scans.
@@ -94,7 +94,7 @@ class Segmentation:
         with np.errstate(invalid="ignore"):
             dice = 2 * right / (truth + calls)
         named = {f"val_dice/{name}": float(value) for name, value in zip(self.classes[1:], dice, strict=True)}
-        return {"val_loss": totals[-1] / max(feed.count, 1), "val_dice": float(np.nanmean(dice)), **named}, None
+        return {"val_loss": totals[-1] / max(feed.count, 1), "val_dice": float(np.nanmean(dice)), **named}
 
     def _counts(self, inputs: Inputs, called: torch.Tensor) -> torch.Tensor:
         inside = torch.ones_like(called, dtype=torch.bool) if inputs.valid is None else inputs.valid[:, 0]

@@ -1,0 +1,63 @@
+"""A judged run as W&B is shown it: the figures, and pictures of where the kept model fails."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from voxray.feed.scale import scale_window
+from voxray.report.cases import choose_cases, grey_levels, read_case
+from voxray.report.contents import RunContents
+from voxray.report.mistakes import display_slices, is_picture
+from voxray.report.overlay import AXIAL, centre_of, take_plane, to_grey
+from voxray.tracking import Picture, Tracker
+
+SPLIT = "val"
+PICTURES = 8
+
+
+def show_judged(tracker: Tracker, run: RunContents) -> None:
+    """Log what an evaluation found, all of the weights that were kept and of the validation split.
+
+    Parameters
+    ----------
+    tracker : Tracker
+        Entered.
+    run : RunContents
+        With metrics and predictions.
+    """
+    tracker.log_summary(run.metrics)
+    if tracker.mode == "disabled":
+        return
+    if run.cases:
+        tracker.log_pictures(f"{SPLIT}/cases", list(_overlays(run)), run.classes)
+        return
+    predictions = run.predictions[SPLIT]
+    called = predictions.called(run.threshold)
+    tracker.log_calls(predictions.labels, called, predictions.probabilities, run.classes)
+    tracker.log_pictures(f"{SPLIT}/patches", list(_hardest(run)), run.classes)
+
+
+def _overlays(run: RunContents) -> Iterator[Picture]:
+    """Best, median and worst scan, each in the axial plane through the middle of its truth."""
+    for title, case in choose_cases(run.cases[SPLIT]):
+        scan, truth, prediction = read_case(run, case)
+        z = centre_of(truth, prediction)[AXIAL.cut]
+        grey = to_grey(take_plane(scan.voxels[0], AXIAL, z), *grey_levels(run, scan))
+        masks = {"truth": take_plane(truth, AXIAL, z), "prediction": take_plane(prediction, AXIAL, z)}
+        yield Picture(f"{title}: {case['scan_id']}, mean Dice {case['dice']:.3f}, slice {z + 1}", grey, masks)
+
+
+def _hardest(run: RunContents) -> Iterator[Picture]:
+    """Middle slices of the patches whose truth was given the lowest probability."""
+    predictions = run.predictions[SPLIT]
+    chosen = np.argsort(predictions.truth_probabilities(), kind="stable")[:PICTURES]
+    called = predictions.called(run.threshold)
+    rows = predictions.rows.take(chosen).to_pylist()
+    patches = run.store.read_patches(SPLIT, np.array([row["slot"] for row in rows], dtype=np.int64))
+    scaled = scale_window(torch.from_numpy(patches), run.experiment.intensity.window).numpy()
+    for place, row, patch in zip(chosen.tolist(), rows, scaled, strict=True):
+        slices = display_slices(patch, is_picture(row["path"]))
+        given = predictions.probabilities[place]
+        truth, said = run.classes[row["label"]], run.classes[called[place]]
+        yield Picture(f"truth {truth}, called {said} ({given[called[place]]:.0%})", slices[len(slices) // 2])
