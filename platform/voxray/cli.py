@@ -195,6 +195,43 @@ def phantom_decathlon(
     say(f"phantom: {cases} cases → {out}")
 
 
+@phantom.command("mosmed")
+@explained
+def phantom_mosmed(
+    out: Annotated[Path, typer.Argument(help="Folder to write.", show_default=False)],
+    scans: Annotated[int, typer.Option(min=1)] = 20,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    matrix: Annotated[int, typer.Option(min=32, help="Pixels along a slice's side.")] = 512,
+) -> None:
+    """Chest CTs with clear lungs or ground glass, as the two folders of MosMedData."""
+    from voxray.phantom.mosmed import write_mosmed
+    from voxray.progress import progress
+
+    with progress("phantom", "scans") as show:
+        write_mosmed(out, scans=scans, seed=seed, matrix=matrix, progress=lambda done, total: show(done, total, ""))
+    say(f"phantom: {scans} scans → {out}")
+
+
+@phantom.command("brats2020")
+@explained
+def phantom_brats2020(
+    out: Annotated[Path, typer.Argument(help="Folder to write.", show_default=False)],
+    patients: Annotated[int, typer.Option(min=1)] = 20,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    size: Annotated[str, typer.Option("--size", help="Voxels of a scan, x, y, z.")] = "240x240x155",
+) -> None:
+    """Brains with gliomas of high and low grade in four MR sequences, as BraTS 2020."""
+    from voxray.phantom.brats2020 import write_brats2020
+    from voxray.progress import progress
+
+    x, y, z = parse_input(f"1x{size}")[1:]
+    with progress("phantom", "patients") as show:
+        write_brats2020(
+            out, patients=patients, seed=seed, shape=(x, y, z), progress=lambda done, total: show(done, total, "")
+        )
+    say(f"phantom: {patients} patients → {out}")
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Entry point; `arguments` default to those of the process."""
     app(args=arguments)

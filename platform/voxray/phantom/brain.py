@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from voxray.errors import ConfigError
+
 Field = NDArray[np.float32]
 
 # Half axes of a brain as parts of the grid: those of BraTS scans, about 140×172×140 of 240×240×155 voxels.
@@ -24,14 +26,18 @@ SIGNAL = {
     "fluid": (0.40, 0.42, 0.42, 2.30),
     "edema": (1.75, 0.76, 0.78, 1.85),
     "core": (1.35, 0.58, 0.62, 2.05),
+    "necrosis": (0.95, 0.45, 0.46, 2.15),
     "enhancing": (1.55, 0.74, 1.65, 1.60),
 }
 CHANNELS = 4
-EDEMA, CORE, ENHANCING = 1, 2, 3
-# Parts of the tumour, outermost first: tissue, height of its lobes, least and most of the part before (the brain) that
+LEAST_AXIS = 24
+# Of the public files: 1 mm, x to the left, y to the back, and y's origin at a matrix of 240.
+AFFINE = np.array([[-1.0, 0, 0, 0], [0, -1.0, 0, 239], [0, 0, 1.0, 0], [0, 0, 0, 1.0]])
+# Parts of a tumour, outermost first: tissue, height of its lobes, least and most of the part before (the brain) that
 # it fills.
-PARTS = (("edema", 0.10, 0.02, 0.12), ("core", 0.05, 0.25, 0.55), ("enhancing", 0.05, 0.25, 0.6))
-LESION_RADIUS = 0.35  # in brain coordinates; only its proportions matter, since PARTS say how large it is
+Parts = tuple[tuple[str, float, float, float], ...]
+NESTED: Parts = (("edema", 0.10, 0.02, 0.12), ("core", 0.05, 0.25, 0.55), ("enhancing", 0.05, 0.25, 0.6))
+LESION_RADIUS = 0.35  # in brain coordinates; only its proportions matter, since its parts say how large it is
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +49,7 @@ class Brain:
     voxels : ndarray of int16, (x, y, z, channel)
         Exactly 0 outside the brain, above 0 inside.
     label : ndarray of uint8, (x, y, z)
-        0, 1 oedema, 2 non-enhancing core, 3 enhancing core; each part lies inside the one before.
+        0, and for the parts of the tumour 1, 2, …; each lies inside the one before.
     """
 
     voxels: NDArray[np.int16]
@@ -73,7 +79,14 @@ class _Canvas:
         return np.asarray(np.sqrt(parts[0] + parts[1] + parts[2]), dtype=np.float32)
 
 
-def draw_brain(rng: np.random.Generator, shape: tuple[int, int, int], channels: int) -> Brain:
+def check_shape(shape: tuple[int, int, int], where: str) -> None:
+    """Raise ConfigError where a grid is too small for a brain."""
+    if len(shape) != 3 or min(shape) < LEAST_AXIS:
+        problem = f"a brain wants three axes of {LEAST_AXIS} voxels or more, got {'x'.join(map(str, shape))}"
+        raise ConfigError(where, problem, "Enlarge shape")
+
+
+def draw_brain(rng: np.random.Generator, shape: tuple[int, int, int], channels: int, parts: Parts = NESTED) -> Brain:
     """Draw one case.
 
     Parameters
@@ -82,11 +95,13 @@ def draw_brain(rng: np.random.Generator, shape: tuple[int, int, int], channels: 
     shape : (x, y, z)
     channels : int
         The first so many of FLAIR, T1w, T1gd and T2w.
+    parts : tuple
+        Of the tumour: oedema, non-enhancing core and enhancing core inside each other, unless told otherwise.
     """
     canvas = _lay_out(rng, shape)
     radius = canvas.distance((0, 0, 0), (1, 1, 1)) + 0.025 * smooth_field(rng, canvas.shape, 5)
     brain = radius < 1
-    tumour, part = _draw_tumour(rng, canvas, brain)
+    tumour, part = _draw_tumour(rng, canvas, brain, parts)
     tissues = [*_healthy_tissues(rng, canvas, radius), *tumour]
     voxels = np.zeros((*shape, channels), np.int16, order="F")
     x, y, z = (slice(a, a + n) for a, n in zip(canvas.start, canvas.shape, strict=True))
@@ -157,7 +172,7 @@ def _healthy_tissues(rng: np.random.Generator, canvas: _Canvas, radius: Field) -
 
 
 def _draw_tumour(
-    rng: np.random.Generator, canvas: _Canvas, brain: NDArray[np.bool_]
+    rng: np.random.Generator, canvas: _Canvas, brain: NDArray[np.bool_], parts: Parts
 ) -> tuple[list[tuple[str, Field]], NDArray[np.uint8]]:
     """The tumour's tissues, each inside the one before, and the mask that goes with them."""
     depth = _lesion(rng, canvas)
@@ -167,12 +182,12 @@ def _draw_tumour(
     label = np.zeros(canvas.shape, np.uint8)
     tissues = []
     parent = brain
-    for number, (tissue, lobes, least, most) in enumerate(PARTS, start=EDEMA):
+    for number, (tissue, lobes, least, most) in enumerate(parts, start=1):
         # The level that holds the share: no part is ever missing, however coarse the grid. Depth only falls from part
         # to part, so that each lies inside the one before.
         shape = depth + np.float32(lobes) * smooth_field(rng, canvas.shape, 9)
         level = np.float32(np.quantile(shape[parent], 1 - rng.uniform(least, most)))
-        depth = shape - level if number == EDEMA else np.minimum(depth, shape - level)
+        depth = shape - level if number == 1 else np.minimum(depth, shape - level)
         parent = parent & (depth > 0)
         label[parent] = number
         tissues.append((tissue, _share(depth, edge)))

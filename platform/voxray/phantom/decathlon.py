@@ -4,26 +4,20 @@
 follows from the seed and the case's number.
 """
 
-import gzip
 import json
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
-from numpy.typing import NDArray
 
 from voxray.errors import ConfigError
-from voxray.phantom.brain import CHANNELS, Brain, draw_brain
+from voxray.phantom.brain import AFFINE, CHANNELS, Brain, check_shape, draw_brain
+from voxray.phantom.nifti import write_nifti, write_whole
 
 WHERE = "phantom decathlon"
-LEAST_AXIS = 24
-# That of BraTS files: 1 mm, x to the left, y to the back, and y's origin at a matrix of 240.
-AFFINE = np.array([[-1.0, 0, 0, 0], [0, -1.0, 0, 239], [0, 0, 1.0, 0], [0, 0, 0, 1.0]])
 MODALITY = ("FLAIR", "T1w", "t1gd", "T2w")
 # Spelled as in the public file.
 LABELS = ("background", "edema", "non-enhancing tumor", "enhancing tumour")
@@ -75,7 +69,7 @@ def write_decathlon(
             progress(done, cases)
     # Last, so that a folder with this file has all that it lists.
     text = json.dumps(_description(cases, channels), indent=1)
-    _write_whole(root / "dataset.json", text.encode("utf-8"))
+    write_whole(root / "dataset.json", text.encode("utf-8"))
 
 
 def draw_case(seed: int, number: int, *, shape: tuple[int, int, int], channels: int = 4) -> Brain:
@@ -83,25 +77,11 @@ def draw_case(seed: int, number: int, *, shape: tuple[int, int, int], channels: 
     return draw_brain(np.random.default_rng([seed, number]), shape, channels)
 
 
-def write_nifti(path: Path, voxels: NDArray[Any], affine: NDArray[np.float64]) -> None:
-    """Write (x, y, z) or (x, y, z, channel) voxels as `.nii.gz`; same voxels, same bytes."""
-    image = nibabel.Nifti1Image(voxels, affine)
-    image.set_sform(affine, 1)
-    image.set_qform(affine, 1)
-    image.header.set_xyzt_units("mm", "sec")
-    # A time stamp in the file would make every run's bytes new ones.
-    _write_whole(path, gzip.compress(image.to_bytes(), compresslevel=1, mtime=0))
-
-
 def _check_sizes(cases: int, shape: tuple[int, int, int], channels: int) -> None:
     """Raise for numbers of which no data set can be made."""
     if cases < 1:
         raise ConfigError(WHERE, f"a data set has at least one case, got {cases}", "Raise cases")
-    if len(shape) != 3 or min(shape) < LEAST_AXIS:
-        extent = "x".join(map(str, shape))
-        raise ConfigError(
-            WHERE, f"a brain wants three axes of {LEAST_AXIS} voxels or more, got {extent}", "Enlarge shape"
-        )
+    check_shape(shape, WHERE)
     if not 1 <= channels <= CHANNELS:
         raise ConfigError(WHERE, f"there are {CHANNELS} sequences, got {channels} channels", f"Use 1 to {CHANNELS}")
 
@@ -148,10 +128,3 @@ def _in_any_order(jobs: list[Job], workers: int) -> Iterator[None]:
         for future in as_completed([pool.submit(_write_case, *job) for job in jobs]):
             future.result()
             yield
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write a file in one step."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_bytes(content)
-    unfinished.replace(path)

@@ -1,0 +1,102 @@
+"""A synthetic BraTS 2020: brains with gliomas of high and low grade in the layout of the public training set.
+
+``BraTS20_Training_001/BraTS20_Training_001_{flair,t1,t1ce,t2,seg}.nii`` and ``name_mapping.csv``. A tumour of high
+grade has a ring that takes up contrast around a necrosis; one of low grade has neither. Every fifth patient is of low
+grade, as in the public set. Everything about a patient follows from the seed and the patient's number.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from voxray.errors import ConfigError
+from voxray.phantom.brain import AFFINE, CHANNELS, NESTED, Brain, Parts, check_shape, draw_brain
+from voxray.phantom.nifti import write_nifti, write_whole
+
+WHERE = "phantom brats2020"
+SEQUENCES = ("flair", "t1", "t1ce", "t2")
+HIGH, LOW = "HGG", "LGG"
+LOW_EVERY = 5
+EDEMA = NESTED[0]
+PARTS: dict[str, Parts] = {
+    HIGH: (EDEMA, ("enhancing", 0.05, 0.35, 0.7), ("necrosis", 0.05, 0.3, 0.6)),
+    LOW: (EDEMA, ("core", 0.05, 0.35, 0.7)),
+}
+# The public numbers of nothing and of these parts: 1 necrotic or not enhancing, 2 oedema, 4 enhancing.
+LABELS = {HIGH: (0, 2, 4, 1), LOW: (0, 2, 1)}
+# The one public mask of another name.
+MASK_NAMES = {355: "W39_1998.09.19_Segm"}
+COLUMNS = (
+    "Grade",
+    "BraTS_2017_subject_ID",
+    "BraTS_2018_subject_ID",
+    "TCGA_TCIA_subject_ID",
+    "BraTS_2019_subject_ID",
+    "BraTS_2020_subject_ID",
+)
+
+
+def write_brats2020(
+    root: Path,
+    *,
+    patients: int = 20,
+    seed: int = 0,
+    shape: tuple[int, int, int] = (240, 240, 155),
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Write a synthetic BraTS 2020 training set.
+
+    Parameters
+    ----------
+    root
+        Folder to fill; made where it is missing.
+    patients
+        Number of patients.
+    seed
+        Same seed, same files.
+    shape
+        Voxels along x, y, z of 1 mm each. A smaller grid shows a smaller brain, whole; at least 24 each.
+    progress
+        Called with the number of patients written and of all patients, after each patient.
+
+    Raises
+    ------
+    ConfigError
+        If a number makes no sense.
+    """
+    if patients < 1:
+        raise ConfigError(WHERE, f"a data set has at least one patient, got {patients}", "Raise patients")
+    check_shape(shape, WHERE)
+    lines = [",".join(COLUMNS)]
+    for number in range(1, patients + 1):
+        name, grade = _name(number), grade_of(number)
+        _write_patient(root / name, number, draw_patient(seed, number, shape=shape))
+        lines.append(",".join([grade, *["NA"] * (len(COLUMNS) - 2), name]))
+        if progress is not None:
+            progress(number, patients)
+    # Last, so that a folder with this file has all that it lists.
+    write_whole(root / "name_mapping.csv", ("\n".join(lines) + "\n").encode("ascii"))
+
+
+def grade_of(number: int) -> str:
+    """HGG or LGG, of a patient's number from 1."""
+    return LOW if number % LOW_EVERY == 0 else HIGH
+
+
+def draw_patient(seed: int, number: int, *, shape: tuple[int, int, int]) -> Brain:
+    """Draw one patient, numbered from 1, with the public numbers of its tumour's parts."""
+    grade = grade_of(number)
+    brain = draw_brain(np.random.default_rng([seed, number]), shape, CHANNELS, PARTS[grade])
+    return Brain(brain.voxels, np.array(LABELS[grade], np.uint8)[brain.label])
+
+
+def _name(number: int) -> str:
+    return f"BraTS20_Training_{number:03d}"
+
+
+def _write_patient(folder: Path, number: int, brain: Brain) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for channel, sequence in enumerate(SEQUENCES):
+        write_nifti(folder / f"{_name(number)}_{sequence}.nii", brain.voxels[..., channel], AFFINE)
+    write_nifti(folder / f"{MASK_NAMES.get(number, f'{_name(number)}_seg')}.nii", brain.label, AFFINE)
