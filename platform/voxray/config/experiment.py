@@ -30,10 +30,11 @@ class DataSpec(Spec):
     `folders` names the classes of a MosMedData set, folder by folder, such as ``{"CT-0" = "normal"}``.
     """
 
-    layout: Literal["luna16", "table", "decathlon", "medmnist", "mosmed", "brats2020"]
+    layout: Literal["luna16", "table", "decathlon", "medmnist", "mosmed", "brats2020", "dicom"]
     root: str
     candidates: str | None = None
     manifest: str = "manifest.csv"
+    labels: str = "labels.csv"
     classes: tuple[str, ...] | None = None
     folders: dict[str, str] | None = None
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from voxray.config.experiment import DataSpec
 from voxray.datasets.brats2020 import read_brats2020
 from voxray.datasets.decathlon import read_decathlon
+from voxray.datasets.dicom import read_dicom
 from voxray.datasets.luna16 import read_luna16
 from voxray.datasets.manifest import Manifest
 from voxray.datasets.medmnist import read_medmnist
@@ -34,4 +35,6 @@ def read_manifest(data: DataSpec) -> Manifest:
         return read_mosmed(root, data.folders)
     if data.layout == "brats2020":
         return read_brats2020(root)
+    if data.layout == "dicom":
+        return read_dicom(root, data.labels, data.classes)
     return read_table(root, data.manifest, data.classes)

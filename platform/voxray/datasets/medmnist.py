@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from voxray.config.checking import nearest
 from voxray.datasets.manifest import SAMPLES, SCANS, Manifest, quarantine_rows
+from voxray.datasets.tables import SPLITS
 from voxray.errors import DataError
 
-SPLITS = ("train", "val", "test")
 COLOURS = ("red", "green", "blue")
 
 

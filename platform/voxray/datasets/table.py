@@ -6,12 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from voxray.config.checking import nearest
 from voxray.datasets.manifest import SAMPLES, SCANS, Manifest, quarantine_rows
-from voxray.datasets.tables import read_csv
+from voxray.datasets.tables import given_splits, label_codes, read_csv, without_empty_cells
 from voxray.errors import DataError
-
-SPLITS = ("train", "val", "test")
 
 
 def read_table(root: Path, manifest: str = "manifest.csv", classes: tuple[str, ...] | None = None) -> Manifest:
@@ -33,15 +30,15 @@ def read_table(root: Path, manifest: str = "manifest.csv", classes: tuple[str, .
     """
     path = root / manifest
     table = read_csv(path, ("path", "label"), text=("path", "label", "patient_id", "split"))
-    table = _without_empty_cells(table, path)
-    labels, names = _labels(table["label"], classes, path)
+    table = without_empty_cells(table, path)
+    labels, names = label_codes(table["label"], classes, path)
     ids = table["path"].to_pylist()
     twice = [value for value, count in _counts(table["path"]) if count > 1]
     if twice:
         raise DataError(str(path), f"names '{twice[0]}' more than once", "Keep one row for each image")
     has_patients = "patient_id" in table.column_names
     patients = table["patient_id"].to_pylist() if has_patients else ids
-    splits = _splits(table, path)
+    splits = given_splits(table, path)
     count = table.num_rows
     columns = [ids, patients, ids, splits, [None] * count]
     nothing = pa.nulls(count, pa.float64())
@@ -55,43 +52,6 @@ def read_table(root: Path, manifest: str = "manifest.csv", classes: tuple[str, .
         quarantine=quarantine_rows([]),
         notes=() if has_patients else (note,),
     )
-
-
-def _without_empty_cells(table: pa.Table, path: Path) -> pa.Table:
-    for column in ("path", "label", "patient_id", "split"):
-        if column in table.column_names and table[column].null_count:
-            row = pc.index(pc.is_null(table[column]), True).as_py()
-            raise DataError(str(path), f"column '{column}' is empty in line {row + 2}", "Fill it or remove the line")
-    return table
-
-
-def _labels(column: pa.ChunkedArray, classes: tuple[str, ...] | None, path: Path) -> tuple[list[int], tuple[str, ...]]:
-    words = column.to_pylist()
-    found = sorted(set(words))
-    numeric = all(word.isdecimal() for word in found)
-    if classes is None:
-        classes = tuple(sorted(found, key=int)) if numeric else tuple(found)
-        numeric = False
-    codes = {str(number): number for number in range(len(classes))} if numeric else {}
-    codes |= {name: number for number, name in enumerate(classes)}
-    unknown = [word for word in found if word not in codes]
-    if unknown:
-        raise DataError(
-            str(path), f"label '{unknown[0]}' is no class; {nearest(unknown[0], codes)}", "See data.classes"
-        )
-    if len(classes) < 2:
-        raise DataError(str(path), f"has one class only: {classes[0]!r}", "A classifier needs two or more")
-    return [codes[word] for word in words], classes
-
-
-def _splits(table: pa.Table, path: Path) -> list[str | None]:
-    if "split" not in table.column_names:
-        return [None] * table.num_rows
-    splits: list[str] = table["split"].to_pylist()
-    for word in sorted(set(splits)):
-        if word not in SPLITS:
-            raise DataError(str(path), f"unknown split '{word}'; {nearest(word, SPLITS)}", "Correct the column split")
-    return list(splits)
 
 
 def _counts(column: pa.ChunkedArray) -> list[tuple[str, int]]:

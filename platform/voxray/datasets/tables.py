@@ -4,10 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as csv
 
 from voxray.config.checking import nearest
 from voxray.errors import DataError
+
+SPLITS = ("train", "val", "test")
+NAMING = ("path", "series", "folder", "patient", "label", "patient_id", "split")
 
 
 def read_csv(path: Path, required: Sequence[str], text: Sequence[str] = ()) -> pa.Table:
@@ -44,3 +48,60 @@ def read_csv(path: Path, required: Sequence[str], text: Sequence[str] = ()) -> p
     if table.num_rows == 0:
         raise DataError(str(path), "has no rows", "Give it at least one sample")
     return table
+
+
+def without_empty_cells(table: pa.Table, path: Path) -> pa.Table:
+    """The same table; DataError where a cell of a column that names or labels is empty."""
+    for column in NAMING:
+        if column in table.column_names and table[column].null_count:
+            row = pc.index(pc.is_null(table[column]), True).as_py()
+            raise DataError(str(path), f"column '{column}' is empty in line {row + 2}", "Fill it or remove the line")
+    return table
+
+
+def label_codes(
+    column: pa.ChunkedArray, classes: tuple[str, ...] | None, path: Path
+) -> tuple[list[int], tuple[str, ...]]:
+    """The number of each row's class, and the names of the classes.
+
+    Parameters
+    ----------
+    column : pyarrow.ChunkedArray of strings
+        Names of classes, or their numbers where `classes` are given.
+    classes : tuple of str, optional
+        In the order of their numbers; by default the different words, sorted.
+    path : Path
+        Of the list, for messages.
+
+    Raises
+    ------
+    DataError
+        An unknown class, or one class only.
+    """
+    words = column.to_pylist()
+    found = sorted(set(words))
+    numeric = all(word.isdecimal() for word in found)
+    if classes is None:
+        classes = tuple(sorted(found, key=int)) if numeric else tuple(found)
+        numeric = False
+    codes = {str(number): number for number in range(len(classes))} if numeric else {}
+    codes |= {name: number for number, name in enumerate(classes)}
+    unknown = [word for word in found if word not in codes]
+    if unknown:
+        raise DataError(
+            str(path), f"label '{unknown[0]}' is no class; {nearest(unknown[0], codes)}", "See data.classes"
+        )
+    if len(classes) < 2:
+        raise DataError(str(path), f"has one class only: {classes[0]!r}", "A classifier needs two or more")
+    return [codes[word] for word in words], classes
+
+
+def given_splits(table: pa.Table, path: Path) -> list[str | None]:
+    """The column ``split``; None for each row where there is none. DataError for an unknown word in it."""
+    if "split" not in table.column_names:
+        return [None] * table.num_rows
+    splits: list[str] = table["split"].to_pylist()
+    for word in sorted(set(splits)):
+        if word not in SPLITS:
+            raise DataError(str(path), f"unknown split '{word}'; {nearest(word, SPLITS)}", "Correct the column split")
+    return list(splits)
