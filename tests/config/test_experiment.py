@@ -81,6 +81,7 @@ def test_all_problems_are_listed_at_once_with_file_key_and_remedy(file: Path) ->
         (("patches.rotations=[45]",), "patches.rotations[0]"),
         (("intensity.window=[400, -1000]",), "the lower end must be below the upper end"),
         (("data.layout=lunar",), "data.layout"),
+        (("augment.rotate_degrees=5", "augment.rotate_angles=[5, 10]"), "augment.rotate_angles: has no meaning beside"),
         (("training",), "wants key.path=value, got 'training'"),
         (("name.first=3",), "'name' in 'name.first' is a value, not a table"),
         (("training.learning_rate=nan",), "training.learning_rate"),

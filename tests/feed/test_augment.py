@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import affine_transform, gaussian_filter
+from scipy.ndimage import affine_transform, gaussian_filter, rotate
 
 from voxray.config.experiment import AugmentSpec
 from voxray.feed.augment import change_batch, draw_changes, rotate_stored
@@ -97,6 +97,22 @@ def test_an_elastic_change_in_space_moves_voxels_by_less_than_it_may() -> None:
     moved = (after - ramps).abs().amax((0, 2, 3, 4))
     assert (moved <= 1.5 + 1e-4).all()
     assert (moved > 0.3).all()
+
+
+def test_a_rotation_by_one_of_some_angles_is_that_of_scipy_and_each_angle_occurs() -> None:
+    angles = (-20.0, -5.0, 90.0)
+    before, after = images(24), changed(AugmentSpec(rotate_angles=angles), 24)
+    rotated = [
+        np.stack([rotate(each, angle, axes=(2, 1), reshape=False, order=1, mode="nearest") for each in before.numpy()])
+        for angle in angles
+    ]
+    found = [
+        [np.allclose(one[number], after[number], atol=1e-4) for one in rotated].index(True) for number in range(24)
+    ]
+    assert set(found) == {0, 1, 2}
+    assert after.min() >= 0
+    assert after.max() <= 1
+    np.testing.assert_allclose(rotate_stored(before.clone(), torch.full((24,), 90)), rotated[2], atol=1e-5)
 
 
 def test_intensity_changes_stay_in_range_and_keep_the_order_of_voxels() -> None:

@@ -1,5 +1,8 @@
 """What the charts are drawn from."""
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -8,7 +11,9 @@ from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 
 from voxray.report.charts import calibration_bins
+from voxray.report.contents import RunContents
 from voxray.report.drawing import new_axes, styled, thin_curve, to_svg
+from voxray.report.learning import learning_charts
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -54,3 +59,11 @@ def test_drawing_leaves_the_settings_of_matplotlib_alone() -> None:
     assert "x &lt; 1" in svg
     assert "<style" not in svg
     assert "font-family" not in svg
+
+
+def test_the_figure_that_chose_the_epoch_is_among_the_curves(make_run: Callable[..., RunContents]) -> None:
+    run = make_run()
+    training = run.experiment.training.model_copy(update={"best": "balanced_accuracy"})
+    chosen = replace(run, experiment=run.experiment.model_copy(update={"training": training}))
+    assert "balanced accuracy" in learning_charts(chosen)["figures"]
+    assert "balanced accuracy" not in learning_charts(run)["figures"]

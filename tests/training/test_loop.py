@@ -8,14 +8,25 @@ import torch
 from scenes import SMALL_NET, experiment
 
 from voxray import stages
-from voxray.config.experiment import Experiment, TrainingSpec
+from voxray.config.experiment import Experiment, ModelSpec, TrainingSpec
 from voxray.errors import WorkError
 from voxray.runs.fit import load_network, make_feed, make_recipe, make_task
 from voxray.store.read import open_store
-from voxray.training.checkpoint import Progress
+from voxray.training.checkpoint import Progress, load_model, save_model
 from voxray.training.loop import Watcher, build_optimizer, train
 
 CPU = torch.device("cpu")
+NORMED_NET = """[
+  {"type": "C", "activation": null, "num_output": 4, "kernel_size": [3, 3, 3], "stride": [2, 2, 2], "bias": false},
+  {"type": "N", "normalisation": "batch", "activation": "relu"},
+  {"type": "R", "activation": "relu", "layers": [
+    {"type": "C", "activation": null, "num_output": 6, "kernel_size": [3, 3, 3], "stride": [2, 2, 1], "bias": false},
+    {"type": "N", "normalisation": "batch"}
+  ]},
+  {"type": "G"},
+  {"type": "D", "drop_out": 10},
+  {"type": "T", "activation": "sigmoid"}
+]"""
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +81,12 @@ def stop_after(epochs: int) -> Callable[[dict[str, Any]], None]:
     return on_epoch
 
 
-@pytest.mark.parametrize("average", [0.0, 0.9])
-def test_an_interrupted_training_ends_like_an_undisturbed_one(spec: Experiment, tmp_path: Path, average: float) -> None:
+@pytest.mark.parametrize(("net", "average"), [(SMALL_NET, 0.0), (SMALL_NET, 0.9), (NORMED_NET, 0.0), (NORMED_NET, 0.9)])
+def test_an_interrupted_training_ends_like_an_undisturbed_one(
+    spec: Experiment, tmp_path: Path, net: str, average: float
+) -> None:
+    (tmp_path / "net.json").write_text(net)
+    spec = spec.model_copy(update={"model": ModelSpec(architecture=str(tmp_path / "net.json"))})
     whole, model = fit(spec, tmp_path / "a", weight_average=average)
     with pytest.raises(KeyboardInterrupt):
         fit(spec, tmp_path / "b", Watcher(on_epoch=stop_after(2)), weight_average=average)
@@ -111,9 +126,27 @@ def test_the_best_epoch_is_kept_and_not_the_last(spec: Experiment, tmp_path: Pat
     assert same(model, expected)
 
 
-def test_training_stops_early_when_nothing_improves(spec: Experiment, tmp_path: Path) -> None:
-    progress, _ = fit(spec, tmp_path, learning_rate=1e-12, epochs=20, early_stopping_epochs=2, best="roc_auc")
+@pytest.mark.parametrize("best", ["roc_auc", "accuracy", "balanced_accuracy"])
+def test_training_stops_early_when_nothing_improves(spec: Experiment, tmp_path: Path, best: str) -> None:
+    progress, _ = fit(spec, tmp_path, learning_rate=1e-12, epochs=20, early_stopping_epochs=2, best=best)
     assert progress.epoch == progress.best_epoch + 2
+    assert progress.best_value == progress.history[progress.best_epoch - 1][f"val_{best}"]
+
+
+def test_running_statistics_reach_the_model_file_and_change_what_it_predicts(spec: Experiment, tmp_path: Path) -> None:
+    (tmp_path / "net.json").write_text(NORMED_NET)
+    spec = spec.model_copy(update={"model": ModelSpec(architecture=str(tmp_path / "net.json"))})
+    _, model = fit(spec, tmp_path / "a")
+    save_model(tmp_path / "model.safetensors", model, {})
+    shape = open_store(spec.store_path).info.patch_shape
+    fresh = load_network(tmp_path / "net.json", shape, 2).build(2, 1).eval()
+    images = torch.rand(3, *shape)
+    load_model(tmp_path / "model.safetensors", fresh)
+    assert torch.equal(fresh(images), model.eval()(images))
+    for module in fresh.modules():
+        if isinstance(module, torch.nn.BatchNorm3d):
+            module.reset_running_stats()
+    assert not torch.allclose(fresh(images), model(images), atol=1e-3)
 
 
 def test_a_loss_that_explodes_stops_the_training_with_advice(spec: Experiment, tmp_path: Path) -> None:

@@ -30,11 +30,17 @@ def test_balanced_weights_are_inverse_shares_with_mean_one() -> None:
 
 def test_learning_rates_warm_up_decay_and_end_as_their_schedules_say() -> None:
     spec = TrainingSpec(epochs=10, learning_rate=1.0)
-    assert [learning_rate(spec, at) for at in (0, 5, 10)] == [1.0, 1.0, 1.0]
+    assert [learning_rate(spec, at, 10) for at in (0, 5, 10)] == [1.0, 1.0, 1.0]
     warm = spec.model_copy(update={"warmup_epochs": 2.0})
-    assert learning_rate(warm, 1) == pytest.approx(0.5)
-    assert learning_rate(warm, 2) == 1.0
+    assert learning_rate(warm, 1, 10) == pytest.approx(0.5)
+    assert learning_rate(warm, 2, 10) == 1.0
     cosine = warm.model_copy(update={"schedule": "cosine"})
-    assert [learning_rate(cosine, at) for at in (2, 6, 10)] == pytest.approx([1, 0.5, 0])
+    assert [learning_rate(cosine, at, 10) for at in (2, 6, 10)] == pytest.approx([1, 0.5, 0])
     falling = spec.model_copy(update={"schedule": "exponential", "decay": 0.5})
-    assert [learning_rate(falling, at) for at in (0.9, 1.1, 3)] == [1, 0.5, 0.125]
+    assert [learning_rate(falling, at, 10) for at in (0.9, 1.1, 3)] == [1, 0.5, 0.125]
+
+
+def test_the_rate_falls_after_every_so_many_steps_and_not_between_them() -> None:
+    spec = TrainingSpec(epochs=10, learning_rate=1.0, schedule="exponential", decay=0.5, decay_steps=4)
+    rates = [learning_rate(spec, epoch + step / 3, 3) for epoch in range(3) for step in range(3)]
+    assert rates == [1, 1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.25]

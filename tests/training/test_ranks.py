@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from scenes import experiment
@@ -18,20 +19,40 @@ NET = """[
 ]"""
 
 
+NORMED_NET = """[
+  {"type": "C", "activation": null, "num_output": 3, "kernel_size": [3, 3, 3], "stride": [2, 2, 2]},
+  {"type": "N", "normalisation": "batch", "activation": "relu"},
+  {"type": "T", "activation": "sigmoid"}
+]"""
+
+
+def train_on(ranks: int, folder: Path) -> list[dict[str, Any]]:
+    """What each of several ranks says of the training of ``spec.json`` in a folder."""
+    tail = [folder / f"rendezvous{ranks}", folder / "spec.json", folder]
+    running = [subprocess.Popen([sys.executable, SCRIPT, str(rank), str(ranks), *tail]) for rank in range(ranks)]
+    assert [process.wait(120) for process in running] == [0] * ranks
+    return [json.loads((folder / f"{ranks}-{rank}.json").read_text()) for rank in range(ranks)]
+
+
 def test_two_ranks_with_uneven_and_empty_shares_learn_what_one_process_learns(luna: Path, tmp_path: Path) -> None:
     (tmp_path / "architecture.json").write_text(NET)
     training = {"epochs": 3, "batch_size": 7, "learning_rate": 0.01, "class_weights": "balanced"}
     spec = experiment(luna, tmp_path / "run", training=training, augment={"flip": ["x"], "contrast": 0.2})
     stages.ingest(spec, lambda line: None, with_ray=False)
     (tmp_path / "spec.json").write_text(spec.model_dump_json())
-    for ranks in (1, 2):
-        command = [sys.executable, SCRIPT]
-        tail = [tmp_path / "rendezvous", tmp_path / "spec.json", tmp_path]
-        running = [subprocess.Popen([*command, str(rank), str(ranks), *tail]) for rank in range(ranks)]
-        assert [process.wait(120) for process in running] == [0] * ranks
-    alone, first, second = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("1-0", "2-0", "2-1"))
+    (alone,), (first, second) = (train_on(ranks, tmp_path) for ranks in (1, 2))
     assert first["empty"] + second["empty"] > 0, "no rank ran dry; choose another batch size"
     for one, both, other in zip(alone["losses"], first["losses"], second["losses"], strict=True):
         assert one == pytest.approx(both, rel=1e-4)
         assert both == other
     assert alone["weights"] == pytest.approx(first["weights"], rel=1e-3, abs=1e-5)
+
+
+def test_two_ranks_end_an_epoch_with_the_same_running_statistics(luna: Path, tmp_path: Path) -> None:
+    (tmp_path / "architecture.json").write_text(NORMED_NET)
+    spec = experiment(luna, tmp_path / "run", training={"epochs": 1, "batch_size": 7})
+    stages.ingest(spec, lambda line: None, with_ray=False)
+    (tmp_path / "spec.json").write_text(spec.model_dump_json())
+    first, second = train_on(2, tmp_path)
+    # The state of the model: weights, which are alike anyway, and statistics, which each rank took of its own patches.
+    assert first["weights"] == second["weights"]

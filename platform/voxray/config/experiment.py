@@ -128,14 +128,16 @@ class AugmentSpec(Spec):
     """Random changes of training batches, on the model's device. Zero or empty means none.
 
     With 2 `dimensions`, rotation, scaling, shift and elastic changes are those of the x-y plane, alike in all slices.
-    With 3 they act in space, which wants voxels about as long in z as in plane.
+    With 3 they act in space, which wants voxels about as long in z as in plane. A rotation is by any angle up to
+    `rotate_degrees`, or in plane by one of `rotate_angles` (degrees from x towards y); what it brings in from outside
+    repeats the border.
     """
 
     dimensions: Literal[2, 3] = 2
-
     flip: tuple[Literal["x", "y", "z"], ...] = ()
     quarter_turns: bool = False
     rotate_degrees: Annotated[float, Field(ge=0, le=180)] = 0
+    rotate_angles: tuple[Annotated[float, Field(ge=-180, le=180)], ...] = ()
     scale: Annotated[float, Field(ge=0, lt=0.9)] = 0
     shift_voxels: Annotated[float, Field(ge=0)] = 0
     elastic_voxels: Annotated[float, Field(ge=0)] = 0
@@ -155,6 +157,8 @@ class ModelSpec(Spec):
 class TrainingSpec(Spec):
     """How the network is fitted. `batch_size` is that of all workers together.
 
+    The schedule `exponential` multiplies the rate by `decay` after every `decay_steps` steps; 0 means an epoch's.
+
     With a `weight_average` a, the network that is validated and kept is not the last one but the running mean
     a × mean + (1 - a) × weights over the steps (Polyak averaging).
     """
@@ -166,12 +170,13 @@ class TrainingSpec(Spec):
     l2: Annotated[float, Field(ge=0)] = 1e-3
     schedule: Literal["constant", "cosine", "exponential"] = "constant"
     decay: Annotated[float, Field(gt=0, le=1)] = 0.96
+    decay_steps: Annotated[int, Field(ge=0)] = 0
     warmup_epochs: Annotated[float, Field(ge=0)] = 0
     loss: Literal["cross_entropy", "dice", "focal", "dice_cross_entropy", "dice_focal"] = "cross_entropy"
     weight_average: Annotated[float, Field(ge=0, lt=1)] = 0
     class_weights: Literal["none", "balanced"] | tuple[Annotated[float, Field(gt=0)], ...] = "none"
     early_stopping_epochs: Annotated[int, Field(ge=0)] = 0
-    best: Literal["loss", "roc_auc", "average_precision", "dice"] = "loss"
+    best: Literal["loss", "accuracy", "balanced_accuracy", "roc_auc", "average_precision", "dice"] = "loss"
     workers: Positive = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -225,6 +230,8 @@ class Experiment(Spec):
             raise ValueError(f"patches.rotations: 90 and 270 want a square patch, got {x}x{y}; use [180] or []")
         if x != y and self.augment.quarter_turns:
             raise ValueError(f"augment.quarter_turns: wants a square patch, got {x}x{y}; use augment.flip")
+        if self.augment.rotate_angles and self.augment.rotate_degrees:
+            raise ValueError("augment.rotate_angles: has no meaning beside augment.rotate_degrees; give one of them")
         return self
 
     @property

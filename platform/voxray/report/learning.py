@@ -22,6 +22,7 @@ from voxray.report.drawing import (
     to_svg,
     unit_axis,
 )
+from voxray.report.wording import FIGURES
 
 LEGEND_LETTERS = 44  # of the labels that fit side by side
 LOSSES = {
@@ -49,7 +50,7 @@ def learning_charts(run: RunContents) -> dict[str, Markup]:
     """Loss, validation figures, learning rate, waiting and speed over the epochs, each by its name."""
     loss = f"loss ({LOSSES[run.experiment.training.loss]})"
     both = (_Line("train_loss", "training"), _Line("val_loss", "validation", VALIDATION))
-    figures = _dice_lines(run) if run.store.info.masks else _classifier_lines()
+    figures = _dice_lines(run) if run.store.info.masks else _classifier_lines(run.experiment.training.best)
     said = "validation Dice" if run.store.info.masks else "validation figure"
     return {
         "loss": _chart(run, "loss", loss, both, WIDE),
@@ -60,12 +61,16 @@ def learning_charts(run: RunContents) -> dict[str, Markup]:
     }
 
 
-def _classifier_lines() -> tuple[_Line, ...]:
-    return (
+def _classifier_lines(best: str) -> tuple[_Line, ...]:
+    lines = (
         _Line("val_recall", "recall", VALIDATION),
         _Line("val_precision", "precision", "#56b4e9", "--", "s"),
         _Line("val_roc_auc", "ROC AUC", INK, ":", "^"),
     )
+    if best == "loss" or f"val_{best}" in [line.column for line in lines]:
+        return lines
+    # What chose the epoch is there to be seen.
+    return (*lines, _Line(f"val_{best}", FIGURES[best][0].lower(), "#009e73", "-.", "D"))
 
 
 def _dice_lines(run: RunContents) -> tuple[_Line, ...]:

@@ -31,7 +31,7 @@ from voxray.training.ranks import rank_and_ranks
 from voxray.training.step import Recipe, Task
 from voxray.training.tasks import Classification, Segmentation
 
-CLASSIFICATION_BEST = ("loss", "roc_auc", "average_precision")
+CLASSIFICATION_BEST = ("loss", "accuracy", "balanced_accuracy", "roc_auc", "average_precision")
 CLASSIFICATION_LOSSES = ("cross_entropy",)
 SEGMENTATION_BEST = ("loss", "dice")
 SEGMENTATION_LOSSES = ("dice", "cross_entropy", "focal", "dice_cross_entropy", "dice_focal")

@@ -18,6 +18,7 @@ from voxray.feed.loader import Feed
 from voxray.training.checkpoint import Progress, load_checkpoint, load_model, save_checkpoint, save_model
 from voxray.training.ranks import rank_and_ranks
 from voxray.training.schedule import learning_rate
+from voxray.training.statistics import average_statistics
 from voxray.training.step import Recipe, Task, train_pass
 
 LAST, BEST = "last.safetensors", "best.safetensors"
@@ -94,12 +95,14 @@ def train(
             recipe,
             epoch,
             task,
-            lambda at: learning_rate(spec, at),
+            lambda at, steps: learning_rate(spec, at, steps),
             lambda step, steps, epoch=epoch: watcher.on_step(epoch + 1, step, steps),  # type: ignore[misc]
         )
+        for each in (model, kept):
+            average_statistics(each)
         row = {
             "epoch": epoch + 1,
-            "learning_rate": learning_rate(spec, epoch),
+            "learning_rate": learning_rate(spec, epoch, outcome.steps),
             "train_loss": outcome.loss,
             **task.validate(kept, val_feed, recipe),
             "seconds": outcome.seconds,
@@ -157,7 +160,7 @@ def seed_everything(seed: int, epoch: int, rank: int) -> None:
 def _parallel(model: nn.Module) -> nn.Module:
     if rank_and_ranks()[1] == 1:
         return model
-    # Buffers are constants of the architecture: there is nothing to send.
+    # Buffers are constants of the architecture, or statistics that are averaged after each epoch.
     return nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
 
 

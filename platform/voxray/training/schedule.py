@@ -5,10 +5,11 @@ import math
 from voxray.config.experiment import TrainingSpec
 
 
-def learning_rate(spec: TrainingSpec, progress: float) -> float:
-    """Learning rate after `progress` epochs (with fraction).
+def learning_rate(spec: TrainingSpec, progress: float, steps: int) -> float:
+    """Learning rate after `progress` epochs (with fraction) of so many `steps`.
 
-    A linear warm-up comes first; then constant, a half cosine down to zero, or × `decay` after each epoch.
+    A linear warm-up comes first; then constant, a half cosine down to zero, or × `decay` after every `decay_steps`
+    steps; after each epoch where these are 0.
     """
     if progress < spec.warmup_epochs:
         return spec.learning_rate * (progress + 1e-9) / spec.warmup_epochs
@@ -16,5 +17,7 @@ def learning_rate(spec: TrainingSpec, progress: float) -> float:
         share = (progress - spec.warmup_epochs) / max(spec.epochs - spec.warmup_epochs, 1e-9)
         return spec.learning_rate * (1 + math.cos(math.pi * min(share, 1.0))) / 2
     if spec.schedule == "exponential":
-        return float(spec.learning_rate * spec.decay ** math.floor(progress))
+        # A little more, because a step may lie a rounding error before its number.
+        decays = (progress * steps + 1e-6) // spec.decay_steps if spec.decay_steps else math.floor(progress)
+        return float(spec.learning_rate * spec.decay**decays)
     return spec.learning_rate

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -18,6 +19,7 @@ from voxray.feed.augment import change_batch, draw_changes, rotate_stored
 from voxray.feed.loader import Batch, Feed
 from voxray.feed.scale import scale_images, valid_voxels
 from voxray.training.ranks import add_over_ranks, gather_objects, rank_and_ranks
+from voxray.training.statistics import unremembered
 
 Item = TypeVar("Item")
 
@@ -140,6 +142,7 @@ class PassReport:
     seconds: float
     wait_share: float
     patches: int
+    steps: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +172,7 @@ def train_pass(
     recipe: Recipe,
     epoch: int,
     task: Task,
-    rate: Callable[[float], float],
+    rate: Callable[[float, int], float],
     on_step: Callable[[int, int], None],
 ) -> PassReport:
     """Fit the model to every patch of the feed once.
@@ -178,7 +181,7 @@ def train_pass(
     ----------
     task : Task
     rate : callable
-        Progress in epochs → learning rate.
+        (progress in epochs, steps of an epoch) → learning rate.
     on_step : callable
         Is told (step, steps) after each step.
 
@@ -194,9 +197,9 @@ def train_pass(
     began = time.perf_counter()
     clock = _WaitClock()
     for batch in clock.watch(feed.epoch(epoch)):
-        _set_rate(optimizer, rate(epoch + batch.step / steps))
+        _set_rate(optimizer, rate(epoch + batch.step / steps, steps))
         inputs = recipe.inputs(batch, epoch)
-        with recipe.autocast():
+        with recipe.autocast(), nullcontext() if inputs.count else unremembered(model):
             output = model(inputs.images)
         part = task.loss_part(output, inputs, batch.total) * float(inputs.count > 0)
         optimizer.zero_grad(set_to_none=True)
@@ -209,7 +212,7 @@ def train_pass(
     if not math.isfinite(loss):
         raise WorkError(f"epoch {epoch + 1}", f"the training loss is {loss}", "Lower training.learning_rate")
     seconds = time.perf_counter() - began
-    return PassReport(loss, seconds, clock.seconds / seconds, feed.count)
+    return PassReport(loss, seconds, clock.seconds / seconds, feed.count, steps)
 
 
 Part = tuple[Ints, Floats] | None

@@ -15,7 +15,7 @@ from voxray.training.ranks import add_over_ranks
 from voxray.training.segmentation_losses import LossName, segmentation_loss_part
 from voxray.training.step import Inputs, Recipe, predict_pass
 
-EPOCH_FIGURES = ("recall", "precision", "f1", "accuracy", "roc_auc", "average_precision")
+EPOCH_FIGURES = ("recall", "precision", "f1", "accuracy", "balanced_accuracy", "roc_auc", "average_precision")
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,35 @@
+"""Running statistics of batch normalisation where a batch is dealt to several ranks."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+from voxray.training.ranks import add_over_ranks, rank_and_ranks
+
+
+def average_statistics(model: nn.Module) -> None:
+    """Give all ranks the mean of their running statistics, so that they go on, and are judged, with the same ones."""
+    _, ranks = rank_and_ranks()
+    for norm in _batch_norms(model):
+        for statistic in (norm.running_mean, norm.running_var):
+            if statistic is not None:
+                statistic.copy_(add_over_ranks(statistic) / ranks)
+
+
+@contextmanager
+def unremembered(model: nn.Module) -> Iterator[None]:
+    """Let batches pass in training mode without a trace in the running statistics."""
+    norms = list(_batch_norms(model))
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    yield
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+
+
+def _batch_norms(model: nn.Module) -> Iterator[nn.BatchNorm2d | nn.BatchNorm3d]:
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
+            yield module
