@@ -24,6 +24,7 @@ from voxray.progress import Show, progress
 from voxray.report.contents import read_run
 from voxray.runs.fit import check_class_weights, fit, load_network, make_tracker
 from voxray.runs.folder import RunFolder, evaluate_key, run_folder, train_key
+from voxray.runs.folds import fold_experiments, join_folds
 from voxray.runs.judge import judge, judged_splits, predict_split
 from voxray.runs.judge_scans import judge_here, scans_to_judge, write_scan_metrics
 from voxray.runs.predict import check_scans, predict_here
@@ -191,7 +192,10 @@ def report(experiment: Experiment, say: Say) -> Path:
 
 
 def run(experiment: Experiment, say: Say, *, with_ray: bool = True) -> None:
-    """All stages."""
+    """All stages; with folds, those of each fold and then the figures of all of them."""
+    if experiment.split.folds is not None and experiment.split.fold is None:
+        _cross_validate(experiment, say, with_ray)
+        return
     planned = outline(experiment)
     for problem in empty_classes(planned.plan, splits=("train", "val")):
         remedy = "Give more scans, another seed, or larger shares in [split]"
@@ -201,6 +205,21 @@ def run(experiment: Experiment, say: Say, *, with_ray: bool = True) -> None:
         train(experiment, say, with_ray=with_ray)
         evaluate(experiment, say, with_ray=with_ray)
     report(experiment, say)
+
+
+def _cross_validate(experiment: Experiment, say: Say, with_ray: bool) -> None:
+    from voxray.report.folds import write_fold_report
+
+    folds = fold_experiments(experiment)
+    with _cluster(with_ray and not all(map(_is_all_finished, folds))):
+        for number, fold in enumerate(folds):
+            say(f"fold {number} of {len(folds)}")
+            run(fold, say, with_ray=with_ray)
+    metrics = join_folds(experiment, folds)
+    _say_metrics(metrics, say)
+    path = run_folder(experiment).report
+    write_fold_report(path, experiment, metrics)
+    say(f"report: {path}")
 
 
 def _is_finished(folder: RunFolder, stage: str, key: str) -> bool:

@@ -40,15 +40,23 @@ class DataSpec(Spec):
 
 
 class SplitSpec(Spec):
-    """Shares of the patients for validation and test; splits that the data set brings itself come first."""
+    """Shares of the patients for validation and test; splits that the data set brings itself come first.
+
+    With `folds`, each patient is tested once: `voxray run` trains a network for each fold, tests it on the fold's
+    patients and takes the share `val` of the others for validation. `fold` (from 0) names one of them.
+    """
 
     val: Share = 0.2
     test: Share = 0.2
+    folds: Annotated[int, Field(ge=2)] | None = None
+    fold: Annotated[int, Field(ge=0)] | None = None
 
     @model_validator(mode="after")
     def _leaves_patients_to_train_on(self) -> "SplitSpec":
-        if self.val + self.test >= 1:
+        if self.folds is None and self.val + self.test >= 1:
             raise ValueError("val and test together must leave patients to train on")
+        if self.fold is not None and (self.folds is None or self.fold >= self.folds):
+            raise ValueError(f"fold {self.fold} is none of the folds 0 to {(self.folds or 0) - 1}; set split.folds")
         return self
 
 

@@ -26,8 +26,11 @@ INTERVALS = (
 )
 
 
-def call_classes(probabilities: Floats, threshold: float | None = None) -> Ints:
-    """The class that is called for each sample, from (n, classes) probabilities."""
+def call_classes(probabilities: Floats, threshold: float | Floats | None = None) -> Ints:
+    """The class that is called for each sample, from (n, classes) probabilities.
+
+    The threshold, for two classes, is that of all samples or (n,) one for each.
+    """
     if probabilities.shape[1] == 2 and threshold is not None:
         return (probabilities[:, 1] >= threshold).astype(np.int64)
     called: Ints = probabilities.argmax(axis=1).astype(np.int64)
@@ -96,14 +99,14 @@ def choose_threshold(labels: Ints, scores: Floats, target_recall: float) -> floa
     return float(thresholds[enough[0]]) if len(enough) else math.nan
 
 
-def figures(labels: Ints, probabilities: Floats, threshold: float | None) -> dict[str, Any]:
+def figures(labels: Ints, probabilities: Floats, threshold: float | Floats | None) -> dict[str, Any]:
     """All figures of ``metrics.json`` for one split.
 
     Parameters
     ----------
     labels : ndarray of int, (n,)
     probabilities : ndarray, (n, classes)
-    threshold : float, optional
+    threshold : float or ndarray, (n,), optional
         Operating point, for two classes.
     """
     classes = probabilities.shape[1]
@@ -117,7 +120,12 @@ def figures(labels: Ints, probabilities: Floats, threshold: float | None) -> dic
 
 
 def bootstrap_intervals(
-    labels: Ints, probabilities: Floats, patients: NDArray[Any], threshold: float | None, repeats: int, seed: int
+    labels: Ints,
+    probabilities: Floats,
+    patients: NDArray[Any],
+    threshold: float | Floats | None,
+    repeats: int,
+    seed: int,
 ) -> dict[str, tuple[float, float]]:
     """95 % intervals (percentiles) of figures, drawing patients with replacement.
 

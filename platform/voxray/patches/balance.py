@@ -43,6 +43,35 @@ def split_patients(
     return splits
 
 
+def choose_fold(
+    patients: NDArray[np.str_], strata: NDArray[np.int64], folds: int, fold: int, seed: int
+) -> NDArray[np.bool_]:
+    """The patients of one of several folds, stratum by stratum; each patient is in one fold.
+
+    Parameters
+    ----------
+    patients : ndarray of str, (n,)
+        Unique names. Their order does not matter.
+    strata : ndarray of int, (n,)
+    folds, fold : int
+        How many, and which of them from 0.
+    seed : int
+
+    Returns
+    -------
+    ndarray of bool, (n,)
+    """
+    chosen = np.zeros(len(patients), bool)
+    before = 0  # so that the strata's odd patients do not all go to the first folds
+    for stratum in np.unique(strata):
+        members = np.flatnonzero(strata == stratum)
+        members = members[np.argsort(patients[members])]
+        members = np.random.default_rng([seed, folds, int(stratum)]).permutation(members)
+        chosen[members[(np.arange(len(members)) + before) % folds == fold]] = True
+        before += len(members)
+    return chosen
+
+
 def keep_negatives(
     labels: NDArray[np.int64], splits: NDArray[np.str_], negatives_per_positive: float, seed: int
 ) -> NDArray[np.bool_]:

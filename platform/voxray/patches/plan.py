@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from voxray.config.experiment import Experiment
 from voxray.datasets.manifest import Manifest, shared_patients
 from voxray.errors import DataError
-from voxray.patches.balance import SPLITS, keep_negatives, split_patients
+from voxray.patches.balance import SPLITS, choose_fold, keep_negatives, split_patients
 
 NEEDS_STATISTICS = ("percentiles", "volume", "nonzero")
 PLAN = pa.schema(
@@ -196,6 +196,18 @@ def _splits(samples: pa.Table, labels: NDArray[np.int64], experiment: Experiment
     own = np.full(len(names), "", dtype="<U5")
     own[member] = given
     brought = set(np.unique(own)) - {""}
+    spec = experiment.split
+    if spec.folds is not None:
+        if spec.fold is None or brought:
+            problem = "the data set brings splits of its own" if brought else "one fold must be named to plan patches"
+            raise DataError(
+                "split.folds", problem, "Leave it out" if brought else "Give --set split.fold=0, or voxray run"
+            )
+        tested = choose_fold(names, highest, spec.folds, spec.fold, experiment.seed)
+        own[tested] = "test"
+        shares = {"val": spec.val}
+        own[~tested] = split_patients(names[~tested], highest[~tested], shares, experiment.seed)
+        return own[member]
     # A data set that brings train and test, but no val, has it taken from its training patients.
     shares = {"val": experiment.split.val, "test": experiment.split.test}
     open_to = np.isin(own, ["", "train"]) if "val" not in brought else own == ""

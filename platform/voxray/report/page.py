@@ -27,14 +27,30 @@ def write_report(path: Path, run: RunContents) -> None:
         The HTML file.
     run : RunContents
     """
+    write_page(path, render_page(run))
+
+
+def write_page(path: Path, text: str) -> None:
+    """Write HTML so that it appears whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(render_page(run), encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
 
 
 def render_page(run: RunContents) -> str:
     """The report as HTML."""
+    environment = template_environment()
+    environment.filters["hide_paths"] = lambda text: hide_paths(str(text), run.experiment)
+    kind, parts = (
+        ("segmentation", segmentation_parts) if run.store.info.masks else ("classification", classification_parts)
+    )
+    shared = {**_header(run), **_learning(run), **_data(run), **_network(run), **_repeat(run)}
+    return environment.get_template(f"{kind}.html.jinja").render({**shared, **parts(run)}) + "\n"
+
+
+def template_environment() -> jinja2.Environment:
+    """The templates of all pages."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("voxray", "report"),
         autoescape=True,
@@ -42,13 +58,8 @@ def render_page(run: RunContents) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["hide_paths"] = lambda text: hide_paths(str(text), run.experiment)
     environment.filters["thousands"] = lambda number: f"{number:,}"
-    kind, parts = (
-        ("segmentation", segmentation_parts) if run.store.info.masks else ("classification", classification_parts)
-    )
-    shared = {**_header(run), **_learning(run), **_data(run), **_network(run), **_repeat(run)}
-    return environment.get_template(f"{kind}.html.jinja").render({**shared, **parts(run)}) + "\n"
+    return environment
 
 
 def _header(run: RunContents) -> dict[str, Any]:

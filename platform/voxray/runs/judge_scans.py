@@ -67,15 +67,19 @@ def write_scan_metrics(experiment: Experiment, judged: Mapping[str, list[Case]])
     for split, cases in judged.items():
         table = pa.Table.from_pylist(cases)
         write_parquet(table.take(pc.sort_indices(table["scan_id"])), folder.predictions(split))
-        figures = [{key: value for key, value in case.items() if isinstance(value, float)} for case in cases]
-        patients = [case["patient_id"] for case in cases]
-        spec = experiment.evaluation
-        metrics[split] = {
-            **mean_figures(figures),
-            "scans": len(cases),
-            "patients": len(set(patients)),
-            "intervals": bootstrap_intervals(figures, patients, spec.bootstrap, experiment.seed),
-        }
+        metrics[split] = scan_metrics(experiment, cases)
     metrics = without_nan(metrics)
     write_json(folder.metrics, metrics)
     return metrics
+
+
+def scan_metrics(experiment: Experiment, cases: list[Case]) -> dict[str, Any]:
+    """Means of the cases' figures, with intervals over patients."""
+    figures = [{key: value for key, value in case.items() if isinstance(value, float)} for case in cases]
+    patients = [case["patient_id"] for case in cases]
+    return {
+        **mean_figures(figures),
+        "scans": len(cases),
+        "patients": len(set(patients)),
+        "intervals": bootstrap_intervals(figures, patients, experiment.evaluation.bootstrap, experiment.seed),
+    }
