@@ -30,6 +30,16 @@ def test_labels_may_be_names_and_classes_fix_their_order(tmp_path: Path) -> None
     assert read_table(tmp_path).classes == ("ill", "well")
 
 
+def test_columns_may_name_the_files_of_a_scans_channels(tmp_path: Path) -> None:
+    write(tmp_path, "path,mask,label", "i/a.nii,m/a.nii,0", "i/b.nii,m/b.nii,1")
+    manifest = read_table(tmp_path, channels=("path", "mask"))
+    assert manifest.scans["path"].to_pylist() == ["{i/a.nii,m/a.nii}", "{i/b.nii,m/b.nii}"]
+    assert manifest.channels == ("path", "mask")
+    write(tmp_path, "path,mask,label", "i/a.nii,,0", "i/b.nii,m/b.nii,1")
+    with pytest.raises(DataError, match="column 'mask' is empty in line 2"):
+        read_table(tmp_path, channels=("path", "mask"))
+
+
 @pytest.mark.parametrize(
     ("lines", "words"),
     [

@@ -20,7 +20,7 @@ def changed(spec: AugmentSpec, count: int = 64, key: tuple[int, ...] = (0, 1, 2)
 
 def test_the_window_is_clipped_and_scaled_to_one() -> None:
     hu = torch.tensor([-2000, -1000, -300, 400, 3000], dtype=torch.int16)
-    np.testing.assert_allclose(scale_window(hu, (-1000, 400)), [0, 0, 0.5, 1, 1])
+    np.testing.assert_allclose(scale_window(hu, [(-1000, 400)]), [0, 0, 0.5, 1, 1])
 
 
 @pytest.mark.parametrize("degrees", [0, 90, 180, 270])
@@ -35,6 +35,12 @@ def test_stored_rotations_are_numpys_in_plane(degrees: int) -> None:
 
 def test_no_augmentation_changes_nothing() -> None:
     assert torch.equal(changed(AugmentSpec()), images(64))
+
+
+def test_each_channel_may_have_a_window_of_its_own() -> None:
+    both = torch.tensor([[[-1000, -300, 400], [0, 1, 2]]], dtype=torch.int16)
+    scaled = scale_window(both, [(-1000, 400), (0, 2)])
+    np.testing.assert_allclose(scaled, [[[0, 0.5, 1], [0, 0.5, 1]]])
 
 
 @pytest.mark.parametrize("axis", ["x", "y", "z"])

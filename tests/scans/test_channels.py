@@ -27,7 +27,8 @@ def test_names_in_braces_are_files_in_that_order_and_all_others_are_themselves()
     files = channel_files(Path("x{1,2}/b") / JOINED)
     assert [str(file) for file in files] == [f"x{{1,2}}/b/a_{name}.nii" for name in NAMES]
     assert channel_files(Path("b/a_{flair.nii,t1.nii.gz}")) == [Path("b/a_flair.nii"), Path("b/a_t1.nii.gz")]
-    for plain in ("b/a.nii", "b/a_{t1}.nii", "b/a_}t1,t2{.nii"):
+    assert channel_files(Path("b/{i/a.nii,m/a.nii}")) == [Path("b/i/a.nii"), Path("b/m/a.nii")]
+    for plain in ("x{1,2}/b/a.nii", "b/a.nii", "b/a_{t1}.nii", "b/a_}t1,t2{.nii"):
         assert channel_files(Path(plain)) == [Path(plain)]
 
 

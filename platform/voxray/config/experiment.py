@@ -27,6 +27,7 @@ PATH_KEYS = (("out",), ("data", "root"), ("store", "path"), ("model", "architect
 class DataSpec(Spec):
     """Which folder, in which layout.
 
+    `channels` are the columns of a table's manifest that name the files of a scan's channels.
     `folders` names the classes of a MosMedData set, folder by folder, such as ``{"CT-0" = "normal"}``.
     """
 
@@ -34,6 +35,7 @@ class DataSpec(Spec):
     root: str
     candidates: str | None = None
     manifest: str = "manifest.csv"
+    channels: tuple[str, ...] = ("path",)
     labels: str = "labels.csv"
     classes: tuple[str, ...] | None = None
     folders: dict[str, str] | None = None
@@ -113,23 +115,36 @@ class StoreSpec(Spec):
     max_quarantined: Annotated[float, Field(ge=0.0, le=1.0)] = 0.05
 
 
+Window = tuple[float, float]
+
+
 class IntensitySpec(Spec):
     """How the scan's own numbers become the network's.
 
-    `window` clips to `window` and scales it to [0, 1]; `percentiles` does so with two percentiles of the scan.
-    `planes`, `volume` and `nonzero` give zero mean and unit deviation per channel: in each z plane of the patch, over
-    the whole scan, or over the scan's voxels other than 0.
+    `window` clips to `window`, one for all channels or a list of one for each, and scales it to [0, 1];
+    `percentiles` does so with two percentiles of the scan. `planes`, `volume` and `nonzero` give zero mean and unit
+    deviation per channel: in each z plane of the patch, over the whole scan, or over the scan's voxels other than 0.
     """
 
     kind: Literal["window", "percentiles", "planes", "volume", "nonzero"] = "window"
-    window: tuple[float, float] = (-1000, 400)
+    window: Window | tuple[Window, ...] = (-1000, 400)
 
     @field_validator("window")
     @classmethod
-    def _rises(cls, window: tuple[float, float]) -> tuple[float, float]:
-        if window[0] >= window[1]:
+    def _rises(cls, window: Window | tuple[Window, ...]) -> Window | tuple[Window, ...]:
+        if not window or any(low >= high for low, high in _each(window)):
             raise ValueError("the lower end must be below the upper end")
         return window
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """One window for all channels, or one for each."""
+        return _each(self.window)
+
+
+def _each(window: Window | tuple[Window, ...]) -> tuple[Window, ...]:
+    first = window[0]
+    return (window,) if isinstance(first, int | float) else window  # type: ignore[return-value]
 
 
 class AugmentSpec(Spec):

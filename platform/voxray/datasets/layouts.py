@@ -37,4 +37,4 @@ def read_manifest(data: DataSpec) -> Manifest:
         return read_brats2020(root)
     if data.layout == "dicom":
         return read_dicom(root, data.labels, data.classes)
-    return read_table(root, data.manifest, data.classes)
+    return read_table(root, data.manifest, data.classes, data.channels)

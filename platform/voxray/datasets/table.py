@@ -1,17 +1,22 @@
 """A CSV manifest ``path,label[,patient_id,split]`` of 2D or 3D images: each image is one sample."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from voxray.datasets.manifest import SAMPLES, SCANS, Manifest, quarantine_rows
 from voxray.datasets.tables import given_splits, label_codes, read_csv, without_empty_cells
 from voxray.errors import DataError
 
 
-def read_table(root: Path, manifest: str = "manifest.csv", classes: tuple[str, ...] | None = None) -> Manifest:
+def read_table(
+    root: Path,
+    manifest: str = "manifest.csv",
+    classes: tuple[str, ...] | None = None,
+    channels: tuple[str, ...] = ("path",),
+) -> Manifest:
     """List the images of a CSV manifest; reads no voxel.
 
     Parameters
@@ -22,6 +27,8 @@ def read_table(root: Path, manifest: str = "manifest.csv", classes: tuple[str, .
         File name of the CSV.
     classes : tuple of str, optional
         Names of the classes in the order of their labels. The column may hold these names or the numbers 0, 1, ….
+    channels : tuple of str
+        The columns that name the files of a scan's channels; all lie on one grid.
 
     Raises
     ------
@@ -29,11 +36,11 @@ def read_table(root: Path, manifest: str = "manifest.csv", classes: tuple[str, .
         A missing column, an unknown label or split, the same path twice.
     """
     path = root / manifest
-    table = read_csv(path, ("path", "label"), text=("path", "label", "patient_id", "split"))
-    table = without_empty_cells(table, path)
+    table = read_csv(path, (*channels, "label"), text=(*channels, "label", "patient_id", "split"))
+    table = without_empty_cells(table, path, channels)
     labels, names = label_codes(table["label"], classes, path)
-    ids = table["path"].to_pylist()
-    twice = [value for value, count in _counts(table["path"]) if count > 1]
+    ids = [_joined(files) for files in zip(*(table[name].to_pylist() for name in channels), strict=True)]
+    twice = [value for value, count in Counter(ids).items() if count > 1]
     if twice:
         raise DataError(str(path), f"names '{twice[0]}' more than once", "Keep one row for each image")
     has_patients = "patient_id" in table.column_names
@@ -51,8 +58,10 @@ def read_table(root: Path, manifest: str = "manifest.csv", classes: tuple[str, .
         samples=pa.table(dict(zip(SAMPLES.names, samples, strict=True)), schema=SAMPLES),
         quarantine=quarantine_rows([]),
         notes=() if has_patients else (note,),
+        channels=channels if len(channels) > 1 else (),
     )
 
 
-def _counts(column: pa.ChunkedArray) -> list[tuple[str, int]]:
-    return [(entry["values"], entry["counts"]) for entry in pc.value_counts(column).to_pylist()]
+def _joined(files: tuple[str, ...]) -> str:
+    """One path for the files of a scan's channels, as `voxray.scans.channels` reads it."""
+    return files[0] if len(files) == 1 else "{" + ",".join(files) + "}"

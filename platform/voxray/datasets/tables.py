@@ -50,9 +50,9 @@ def read_csv(path: Path, required: Sequence[str], text: Sequence[str] = ()) -> p
     return table
 
 
-def without_empty_cells(table: pa.Table, path: Path) -> pa.Table:
-    """The same table; DataError where a cell of a column that names or labels is empty."""
-    for column in NAMING:
+def without_empty_cells(table: pa.Table, path: Path, more: Sequence[str] = ()) -> pa.Table:
+    """The same table; DataError where a cell of a column that names or labels, or of `more` columns, is empty."""
+    for column in dict.fromkeys((*NAMING, *more)):
         if column in table.column_names and table[column].null_count:
             row = pc.index(pc.is_null(table[column]), True).as_py()
             raise DataError(str(path), f"column '{column}' is empty in line {row + 2}", "Fill it or remove the line")

@@ -8,21 +8,26 @@ from voxray.config.experiment import IntensitySpec
 from voxray.scans.intensity import clip_between, standardise_by, standardise_planes
 
 
-def scale_window(images: torch.Tensor, window: Sequence[float]) -> torch.Tensor:
-    """Clip to the window and scale it to [0, 1].
+def scale_window(images: torch.Tensor, windows: Sequence[Sequence[float]]) -> torch.Tensor:
+    """Clip to a window and scale it to [0, 1].
 
     Parameters
     ----------
-    images : Tensor, any shape and real dtype
-    window : (low, high)
-        In the scan's own numbers.
+    images : Tensor of any real dtype, (n, channel, …)
+    windows : sequence of (low, high)
+        In the scan's own numbers: one for all channels, or one for each.
 
     Returns
     -------
     Tensor of float32
     """
-    low, high = window
-    return images.to(torch.float32).clamp_(low, high).sub_(low).div_(high - low)
+    # A window of all channels stays a number: no tensor is sent to the device for it.
+    if len(windows) == 1:
+        low, high = windows[0]
+        return images.to(torch.float32).clamp_(low, high).sub_(low).div_(high - low)
+    ends = torch.tensor(windows, dtype=torch.float32, device=images.device).T
+    lows, highs = ends.view(2, 1, -1, *(1,) * (images.ndim - 2))
+    return images.to(torch.float32).clamp_(lows, highs).sub_(lows).div_(highs - lows)
 
 
 def scale_images(
@@ -45,7 +50,7 @@ def scale_images(
     Tensor of float32
     """
     if spec.kind == "window":
-        return scale_window(images, spec.window)
+        return scale_window(images, spec.windows)
     if spec.kind == "planes":
         return standardise_planes(images, valid)
     if statistics is None:

@@ -153,7 +153,7 @@ def read_case(run: RunContents, case: Case) -> tuple[Volume, NDArray[np.uint8], 
 def grey_levels(run: RunContents, scan: Volume) -> tuple[float, float]:
     """What is black and what is white in a scan, whatever part of it is shown."""
     intensity = run.experiment.intensity
-    return shown_range(scan.voxels[0], intensity.window if intensity.kind == "window" else None)
+    return shown_range(scan.voxels[0], intensity.windows[0] if intensity.kind == "window" else None)
 
 
 def _draw_case(run: RunContents, case: Case) -> CasePictures:

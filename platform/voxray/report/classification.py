@@ -51,7 +51,7 @@ def classification_parts(run: RunContents) -> dict[str, Any]:
         "rotations": run.experiment.patches.rotations,
         "mistakes": mistake_groups(run),
         "pictures": all(map(is_picture, pc.unique(run.predictions[run.splits[0]].rows["path"]).to_pylist())),
-        "window": minus("{:g} to {:g}".format(*run.experiment.intensity.window)),
+        "window": minus("{:g} to {:g}".format(*run.experiment.intensity.windows[0])),
         "hounsfield": run.experiment.data.layout == "luna16",
         "flat": run.store.info.size[2] == 1,
     }

@@ -162,7 +162,7 @@ def _cases(
     rows = predictions.rows.take(pa.array(chosen)).to_pylist()
     slots = np.array([row["slot"] for row in rows], dtype=np.int64)
     patches = torch.from_numpy(run.store.read_patches(split, slots).copy())
-    scaled = scale_window(patches, run.experiment.intensity.window).numpy()
+    scaled = scale_window(patches, run.experiment.intensity.windows).numpy()
     cases = []
     for row, position, patch in zip(rows, chosen.tolist(), scaled, strict=True):
         picture = is_picture(row["path"])

@@ -152,5 +152,5 @@ def _verdict(run: RunContents, case: Case) -> list[tuple[str, str, str]]:
 def _levels(run: RunContents) -> str:
     spec = run.experiment.intensity
     if spec.kind == "window":
-        return minus("grey from {:g} to {:g}".format(*spec.window))
+        return minus("grey from {:g} to {:g}".format(*spec.windows[0]))
     return "grey from the 0.5th to the 99.5th percentile of each scan"

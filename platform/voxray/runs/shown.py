@@ -55,7 +55,7 @@ def _hardest(run: RunContents) -> Iterator[Picture]:
     called = predictions.called(run.threshold)
     rows = predictions.rows.take(chosen).to_pylist()
     patches = run.store.read_patches(SPLIT, np.array([row["slot"] for row in rows], dtype=np.int64))
-    scaled = scale_window(torch.from_numpy(patches), run.experiment.intensity.window).numpy()
+    scaled = scale_window(torch.from_numpy(patches), run.experiment.intensity.windows).numpy()
     for place, row, patch in zip(chosen.tolist(), rows, scaled, strict=True):
         slices = display_slices(patch, is_picture(row["path"]))
         given = predictions.probabilities[place]

@@ -17,14 +17,15 @@ TOLERANCE_MM = 0.05
 def channel_files(path: Path) -> list[Path]:
     """The files of a scan, in the order of its channels.
 
-    A name with a list in braces stands for several files, as in a shell: ``a_{t1,t2}.nii`` for ``a_t1.nii`` and
-    ``a_t2.nii``. Every other path stands for itself.
+    A path that ends in a name with a list in braces stands for several files, as in a shell: ``a_{t1,t2}.nii`` for
+    ``a_t1.nii`` and ``a_t2.nii``, ``{images/a.nii,masks/a.nii}`` for files in two folders. Every other path stands for
+    itself.
     """
-    listed = re.fullmatch(r"(.*)\{([^{}]*,[^{}]*)\}(.*)", path.name)
+    listed = re.fullmatch(r"(.*)\{([^{}]*,[^{}]*)\}([^/{}]*)", str(path))
     if listed is None:
         return [path]
     before, names, after = listed.groups()
-    return [path.with_name(f"{before}{name}{after}") for name in names.split(",")]
+    return [Path(f"{before}{name}{after}") for name in names.split(",")]
 
 
 def join_channels(volumes: Sequence[Volume], names: Sequence[str], where: str) -> Volume:
