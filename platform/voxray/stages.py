@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from voxray.config.experiment import Experiment
 from voxray.datasets.layouts import read_manifest
 from voxray.datasets.manifest import Manifest
-from voxray.errors import DataError, NotReadyError, WorkError
+from voxray.errors import ConfigError, DataError, NotReadyError, WorkError
 from voxray.locks import locked
 from voxray.models.shapes import count_parameters, infer_shapes
 from voxray.patches.plan import Plan, empty_classes, plan_patches
@@ -64,6 +64,9 @@ def outline(experiment: Experiment) -> Outline:
     path = Path(experiment.model.architecture)
     check_class_weights(experiment, plan.classes)
     channels = count_channels(plan, manifest)
+    if len(windows := experiment.intensity.windows) not in (1, channels):
+        problem = f"wants one window, or one for each of {channels} channels, got {len(windows)}"
+        raise ConfigError("intensity.window", problem, "Give as many")
     network = load_network(path, (channels, *experiment.patches.size), len(plan.classes))
     shapes = infer_shapes(network.layers, network.input_shape, len(plan.classes), str(path))
     return Outline(manifest, plan, count_parameters(shapes))

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from voxray.scans.intensity import (
     clip_between,
     clip_percentiles,
+    clip_voxels,
     standardise_by,
     standardise_nonzero,
     standardise_planes,
@@ -144,3 +145,13 @@ def test_padding_stays_zero_when_bounds_or_statistics_are_given() -> None:
     outside = ~valid.expand_as(images)
     assert (standardise_by(images, some, some, valid)[outside] == 0).all()
     assert (clip_between(images, -some, some, valid)[outside] == 0).all()
+
+
+def test_clipping_keeps_the_dtype_and_rounds_the_ends_of_integers_inwards() -> None:
+    values = np.arange(-4, 4, dtype=np.int16).reshape(2, 2, 2, 1)
+    clipped = clip_voxels(values, [(-2.5, 1.5)])
+    assert clipped.dtype == np.int16
+    assert clipped.ravel().tolist() == [-2, -2, -2, -1, 0, 1, 1, 1]
+    assert clip_voxels(values, [(-3, 0), (2, 9)]).ravel().tolist() == [-3, -3, -2, -1, 2, 2, 2, 3]
+    assert clip_voxels(values.astype(np.uint8), [(-1000, 3)]).max() == 3
+    np.testing.assert_array_equal(clip_voxels(values / 2, [(-0.7, 0.7)]), np.clip(values / 2, -0.7, 0.7))

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 import zarr
+from ingesting import begin, contents, finish, ingest, write
 from PIL import Image
 from scenes import SHAPE, experiment, write_luna, write_metaimage
 
@@ -17,39 +18,9 @@ from voxray.errors import DataError, NotReadyError, StoreError, WorkError
 from voxray.patches.plan import plan_patches
 from voxray.scans.read import open_scan, read_region
 from voxray.store import write as store_write
-from voxray.store.finish import StoreSummary, finish_store
-from voxray.store.layout import read_info
-from voxray.store.read import PatchStore, check_store, open_store
-from voxray.store.write import prepare_store, shard_keys, unfinished_shards, write_shard
+from voxray.store.read import check_store, open_store
+from voxray.store.write import shard_keys
 from voxray.volume import PatchBox
-
-
-def begin(spec: Experiment) -> list[tuple[str, int]]:
-    """Prepare the store; the shards that wait."""
-    manifest = read_manifest(spec.data)
-    info = prepare_store(spec.store_path, plan_patches(manifest, spec), manifest)
-    return unfinished_shards(spec.store_path, info)
-
-
-def write(spec: Experiment, keys: list[tuple[str, int]]) -> None:
-    for split, shard in keys:
-        write_shard(spec.store_path, Path(spec.data.root), spec.patches.fill, split, shard)
-
-
-def finish(spec: Experiment) -> StoreSummary:
-    info = read_info(spec.store_path)
-    assert info is not None
-    return finish_store(spec.store_path, info, spec.patches.rotations, spec.store.max_quarantined)
-
-
-def ingest(spec: Experiment) -> PatchStore:
-    write(spec, begin(spec))
-    finish(spec)
-    return open_store(spec.store_path)
-
-
-def contents(path: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(path)): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
 
 
 def test_every_patch_holds_the_voxels_of_its_box(luna: Path, out: Path) -> None:

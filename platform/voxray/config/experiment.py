@@ -71,11 +71,17 @@ class PatchesSpec(Spec):
     them, unless `keep_empty` is off, which leaves such scans out. This is what drawing at random and again while
     `1 - min_foreground` or more is background comes to, without a limit of tries. With `spacing_mm` scans are
     resampled first.
+
+    `resized` brings a whole scan to the patch's size by linear interpolation, one patch a scan; with an intensity of
+    `window` it is clipped before, or metal and what lies outside the field of view would colour their neighbours.
+    `slices` takes `per_scan` axial slices of each scan, spread evenly over those that its mask touches (`slices =
+    "foreground"`) or neighbours in its middle (`slices = "middle"`).
     """
 
     size: tuple[Positive, Positive, Positive]
-    sampling: Literal["centre", "foreground", "random", "whole"] = "centre"
+    sampling: Literal["centre", "foreground", "random", "whole", "resized", "slices"] = "centre"
     per_scan: Positive = 1
+    slices: Literal["foreground", "middle"] = "foreground"
     min_foreground: Share = 0.05
     keep_empty: bool = True
     spacing_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
@@ -98,11 +104,18 @@ class PatchesSpec(Spec):
         return rotations
 
     @model_validator(mode="after")
-    def _draws_are_drawn(self) -> "PatchesSpec":
-        if self.per_scan > 1 and self.sampling not in ("foreground", "random"):
-            problem = f"per_scan is for sampling = 'foreground' or 'random', got sampling = '{self.sampling}'"
+    def _fits_the_sampling(self) -> "PatchesSpec":
+        if self.per_scan > 1 and self.sampling not in ("foreground", "random", "slices"):
+            problem = f"per_scan is for sampling = 'foreground', 'random' or 'slices', got sampling = '{self.sampling}'"
             raise ValueError(f"{problem}; change one of them")
+        if self.sampling == "slices" and self.size[2] != 1:
+            raise ValueError(f"size: sampling = 'slices' wants patches of one z, got {self.size[2]}; write [x, y]")
         return self
+
+    @property
+    def wants_masks(self) -> bool:
+        """Whether a scan's mask says where its patches are."""
+        return self.sampling == "foreground" or (self.sampling == "slices" and self.slices == "foreground")
 
 
 class StoreSpec(Spec):

@@ -9,12 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from voxray.config.experiment import Experiment
+from voxray.config.experiment import Experiment, PatchesSpec
 from voxray.datasets.manifest import Manifest, shared_patients
 from voxray.errors import DataError
 from voxray.patches.balance import SPLITS, choose_fold, keep_negatives, split_patients
 
 NEEDS_STATISTICS = ("percentiles", "volume", "nonzero")
+OF_CLASSES = ("resized", "slices")  # samplings whose patches have no place for a label map
 PLAN = pa.schema(
     [
         ("split", pa.string()),
@@ -102,13 +103,12 @@ def plan_patches(manifest: Manifest, experiment: Experiment) -> Plan:
         raise DataError(str(manifest.root), "holds no sample of a scan that is there", "Check the list and the scans")
     splits = _splits(samples, samples["label"].to_numpy(), experiment)
     masks = manifest.masks_are_targets and manifest.scans["label_path"].null_count < manifest.scans.num_rows
-    if experiment.patches.sampling != "centre":
-        _check_sampling(samples, manifest, experiment.patches.sampling, masks)
-        counts = np.full(samples.num_rows, experiment.patches.per_scan)
-    elif experiment.patches.negatives_per_positive == "all" or masks:
-        counts = np.ones(samples.num_rows, np.int64)
-    else:
-        counts = _thinned(samples, splits, manifest, experiment)
+    spec = experiment.patches
+    if spec.sampling != "centre":
+        _check_sampling(samples, manifest, spec, masks)
+    counts = np.full(samples.num_rows, spec.per_scan)
+    if spec.negatives_per_positive != "all" and not masks:
+        counts *= _kept(samples, splits, manifest, experiment)
     repeated = np.repeat(np.arange(samples.num_rows), counts)
     numbers = np.concatenate([np.arange(count, dtype=np.int32) for count in counts])
     samples = samples.take(pa.array(repeated)).append_column("number", pa.array(numbers))
@@ -130,25 +130,26 @@ def plan_patches(manifest: Manifest, experiment: Experiment) -> Plan:
     )
 
 
-def _thinned(
-    samples: pa.Table, splits: NDArray[np.str_], manifest: Manifest, experiment: Experiment
-) -> NDArray[np.int64]:
-    """One patch for each sample that is kept, none for the others."""
+def _kept(samples: pa.Table, splits: NDArray[np.str_], manifest: Manifest, experiment: Experiment) -> NDArray[np.bool_]:
+    """Which samples are kept."""
     ratio = experiment.patches.negatives_per_positive
     kept = keep_negatives(samples["label"].to_numpy(), splits, float(ratio), experiment.seed)
     if not kept.any():
         problem = f"has no sample of a class other than '{manifest.classes[0]}'"
         raise DataError(str(manifest.root), problem, "Check the list, or set patches.negatives_per_positive = 'all'")
-    return kept.astype(np.int64)
+    return kept
 
 
-def _check_sampling(samples: pa.Table, manifest: Manifest, sampling: str, masks: bool) -> None:
+def _check_sampling(samples: pa.Table, manifest: Manifest, spec: PatchesSpec, masks: bool) -> None:
     """Raise DataError where a data set has not what boxes of whole scans want."""
-    where, setting = str(manifest.root), f"patches.sampling = '{sampling}'"
+    where, setting = str(manifest.root), f"patches.sampling = '{spec.sampling}'"
     if len(pc.unique(samples["scan_id"])) < samples.num_rows:
         raise DataError(where, f"{setting} wants one sample for each scan, got several", "Set it to 'centre'")
-    if sampling == "foreground" and not masks:
-        raise DataError(where, f"{setting} wants scans with masks, got none", "Set it to 'random'")
+    if masks and spec.sampling in OF_CLASSES:
+        raise DataError(where, f"{setting} is for classes of scans, got masks to learn", "Set it to 'whole'")
+    if spec.wants_masks and manifest.scans["label_path"].null_count == manifest.scans.num_rows:
+        remedy = "Set patches.slices = 'middle'" if spec.sampling == "slices" else "Set it to 'random'"
+        raise DataError(where, f"{setting} wants scans with masks, got none", remedy)
 
 
 def empty_classes(plan: Plan, splits: tuple[str, ...] = SPLITS) -> list[str]:
@@ -177,8 +178,15 @@ def _recipe(manifest: Manifest, experiment: Experiment) -> dict[str, object]:
         "split": experiment.split.model_dump(mode="json"),
         "patches": experiment.patches.model_dump(mode="json"),
         "statistics": experiment.intensity.kind in NEEDS_STATISTICS,
+        "windows": _windows(experiment),
         "store": experiment.store.model_dump(mode="json", include={"dtype", "chunk_bytes", "shard_bytes"}),
     }
+
+
+def _windows(experiment: Experiment) -> list[list[float]] | None:
+    """What voxels are clipped to while the store is filled: before resizing, which mixes neighbours."""
+    clips = experiment.patches.sampling == "resized" and experiment.intensity.kind == "window"
+    return [[float(low), float(high)] for low, high in experiment.intensity.windows] if clips else None
 
 
 def _with_scan_columns(manifest: Manifest) -> pa.Table:

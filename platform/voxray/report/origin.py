@@ -108,19 +108,31 @@ def trace_patches(store: PatchStore) -> list[Step]:
 
 def planning_notes(experiment: Experiment, store: PatchStore) -> Iterator[str]:
     """Say how patches were chosen, where they are not the whole list."""
-    spec, each = experiment.patches, count(experiment.patches.per_scan, "patch")
-    if spec.sampling == "whole":
-        yield "each patch is a whole scan, in the middle of a box of the patch's size"
-    elif spec.sampling == "random":
-        yield f"{each} of each scan, at random places"
-    elif spec.sampling == "foreground":
-        share = f"{100 * spec.min_foreground:g}%"
-        yield f"{each} of each scan, at random places where more than {share} of the voxels are labelled"
-    elif spec.negatives_per_positive != "all":
-        said = f"at most {spec.negatives_per_positive:g} {store.info.classes[0]} patches"
-        yield f"{said} for each patch of a finding were planned, in every split for itself"
+    spec = experiment.patches
+    if spec.sampling != "centre":
+        yield _how_cut(experiment)
+    if spec.negatives_per_positive != "all" and not store.info.masks:
+        said = f"at most {spec.negatives_per_positive:g} {store.info.classes[0]} samples"
+        yield f"{said} for each sample of a finding were planned, in every split for itself"
     if spec.spacing_mm is not None:
         yield "scans were resampled to {:g} × {:g} × {:g} mm".format(*spec.spacing_mm)
+
+
+def _how_cut(experiment: Experiment) -> str:
+    spec, each = experiment.patches, count(experiment.patches.per_scan, "patch")
+    if spec.sampling == "whole":
+        return "each patch is a whole scan, in the middle of a box of the patch's size"
+    if spec.sampling == "resized":
+        windows = " and ".join("{:g} to {:g}".format(*each) for each in experiment.intensity.windows)
+        before = f"clipped to {windows} and then " if experiment.intensity.kind == "window" else ""
+        return f"each patch is a whole scan, {before}resized to the patch's size by linear interpolation"
+    if spec.sampling == "random":
+        return f"{each} of each scan, at random places"
+    if spec.sampling == "foreground":
+        share = f"{100 * spec.min_foreground:g}%"
+        return f"{each} of each scan, at random places where more than {share} of the voxels are labelled"
+    where = "spread evenly over those that its mask touches" if spec.wants_masks else "neighbours in its middle"
+    return f"{count(spec.per_scan, 'axial slice')} of each scan, {where}"
 
 
 def group_quarantine(quarantine: pa.Table) -> list[AsideGroup]:

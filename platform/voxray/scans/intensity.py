@@ -72,6 +72,24 @@ def statistics_rows(statistics: VolumeStatistics) -> list[list[float]]:
     return [column.tolist() for column in columns]
 
 
+def clip_voxels(voxels: NDArray[Any], windows: Sequence[Sequence[float]]) -> NDArray[Any]:
+    """Voxels of a scan clipped to a window, in their own dtype.
+
+    Parameters
+    ----------
+    voxels : ndarray, (channel, x, y, z)
+    windows : sequence of (low, high)
+        One for all channels, or one for each. For integers their ends are rounded inwards.
+    """
+    lows, highs = np.array(windows, np.float64).T
+    if voxels.dtype.kind in "iu":
+        limits = np.iinfo(voxels.dtype)
+        lows, highs = (np.clip(ends, limits.min, limits.max) for ends in (np.ceil(lows), np.floor(highs)))
+    ends = [each.astype(voxels.dtype).reshape(-1, 1, 1, 1) for each in (lows, highs)]
+    clipped: NDArray[Any] = np.clip(voxels, *ends)
+    return clipped
+
+
 def standardise_planes(images: torch.Tensor, valid: torch.Tensor | None = None) -> torch.Tensor:
     """Zero mean and unit deviation in each channel and z plane; a constant plane becomes 0 (S3 of the seeds)."""
     return _standardised(images, valid, PLANE)

@@ -1,7 +1,7 @@
 """One scan → its patches, index rows and quarantine rows."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,16 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from voxray.config.experiment import PatchesSpec
 from voxray.errors import EmptyScanError, ScanError
 from voxray.patches.extract import cut_patch, patch_boxes
 from voxray.patches.foreground import draw_boxes, random_boxes, whole_box
+from voxray.patches.slices import slice_boxes
 from voxray.scans.geometry import voxel_to_world
-from voxray.scans.intensity import statistics_rows, volume_statistics
-from voxray.scans.masks import check_label
+from voxray.scans.intensity import clip_voxels, statistics_rows, volume_statistics
+from voxray.scans.masks import check_finite, check_label, check_same_grid
 from voxray.scans.read import open_scan
-from voxray.scans.resample import resample
+from voxray.scans.resample import resample, resize
 from voxray.store.layout import StoreInfo
 from voxray.volume import PatchBox, Volume
 
@@ -63,14 +65,15 @@ def cut_scan(root: Path, rows: list[Row], info: StoreInfo, fill: float) -> tuple
     """
     one = rows[0]
     try:
-        volume, label = _open(root, one, info)
-        boxes = _boxes(rows, volume, label, info)
+        volume, region = _open(root, one, info)
+        boxes = _boxes(rows, volume, region, info)
         known: Row = {"scan_checksum": _middle_checksum(volume, info.size), "statistics": None}
         if info.recipe["statistics"]:
             known["statistics"] = statistics_rows(volume_statistics(volume.voxels))
     except ScanError as error:
         kind = "empty" if isinstance(error, EmptyScanError) else "scan"
         return [], [_quarantine_row(one, kind, len(rows), str(error), root) | {"row": None}]
+    label = region if info.masks else None
     cuts, aside = [], []
     for row, box in zip(rows, boxes, strict=True):
         where = f"{one['path']}: sample {row['row']}"
@@ -103,45 +106,73 @@ def patch_checksum(image: NDArray[np.generic], mask: NDArray[np.generic] | None)
 
 
 def _open(root: Path, row: Row, info: StoreInfo) -> tuple[Volume, Volume | None]:
-    """The scan, and its mask where the store has masks; checked, and resampled where the recipe says so."""
+    """The scan as its patches are cut from it, and its mask where that is learned or says where to cut."""
     volume = open_scan(root / row["path"])
     if volume.voxels.shape[0] != info.channels:
         problem = f"wants {info.channels} channels, as its data set has, got {volume.voxels.shape[0]}"
         raise ScanError(row["path"], problem, "Complete it, or take it out of the list")
-    label = open_scan(root / row["label_path"]) if info.masks else None
-    if label is not None:
-        classes = check_label(volume, label, info.classes, row["path"])
-        if not info.patches["keep_empty"] and not classes.any():
-            remedy = "Set patches.keep_empty = true to keep it as a negative"
-            raise EmptyScanError(row["path"], "has no foreground, and patches.keep_empty is off", remedy)
-        label = Volume(classes[None], volume.affine)
+    mask = _open_mask(root, row, volume, info)
     spacing = info.patches["spacing_mm"]
     if spacing is not None:
         volume = resample(volume, tuple(spacing), order=1)
-        label = None if label is None else resample(label, tuple(spacing), order=0)
-    return volume, label
+        mask = None if mask is None else resample(mask, tuple(spacing), order=0)
+    if info.patches["sampling"] == "resized":
+        volume = _resized(volume, info, row["path"])
+    return volume, mask
 
 
-def _boxes(rows: list[Row], volume: Volume, label: Volume | None, info: StoreInfo) -> list[PatchBox | ScanError]:
+def _open_mask(root: Path, row: Row, volume: Volume, info: StoreInfo) -> Volume | None:
+    """Classes of voxels where they are learned, else 1 where anything is labelled; None where no mask is wanted."""
+    guides = PatchesSpec.model_validate(info.patches).wants_masks
+    if not info.masks and not guides:
+        return None
+    if row["label_path"] is None:
+        raise ScanError(row["path"], "has no mask to say where its patches are", "Fetch it, or leave the scan out")
+    mask = open_scan(root / row["label_path"])
+    if info.masks:
+        classes = check_label(volume, mask, info.classes, row["path"])
+    else:
+        check_same_grid(volume, mask, row["path"])
+        classes = (mask.voxels[0] != 0).astype(MASK_DTYPE)
+    if not info.patches["keep_empty"] and not classes.any():
+        remedy = "Set patches.keep_empty = true to keep it as a negative"
+        raise EmptyScanError(row["path"], "has no foreground, and patches.keep_empty is off", remedy)
+    return Volume(classes[None], volume.affine)
+
+
+def _resized(volume: Volume, info: StoreInfo, where: str) -> Volume:
+    """The whole scan in the patch's size. What was interpolated may be rounded to a store of whole numbers."""
+    check_finite(volume, where)
+    windows = info.recipe["windows"]
+    voxels = volume.voxels if windows is None else clip_voxels(volume.voxels, windows)
+    small = resize(Volume(voxels, volume.affine), info.size, where)
+    whole = np.dtype(info.dtype).kind in "iu" and small.voxels.dtype.kind == "f"
+    return Volume(np.rint(small.voxels), small.affine) if whole else small
+
+
+def _boxes(rows: list[Row], volume: Volume, region: Volume | None, info: StoreInfo) -> list[PatchBox | ScanError]:
     """A box, or an error, for each row."""
-    spec: Mapping[str, Any] = info.patches
-    if spec["sampling"] == "centre":
+    if info.patches["sampling"] == "centre":
         return patch_boxes(volume, centres_of(rows), info.size)
-    boxes = _boxes_of_scan(rows[0], volume, label, info)
+    boxes = _boxes_of_scan(rows[0], volume, None if region is None else region.voxels[0], info)
     return [boxes[row["number"]] for row in rows]
 
 
-def _boxes_of_scan(row: Row, volume: Volume, label: Volume | None, info: StoreInfo) -> list[PatchBox]:
+def _boxes_of_scan(
+    row: Row, volume: Volume, region: NDArray[np.generic] | None, info: StoreInfo
+) -> Sequence[PatchBox | ScanError]:
     """All boxes of a scan, of which a shard may hold a part only."""
     spec: Mapping[str, Any] = info.patches
-    if spec["sampling"] == "whole":
+    if spec["sampling"] in ("whole", "resized"):
         return [whole_box(volume.shape, info.size, row["path"])]
+    if spec["sampling"] == "slices":
+        return slice_boxes(volume.shape, info.size, spec["per_scan"], region)
     # They depend on the seed and the scan's name, not on the shard or the order of work.
     name = int.from_bytes(hashlib.sha256(row["scan_id"].encode()).digest()[:8], "big")
     rng = np.random.default_rng([int(info.recipe["seed"]), name])
-    if spec["sampling"] == "random" or label is None:
+    if spec["sampling"] == "random" or region is None:
         return random_boxes(volume.shape, info.size, spec["per_scan"], rng)
-    return draw_boxes(label.voxels[0], info.size, spec["per_scan"], spec["min_foreground"], rng)
+    return draw_boxes(region, info.size, spec["per_scan"], spec["min_foreground"], rng)
 
 
 def centres_of(rows: list[Row]) -> NDArray[np.float64] | None:

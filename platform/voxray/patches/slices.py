@@ -1,0 +1,46 @@
+"""Axial slices of a scan as patches of one z: through a region, or in the middle. A pure function of shape and mask."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxray.errors import ScanError
+from voxray.volume import PatchBox
+
+
+def slice_boxes(
+    shape: tuple[int, int, int], size: tuple[int, int, int], count: int, region: NDArray[np.generic] | None
+) -> list[PatchBox | ScanError]:
+    """The boxes of a number of slices, in the order of z; in plane all lie in the middle of the volume.
+
+    The slices that the region touches are parted into `count` equal runs, and the middle of each run is taken. Where
+    there are fewer of them, neighbouring slices around the middle of the region are taken; and those in the middle of
+    the volume where there is no region, or nothing in it.
+
+    Parameters
+    ----------
+    shape : (x, y, z)
+        Of the volume.
+    size : (x, y, 1)
+    count : int
+    region : ndarray, (x, y, z), optional
+        0 is background.
+
+    Returns
+    -------
+    list of PatchBox or ScanError
+        `count` of them, all different. Errors stand at the end, where the volume has fewer slices.
+    """
+    x, y = (extent // 2 - length // 2 for extent, length in zip(shape[:2], size[:2], strict=True))
+    planes = _choose_planes(shape[2], count, region)
+    missing = ScanError("sample", f"patches.per_scan wants {count} slices, got a scan of {shape[2]}")
+    return [*(PatchBox((x, y, z), size) for z in planes), *[missing] * (count - len(planes))]
+
+
+def _choose_planes(depth: int, count: int, region: NDArray[np.generic] | None) -> list[int]:
+    touched = np.flatnonzero(np.any(region, axis=(0, 1))) if region is not None else np.array([], np.int64)
+    if len(touched) >= count:
+        middles = (2 * np.arange(count) + 1) * len(touched) // (2 * count)
+        return [int(z) for z in touched[middles]]
+    middle = (int(touched[0]) + int(touched[-1]) + 1) / 2 if len(touched) else depth / 2
+    first = min(max(0, int(middle - count / 2)), max(0, depth - count))
+    return list(range(first, min(first + count, depth)))
