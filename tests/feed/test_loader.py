@@ -45,6 +45,12 @@ def test_every_row_comes_once_with_its_own_patch_label_and_rotation(
     assert sorted(seen) == list(range(rows.num_rows))
 
 
+def test_a_split_that_would_be_one_run_is_shared_by_all_lanes(store: PatchStore) -> None:
+    chunks = -(-len(store.rows("train")["slot"].unique()) // store.info.patches_per_chunk)
+    assert chunks == 2, "choose another size of chunks"
+    assert Feed(store, "train", 10, lanes=2).steps(0).sum(axis=0).min() > 0
+
+
 def by_step(found: list[Batch]) -> dict[int, list[tuple[int, int]]]:
     steps: dict[int, list[tuple[int, int]]] = {}
     for batch in found:

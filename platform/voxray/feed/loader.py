@@ -18,6 +18,7 @@ from voxray.feed.order import Window, lane_shares, lane_windows, step_counts
 from voxray.store.read import PatchStore
 
 RUN_BYTES = 2**24
+RUNS_A_LANE = 16  # at least, as far as there are chunks: lanes differ by one run at most
 BATCHES_AHEAD = 4
 WINDOWS_AT_A_TIME = 2  # one in use, one being decoded
 
@@ -103,6 +104,10 @@ class Feed:
         self.rotations = torch.from_numpy(rows["rotation"].to_numpy().astype(np.int64))
         per_chunk, per_patch = store.info.patches_per_chunk, store.info.patch_bytes
         self.run_slots = per_chunk * max(1, RUN_BYTES // (per_chunk * per_patch))
+        if self.lanes > 1 and len(self.slots):
+            # A small split would be one run, and so one lane's alone.
+            chunks = int(self.slots.max()) // per_chunk + 1
+            self.run_slots = min(self.run_slots, per_chunk * max(1, chunks // (self.lanes * RUNS_A_LANE)))
         self.window_slots = max(self.run_slots, buffer_bytes * ranks // self.lanes // WINDOWS_AT_A_TIME // per_patch)
         self.shares = lane_shares(batch_size, self.lanes)
         self.inside = _inside(rows, store.info.size)

@@ -99,7 +99,7 @@ def train(
             lambda step, steps, epoch=epoch: watcher.on_step(epoch + 1, step, steps),  # type: ignore[misc]
         )
         for each in (model, kept):
-            average_statistics(each)
+            average_statistics(each, outcome.own_patches)
         row = {
             "epoch": epoch + 1,
             "learning_rate": learning_rate(spec, epoch, outcome.steps),

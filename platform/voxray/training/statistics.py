@@ -3,18 +3,27 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import nn
 
-from voxray.training.ranks import add_over_ranks, rank_and_ranks
+from voxray.training.ranks import add_over_ranks
 
 
-def average_statistics(model: nn.Module) -> None:
-    """Give all ranks the mean of their running statistics, so that they go on, and are judged, with the same ones."""
-    _, ranks = rank_and_ranks()
+def average_statistics(model: nn.Module, seen: int) -> None:
+    """Give all ranks the mean of their running statistics, so that they go on, and are judged, with the same ones.
+
+    Parameters
+    ----------
+    model : nn.Module
+    seen : int
+        Patches of this rank since the last time, its weight in the mean: one that had none knows nothing.
+    """
+    device = next(model.parameters()).device
+    share = seen / float(add_over_ranks(torch.tensor(float(seen), device=device)))
     for norm in _batch_norms(model):
         for statistic in (norm.running_mean, norm.running_var):
             if statistic is not None:
-                statistic.copy_(add_over_ranks(statistic) / ranks)
+                statistic.copy_(add_over_ranks(statistic * share))
 
 
 @contextmanager

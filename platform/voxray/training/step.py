@@ -136,12 +136,13 @@ class Recipe:
 
 @dataclass(frozen=True)
 class PassReport:
-    """What a training pass cost."""
+    """What a training pass cost; `patches` are those of all ranks, `own_patches` those of this one."""
 
     loss: float
     seconds: float
     wait_share: float
     patches: int
+    own_patches: int
     steps: int
 
 
@@ -192,7 +193,7 @@ def train_pass(
     """
     model.train()
     _, ranks = rank_and_ranks()
-    steps = len(feed.steps(epoch))
+    steps, own = len(feed.steps(epoch)), 0
     total = torch.zeros((), dtype=torch.float64, device=recipe.device)
     began = time.perf_counter()
     clock = _WaitClock()
@@ -207,12 +208,13 @@ def train_pass(
         (part * ranks).backward()
         optimizer.step()
         total += part.detach().double() * batch.total
+        own += inputs.count
         on_step(batch.step + 1, steps)
     loss = float(add_over_ranks(total)) / max(feed.count, 1)
     if not math.isfinite(loss):
         raise WorkError(f"epoch {epoch + 1}", f"the training loss is {loss}", "Lower training.learning_rate")
     seconds = time.perf_counter() - began
-    return PassReport(loss, seconds, clock.seconds / seconds, feed.count, steps)
+    return PassReport(loss, seconds, clock.seconds / seconds, feed.count, own, steps)
 
 
 Part = tuple[Ints, Floats] | None
