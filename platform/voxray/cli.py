@@ -115,16 +115,24 @@ def report(experiment: ExperimentFile, set_: Settings = None) -> None:
 @app.command()
 @explained
 def predict(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished segmentation run.", show_default=False)],
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.", show_default=False)],
     scans: Annotated[list[Path], typer.Argument(help="Scans of any size and spacing.", show_default=False)],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the label maps.", show_default=False)],
-    probabilities: Annotated[bool, typer.Option("--probabilities", help="Write them too.")] = False,
+    out: Annotated[Path, typer.Option("--out", help="Folder for what is found.", show_default=False)],
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="Of a segmentation: write them too.")] = False,
+    mask: Annotated[
+        Path | None, typer.Option("--mask", help="Which slices to look at, where the training chose them by masks.")
+    ] = None,
     no_ray: NoRay = False,
 ) -> None:
-    """Segment whole scans; label maps are NIfTI in each scan's own geometry."""
-    from voxray import stages
+    """Segment or classify whole scans.
 
-    stages.predict(run, scans, out, say, probabilities=probabilities, with_ray=not no_ray)
+    A segmentation writes label maps, NIfTI in each scan's own geometry; a classifier prints the classes with their
+    probabilities and writes them as JSON, with a picture of where the evidence lies.
+    """
+    from voxray import stages
+    from voxray.runs.predict import Options
+
+    stages.predict(run, scans, Options(out, probabilities, mask), say, with_ray=not no_ray)
 
 
 @app.command()

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from voxray.runs.folder import RunFolder, evaluate_key, run_folder, train_key
 from voxray.runs.folds import fold_experiments, join_folds
 from voxray.runs.judge import judge, judged_splits, predict_split
 from voxray.runs.judge_scans import judge_here, scans_to_judge, write_scan_metrics
-from voxray.runs.predict import check_scans, predict_here
+from voxray.runs.predict import Options, check_scans, predict_here
 from voxray.store.finish import finish_store
 from voxray.store.layout import INDEX_FILE, QUARANTINE_FILE, StoreInfo
 from voxray.store.read import PatchStore, check_store, open_store
@@ -266,22 +266,22 @@ def _judge_scans(experiment: Experiment, store: PatchStore, show: Show, with_ray
         )
 
 
-def predict(
-    run: Path, scans: list[Path], out: Path, say: Say, *, probabilities: bool = False, with_ray: bool = True
-) -> None:
-    """Whole scans → label maps."""
+def predict(run: Path, scans: list[Path], options: Options, say: Say, *, with_ray: bool = True) -> None:
+    """Whole scans → label maps, or verdicts."""
     check_scans(scans)
+    if options.mask is not None and len(scans) > 1:
+        raise DataError("--mask", f"is the mask of one scan, got {len(scans)} scans", "Predict them one by one")
     read_about(RunFolder(run).model)
-    absolute = [path.resolve() for path in scans]
+    absolute = [path.absolute() for path in scans]
+    options = replace(options, out=options.out.resolve(), mask=options.mask and options.mask.resolve())
     lost = 0
     with progress("predict", "scans") as show, _cluster(with_ray):
         if with_ray:
             from voxray.on_ray.segment import predict_on_ray
 
-            outcomes = predict_on_ray(run.resolve(), absolute, out.resolve(), probabilities, show)
+            outcomes = predict_on_ray(run.resolve(), absolute, options, show)
         else:
-            device = choose_device("auto")
-            outcomes = predict_here(run.resolve(), absolute, out.resolve(), probabilities, device, show)
+            outcomes = predict_here(run.resolve(), absolute, options, choose_device("auto"), show)
         for path, outcome in outcomes:
             say(f"predict: {path.name}: {outcome}")
             lost += outcome.startswith("left out")

@@ -13,7 +13,7 @@ from voxray.on_ray.board import failure_row, raise_failure
 from voxray.on_ray.connect import share_of_cluster
 from voxray.progress import Show
 from voxray.runs.judge_scans import Case, judge_scan
-from voxray.runs.predict import predict_scan
+from voxray.runs.predict import Options, load_predictor
 from voxray.runs.segment import load_segmenter
 from voxray.training.loop import choose_device
 
@@ -33,14 +33,11 @@ def judge_on_ray(experiment: Experiment, cases: list[Case], show: Show) -> Itera
         show(number, len(cases), row["result"]["scan_id"])
 
 
-def predict_on_ray(
-    run: Path, paths: list[Path], out: Path, probabilities: bool, show: Show
-) -> Iterator[tuple[Path, str]]:
-    """Segment loose scans, one model on each GPU or else one on all CPUs; yields what came of each."""
+def predict_on_ray(run: Path, paths: list[Path], options: Options, show: Show) -> Iterator[tuple[Path, str]]:
+    """Predict loose scans, one model on each GPU or else one on all CPUs; yields what came of each."""
     rows = [{"path": str(path)} for path in paths]
     workers = max(1, int(ray.cluster_resources().get("GPU", 0)))
-    arguments = (str(run), str(out), probabilities)
-    for number, row in enumerate(_spread(_Predict, arguments, rows, workers, "auto"), 1):
+    for number, row in enumerate(_spread(_Predict, (run, options), rows, workers, "auto"), 1):
         yield Path(row["result"]["path"]), row["result"]["outcome"]
         show(number, len(paths), Path(row["result"]["path"]).name)
 
@@ -71,10 +68,6 @@ def _spread(
 class _Actor:
     """Holds a model, and takes one row after the other."""
 
-    def __init__(self, cpus: int, device: str, run: Path) -> None:
-        torch.set_num_threads(cpus)
-        self.segmenter = load_segmenter(run, choose_device(device))
-
     def work(self, row: dict[str, Any]) -> dict[str, Any]:
         """What comes of a row."""
         raise NotImplementedError
@@ -88,18 +81,18 @@ class _Actor:
 
 class _Judge(_Actor):
     def __init__(self, cpus: int, device: str, content: dict[str, Any]) -> None:
+        torch.set_num_threads(cpus)
         self.experiment = Experiment.model_validate(content)
-        super().__init__(cpus, device, self.experiment.out_path)
+        self.segmenter = load_segmenter(self.experiment.out_path, choose_device(device))
 
     def work(self, row: dict[str, Any]) -> dict[str, Any]:
         return judge_scan(self.segmenter, Path(self.experiment.data.root), row)
 
 
 class _Predict(_Actor):
-    def __init__(self, cpus: int, device: str, run: str, out: str, probabilities: bool) -> None:
-        super().__init__(cpus, device, Path(run))
-        self.out, self.probabilities = Path(out), probabilities
+    def __init__(self, cpus: int, device: str, run: Path, options: Options) -> None:
+        torch.set_num_threads(cpus)
+        self.predict = load_predictor(run, options, choose_device(device))
 
     def work(self, row: dict[str, Any]) -> dict[str, Any]:
-        outcome = predict_scan(self.segmenter, Path(row["path"]), self.out, self.probabilities)
-        return {"path": row["path"], "outcome": outcome}
+        return {"path": row["path"], "outcome": self.predict(Path(row["path"]))}

@@ -1,14 +1,37 @@
-"""Loose scans → label maps beside each other in a folder."""
+"""Loose scans → label maps, or verdicts with pictures, beside each other in a folder."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from voxray.errors import DataError, ScanError
+from voxray.report.evidence import evidence_picture
+from voxray.runs.classify import Classifier, classify_scan, is_classifier, load_classifier
+from voxray.runs.folder import write_json
 from voxray.runs.segment import Segmenter, load_segmenter, segment_scan
 from voxray.scans.read import OPENERS
 from voxray.scans.write import write_nifti
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is written of each scan, and where.
+
+    Attributes
+    ----------
+    out : Path
+        The folder.
+    probabilities : bool
+        Whether a segmentation writes them beside its label maps.
+    mask : Path, optional
+        Says which slices of the scan a classifier looks at, where its training chose them so.
+    """
+
+    out: Path
+    probabilities: bool = False
+    mask: Path | None = None
 
 
 def check_scans(paths: list[Path]) -> None:
@@ -47,16 +70,58 @@ def predict_scan(segmenter: Segmenter, path: Path, out: Path, probabilities: boo
     return f"{target}: {', '.join(f'{name} {count * millilitres:.1f} ml' for name, count in named)}"
 
 
+def judge_loose_scan(classifier: Classifier, path: Path, out: Path, mask: Path | None) -> str:
+    """Classify one scan and write what is found; returns it in words.
+
+    ``NAME.json`` holds the probabilities and the verdict, ``NAME_evidence.png`` slices with what speaks for it.
+    """
+    try:
+        verdict = classify_scan(classifier, path, mask)
+    except ScanError as error:
+        return f"left out: {error}"
+    named = dict(zip(classifier.classes, verdict.probabilities.tolist(), strict=True))
+    ranked = sorted(named.items(), key=lambda pair: -pair[1])
+    shares = ", ".join(f"{name} {100 * value:.1f} %" for name, value in ranked)
+    called = classifier.classes[verdict.label]
+    picture, _ = evidence_picture(verdict.images, verdict.evidence, shares, classifier.classes[verdict.shown])
+    name = plain_name(path)
+    write_json(
+        out / f"{name}.json",
+        {
+            "scan": path.name,
+            "probabilities": named,
+            "verdict": called,
+            "threshold": classifier.threshold,
+            "patches": len(verdict.images),
+            "evidence": {"picture": f"{name}_evidence.png", "of": classifier.classes[verdict.shown]},
+        },
+    )
+    (out / f"{name}_evidence.png").write_bytes(picture)
+    return f"{shares}; {_verdict_words(classifier, called)}"
+
+
+def _verdict_words(classifier: Classifier, called: str) -> str:
+    if classifier.threshold is None:
+        return f"called {called}, the most probable class"
+    finding = classifier.classes[1]
+    return f"called {called} ({finding} from {100 * classifier.threshold:.1f} % on, the operating point)"
+
+
 def predict_here(
-    run: Path,
-    paths: list[Path],
-    out: Path,
-    probabilities: bool,
-    device: torch.device,
-    show: Callable[[int, int, str], None],
+    run: Path, paths: list[Path], options: Options, device: torch.device, show: Callable[[int, int, str], None]
 ) -> Iterator[tuple[Path, str]]:
-    """Segment scans one after the other in this process."""
-    segmenter = load_segmenter(run, device)
+    """Predict scans one after the other in this process."""
+    predict = load_predictor(run, options, device)
     for number, path in enumerate(paths, 1):
-        yield path, predict_scan(segmenter, path, out, probabilities)
+        yield path, predict(path)
         show(number, len(paths), path.name)
+
+
+def load_predictor(run: Path, options: Options, device: torch.device) -> Callable[[Path], str]:
+    """The model of a run as a function: predicts a scan, writes what it finds, returns it in words."""
+    options.out.mkdir(parents=True, exist_ok=True)
+    if is_classifier(run):
+        classifier = load_classifier(run, device)
+        return lambda path: judge_loose_scan(classifier, path, options.out, options.mask)
+    segmenter = load_segmenter(run, device)
+    return lambda path: predict_scan(segmenter, path, options.out, options.probabilities)
