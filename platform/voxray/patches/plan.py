@@ -126,7 +126,7 @@ def plan_patches(manifest: Manifest, experiment: Experiment) -> Plan:
         patches_per_chunk=per_chunk,
         patches_per_shard=per_shard,
         shards=shards,
-        recipe=_recipe(manifest, experiment),
+        recipe=store_recipe(experiment, manifest.digest()),
     )
 
 
@@ -171,9 +171,10 @@ def _check_patients_apart(manifest: Manifest) -> None:
         raise DataError(str(manifest.root), problem, "Keep each patient in one split, or the result is worthless")
 
 
-def _recipe(manifest: Manifest, experiment: Experiment) -> dict[str, object]:
+def store_recipe(experiment: Experiment, manifest: str) -> dict[str, object]:
+    """Everything that the content of a store depends on; `manifest` is the digest of the data set's list."""
     return {
-        "manifest": manifest.digest(),
+        "manifest": manifest,
         "seed": experiment.seed,
         "split": experiment.split.model_dump(mode="json"),
         "patches": experiment.patches.model_dump(mode="json"),

@@ -78,4 +78,5 @@ def _grey(share: NDArray[np.float32]) -> NDArray[np.float64]:
 def _tinted(grey: NDArray[np.float32], share: NDArray[np.float32]) -> NDArray[np.float64]:
     heat = colormaps["turbo"](0.1 + 0.85 * share)[..., :3]
     opacity = STRONGEST * np.sqrt(share)[..., None]
-    return (1 - opacity) * _grey(grey) + opacity * heat
+    tinted: NDArray[np.float64] = (1 - opacity) * _grey(grey) + opacity * heat
+    return tinted

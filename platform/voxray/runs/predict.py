@@ -11,6 +11,7 @@ from voxray.report.evidence import evidence_picture
 from voxray.runs.classify import Classifier, classify_scan, is_classifier, load_classifier
 from voxray.runs.folder import write_json
 from voxray.runs.segment import Segmenter, load_segmenter, segment_scan
+from voxray.scans.channels import channel_files
 from voxray.scans.read import OPENERS
 from voxray.scans.write import write_nifti
 
@@ -45,8 +46,8 @@ def check_scans(paths: list[Path]) -> None:
 
 
 def plain_name(path: Path) -> str:
-    """A scan's name without its suffix, ``.nii.gz`` as a whole."""
-    name = path.name
+    """A scan's name without its suffix, ``.nii.gz`` as a whole; that of its first file where it has several."""
+    name = channel_files(path)[0].name
     suffix = max((each for each in OPENERS if name.lower().endswith(each)), key=len, default="")
     return name[: len(name) - len(suffix)]
 
