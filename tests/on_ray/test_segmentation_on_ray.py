@@ -8,6 +8,7 @@ from scenes import experiment
 
 from voxray import stages
 from voxray.phantom.decathlon import write_decathlon
+from voxray.runs.predict import Options
 
 pytestmark = pytest.mark.usefixtures("ray_here")
 
@@ -50,8 +51,8 @@ def test_whole_scans_are_judged_and_predicted_alike_with_and_without_ray(tmp_pat
             if isinstance(value, float):
                 assert value == pytest.approx(found[1][split][name], rel=1e-3, abs=1e-3)
     scans = sorted((root / "imagesTr").glob("*.nii.gz"))[:2]
-    stages.predict(spec.out_path, scans, tmp_path / "plain", quiet, with_ray=False)
-    stages.predict(spec.out_path, scans, tmp_path / "spread", quiet)
+    stages.predict(spec.out_path, scans, Options(tmp_path / "plain"), quiet, with_ray=False)
+    stages.predict(spec.out_path, scans, Options(tmp_path / "spread"), quiet)
     for path in (tmp_path / "plain").iterdir():
         one, other = (
             np.asarray(nibabel.load(folder / path.name).dataobj) for folder in (tmp_path / "plain", tmp_path / "spread")

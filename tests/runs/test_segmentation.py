@@ -16,6 +16,7 @@ from voxray.errors import ConfigError, WorkError
 from voxray.patches.foreground import foreground_counts
 from voxray.phantom.decathlon import write_decathlon
 from voxray.runs.judge_scans import judge_scan
+from voxray.runs.predict import Options
 from voxray.runs.segment import load_segmenter
 from voxray.scans.read import open_file, open_scan
 from voxray.store.read import open_store
@@ -113,7 +114,7 @@ def test_predictions_lie_on_the_scan_in_its_own_geometry(finished: Experiment, b
     turned = image.as_reoriented(np.array([[1, -1], [0, 1], [2, -1], [3, 1]])[:3])
     nibabel.save(turned, tmp_path / "turned.nii.gz")
     scans = [source, tmp_path / "turned.nii.gz"]
-    stages.predict(finished.out_path, scans, tmp_path / "out", quiet, probabilities=True, with_ray=False)
+    stages.predict(finished.out_path, scans, Options(tmp_path / "out", True), quiet, with_ray=False)
     found = [nibabel.load(tmp_path / "out" / f"{name}_seg.nii.gz") for name in (source.name[:-7], "turned")]
     for path, labels in zip(scans, found, strict=True):
         assert labels.shape == nibabel.load(path).shape[:3]
@@ -153,7 +154,7 @@ def test_a_scan_that_cannot_be_segmented_is_named_and_the_others_go_on(
     image = sorted((brains / "imagesTr").glob("*.nii.gz"))[1]
     said: list[str] = []
     with pytest.raises(WorkError, match="1 of 2 scans were left out"):
-        stages.predict(finished.out_path, [label, image], tmp_path, said.append, with_ray=False)
+        stages.predict(finished.out_path, [label, image], Options(tmp_path), said.append, with_ray=False)
     assert any("has 1 channels, the model wants 4" in line for line in said)
     assert (tmp_path / f"{image.name[:-7]}_seg.nii.gz").exists()
 
@@ -164,7 +165,7 @@ def test_a_resampled_run_still_predicts_on_the_scans_own_grid(brains: Path, tmp_
     stages.ingest(spec, quiet, with_ray=False)
     stages.train(spec, quiet, with_ray=False)
     source = sorted((brains / "imagesTr").glob("*.nii.gz"))[0]
-    stages.predict(spec.out_path, [source], tmp_path / "out", quiet, with_ray=False)
+    stages.predict(spec.out_path, [source], Options(tmp_path / "out"), quiet, with_ray=False)
     labels = open_file(tmp_path / "out" / f"{source.name[:-7]}_seg.nii.gz")
     assert labels.shape == open_file(source).shape
     np.testing.assert_allclose(labels.affine, open_file(source).affine, atol=1e-5)
