@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from inspection_scenes import write_defects
 from scenes import experiment, write_luna, write_toml
 
 from voxray.cli import main
@@ -54,6 +55,25 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(
     for words in ("train", "nodule", "shards", "trainable parameters", "MiB", "8 scans", "each series counts"):
         assert words in text
     assert not out.exists()
+
+
+def test_inspect_says_what_is_wrong_and_fails_only_for_errors(
+    luna: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_toml(out.parent / "a.toml", experiment(luna, out))
+    assert voxray("inspect", file, "--no-ray") == 0
+    text = capsys.readouterr().out
+    for words in ("Store", "expected, before compression", "No errors, no warnings"):
+        assert words in text
+    assert sorted(path.name for path in (out / "inspection").iterdir()) == [
+        "inspection.html",
+        "inspection.json",
+        "scans.parquet",
+    ]
+    write_defects(tmp_path / "defects")
+    assert voxray("inspect", tmp_path / "defects", "--no-ray", "--out", tmp_path / "found") == 1
+    assert "shifted_mask" in " ".join(capsys.readouterr().out.split())
+    assert voxray("inspect", tmp_path / "nowhere", "--no-ray") == 2
 
 
 def test_stages_reuse_what_is_finished_and_say_so(luna: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -137,6 +137,33 @@ def predict(
 
 @app.command()
 @explained
+def inspect(
+    source: Annotated[
+        Path, typer.Argument(help="Folder or file of scans, or an experiment's TOML.", show_default=False)
+    ],
+    voxels: Annotated[bool, typer.Option("--voxels", help="Read everything, not headers alone.")] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for page, JSON and table.", show_default=False)
+    ] = None,
+    set_: Settings = None,
+    no_ray: NoRay = False,
+) -> None:
+    """Look at a data set before training on it; exit code 1 where something is wrong."""
+    from voxray import stages
+    from voxray.report.inspection import findings_table, outline_lines, verdict
+
+    found = stages.inspect(source, say, settings=set_ or (), out=out, voxels=voxels, with_ray=not no_ray)
+    if found.findings.num_rows:
+        OUT.print(findings_table(found))
+    for line in outline_lines(found):
+        say(line)
+    say(verdict(found))
+    if found.errors:
+        raise SystemExit(1)
+
+
+@app.command()
+@explained
 def describe(
     architecture: Annotated[Path, typer.Argument(help="JSON file.", show_default=False)],
     input_: Annotated[str, typer.Option("--input", help="Channels and voxels, such as 1x64x64x10.")],

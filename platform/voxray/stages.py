@@ -5,18 +5,22 @@ A stage that is finished and whose inputs are the same is not repeated; it says 
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
-from voxray.config.experiment import Experiment
+from voxray.config.experiment import Experiment, load_experiment
 from voxray.datasets.layouts import read_manifest
 from voxray.datasets.manifest import Manifest
 from voxray.errors import ConfigError, DataError, NotReadyError, WorkError
+from voxray.inspection.facts import FACTS, cut_targets, look_at
+from voxray.inspection.subject import Subject, read_experiment_subject, read_subject
+from voxray.inspection.summary import Inspection, complete
 from voxray.locks import locked
 from voxray.models.shapes import count_parameters, infer_shapes
 from voxray.patches.plan import Plan, empty_classes, plan_patches
@@ -287,6 +291,48 @@ def predict(run: Path, scans: list[Path], options: Options, say: Say, *, with_ra
             lost += outcome.startswith("left out")
     if lost:
         raise WorkError("predict", f"{lost} of {len(scans)} scans were left out", "The reasons stand above")
+
+
+def inspect(
+    source: Path,
+    say: Say,
+    *,
+    settings: Sequence[str] = (),
+    out: Path | None = None,
+    voxels: bool = False,
+    with_ray: bool = True,
+) -> Inspection:
+    """A folder of scans, or an experiment's data → what it holds and what is wrong, as a page, JSON and a table."""
+    if source.suffix == ".toml":
+        experiment = load_experiment(source, settings)
+        subject, folder = read_experiment_subject(experiment), experiment.out_path / "inspection"
+    else:
+        subject = read_subject(source)
+        folder = Path("runs", "inspection", subject.name)
+    folder = out or folder
+    found = [FACTS.empty_table()]
+    with locked(folder), progress("inspect", "scans") as show:
+        for facts in _look(subject, voxels, with_ray):
+            found.append(facts)
+            show(sum(each.num_rows for each in found), subject.targets.num_rows, "")
+        inspection = complete(subject, pa.concat_tables(found), voxels)
+        from voxray.report.inspection import write_inspection  # matplotlib, as for the report
+
+        page = write_inspection(folder, inspection)
+    say(f"inspect: {page}")
+    return inspection
+
+
+def _look(subject: Subject, voxels: bool, with_ray: bool) -> Iterator[pa.Table]:
+    root, classes = subject.manifest.root.resolve(), subject.mask_classes
+    pieces = cut_targets(subject.targets, voxels)
+    if with_ray and pieces:
+        from voxray.on_ray.inspect import look_on_ray
+
+        with _cluster(True):
+            yield from look_on_ray(root, pieces, classes, voxels)
+        return
+    yield from (look_at(root, piece, classes, voxels) for piece in pieces)
 
 
 def current_train_key(experiment: Experiment) -> str:

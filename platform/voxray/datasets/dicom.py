@@ -86,7 +86,7 @@ def read_dicom(root: Path, labels: str = "labels.csv", classes: tuple[str, ...] 
         No series, or a list that lacks a column, names something twice or gives an unknown label.
     """
     listed = _read_labels(root / labels, classes)
-    found, aside, others = _find_series(root)
+    found, aside, others = find_series(root)
     if not found and not aside:
         raise DataError(str(root), "holds no DICOM series", "Set data.root to a folder with DICOM files below it")
     rows = [listed.row_of(each) for each in found]
@@ -128,8 +128,8 @@ def _read_labels(path: Path, classes: tuple[str, ...] | None) -> LabelList:
     return LabelList(path.name, key, rows, codes, names, given_splits(table, path), patients)
 
 
-def _find_series(root: Path) -> tuple[list[FoundSeries], list[Row], int]:
-    """Series that are scans, quarantine rows for what is none, and the number of other files."""
+def find_series(root: Path) -> tuple[list[FoundSeries], list[Row], int]:
+    """Series below a folder that are scans, quarantine rows for what is none, and the number of other files."""
     found: list[FoundSeries] = []
     aside: list[Row] = []
     others = 0

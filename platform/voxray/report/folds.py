@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from voxray.config.experiment import Experiment
 from voxray.report.drawing import MUTED, SPLIT_COLOURS, WIDE, new_axes, styled, to_svg, unit_axis
-from voxray.report.page import template_environment, write_page
+from voxray.report.html import template_environment, write_text
 from voxray.report.repeat import settings_text
 from voxray.report.scan_wording import family_of
 from voxray.report.wording import FIGURES, MISSING, count, decimals
@@ -38,7 +38,7 @@ def write_fold_report(path: Path, experiment: Experiment, metrics: Mapping[str, 
         chart=_spread(test, names),
         settings=settings_text(experiment),
     )
-    write_page(path, text + "\n")
+    write_text(path, text + "\n")
 
 
 def _name(key: str) -> str:

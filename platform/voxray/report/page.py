@@ -1,15 +1,13 @@
 """The report: one HTML file that needs nothing but itself, the same bytes for the same run."""
 
-import os
 from pathlib import Path
 from typing import Any
-
-import jinja2
 
 from voxray.models.shapes import count_parameters, infer_shapes, model_input
 from voxray.report.classification import classification_parts
 from voxray.report.contents import RunContents, history_column
 from voxray.report.drawing import SPLIT_COLOURS
+from voxray.report.html import template_environment, write_text
 from voxray.report.learning import learning_charts
 from voxray.report.origin import GROUPS_SHOWN, count_splits, group_quarantine, planning_notes, trace_patches
 from voxray.report.repeat import command_lines, hide_paths, identity_rows, settings_text
@@ -19,7 +17,7 @@ from voxray.report.wording import FIGURES, MISSING, SPLIT_NAMES, count, percent
 
 
 def write_report(path: Path, run: RunContents) -> None:
-    """Write the report so that it appears whole or not at all.
+    """Write the report.
 
     Parameters
     ----------
@@ -27,15 +25,7 @@ def write_report(path: Path, run: RunContents) -> None:
         The HTML file.
     run : RunContents
     """
-    write_page(path, render_page(run))
-
-
-def write_page(path: Path, text: str) -> None:
-    """Write HTML so that it appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, render_page(run))
 
 
 def render_page(run: RunContents) -> str:
@@ -47,19 +37,6 @@ def render_page(run: RunContents) -> str:
     )
     shared = {**_header(run), **_learning(run), **_data(run), **_network(run), **_repeat(run)}
     return environment.get_template(f"{kind}.html.jinja").render({**shared, **parts(run)}) + "\n"
-
-
-def template_environment() -> jinja2.Environment:
-    """The templates of all pages."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("voxray", "report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["thousands"] = lambda number: f"{number:,}"
-    return environment
 
 
 def _header(run: RunContents) -> dict[str, Any]:

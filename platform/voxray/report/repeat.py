@@ -29,6 +29,11 @@ def hide_paths(text: str, experiment: Experiment) -> str:
     """A text with paths relative to the data root, and only the end of any other absolute path."""
     for known in (experiment.data.root, experiment.out):
         text = text.replace(known.rstrip("/") + "/", "")
+    return shorten_paths(text)
+
+
+def shorten_paths(text: str) -> str:
+    """A text with only the end of any absolute path."""
     return _ABSOLUTE.sub(rf"{ELSEWHERE}\1", text)
 
 

@@ -162,6 +162,11 @@ def minus(text: str) -> str:
     return text.replace("-", "\u2212")
 
 
+def number_text(value: float) -> str:
+    """An intensity with four digits, or as a whole number."""
+    return minus(f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}")
+
+
 def operating_sentence(
     split: str, metrics: Mapping[str, Any], classes: Sequence[str], target_recall: float, *, again: bool = False
 ) -> str:

@@ -1,0 +1,46 @@
+"""Scans in no known layout: every file below a folder that looks like one, or else every DICOM series."""
+
+from pathlib import Path
+
+import pyarrow as pa
+
+from voxray.datasets.dicom import find_series
+from voxray.datasets.manifest import SAMPLES, SCANS, Manifest, quarantine_rows
+from voxray.errors import DataError
+from voxray.scans.read import OPENERS
+
+
+def read_loose(root: Path) -> Manifest:
+    """List the scans below a folder, or one file; each counts as a patient, and none has a class.
+
+    Raises
+    ------
+    DataError
+        There is no scan.
+    """
+    if root.is_file():
+        return _manifest(root.parent, [root.name], [])
+    found = sorted(path for path in root.rglob("*") if path.name.lower().endswith(tuple(OPENERS)) and path.is_file())
+    # macOS leaves a file ._name beside each name when it writes to a foreign disk.
+    paths = [path.relative_to(root).as_posix() for path in found if not path.name.startswith(".")]
+    aside: list[dict[str, object]] = []
+    if not paths:
+        series, aside, _ = find_series(root)
+        paths = [each.path for each in series]
+    if not paths and not aside:
+        problem = f"holds no known layout, no scan ({', '.join(OPENERS)}) and no DICOM series"
+        raise DataError(str(root), problem, "Give the folder of a data set, or an experiment's TOML file")
+    return _manifest(root, paths, aside)
+
+
+def _manifest(root: Path, paths: list[str], aside: list[dict[str, object]]) -> Manifest:
+    none = [None] * len(paths)
+    columns = [paths, paths, paths, none, none]
+    return Manifest(
+        root=root,
+        classes=(),
+        scans=pa.table(dict(zip(SCANS.names, columns, strict=True)), schema=SCANS),
+        samples=SAMPLES.empty_table(),
+        quarantine=quarantine_rows(aside),
+        notes=("no known layout: every scan below the folder counts as one of a patient of its own, without a class",),
+    )

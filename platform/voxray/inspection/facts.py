@@ -1,0 +1,162 @@
+"""The facts of one scan: what its header says, and with its voxels what they are. Nothing here stops at a bad scan."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from voxray.errors import ScanError
+from voxray.inspection.subject import TARGETS
+from voxray.scans.header import ScanHeader, read_header
+from voxray.scans.intensity import volume_statistics
+from voxray.scans.masks import check_finite, check_same_grid, label_classes
+from voxray.scans.read import open_scan
+from voxray.store.cut import voxel_checksum
+from voxray.volume import Volume
+
+# The lowest, the highest, and between them what a chart can draw.
+RANKS = (0.0, 0.5, 5.0, 25.0, 50.0, 75.0, 95.0, 99.5, 100.0)
+
+MOST_PIECES, HEADERS_A_PIECE = 1000, 32
+
+FACTS = pa.schema(
+    [
+        *TARGETS,
+        ("size_bytes", pa.int64()),  # on disk, with the mask; null, like all that follows, where the header is unread
+        ("channels", pa.int32()),
+        ("dtype", pa.string()),
+        ("axes", pa.string()),  # of the file, such as LPS; empty for pictures
+        ("x_extent", pa.int32()),  # voxels in canonical axes
+        ("y_extent", pa.int32()),
+        ("z_extent", pa.int32()),
+        ("x_spacing_mm", pa.float64()),
+        ("y_spacing_mm", pa.float64()),
+        ("z_spacing_mm", pa.float64()),
+        ("affine", pa.list_(pa.float64())),  # voxel to world RAS, row after row
+        ("percentiles", pa.list_(pa.list_(pa.float64()))),  # at RANKS, for each channel; null without finite voxels
+        ("mean", pa.list_(pa.float64())),
+        ("deviation", pa.list_(pa.float64())),
+        ("checksum", pa.string()),  # of all voxels; begins with "constant" where they have one value
+        ("mask_voxels", pa.list_(pa.int64())),  # of each class; of background and foreground where they have no names
+        ("problems", pa.list_(pa.struct([("kind", pa.string()), ("detail", pa.string())]))),
+    ]
+)
+
+Row = dict[str, Any]
+
+
+def cut_targets(targets: pa.Table, voxels: bool) -> list[pa.Table]:
+    """Targets in pieces that are worth a task each: a scan, several headers, or more where there are very many."""
+    step = max(1 if voxels else HEADERS_A_PIECE, -(-targets.num_rows // MOST_PIECES))
+    return [targets.slice(start, step) for start in range(0, targets.num_rows, step)]
+
+
+def look_at(root: Path, targets: pa.Table, classes: Sequence[str], voxels: bool) -> pa.Table:
+    """The facts of some scans.
+
+    Parameters
+    ----------
+    root : Path
+        Folder that paths are relative to.
+    targets : pyarrow.Table
+        Schema TARGETS.
+    classes : sequence of str
+        Names of the values of masks; none where any value but 0 is foreground.
+    voxels : bool
+        Whether to read everything, and not headers alone.
+
+    Returns
+    -------
+    pyarrow.Table
+        Schema FACTS, in the order of `targets`.
+    """
+    rows = [_facts(root, target, classes, voxels) for target in targets.to_pylist()]
+    return pa.Table.from_pylist(rows, schema=FACTS)
+
+
+def _facts(root: Path, target: Row, classes: Sequence[str], voxels: bool) -> Row:
+    facts: Row = {**dict.fromkeys(FACTS.names), **target, "problems": []}
+    image: Volume | None = None
+    try:
+        header = read_header(root / target["path"])
+        _check_numbers(header, target["path"])
+        facts |= _header_facts(header)
+        if voxels:
+            image = open_scan(root / target["path"])
+    except ScanError as error:
+        _note(facts, "unreadable", error, root)
+        return facts
+    if image is not None:
+        _add_voxel_facts(facts, image, root)
+    if target["label_path"] is not None:
+        _add_mask_facts(facts, header, root, classes, voxels)
+    return facts
+
+
+def _check_numbers(header: ScanHeader, where: str) -> None:
+    if min(header.channels, *header.shape) < 1:
+        raise ScanError(where, f"holds no voxel, got {header.channels} channels of {header.shape}")
+    if header.dtype.kind not in "iufb":
+        raise ScanError(where, f"its voxels are no plain numbers, got {header.dtype}")
+
+
+def _header_facts(header: ScanHeader) -> Row:
+    return {
+        "size_bytes": header.size_bytes,
+        "channels": header.channels,
+        "dtype": header.dtype.name,
+        "axes": header.axes,
+        **dict(zip(("x_extent", "y_extent", "z_extent"), header.shape, strict=True)),
+        **dict(zip(("x_spacing_mm", "y_spacing_mm", "z_spacing_mm"), header.spacing_mm, strict=True)),
+        "affine": header.affine.ravel().tolist(),
+    }
+
+
+def _add_voxel_facts(facts: Row, image: Volume, root: Path) -> None:
+    facts["checksum"] = voxel_checksum(image.voxels)
+    try:
+        check_finite(image, facts["path"])
+    except ScanError as error:
+        _note(facts, "not_finite", error, root)
+        return
+    statistics = volume_statistics(image.voxels, RANKS)
+    facts["percentiles"] = statistics.percentiles.tolist()
+    facts["mean"], facts["deviation"] = statistics.mean.tolist(), statistics.deviation.tolist()
+    flat = np.flatnonzero(statistics.percentiles[:, 0] == statistics.percentiles[:, -1]).tolist()
+    if flat:
+        value = statistics.percentiles[flat[0], 0]
+        which = f"channel {', '.join(map(str, flat))}" if len(image.voxels) > 1 else "every voxel"
+        _note(facts, "constant", ScanError(facts["path"], f"{which} has the value {value:g}"), root)
+
+
+def _add_mask_facts(facts: Row, header: ScanHeader, root: Path, classes: Sequence[str], voxels: bool) -> None:
+    path = root / facts["label_path"]
+    try:
+        mask = read_header(path)
+        if mask.channels != 1:
+            raise ScanError(facts["label_path"], f"a mask wants one channel, got {mask.channels}")
+        opened = open_scan(path) if voxels else None
+    except ScanError as error:
+        _note(facts, "mask", error, root)
+        return
+    facts["size_bytes"] += mask.size_bytes
+    try:
+        check_same_grid(header, mask, facts["path"])
+    except ScanError as error:
+        _note(facts, "grid", error, root)
+    if opened is None:
+        return
+    try:
+        codes = label_classes(opened, classes, facts["label_path"]) if classes else (opened.voxels[0] != 0)
+    except ScanError as error:
+        _note(facts, "values", error, root)
+        return
+    facts["mask_voxels"] = np.bincount(codes.ravel(order="K"), minlength=max(2, len(classes))).tolist()
+    if not codes.any():
+        _note(facts, "empty", ScanError(facts["label_path"], "every voxel is background"), root)
+
+
+def _note(facts: Row, kind: str, error: ScanError, root: Path) -> None:
+    facts["problems"].append({"kind": kind, "detail": error.problem.replace(f"{root}/", "")})

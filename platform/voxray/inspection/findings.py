@@ -1,0 +1,187 @@
+"""What is wrong among the facts of all scans, and in the lists that they come from."""
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from voxray.datasets.manifest import shared_patients
+from voxray.inspection.kinds import ERROR, KINDS
+from voxray.inspection.outliers import find_outliers
+from voxray.inspection.subject import Subject
+from voxray.scans.geometry import world_to_voxel
+from voxray.store.cut import CONSTANT
+
+FINDINGS = pa.schema(
+    [
+        ("kind", pa.string()),  # a key of KINDS
+        ("severity", pa.string()),
+        ("number", pa.int64()),  # of the scan; null where a finding is of several or of none
+        ("scan_id", pa.string()),
+        ("path", pa.string()),
+        ("detail", pa.string()),
+        ("score", pa.float64()),  # the higher the worse; null where one is as bad as the other
+    ]
+)
+NAMED = 3  # of what a finding is about, where there may be many
+
+Row = dict[str, Any]
+
+
+def find_all(subject: Subject, facts: pa.Table) -> pa.Table:
+    """Everything that is wrong or deserves a look.
+
+    Parameters
+    ----------
+    subject : Subject
+    facts : pyarrow.Table
+        Schema FACTS, in the order of the subject's targets.
+
+    Returns
+    -------
+    pyarrow.Table
+        Schema FINDINGS; in the order of KINDS, errors first, and the worst of a kind first.
+    """
+    rows = [
+        *({"kind": "plan", "detail": problem} for problem in subject.plan_problems),
+        *_patients(subject),
+        *_same_voxels(facts, subject.manifest.published_split),
+        *_own_problems(facts),
+        *_listed(subject),
+        *_channels(subject, facts),
+        *_outside(subject, facts),
+        *_unseen(subject, facts),
+        *find_outliers(facts),
+    ]
+    return _table(rows, facts)
+
+
+def count_kinds(findings: pa.Table) -> dict[str, int]:
+    """How many findings there are of each kind, in the order of KINDS."""
+    counts = Counter(findings["kind"].to_pylist())
+    return {kind: counts[kind] for kind in KINDS if kind in counts}
+
+
+def count_errors(findings: pa.Table) -> int:
+    """How many findings are errors."""
+    return int(pc.sum(pc.equal(findings["severity"], ERROR)).as_py() or 0)
+
+
+def _table(rows: list[Row], facts: pa.Table) -> pa.Table:
+    ids, paths = facts["scan_id"], facts["path"]
+    order = {kind: place for place, kind in enumerate(KINDS)}
+    filled = []
+    for row in rows:
+        number = row.get("number")
+        own = {} if number is None else {"scan_id": ids[number].as_py(), "path": paths[number].as_py()}
+        filled.append({"score": None, **own, **row, "severity": KINDS[row["kind"]].severity})
+    filled.sort(key=lambda row: (order[row["kind"]], -(row["score"] or 0), row.get("number") or 0))
+    return pa.Table.from_pylist(filled, schema=FINDINGS)
+
+
+def _patients(subject: Subject) -> Iterator[Row]:
+    for patient, splits in shared_patients(subject.manifest.scans).items():
+        mine = pc.equal(subject.manifest.scans["patient_id"], patient)
+        count = int(pc.sum(mine).as_py())
+        yield {"kind": "patient", "detail": f"patient {patient} has {count} scans, in {' and '.join(splits)}"}
+
+
+def _same_voxels(facts: pa.Table, published_split: bool) -> Iterator[Row]:
+    known = facts.filter(
+        pc.and_(pc.is_valid(facts["checksum"]), pc.invert(pc.starts_with(facts["checksum"], CONSTANT)))
+    )
+    names = ["checksum", "channels", "dtype", "x_extent", "y_extent", "z_extent"]
+    groups = known.group_by(names).aggregate([("number", "list")])
+    for numbers in groups["number_list"].to_pylist():
+        if len(numbers) < 2:
+            continue
+        rows = facts.take(sorted(numbers)).to_pylist()
+        yield {
+            "kind": _kind_of_same(rows, published_split),
+            "number": rows[0]["number"],
+            "detail": f"same voxels as {_named([_described(row) for row in rows[1:]])}",
+        }
+
+
+def _kind_of_same(rows: list[Row], published_split: bool) -> str:
+    if len({row["label"] for row in rows}) > 1:
+        return "contradiction"
+    splits, patients = {row["split"] for row in rows}, {row["patient_id"] for row in rows}
+    # Without splits yet, patients will be dealt to them one by one.
+    apart = len(splits) > 1 or (splits == {None} and len(patients) > 1)
+    return "leak" if apart and not published_split else "twin"
+
+
+def _described(row: Row) -> str:
+    known = [str(row[key]) for key in ("label", "split") if row[key] is not None]
+    return f"{row['path']} ({', '.join(known)})" if known else str(row["path"])
+
+
+def _named(names: list[str]) -> str:
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def _own_problems(facts: pa.Table) -> Iterator[Row]:
+    some = facts.filter(pc.greater(pc.list_value_length(facts["problems"]), 0)).select(["number", "problems"])
+    for row in some.to_pylist():
+        for problem in row["problems"]:
+            yield {"kind": problem["kind"], "number": row["number"], "detail": problem["detail"]}
+
+
+def _listed(subject: Subject) -> Iterator[Row]:
+    for row in subject.manifest.quarantine.to_pylist():
+        lost = row["samples"] > 0
+        kind = "absent" if row["kind"] == "absent" else "listed" if lost else "unlisted"
+        yield {"kind": kind, "scan_id": row["scan_id"], "path": row["path"], "detail": row["reason"]}
+
+
+def _channels(subject: Subject, facts: pa.Table) -> Iterator[Row]:
+    counts = Counter(facts["channels"].drop_null().to_pylist())
+    if not counts:
+        return
+    wanted = len(subject.manifest.channels) or counts.most_common(1)[0][0]
+    whose = "the data set names" if subject.manifest.channels else "most scans have"
+    odd = facts.filter(pc.fill_null(pc.not_equal(facts["channels"], wanted), False))
+    for row in odd.select(["number", "channels"]).to_pylist():
+        yield {
+            "kind": "channels",
+            "number": row["number"],
+            "detail": f"has {row['channels']}, {whose} {wanted}",
+        }
+
+
+def _outside(subject: Subject, facts: pa.Table) -> Iterator[Row]:
+    """One finding for each scan with samples whose centre is not in it."""
+    samples = subject.manifest.samples.filter(pc.is_valid(subject.manifest.samples["x_mm"]))
+    known = facts.filter(pc.is_valid(facts["affine"]))
+    place = pc.index_in(samples["scan_id"], value_set=known["scan_id"].combine_chunks())
+    samples = samples.append_column("place", place).filter(pc.is_valid(place)).sort_by("place")
+    places = samples["place"].to_numpy()
+    points = np.stack([samples[name].to_numpy() for name in ("x_mm", "y_mm", "z_mm")], axis=1)
+    edges = [*np.flatnonzero(np.diff(places, prepend=-1)), len(places)]
+    for start, end in pairwise(edges):
+        scan = known.slice(int(places[start]), 1).to_pylist()[0]
+        extent = np.array([scan["x_extent"], scan["y_extent"], scan["z_extent"]])
+        voxels = world_to_voxel(np.array(scan["affine"]).reshape(4, 4), points[start:end])
+        lost = np.flatnonzero(((voxels < -0.5) | (voxels > extent - 0.5)).any(axis=1))
+        if len(lost):
+            at = ", ".join(f"{value:.1f}" for value in voxels[lost[0]])
+            which = f"{len(lost):,} of its {end - start:,} samples"
+            detail = f"{which}, the first at voxel ({at}) of {'×'.join(map(str, extent.tolist()))}"
+            yield {"kind": "outside", "number": scan["number"], "detail": detail, "score": float(len(lost))}
+
+
+def _unseen(subject: Subject, facts: pa.Table) -> Iterator[Row]:
+    """Classes that no mask has, where masks were read."""
+    counts = [row for row in facts["mask_voxels"].to_pylist() if row]
+    if not counts:
+        return
+    seen = np.sum(counts, axis=0)
+    for label, name in enumerate(subject.mask_classes):
+        if seen[label] == 0:
+            yield {"kind": "unseen", "detail": f"no mask has a voxel of {label} {name}"}

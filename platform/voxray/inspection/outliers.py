@@ -1,0 +1,162 @@
+"""Scans that are far from the rest of their data set.
+
+How far is told by the robust z of Iglewicz and Hoaglin, "How to Detect and Handle Outliers" (1993): the distance from
+the median in units of 1.4826 × MAD, the median absolute deviation, which is the deviation of normal data. Where most
+scans agree the MAD is 0, and every rounding would be far away; so the unit is at least one percent: of the median for
+extent and spacing, which are compared as ratios, and of the usual width of a scan's intensities for these.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from voxray.inspection.facts import RANKS
+
+FAR = 5.0
+UNIT_FLOOR = 0.01
+MAD_TO_DEVIATION = 1.4826
+# What a larger share of the scans has in common is another kind of scan, and no outlier.
+MOST_OUTLIERS = 0.1
+FEWEST_SCANS = 8
+LOW, HIGH = RANKS.index(0.5), RANKS.index(99.5)
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Quantity:
+    """One number of each scan.
+
+    Attributes
+    ----------
+    kind, name : str
+    unit : str
+        With the space before it; empty where there is none.
+    values : ndarray, (n,)
+        NaN where a scan has none.
+    distances : ndarray, (n,)
+        Robust z; 0 where there is no value.
+    """
+
+    kind: str
+    name: str
+    unit: str
+    values: Floats
+    distances: Floats
+
+
+def robust_z(values: Floats, floor: float) -> Floats:
+    """Distances from the median in units of 1.4826 × MAD, or of `floor` where that is more; 0 for NaN.
+
+    Parameters
+    ----------
+    values : ndarray, (n,)
+    floor : float
+        Above 0.
+    """
+    known = values[np.isfinite(values)]
+    if len(known) == 0:
+        return np.zeros(len(values))
+    middle = np.median(known)
+    unit = max(MAD_TO_DEVIATION * float(np.median(np.abs(known - middle))), floor)
+    return np.nan_to_num((values - middle) / unit)
+
+
+def find_outliers(facts: pa.Table) -> list[dict[str, Any]]:
+    """Findings of the kinds `shape`, `spacing` and `intensity`: one for a scan and kind, of its farthest quantity.
+
+    Where more than a tenth of the scans are far away, there is one finding `mixed` instead.
+
+    Parameters
+    ----------
+    facts : pyarrow.Table
+        Schema FACTS.
+    """
+    quantities = [*_sizes(facts), *_intensities(facts)]
+    found: list[dict[str, Any]] = []
+    for kind in ("shape", "spacing", "intensity"):
+        mine = [each for each in quantities if each.kind == kind]
+        if mine:
+            found += _of_kind(kind, mine)
+    return found
+
+
+def channel_percentiles(facts: pa.Table, rank: int) -> Floats:
+    """One percentile of every scan, (n, channels); NaN where a scan has none."""
+    rows = facts["percentiles"].to_pylist()
+    channels = max((len(row) for row in rows if row), default=0)
+    values = np.full((len(rows), channels), np.nan)
+    for number, row in enumerate(rows):
+        for channel, ranks in enumerate(row or ()):
+            values[number, channel] = ranks[rank]
+    return values
+
+
+def column(facts: pa.Table, name: str) -> Floats:
+    """A column of numbers; NaN where there is none."""
+    return np.asarray(facts[name].cast(pa.float64()).to_numpy(), np.float64)
+
+
+def _sizes(facts: pa.Table) -> Iterator[Quantity]:
+    for axis in "xyz":
+        for kind, name, unit in (("shape", f"{axis}_extent", " voxels"), ("spacing", f"{axis}_spacing_mm", " mm")):
+            values = column(facts, name)
+            yield Quantity(kind, f"along {axis}", unit, values, robust_z(np.log(values), UNIT_FLOOR))
+
+
+def _intensities(facts: pa.Table) -> Iterator[Quantity]:
+    lows, highs = channel_percentiles(facts, LOW), channel_percentiles(facts, HIGH)
+    # A scan of one value is found as such.
+    flat = channel_percentiles(facts, 0) == channel_percentiles(facts, len(RANKS) - 1)
+    lows[flat] = highs[flat] = np.nan
+    for channel in range(lows.shape[1]):
+        where = f" of channel {channel}" if lows.shape[1] > 1 else ""
+        widths = (highs - lows)[:, channel]
+        if not np.isfinite(widths).any():
+            continue
+        floor = UNIT_FLOOR * float(np.nanmedian(widths)) or UNIT_FLOOR
+        for rank, values in ((RANKS[LOW], lows[:, channel]), (RANKS[HIGH], highs[:, channel])):
+            name = f"{rank:g}th percentile{where}"
+            yield Quantity("intensity", name, "", values, robust_z(values, floor))
+
+
+def _of_kind(kind: str, quantities: Sequence[Quantity]) -> list[dict[str, Any]]:
+    distances = np.abs([each.distances for each in quantities])
+    farthest = distances.argmax(axis=0)
+    scores = distances.max(axis=0)
+    there = int(np.isfinite([each.values for each in quantities]).any(axis=0).sum())
+    far = np.flatnonzero(scores > FAR)
+    if there < FEWEST_SCANS or not len(far):
+        return []
+    if len(far) > MOST_OUTLIERS * there:
+        detail = f"{len(far):,} of {there:,} scans are far from the median {kind}: {_spread(quantities)}"
+        return [{"kind": "mixed", "number": None, "detail": detail, "score": None}]
+    return [
+        {
+            "kind": kind,
+            "number": int(number),
+            "detail": _told(quantities[farthest[number]], int(number)),
+            "score": float(scores[number]),
+        }
+        for number in far
+    ]
+
+
+def _told(quantity: Quantity, number: int) -> str:
+    middle = float(np.nanmedian(quantity.values))
+    return f"{quantity.name} {_number(quantity.values[number])}{quantity.unit}, median {_number(middle)}{quantity.unit}"
+
+
+def _spread(quantities: Sequence[Quantity]) -> str:
+    """The quantity that varies most, from its lowest to its highest value."""
+    widest = max(quantities, key=lambda each: float((np.abs(each.distances) > FAR).sum()))
+    low, middle, high = (_number(float(value)) for value in np.nanpercentile(widest.values, [0, 50, 100]))
+    return f"{widest.name} from {low} to {high}{widest.unit}, median {middle}{widest.unit}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

@@ -1,0 +1,137 @@
+"""What is inspected: an experiment's data, a folder in a known layout, or the scans below a folder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from voxray.config.experiment import DataSpec, Experiment
+from voxray.datasets.layouts import read_manifest
+from voxray.datasets.loose import read_loose
+from voxray.datasets.manifest import Manifest, shared_patients
+from voxray.datasets.recognise import recognise_layout
+from voxray.errors import DataError
+from voxray.patches.plan import Plan, empty_classes, plan_patches
+
+TARGETS = pa.schema(
+    [
+        ("number", pa.int64()),  # row of the table, by which results find their place again
+        ("scan_id", pa.string()),
+        ("patient_id", pa.string()),
+        ("split", pa.string()),  # of the plan, else of the data set; null where neither gives one
+        ("label", pa.string()),  # class of the scan as a whole; null where classes are those of places or voxels
+        ("path", pa.string()),
+        ("label_path", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A data set, and what is known of it from its lists.
+
+    Attributes
+    ----------
+    name : str
+    layout : str
+        Empty for loose scans.
+    manifest : Manifest
+    targets : pyarrow.Table
+        Schema TARGETS, a row for each scan.
+    plan : Plan, optional
+        Of an experiment that can be planned.
+    plan_problems : tuple of str
+        Why an experiment could not be run as it is.
+    """
+
+    name: str
+    layout: str
+    manifest: Manifest
+    targets: pa.Table
+    plan: Plan | None = None
+    plan_problems: tuple[str, ...] = ()
+
+    @property
+    def masks(self) -> bool:
+        """Whether classes are those of voxels."""
+        return _are_classes_of_voxels(self.manifest)
+
+    @property
+    def mask_classes(self) -> tuple[str, ...]:
+        """Names of the values of masks; none where any value but 0 only says where to look."""
+        return self.manifest.classes if self.manifest.masks_are_targets else ()
+
+
+def read_subject(source: Path) -> Subject:
+    """Find out what a data set consists of; reads lists, no scan.
+
+    Parameters
+    ----------
+    source : Path
+        A folder or file of scans.
+
+    Raises
+    ------
+    DataError
+        There is nothing there, or a list in it cannot be read.
+    """
+    if not source.exists():
+        raise DataError(str(source), "no such folder, file or experiment", "Check the path")
+    layout = recognise_layout(source)
+    spec = {"layout": layout, "root": str(source)}
+    manifest = read_manifest(DataSpec.model_validate(spec)) if layout else read_loose(source)
+    return Subject(source.resolve().name, layout or "", manifest, _targets(manifest, None))
+
+
+def read_experiment_subject(experiment: Experiment) -> Subject:
+    """The data of an experiment, with its plan as far as there can be one.
+
+    Raises
+    ------
+    DataError
+        The data set is not there, or a list in it cannot be read.
+    """
+    manifest = read_manifest(experiment.data)
+    plan, problems = None, []
+    try:
+        plan = plan_patches(manifest, experiment)
+        problems = empty_classes(plan, ("train", "val"))
+    except DataError as error:
+        # Shared patients are a finding of their own, one for each of them.
+        if not shared_patients(manifest.scans):
+            problems.append(error.problem)
+    return Subject(experiment.name, experiment.data.layout, manifest, _targets(manifest, plan), plan, tuple(problems))
+
+
+def _targets(manifest: Manifest, plan: Plan | None) -> pa.Table:
+    scans = manifest.scans
+    splits = dict(zip(scans["scan_id"].to_pylist(), scans["split"].to_pylist(), strict=True))
+    if plan is not None:
+        splits |= dict(zip(plan.table["scan_id"].to_pylist(), plan.table["split"].to_pylist(), strict=True))
+    labels = _scan_labels(manifest)
+    ids = scans["scan_id"].to_pylist()
+    columns = [
+        list(range(len(ids))),
+        ids,
+        scans["patient_id"],
+        [splits[name] for name in ids],
+        [labels.get(name) for name in ids],
+        scans["path"],
+        scans["label_path"],
+    ]
+    return pa.table(dict(zip(TARGETS.names, columns, strict=True)), schema=TARGETS)
+
+
+def _scan_labels(manifest: Manifest) -> dict[str, str]:
+    """Classes of scans that are samples as a whole."""
+    if _are_classes_of_voxels(manifest):
+        return {}
+    whole = manifest.samples.filter(pc.is_null(manifest.samples["x_mm"]))
+    names = [manifest.classes[label] for label in whole["label"].to_pylist()]
+    return dict(zip(whole["scan_id"].to_pylist(), names, strict=True))
+
+
+def _are_classes_of_voxels(manifest: Manifest) -> bool:
+    paths = manifest.scans["label_path"]
+    return bool(manifest.masks_are_targets and paths.null_count < len(paths))

@@ -1,0 +1,186 @@
+"""The page, the JSON and the table of a look at a data set."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from rich.table import Table
+
+from voxray.inspection.kinds import ERROR, KINDS, Kind
+from voxray.inspection.subject import Subject
+from voxray.inspection.summary import NO_SPLIT, Inspection, summarise
+from voxray.report.drawing import class_colour
+from voxray.report.html import template_environment, write_text
+from voxray.report.inspection_charts import inspection_charts
+from voxray.report.montage import choose_evenly, choose_flagged, draw_tiles
+from voxray.report.repeat import shorten_paths
+from voxray.report.wording import SPLIT_NAMES, count, number_text, percent
+from voxray.store.layout import write_parquet
+
+PAGE_FILE, JSON_FILE, FACTS_FILE = "inspection.html", "inspection.json", "scans.parquet"
+TILES, FLAGGED_TILES = 24, 8
+ROWS_SHOWN = 10  # of each kind
+VALUES_SHOWN = 4
+COLOURS = {"error": "#d55e00", "warning": "#e69f00", "": "#009e73"}
+UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
+
+
+@dataclass(frozen=True)
+class KindRows:
+    """A kind of finding, how many there are, and the worst of them."""
+
+    name: str
+    kind: Kind
+    total: int
+    rows: list[dict[str, Any]]
+
+
+def write_inspection(folder: Path, inspection: Inspection) -> Path:
+    """Write ``scans.parquet`` and ``inspection.json`` with all rows, and the page with the worst; returns the page.
+
+    Parameters
+    ----------
+    folder : Path
+    inspection : Inspection
+    """
+    write_parquet(inspection.facts, folder / FACTS_FILE)
+    summary = summarise(inspection)
+    write_text(folder / JSON_FILE, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+    write_text(folder / PAGE_FILE, render_inspection(inspection, summary))
+    return folder / PAGE_FILE
+
+
+def render_inspection(inspection: Inspection, summary: dict[str, Any]) -> str:
+    """The page as HTML."""
+    environment = template_environment()
+    environment.filters["hide_paths"] = lambda text: shorten_paths(str(text))
+    environment.filters["bytes"] = bytes_text
+    evenly = [(row, _told(row)) for row in choose_evenly(inspection.facts, TILES)]
+    values = {
+        **summary,
+        "subtitle": " · ".join(_subtitle(inspection, summary)),
+        "severity": "error" if summary["errors"] else "warning" if summary["warnings"] else "",
+        "colours": COLOURS,
+        "sentence": verdict(inspection),
+        "headline": list(_headline(summary)),
+        "kinds_found": list(worst_of_each(inspection.findings)),
+        "unseen_kinds": [] if inspection.voxels else [kind.title for kind in KINDS.values() if kind.needs_voxels],
+        "tiles": draw_tiles(inspection, evenly),
+        "flagged": draw_tiles(inspection, choose_flagged(inspection, FLAGGED_TILES)),
+        "charts": inspection_charts(inspection.facts),
+        "variants": list(_variants(summary)),
+        "split_names": {**SPLIT_NAMES, NO_SPLIT: "No split yet"},
+        "masks": inspection.subject.masks,
+        "outlined": outlined_classes(inspection.subject),
+        "class_colour": class_colour,
+        "number": number_text,
+        "percent": percent,
+        "json_file": JSON_FILE,
+        "facts_file": FACTS_FILE,
+    }
+    return environment.get_template("inspection.html.jinja").render(values) + "\n"
+
+
+def verdict(inspection: Inspection) -> str:
+    """What came of it, in one sentence."""
+    errors, warnings = inspection.errors, inspection.warnings
+    looked = "Every voxel was read" if inspection.voxels else "Headers and lists were read, no voxels"
+    to_mend = f"{count(errors, 'error')} to mend before training" if errors else "No errors"
+    to_see = f"{count(warnings, 'warning')} to look at" if warnings else "no warnings"
+    return f"{to_mend}, {to_see}. {looked}."
+
+
+def worst_of_each(findings: pa.Table) -> Iterator[KindRows]:
+    """The first rows of each kind of finding, which are the worst."""
+    for name, kind in KINDS.items():
+        mine = findings.filter(pc.equal(findings["kind"], name))
+        if mine.num_rows:
+            yield KindRows(name, kind, mine.num_rows, mine.slice(0, ROWS_SHOWN).to_pylist())
+
+
+def findings_table(inspection: Inspection) -> Table:
+    """The kinds of findings for a terminal, each with its first one."""
+    table = Table("", "findings", "", "the first", title=f"inspection of {inspection.subject.name}")
+    for each in worst_of_each(inspection.findings):
+        style = "bold red" if each.kind.severity == ERROR else "yellow"
+        first = each.rows[0]
+        place = f"{first['path'] or first['scan_id']}: " if first["path"] or first["scan_id"] else ""
+        table.add_row(f"[{style}]{each.kind.severity}[/]", f"{each.total:,}", each.kind.title, place + first["detail"])
+    return table
+
+
+def outline_lines(inspection: Inspection) -> Iterator[str]:
+    """The data set in a few lines for a terminal."""
+    summary = summarise(inspection)
+    for name, value, note in _headline(summary):
+        yield f"{name:<10}{value}{f', {note}' if note else ''}"
+    for name, values in _variants(summary):
+        yield f"{name:<10}{values}"
+    for note in summary["notes"]:
+        yield f"note      {note}"
+
+
+def outlined_classes(subject: Subject) -> tuple[str, ...]:
+    """What the outlines of a montage stand for; nothing where there are no masks."""
+    if subject.manifest.scans["label_path"].null_count == subject.manifest.scans.num_rows:
+        return ()
+    return subject.mask_classes[1:] or ("mask",)
+
+
+def bytes_text(size: int) -> str:
+    """A size with three digits and a binary unit."""
+    power, value = 0, float(size)
+    while value >= 1000 and power < len(UNITS) - 1:
+        power, value = power + 1, value / 1024
+    return f"{value:,.0f} {UNITS[power]}" if power == 0 or value >= 100 else f"{value:.3g} {UNITS[power]}"
+
+
+def _subtitle(inspection: Inspection, summary: dict[str, Any]) -> Iterator[str]:
+    yield f"{summary['layout']} layout" if summary["layout"] else "loose scans"
+    yield count(summary["scans"], "scan")
+    yield "every voxel read" if inspection.voxels else "headers only"
+
+
+def _headline(summary: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Name, value and what stands below it."""
+    unread = summary["scans"] - summary["readable"]
+    yield "Scans", f"{summary['scans']:,}", f"{unread:,} cannot be read" if unread else ""
+    yield "Patients", f"{summary['patients']:,}", ""
+    if summary["readable"]:
+        yield "Voxels", _middle(summary["extent"], "{:.0f}"), _spread(summary["extent"], "{:.0f}")
+        if any(axes for axes in summary["axes"]):
+            yield "Spacing", f"{_middle(summary['spacing_mm'], '{:.3g}')} mm", _spread(summary["spacing_mm"], "{:.3g}")
+    yield "On disk", bytes_text(summary["size_bytes"]), f"{bytes_text(summary['voxel_bytes'])} in memory"
+    if summary["store_bytes"] is not None:
+        yield "Store", bytes_text(summary["store_bytes"]), "expected, before compression"
+
+
+def _middle(ranges: dict[str, list[float]], form: str) -> str:
+    return " × ".join(form.format(ranges[axis][1]) for axis in "xyz")
+
+
+def _spread(ranges: dict[str, list[float]], form: str) -> str:
+    """From the lowest to the highest values, where they differ."""
+    low, high = (" × ".join(form.format(ranges[axis][end]) for axis in "xyz") for end in (0, 2))
+    return "the same in all" if low == high else f"median; {low} to {high}"
+
+
+def _told(row: dict[str, Any]) -> str:
+    # A number alone says nothing below a picture.
+    label = f"class {row['label']}" if (row["label"] or "").isdecimal() else row["label"]
+    return ", ".join(filter(None, [label, SPLIT_NAMES.get(row["split"] or "", "").lower()]))
+
+
+def _variants(summary: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """How many scans are of each kind, for what scans of one data set should have in common."""
+    for name, key in (("Channels", "channels"), ("Numbers", "dtypes"), ("Axes", "axes"), ("Extents", "extents")):
+        counts = {value: number for value, number in summary[key].items() if value}
+        if not counts:
+            continue
+        shown = [f"{value} ({number:,})" for value, number in list(counts.items())[:VALUES_SHOWN]]
+        more = f", and {len(counts) - VALUES_SHOWN:,} others" if len(counts) > VALUES_SHOWN else ""
+        yield name, ", ".join(shown) + more

@@ -1,0 +1,153 @@
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from inspection_scenes import DEFECTS, image_of, write_cases, write_defects, write_nifti
+from PIL import Image
+from scenes import experiment, write_luna
+
+from voxray.inspection.facts import look_at
+from voxray.inspection.findings import find_all
+from voxray.inspection.kinds import ERROR, KINDS
+from voxray.inspection.subject import Subject, read_experiment_subject, read_subject
+
+
+def findings_of(subject: Subject, voxels: bool = True) -> list[dict[str, Any]]:
+    facts = look_at(subject.manifest.root, subject.targets, subject.mask_classes, voxels)
+    rows: list[dict[str, Any]] = find_all(subject, facts).to_pylist()
+    return rows
+
+
+def write_pictures(root: Path, header: str, *lines: str) -> Path:
+    """A table of pictures; those with one letter in common have the same voxels: ``a1.png`` and ``a2.png``."""
+    for line in lines:
+        name = line.partition(",")[0]
+        pixels = np.random.default_rng(ord(name[0])).integers(0, 256, (9, 8), dtype=np.uint8)
+        Image.fromarray(pixels).save(root / name)
+    (root / "manifest.csv").write_text("\n".join([header, *lines]) + "\n")
+    return root
+
+
+def test_each_defect_is_found_exactly_once_and_named(tmp_path: Path) -> None:
+    write_defects(tmp_path)
+    found = findings_of(read_subject(tmp_path))
+    assert Counter(row["kind"] for row in found) == Counter(DEFECTS.keys())
+    for row in found:
+        wanted = DEFECTS[row["kind"]]
+        assert wanted is None or wanted in f"{row['path']} {row['scan_id']}"
+        assert row["severity"] == KINDS[row["kind"]].severity
+        assert str(tmp_path) not in row["detail"]
+    severities = [row["severity"] for row in found]
+    assert severities == sorted(severities, key=lambda each: each != ERROR)
+    words = {row["kind"]: row["detail"] for row in found}
+    assert words["leak"] == "same voxels as imagesTr/twin.nii.gz"
+    assert "2 mm apart" in words["grid"]
+    assert "has the value 7" in words["values"]
+    assert "(1, 2, 3)" in words["not_finite"]
+    assert words["constant"] == "every voxel has the value 40"
+    assert words["spacing"] == "along z 5 mm, median 1 mm"
+    assert words["shape"] == "along z 40 voxels, median 10 voxels"
+    assert words["unseen"] == "no mask has a voxel of 3 never"
+
+
+def test_headers_alone_find_all_that_needs_no_voxel(tmp_path: Path) -> None:
+    write_defects(tmp_path)
+    found = findings_of(read_subject(tmp_path), voxels=False)
+    hidden = {name for name, kind in KINDS.items() if kind.needs_voxels}
+    assert Counter(row["kind"] for row in found) == Counter(DEFECTS.keys() - hidden)
+
+
+def test_a_clean_data_set_has_no_findings(tmp_path: Path) -> None:
+    write_cases(tmp_path, 12)
+    assert findings_of(read_subject(tmp_path)) == []
+
+
+def test_a_patient_in_two_splits_is_found_once_for_all_scans(tmp_path: Path) -> None:
+    lines = ("a.png,0,p,train", "b.png,1,p,val", "c.png,1,p,val", "d.png,0,q,train")
+    write_pictures(tmp_path, "path,label,patient_id,split", *lines)
+    found = findings_of(read_subject(tmp_path))
+    assert [row["kind"] for row in found] == ["patient"]
+    assert found[0]["detail"] == "patient p has 3 scans, in train and val"
+    spec = experiment(tmp_path, tmp_path / "run", data={"layout": "table"}, patches={"size": [8, 8], "fill": 0})
+    assert [row["kind"] for row in findings_of(read_experiment_subject(spec))] == ["patient"]
+
+
+@pytest.mark.parametrize(
+    ("header", "lines", "kind"),
+    [
+        ("path,label", ("a1.png,0", "a2.png,1", "b.png,0"), "contradiction"),
+        ("path,label", ("a1.png,0", "a2.png,0", "a3.png,0", "b.png,1"), "leak"),
+        ("path,label,split", ("a1.png,0,train", "a2.png,0,val", "b.png,1,val"), "leak"),
+        ("path,label,split", ("a1.png,0,val", "a2.png,0,val", "b.png,1,train"), "twin"),
+        ("path,label,patient_id", ("a1.png,0,p", "a2.png,0,p", "b.png,1,q"), "twin"),
+    ],
+)
+def test_the_same_voxels_under_two_names_are_one_finding(
+    tmp_path: Path, header: str, lines: tuple[str, ...], kind: str
+) -> None:
+    subject = read_subject(write_pictures(tmp_path, header, *lines))
+    found = findings_of(subject)
+    assert [(row["kind"], row["path"]) for row in found] == [(kind, "a1.png")]
+    assert "a2.png" in found[0]["detail"]
+
+
+def test_a_published_split_may_hold_the_same_voxels_twice(tmp_path: Path) -> None:
+    write_pictures(tmp_path, "path,label,split", "a1.png,0,train", "a2.png,0,val", "b.png,1,val")
+    subject = read_subject(tmp_path)
+    published = replace(subject, manifest=replace(subject.manifest, published_split=True))
+    assert [row["kind"] for row in findings_of(published)] == ["twin"]
+
+
+def test_samples_outside_their_scan_are_counted_by_scan(tmp_path: Path) -> None:
+    names = write_luna(tmp_path, 3)
+    list_ = tmp_path / "candidates.csv"
+    with list_.open("a") as file:
+        file.write(f"{names[1]},9000,0,0,0\n{names[1]},0,9000,0,1\n")
+    found = findings_of(read_subject(tmp_path), voxels=False)
+    assert [(row["kind"], row["scan_id"], row["score"]) for row in found] == [("outside", names[1], 2.0)]
+    assert found[0]["detail"].startswith("2 of its 18 samples, the first at voxel (")
+
+
+def test_an_experiment_that_cannot_run_says_why(tmp_path: Path) -> None:
+    write_luna(tmp_path, 2, positives=1)
+    subject = read_experiment_subject(experiment(tmp_path, tmp_path / "run"))
+    found = findings_of(subject, voxels=False)
+    assert {row["kind"] for row in found} == {"plan"}
+    assert "has no patch of class" in found[0]["detail"]
+
+
+def test_the_splits_are_those_of_the_plan(tmp_path: Path) -> None:
+    write_luna(tmp_path, 8)
+    subject = read_experiment_subject(experiment(tmp_path, tmp_path / "run"))
+    assert subject.plan is not None
+    planned = dict(zip(*(subject.plan.table[name].to_pylist() for name in ("scan_id", "split")), strict=True))
+    targets = subject.targets
+    assert dict(zip(targets["scan_id"].to_pylist(), targets["split"].to_pylist(), strict=True)) == planned
+    assert findings_of(subject) == []
+
+
+def test_loose_scans_below_a_folder_are_all_looked_at(tmp_path: Path) -> None:
+    write_nifti(tmp_path / "deep" / "a.nii.gz", image_of(1))
+    write_nifti(tmp_path / "b.nii", image_of(2))
+    (tmp_path / "notes.txt").write_text("no scan")
+    (tmp_path / "._b.nii").write_text("no scan either")
+    (tmp_path / "broken.nii").write_text("no scan at all")
+    subject = read_subject(tmp_path)
+    assert subject.targets["path"].to_pylist() == ["b.nii", "broken.nii", "deep/a.nii.gz"]
+    assert [(row["kind"], row["path"]) for row in findings_of(subject)] == [("unreadable", "broken.nii")]
+
+
+def test_a_data_set_whose_scans_are_all_lost_is_told_so(tmp_path: Path) -> None:
+    write_cases(tmp_path, 3)
+    for path in (tmp_path / "imagesTr").iterdir():
+        path.write_bytes(b"")
+    assert {row["kind"] for row in findings_of(read_subject(tmp_path))} == {"unreadable"}
+    for path in [*(tmp_path / "imagesTr").iterdir(), *(tmp_path / "labelsTr").iterdir()]:
+        path.unlink()
+    found = findings_of(read_subject(tmp_path))
+    assert [row["kind"] for row in found] == ["absent"] * 3
+    assert isinstance(read_subject(tmp_path).targets, pa.Table)
