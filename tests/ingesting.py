@@ -4,6 +4,7 @@ from pathlib import Path
 
 from voxray.config.experiment import Experiment
 from voxray.datasets.layouts import read_manifest
+from voxray.patches.measure import measure_scans
 from voxray.patches.plan import plan_patches
 from voxray.store.finish import StoreSummary, finish_store
 from voxray.store.layout import read_info
@@ -14,6 +15,8 @@ from voxray.store.write import prepare_store, unfinished_shards, write_shard
 def begin(spec: Experiment) -> list[tuple[str, int]]:
     """Prepare the store; the shards that wait."""
     manifest = read_manifest(spec.data)
+    if spec.patches.sampling == "grid":
+        manifest = measure_scans(manifest, spec.patches.spacing_mm)
     info = prepare_store(spec.store_path, plan_patches(manifest, spec), manifest)
     return unfinished_shards(spec.store_path, info)
 

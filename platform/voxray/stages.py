@@ -23,6 +23,7 @@ from voxray.inspection.subject import Subject, read_experiment_subject, read_sub
 from voxray.inspection.summary import Inspection, complete
 from voxray.locks import locked
 from voxray.models.shapes import count_parameters, infer_shapes
+from voxray.patches.measure import measure_scans
 from voxray.patches.plan import Plan, empty_classes, plan_patches
 from voxray.progress import Show, progress
 from voxray.report.contents import read_run
@@ -64,6 +65,8 @@ class Outline:
 def outline(experiment: Experiment) -> Outline:
     """Read the lists of the data set, plan the patches and check the architecture; opens a few scans at most."""
     manifest = read_manifest(experiment.data)
+    if experiment.patches.sampling == "grid":
+        manifest = measure_scans(manifest, experiment.patches.spacing_mm)
     plan = plan_patches(manifest, experiment)
     path = Path(experiment.model.architecture)
     check_class_weights(experiment, plan.classes)

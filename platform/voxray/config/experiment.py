@@ -65,7 +65,8 @@ class SplitSpec(Spec):
 class PatchesSpec(Spec):
     """Which patches are cut.
 
-    `centre` cuts one around each sample of the data set's list; `whole` puts a whole scan into a patch; `random` draws
+    `centre` cuts one around each sample of the data set's list; `whole` puts a whole scan into a patch; `grid` covers a
+    scan with as few boxes as it takes, of which the last along an axis overlaps the one before. `random` draws
     `per_scan` boxes from all places of a scan, `foreground` from those places of which more than `min_foreground` is
     labelled. Where no place has so much, those with the most are drawn from: in a scan without foreground all of
     them, unless `keep_empty` is off, which leaves such scans out. This is what drawing at random and again while
@@ -79,7 +80,7 @@ class PatchesSpec(Spec):
     """
 
     size: tuple[Positive, Positive, Positive]
-    sampling: Literal["centre", "foreground", "random", "whole", "resized", "slices"] = "centre"
+    sampling: Literal["centre", "foreground", "random", "grid", "whole", "resized", "slices"] = "centre"
     per_scan: Positive = 1
     slices: Literal["foreground", "middle"] = "foreground"
     min_foreground: Share = 0.05

@@ -1,7 +1,8 @@
 """What a data set consists of, in columns: scans, samples of them, and what was set aside already."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
@@ -60,6 +61,8 @@ class Manifest:
     published_split : bool
         Whether the splits are those that published figures refer to: then they are kept as they are, even where they
         hold the same voxels twice, and that is said.
+    shapes : mapping of str to tuple of int
+        Voxels of each scan along x, y, z, where its number of patches depends on them; else empty.
     """
 
     root: Path
@@ -71,6 +74,7 @@ class Manifest:
     channels: tuple[str, ...] = ()
     masks_are_targets: bool = True
     published_split: bool = False
+    shapes: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
 
     def digest(self) -> str:
         """A name for the content: equal manifests have equal digests wherever the root lies."""
@@ -80,6 +84,7 @@ class Manifest:
             with pa.ipc.new_stream(sink, table.schema) as stream:
                 stream.write_table(table.combine_chunks())
             state.update(sink.getvalue())
+        state.update("".join(f"\0{name} {shape}" for name, shape in sorted(self.shapes.items())).encode())
         return state.hexdigest()[:16]
 
 

@@ -58,25 +58,22 @@ def random_boxes(shape: Sequence[int], size: Size, count: int, rng: np.random.Ge
     return _boxes(_choose(math.prod(places), count, rng), places, shape, size)
 
 
-def grid_boxes(shape: Sequence[int], size: Size, overlap: float = 0.0) -> list[PatchBox]:
+def grid_boxes(shape: Sequence[int], size: Size) -> list[PatchBox]:
     """The fewest boxes in a regular grid that cover a volume; z runs fastest.
 
-    The last box of an axis is moved back inside the volume, so that neighbours there overlap more.
+    The last box of an axis is moved back inside the volume, so that it overlaps the one before.
 
     Parameters
     ----------
     shape : (x, y, z)
         Of the volume.
     size : (x, y, z)
-    overlap : float
-        Share of a box's length, from 0 to below 1, that it has in common with the next one at least.
     """
     axes = []
     for extent, length in zip(shape, size, strict=True):
-        step = max(1, int(length * (1 - overlap)))
         last = _places([extent], (length,))[0] - 1
         first = _first_start(extent, length)
-        axes.append([first + min(start, last) for start in range(0, last + step, step)])
+        axes.append([first + min(start, last) for start in range(0, last + length, length)])
     return [PatchBox((x, y, z), size) for x in axes[0] for y in axes[1] for z in axes[2]]
 
 

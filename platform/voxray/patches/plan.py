@@ -13,6 +13,7 @@ from voxray.config.experiment import Experiment, PatchesSpec
 from voxray.datasets.manifest import Manifest, shared_patients
 from voxray.errors import DataError
 from voxray.patches.balance import SPLITS, choose_fold, keep_negatives, split_patients
+from voxray.patches.foreground import grid_boxes
 
 NEEDS_STATISTICS = ("percentiles", "volume", "nonzero")
 OF_CLASSES = ("resized", "slices")  # samplings whose patches have no place for a label map
@@ -91,6 +92,8 @@ class Plan:
 def plan_patches(manifest: Manifest, experiment: Experiment) -> Plan:
     """Choose the patches: patients are split first, negatives thinned after, scans dealt to shards last.
 
+    Where patches are a grid, the manifest knows the scans' shapes: `voxray.patches.measure.measure_scans`.
+
     Raises
     ------
     DataError
@@ -107,6 +110,9 @@ def plan_patches(manifest: Manifest, experiment: Experiment) -> Plan:
     if spec.sampling != "centre":
         _check_sampling(samples, manifest, spec, masks)
     counts = np.full(samples.num_rows, spec.per_scan)
+    if spec.sampling == "grid":
+        shapes = (manifest.shapes[name] for name in samples["scan_id"].to_pylist())
+        counts = np.array([len(grid_boxes(shape, spec.size)) for shape in shapes])
     if spec.negatives_per_positive != "all" and not masks:
         counts *= _kept(samples, splits, manifest, experiment)
     repeated = np.repeat(np.arange(samples.num_rows), counts)

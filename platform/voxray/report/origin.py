@@ -126,6 +126,8 @@ def _how_cut(experiment: Experiment) -> str:
         windows = " and ".join("{:g} to {:g}".format(*each) for each in experiment.intensity.windows)
         before = f"clipped to {windows} and then " if experiment.intensity.kind == "window" else ""
         return f"each patch is a whole scan, {before}resized to the patch's size by linear interpolation"
+    if spec.sampling == "grid":
+        return "patches are a grid that covers each scan"
     if spec.sampling == "random":
         return f"{each} of each scan, at random places"
     if spec.sampling == "foreground":

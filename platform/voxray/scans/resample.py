@@ -38,17 +38,29 @@ def resample(volume: Volume, spacing_mm: tuple[float, float, float], order: int)
         Of the same dtype: integers are rounded to the nearest. Beyond the outermost voxel centres their values go on.
         The same object where nothing changes.
     """
-    ratios = np.array(spacing_mm) / volume.spacing_mm
-    ratios[np.abs(ratios - 1) < SAME_SPACING] = 1
+    ratios = _ratios(volume.spacing_mm, spacing_mm)
     if (ratios == 1).all():
         return volume
-    old = np.array(volume.shape)
-    new = np.maximum(1, np.floor(old / ratios + 0.5)).astype(int)
+    old, new = np.array(volume.shape), np.array(resampled_shape(volume.shape, volume.spacing_mm, spacing_mm))
     first = (old - 1) / 2 - ratios * (new - 1) / 2
     step = np.diag([*ratios, 1.0])
     step[:3, 3] = first
     positions = [start + ratio * np.arange(count) for start, ratio, count in zip(first, ratios, new, strict=True)]
     return Volume(_sampled(volume.voxels, positions, order), volume.affine @ step)
+
+
+def resampled_shape(
+    shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], wanted_mm: tuple[float, float, float]
+) -> tuple[int, int, int]:
+    """Voxels along x, y, z of a volume of this shape and spacing, once it is resampled to another spacing."""
+    x, y, z = np.maximum(1, np.floor(np.array(shape) / _ratios(spacing_mm, wanted_mm) + 0.5)).astype(int).tolist()
+    return x, y, z
+
+
+def _ratios(spacing_mm: tuple[float, float, float], wanted_mm: tuple[float, float, float]) -> NDArray[np.float64]:
+    ratios: NDArray[np.float64] = np.array(wanted_mm) / spacing_mm
+    ratios[np.abs(ratios - 1) < SAME_SPACING] = 1
+    return ratios
 
 
 def resize(volume: Volume, shape: tuple[int, int, int], where: str) -> Volume:

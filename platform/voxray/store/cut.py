@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from voxray.config.experiment import PatchesSpec
 from voxray.errors import EmptyScanError, ScanError
 from voxray.patches.extract import cut_patch, patch_boxes
-from voxray.patches.foreground import draw_boxes, random_boxes, whole_box
+from voxray.patches.foreground import draw_boxes, grid_boxes, random_boxes, whole_box
 from voxray.patches.slices import slice_boxes
 from voxray.scans.geometry import voxel_to_world
 from voxray.scans.intensity import clip_voxels, statistics_rows, volume_statistics
@@ -155,6 +155,10 @@ def _boxes(rows: list[Row], volume: Volume, region: Volume | None, info: StoreIn
     if info.patches["sampling"] == "centre":
         return patch_boxes(volume, centres_of(rows), info.size)
     boxes = _boxes_of_scan(rows[0], volume, None if region is None else region.voxels[0], info)
+    if rows[-1]["number"] >= len(boxes):
+        found = "x".join(map(str, volume.shape))
+        problem = f"has {found} voxels, fewer than its header had when its patches were planned"
+        raise ScanError(rows[0]["path"], problem, "Put the old file back, or ingest into another store.path")
     return [boxes[row["number"]] for row in rows]
 
 
@@ -165,6 +169,8 @@ def _boxes_of_scan(
     spec: Mapping[str, Any] = info.patches
     if spec["sampling"] in ("whole", "resized"):
         return [whole_box(volume.shape, info.size, row["path"])]
+    if spec["sampling"] == "grid":
+        return grid_boxes(volume.shape, info.size)
     if spec["sampling"] == "slices":
         return slice_boxes(volume.shape, info.size, spec["per_scan"], region)
     # They depend on the seed and the scan's name, not on the shard or the order of work.

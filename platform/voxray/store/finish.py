@@ -46,7 +46,7 @@ def finish_store(
     rotations : tuple of int
         Degrees by which each training positive is repeated, as further rows of the index.
     max_quarantined : float
-        Share of the planned scans that may be set aside.
+        Share of the scans that may be set aside.
     published_split : bool
         Whether identical voxels in two splits become a note of the store instead of an error.
 
@@ -110,8 +110,10 @@ def _check_quarantine(
     read = quarantine.filter(pc.and_(broken, pc.greater(quarantine["samples"], 0)))
     # A scan is lost with its last sample, whether it cannot be read or every sample lies outside.
     gone = pc.unique(read["scan_id"].filter(pc.invert(pc.is_in(read["scan_id"], value_set=index["scan_id"]))))
-    lost = len(gone)
-    if lost <= max_quarantined * info.scans and index.num_rows:
+    # Some are set aside before there is a plan.
+    lost, empty = len(gone), quarantine.filter(pc.equal(quarantine["kind"], "empty"))
+    scans = lost + len(pc.unique(index["scan_id"])) + len(pc.unique(empty["scan_id"]))
+    if lost <= max_quarantined * scans and index.num_rows:
         return
     # Without a broken scan, all were left out for other reasons.
     unread = read.filter(pc.is_in(read["scan_id"], value_set=gone)) if lost else quarantine
@@ -121,7 +123,7 @@ def _check_quarantine(
             index_part(path, *key).unlink()
             quarantine_part(path, *key).unlink()
     reasons = "".join(f"\n  {row['reason']}" for row in unread.slice(0, 5).to_pylist())
-    problem = f"{lost} of {info.scans} scans cannot be used, "
+    problem = f"{lost} of {scans} scans cannot be used, "
     problem += f"more than store.max_quarantined = {max_quarantined:g} allows" if lost else "yet no patch is left"
     raise DataError(str(path), f"{problem}:{reasons}\n", "Mend them or raise that share; the same command goes on")
 
