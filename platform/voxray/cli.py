@@ -3,6 +3,7 @@
 import functools
 import json
 import shlex
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -160,6 +161,29 @@ def inspect(
     say(verdict(found))
     if found.errors:
         raise SystemExit(1)
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+@explained
+def submit(
+    command: Annotated[str, typer.Argument(help="ingest, train, evaluate, predict or run.", show_default=False)],
+    experiment: Annotated[str, typer.Argument(help="As for the command itself.", show_default=False)],
+    options: Annotated[list[str] | None, typer.Argument(help="As for the command itself.", show_default=False)] = None,
+    set_: Settings = None,
+    address: Annotated[
+        str | None, typer.Option("--address", help="Of the cluster's dashboard, else RAY_ADDRESS.", show_default=False)
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the command and stop.")] = False,
+) -> None:
+    """Run a command as a job of a Ray cluster, from the project's folder: prints and runs `ray job submit`."""
+    from voxray.on_ray.submit import job_command
+
+    words = job_command(command, experiment, options or [], set_ or [], address)
+    say(shlex.join(words))
+    if not dry_run:
+        # Ray's program of this environment, activated or not.
+        program = Path(sys.executable).with_name(words[0])
+        raise SystemExit(subprocess.run([program, *words[1:]], check=False).returncode)
 
 
 @app.command()

@@ -1,0 +1,7 @@
+"""`voxray evaluate` as a job of a Ray cluster, with the same options."""
+
+import sys
+
+from voxray.cli import main
+
+main(["evaluate", *sys.argv[1:]])

@@ -1,0 +1,7 @@
+"""`voxray ingest` as a job of a Ray cluster, with the same options."""
+
+import sys
+
+from voxray.cli import main
+
+main(["ingest", *sys.argv[1:]])

@@ -1,0 +1,7 @@
+"""`voxray run` as a job of a Ray cluster, with the same options."""
+
+import sys
+
+from voxray.cli import main
+
+main(["run", *sys.argv[1:]])

@@ -1,0 +1,7 @@
+"""`voxray train` as a job of a Ray cluster, with the same options."""
+
+import sys
+
+from voxray.cli import main
+
+main(["train", *sys.argv[1:]])
