@@ -28,9 +28,9 @@ from voxray.patches.plan import Plan, empty_classes, plan_patches
 from voxray.progress import Show, progress
 from voxray.report.contents import read_run
 from voxray.runs.fit import check_class_weights, fit, load_network, make_tracker
-from voxray.runs.folder import RunFolder, evaluate_key, run_folder, train_key
+from voxray.runs.folder import RunFolder, evaluate_key, run_folder, train_key, write_json
 from voxray.runs.folds import fold_experiments, join_folds
-from voxray.runs.judge import judge, judged_splits, predict_split
+from voxray.runs.judge import check_unit, judge, judged_splits, predict_split
 from voxray.runs.judge_scans import judge_here, scans_to_judge, write_scan_metrics
 from voxray.runs.predict import Options, check_scans, predict_here
 from voxray.store.finish import finish_store
@@ -74,6 +74,7 @@ def outline(experiment: Experiment) -> Outline:
     if len(windows := experiment.intensity.windows) not in (1, channels):
         problem = f"wants one window, or one for each of {channels} channels, got {len(windows)}"
         raise ConfigError("intensity.window", problem, "Give as many")
+    check_unit(experiment, plan)
     network = load_network(path, (channels, *experiment.patches.size), len(plan.classes))
     shapes = infer_shapes(network.layers, network.input_shape, len(plan.classes), str(path))
     return Outline(manifest, plan, count_parameters(shapes))
@@ -180,6 +181,8 @@ def evaluate(experiment: Experiment, say: Say, *, with_ray: bool = True) -> None
     with locked(folder.path), progress("evaluate", unit) as show:
         began = time.perf_counter()
         folder.begin("evaluate")
+        # Its training part is what it was; what it says of evaluation may have changed since.
+        write_json(folder.experiment, experiment.model_dump(mode="json"))
         judging = _judge_scans if store.info.masks else _judge_patches
         metrics = judging(experiment, store, show, with_ray)
         with make_tracker(experiment, trained) as tracker:

@@ -168,6 +168,7 @@ def _measure(predictions: dict[str, SplitPredictions]) -> dict[str, dict[str, An
         patients = np.asarray(mine.rows["patient_id"].to_pylist(), dtype=str)
         known = (mine.labels, mine.probabilities)
         metrics[split] = {
+            "unit": "patch",
             **figures(*known, threshold),
             "loss": -float(np.log(mine.truth_probabilities()).mean()),
             "threshold": threshold,

@@ -2,11 +2,21 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from voxray.report.mistakes import Case, Slice, display_slices, find_hardest, is_picture, shorten_id
+from voxray.config.experiment import IntensitySpec
+from voxray.report.mistakes import (
+    Case,
+    Slice,
+    display_slices,
+    find_hardest,
+    is_picture,
+    shorten_id,
+    shown_patches,
+)
 
 
 @given(
@@ -38,6 +48,22 @@ def test_anterior_is_up_and_the_patients_right_is_at_the_left() -> None:
     assert slices.shape == (2, 4, 3)
     assert slices[1, 0, 0] == 255
     assert slices.sum() == 255
+
+
+def test_a_slice_of_several_channels_shows_each_of_them() -> None:
+    patch = np.random.default_rng(0).random((4, 3, 5, 1), np.float32)
+    slices = display_slices(patch, picture=False)
+    assert slices.shape == (4, 5, 3)
+    np.testing.assert_array_equal(slices[2], np.round(255 * patch[2, ::-1, ::-1, 0].T).astype(np.uint8))
+
+
+def test_what_has_no_window_is_shown_between_percentiles_of_its_own() -> None:
+    patches = torch.from_numpy(np.random.default_rng(0).normal(500, 90, (2, 2, 8, 8, 1)) * [[[[[1]]], [[[30]]]]])
+    shown = shown_patches(patches, IntensitySpec(kind="nonzero"))
+    assert shown.amin() == 0
+    assert shown.amax() == 1
+    assert shown.flatten(2).std(2).min() > 0.1
+    assert shown_patches(patches, IntensitySpec(window=(0, 1))).unique().tolist() == [1.0]
 
 
 def test_a_picture_keeps_its_lines_and_colours() -> None:

@@ -8,6 +8,7 @@ from voxray.report.wording import cautions, count, make_figure, minus, operating
 
 CLASSES = ("other", "nodule")
 METRICS: dict[str, Any] = {
+    "unit": "patch",
     "confusion_matrix": [[79, 21], [6, 57]],
     "threshold": 0.37,
     "patients": 40,
@@ -21,6 +22,13 @@ def test_the_sentence_says_what_the_operating_point_means() -> None:
         "At threshold 0.370, chosen on validation for a recall of at least 0.90, the model finds 57 of 63 nodule "
         "patches (90\u202f%) in the test split and raises 21 false alarms on 100 other patches (21\u202f%)."
     )
+
+
+def test_what_is_judged_is_named_in_sentences_and_meanings() -> None:
+    patients = METRICS | {"unit": "patient"}
+    assert "57 of 63 nodule patients" in operating_sentence("test", patients, CLASSES, 0.9)
+    assert make_figure("roc_auc", patients, CLASSES).meaning.startswith("chance that one nodule patient scores higher")
+    assert "1.6 other patients for each nodule patient" in cautions({"val": patients}, CLASSES)[-1]
 
 
 def test_one_false_alarm_is_not_alarms() -> None:

@@ -223,12 +223,14 @@ class TrainingSpec(Spec):
 class EvaluationSpec(Spec):
     """How a trained model is judged.
 
-    For classifiers: the recall that the operating point must have on validation. For segmentation: the sliding
-    window's overlap, and the tolerance of surface Dice.
+    For classifiers: the recall that the operating point must have on validation, and what is judged, each patch or
+    each patient by the mean of the probabilities of its patches. For segmentation: the sliding window's overlap, and
+    the tolerance of surface Dice.
     """
 
     overlap: Share = 0.5
     tolerance_mm: PositiveFloat = 1.0
+    unit: Literal["patch", "patient"] = "patch"
     target_recall: Annotated[float, Field(gt=0, le=1)] = 0.9
     bootstrap: Positive = 1000
 

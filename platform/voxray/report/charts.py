@@ -26,7 +26,7 @@ from voxray.report.drawing import (
     to_svg,
     unit_axis,
 )
-from voxray.report.wording import SPLIT_NAMES, decimals
+from voxray.report.wording import SPLIT_NAMES, decimals, plural
 
 BINS = 25
 CALIBRATION_BINS = 10
@@ -105,7 +105,7 @@ def score_charts(run: RunContents) -> dict[str, Markup]:
 @styled
 def _score_histogram(run: RunContents, split: str) -> Markup:
     said = f"probability of {run.classes[1]}"
-    figure, axes = new_axes(WIDE, said, "patches of the class (%)")
+    figure, axes = new_axes(WIDE, said, f"{plural(run.unit)} of the class (%)")
     predictions = run.predictions[split]
     edges = np.linspace(0, 1, BINS + 1)
     for number, name in enumerate(run.classes):
@@ -160,7 +160,7 @@ def _calibration(run: RunContents) -> Markup:
         colour = SPLIT_COLOURS[split]
         axes.plot(predicted, observed, color=colour, linewidth=1.2, label=SPLIT_NAMES[split].lower())
         axes.scatter(predicted, observed, s=areas, color=colour, edgecolor="white", linewidth=0.6, zorder=3)
-    axes.plot([], [], "o", color=MUTED, markersize=6, label="size: patches")
+    axes.plot([], [], "o", color=MUTED, markersize=6, label=f"size: {plural(run.unit)}")
     axes.plot([0, 1], [0, 1], **DOTTED, label="as predicted")
     unit_axis(axes, x=True, y=True)
     legend_above(axes, 2)
@@ -184,7 +184,7 @@ def _calls(predictions: SplitPredictions, two: bool) -> tuple[Floats, Floats]:
 
 
 def _curves(run: RunContents, splits: Sequence[str]) -> list[_Curve]:
-    """Every curve that can be drawn: both kinds of patch must be there."""
+    """Every curve that can be drawn: both kinds must be there."""
     two = len(run.classes) == 2
     curves = []
     for split in splits:

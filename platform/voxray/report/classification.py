@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from voxray.report.charts import curve_charts, score_charts
 from voxray.report.contents import RunContents
-from voxray.report.mistakes import is_picture, mistake_groups
+from voxray.report.mistakes import is_one_image, is_picture, mistake_groups
 from voxray.report.wording import (
     FIGURES,
     HEADLINE,
@@ -22,7 +22,10 @@ from voxray.report.wording import (
     minus,
     operating_sentence,
     percent,
+    plural,
 )
+
+HOUNSFIELD = ("luna16", "mosmed")  # layouts of CT
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ def classification_parts(run: RunContents) -> dict[str, Any]:
         "cards": [_card(run, split) for split in run.splits],
         "cautions": cautions({split: metrics[split] for split in run.splits}, classes),
         "figure_table": table,
+        "unit": run.unit,
+        "units": plural(run.unit),
         "threshold": decimals(run.threshold),
         "missing_notes": list(_missing_notes(run, table)),
         "confusions": {split: _confusion(metrics[split]["confusion_matrix"]) for split in run.splits},
@@ -51,8 +56,8 @@ def classification_parts(run: RunContents) -> dict[str, Any]:
         "rotations": run.experiment.patches.rotations,
         "mistakes": mistake_groups(run),
         "pictures": all(map(is_picture, pc.unique(run.predictions[run.splits[0]].rows["path"]).to_pylist())),
-        "window": minus("{:g} to {:g}".format(*run.experiment.intensity.windows[0])),
-        "hounsfield": run.experiment.data.layout == "luna16",
+        "grey": _grey(run),
+        "one_image": is_one_image(run),
         "flat": run.store.info.size[2] == 1,
     }
 
@@ -61,11 +66,20 @@ def _card(run: RunContents, split: str) -> Card:
     metrics = run.metrics[split]
     confusion = metrics["confusion_matrix"]
     parts = [f"{sum(row):,} {name}" for row, name in zip(confusion, run.classes, strict=True)]
-    size = f"{count(metrics['samples'], 'patch')} ({', '.join(parts)}) of {count(metrics['patients'], 'patient')}"
+    size = f"{count(metrics['samples'], run.unit)} ({', '.join(parts)})"
+    size += f" of {count(metrics['patients'], 'patient')}" if run.unit == "patch" else ""
     again = split != run.splits[0]
     sentence = operating_sentence(split, metrics, run.classes, run.experiment.evaluation.target_recall, again=again)
     figures = tuple(make_figure(key, metrics, run.classes) for key in HEADLINE)
     return Card(split, SPLIT_NAMES[split], size, sentence, figures)
+
+
+def _grey(run: RunContents) -> str:
+    """What black and white stand for in the pictures."""
+    if run.experiment.intensity.kind != "window":
+        return "grey from the lowest to the highest half percent of each patch and channel"
+    unit = " HU" if run.experiment.data.layout in HOUNSFIELD else ""
+    return minus("grey from {:g} to {:g}".format(*run.experiment.intensity.windows[0])) + unit
 
 
 def _missing_notes(run: RunContents, table: list[tuple[str, dict[str, Figure]]]) -> Iterator[str]:
@@ -75,7 +89,7 @@ def _missing_notes(run: RunContents, table: list[tuple[str, dict[str, Figure]]])
             if figure.missing:
                 yield f"{figure.name}, {SPLIT_NAMES[split].lower()}: {figure.missing}"
     if len(run.classes) == 2 and run.threshold is None:
-        yield "Threshold: validation has no patch to choose it on, so the more probable class is called"
+        yield f"Threshold: validation has no {run.unit} to choose it on, so the more probable class is called"
 
 
 def _confusion(counts: list[list[int]]) -> list[list[ConfusionCell]]:

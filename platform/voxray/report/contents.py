@@ -17,6 +17,7 @@ from voxray.config.experiment import Experiment, read_experiment
 from voxray.errors import StoreError
 from voxray.evaluation.classification import Floats, Ints, call_classes
 from voxray.evaluation.segmentation import case_dice
+from voxray.evaluation.units import judged_units, known_and_said
 from voxray.store.read import PatchStore
 from voxray.training.checkpoint import read_about
 
@@ -27,12 +28,12 @@ Case = dict[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class SplitPredictions:
-    """What the model says of every patch of a split.
+    """What the model says of everything that is judged in a split: its patches, or its patients.
 
     Attributes
     ----------
     rows : pyarrow.Table
-        Schema INDEX, a row for each patch.
+        Schema INDEX, a row for each; a patient's is that of the middle one of its patches.
     probabilities : ndarray, (n, classes)
     """
 
@@ -69,7 +70,8 @@ class RunContents:
     history : list of dict
         A row for each epoch.
     predictions : mapping
-        Split → what the model says of its patches; the splits are those of `metrics`. Empty for segmentation.
+        Split → what the model says of its patches, or patients; the splits are those of `metrics`. Empty for
+        segmentation.
     store : PatchStore
     versions : mapping
         Program → version that trained the model, as far as the run recorded it.
@@ -99,6 +101,11 @@ class RunContents:
     def splits(self) -> tuple[str, ...]:
         """The judged splits: test first where there is one."""
         return tuple(split for split in SPLITS if split in self.metrics)
+
+    @property
+    def unit(self) -> str:
+        """What is judged: patch or patient."""
+        return str(self.metrics[self.splits[0]]["unit"])
 
     @property
     def threshold(self) -> float | None:
@@ -137,7 +144,7 @@ def read_run(folder: Path, store: PatchStore) -> RunContents:
         layers=layers,
         metrics=metrics,
         history=pq.read_table(_found(folder / "history.parquet")).to_pylist(),
-        predictions={} if masks else {split: _read_predictions(folder, split) for split in judged},
+        predictions={} if masks else {split: _read_predictions(folder, split, metrics) for split in judged},
         store=store,
         versions=read_about(model).get("versions", {}) if model.exists() else {},
         cases={split: _read_cases(folder, split) for split in judged} if masks else {},
@@ -164,11 +171,10 @@ def history_column(history: list[dict[str, Any]], name: str) -> NDArray[np.float
     return np.array([row.get(name, math.nan) for row in history], dtype=np.float64)
 
 
-def _read_predictions(folder: Path, split: str) -> SplitPredictions:
-    table = pq.read_table(_found(folder / "predictions" / f"{split}.parquet"))
-    column = table["probabilities"].combine_chunks()
-    flat = np.asarray(column.flatten().to_numpy(zero_copy_only=False), dtype=np.float64)
-    probabilities = flat.reshape(table.num_rows, -1) if table.num_rows else np.empty((0, 2))
+def _read_predictions(folder: Path, split: str, metrics: Mapping[str, Mapping[str, Any]]) -> SplitPredictions:
+    patches = pq.read_table(_found(folder / "predictions" / f"{split}.parquet"))
+    table = judged_units(patches, metrics[split]["unit"])
+    _, probabilities = known_and_said(table)
     return SplitPredictions(table.drop_columns(["probabilities"]), probabilities)
 
 

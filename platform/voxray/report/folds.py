@@ -11,7 +11,7 @@ from voxray.report.drawing import MUTED, SPLIT_COLOURS, WIDE, new_axes, styled, 
 from voxray.report.html import template_environment, write_text
 from voxray.report.repeat import settings_text
 from voxray.report.scan_wording import family_of
-from voxray.report.wording import FIGURES, MISSING, count, decimals
+from voxray.report.wording import FIGURES, MISSING, count, decimals, plural
 
 
 def write_fold_report(path: Path, experiment: Experiment, metrics: Mapping[str, Any]) -> None:
@@ -33,6 +33,7 @@ def write_fold_report(path: Path, experiment: Experiment, metrics: Mapping[str, 
         name=experiment.name,
         folds=experiment.split.folds,
         size=count(test["patients"], "patient"),
+        units=plural(test["unit"]) if "unit" in test else "scans",
         headline=rows[names.index("roc_auc" if "roc_auc" in names else "dice")],
         rows=rows,
         chart=_spread(test, names),

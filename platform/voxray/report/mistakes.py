@@ -11,10 +11,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from voxray.config.experiment import IntensitySpec
 from voxray.evaluation.classification import Floats, Ints
 from voxray.feed.scale import scale_window
 from voxray.report.contents import RunContents, SplitPredictions
 from voxray.report.wording import SPLIT_NAMES, count, decimals, minus
+from voxray.scans.intensity import PERCENTILES, clip_percentiles
 
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png"}
 FLAT_CASES, DEEP_CASES = 12, 4
@@ -104,6 +106,20 @@ def is_picture(path: str) -> bool:
     return PurePosixPath(path.lower()).suffix in PICTURE_SUFFIXES
 
 
+def is_one_image(run: RunContents) -> bool:
+    """Whether a patch is looked at as one image, and not as several slices or channels."""
+    info = run.store.info
+    pictures = run.predictions[run.splits[0]].rows["path"].slice(0, 1).to_pylist()
+    return info.size[2] == 1 and (info.channels == 1 or any(map(is_picture, pictures)))
+
+
+def shown_patches(patches: torch.Tensor, intensity: IntensitySpec) -> torch.Tensor:
+    """Patches (n, channel, x, y, z) as greys in [0, 1]: in the window, or else between percentiles of their own."""
+    if intensity.kind == "window":
+        return scale_window(patches, intensity.windows)
+    return clip_percentiles(patches, *PERCENTILES)
+
+
 def display_slices(scaled: NDArray[np.float32], picture: bool) -> NDArray[np.uint8]:
     """A patch as it is looked at.
 
@@ -116,11 +132,14 @@ def display_slices(scaled: NDArray[np.float32], picture: bool) -> NDArray[np.uin
 
     Returns
     -------
-    ndarray, (z, line, column), or (z, line, column, 3) for a picture of three channels
+    ndarray, (z, line, column) of the first channel; (channel, line, column) for a scan's patch of one z; or
+        (z, line, column, 3) for a picture of three channels
     """
     grey = np.round(255 * scaled).astype(np.uint8)
     slices = grey.transpose(3, 2, 1, 0) if picture else grey[:, ::-1, ::-1].transpose(3, 2, 1, 0)
-    return slices if picture and len(scaled) == 3 else slices[..., 0]
+    if picture and len(scaled) == 3:
+        return slices
+    return slices[0].transpose(2, 0, 1) if not picture and len(slices) == 1 else slices[..., 0]
 
 
 def encode_png(pixels: NDArray[np.uint8], longest: int) -> str:
@@ -141,11 +160,11 @@ def shorten_id(scan_id: str) -> str:
 def _group(run: RunContents, split: str, title: str, label: int | None) -> CaseGroup:
     predictions = run.predictions[split]
     labels, called = predictions.labels, predictions.called(run.threshold)
-    limit = FLAT_CASES if run.store.info.size[2] == 1 else DEEP_CASES
+    limit = FLAT_CASES if is_one_image(run) else DEEP_CASES
     every = find_hardest(labels, called, predictions.probabilities, label, len(labels))
     where = SPLIT_NAMES[split].lower()
     kind = "the truth" if label is None else run.classes[1]
-    what = "patch" if label is None else f"{run.classes[label]} patch"
+    what = run.unit if label is None else f"{run.classes[label]} {run.unit}"
     verdict = "called wrong" if label is None else "missed" if label == 1 else f"called {kind}"
     summary = f"None: no {what} of the {where} split is {verdict}"
     if len(every):
@@ -162,7 +181,7 @@ def _cases(
     rows = predictions.rows.take(pa.array(chosen)).to_pylist()
     slots = np.array([row["slot"] for row in rows], dtype=np.int64)
     patches = torch.from_numpy(run.store.read_patches(split, slots).copy())
-    scaled = scale_window(patches, run.experiment.intensity.windows).numpy()
+    scaled = shown_patches(patches, run.experiment.intensity).numpy()
     cases = []
     for row, position, patch in zip(rows, chosen.tolist(), scaled, strict=True):
         picture = is_picture(row["path"])
@@ -181,8 +200,10 @@ def _verdict(run: RunContents, probabilities: Floats, label: int, called: int) -
 
 def _slices(scaled: NDArray[np.float32], picture: bool) -> tuple[Slice, ...]:
     pixels = display_slices(scaled, picture)
-    depth = len(pixels)
-    middle, longest = depth // 2, FLAT_PIXELS if depth == 1 else DEEP_PIXELS
+    depth = scaled.shape[3]
+    middle, longest = depth // 2, FLAT_PIXELS if len(pixels) == 1 else DEEP_PIXELS
+    if depth == 1:
+        return tuple(Slice(encode_png(each, longest), number, False) for number, each in enumerate(pixels, 1))
     step = -(-depth // SLICES_SHOWN)
     shown = range(middle % step, depth, step)
-    return tuple(Slice(encode_png(pixels[z], longest), z + 1, depth > 1 and z == middle) for z in shown)
+    return tuple(Slice(encode_png(pixels[z], longest), z + 1, z == middle) for z in shown)

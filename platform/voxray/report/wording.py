@@ -11,13 +11,14 @@ FEW_PATIENTS = 20
 
 HEADLINE = ("recall", "precision", "roc_auc", "average_precision", "error")
 
-# Name, meaning with two classes, meaning with more, why it may have no value. {0} is class 0, {1} the finding.
+# Name, meaning with two classes, meaning with more, why it may have no value. {0} is class 0, {1} the finding, and
+# {unit} what is judged: a patch or a patient.
 FIGURES: dict[str, tuple[str, str, str, str]] = {
     "recall": (
         "Recall",
-        "share of the {1} patches that are found; also called sensitivity",
+        "share of the {1} {units} that are found; also called sensitivity",
         "share of a class that is called so, mean over the classes",
-        "a class has no patch in this split",
+        "a class has no {unit} in this split",
     ),
     "precision": (
         "Precision",
@@ -33,35 +34,35 @@ FIGURES: dict[str, tuple[str, str, str, str]] = {
     ),
     "accuracy": (
         "Accuracy",
-        "share of all patches that are called right",
-        "share of all patches that are called right",
-        "the split has no patch",
+        "share of all {units} that are called right",
+        "share of all {units} that are called right",
+        "the split has no {unit}",
     ),
     "error": (
         "Error",
-        "share of all patches that are called wrong",
-        "share of all patches that are called wrong",
-        "the split has no patch",
+        "share of all {units} that are called wrong",
+        "share of all {units} that are called wrong",
+        "the split has no {unit}",
     ),
     "balanced_accuracy": (
         "Balanced accuracy",
         "mean of the shares of {0} and of {1} that are called right",
         "mean over the classes of the share that is called right",
-        "a class has no patch in this split",
+        "a class has no {unit} in this split",
     ),
     "roc_auc": (
         "ROC AUC",
-        "chance that one {1} patch scores higher than one {0} patch; needs no threshold",
-        "chance that a patch of a class scores higher for it than another patch, mean over the classes",
-        "a class has no patch in this split, or is all there is",
+        "chance that one {1} {unit} scores higher than one {0} {unit}; needs no threshold",
+        "chance that a {unit} of a class scores higher for it than another {unit}, mean over the classes",
+        "a class has no {unit} in this split, or is all there is",
     ),
     "average_precision": (
         "Average precision",
         "mean precision over all recalls; needs no threshold",
         "mean precision over all recalls, of each class against the rest, mean over the classes",
-        "a class has no patch in this split",
+        "a class has no {unit} in this split",
     ),
-    "loss": ("Loss", "mean cross-entropy, in nats", "mean cross-entropy, in nats", "the split has no patch"),
+    "loss": ("Loss", "mean cross-entropy, in nats", "mean cross-entropy, in nats", "the split has no {unit}"),
 }
 
 
@@ -115,7 +116,8 @@ class Card:
 def make_figure(key: str, metrics: Mapping[str, Any], classes: Sequence[str]) -> Figure:
     """A figure of ``metrics.json`` with its meaning for these classes."""
     name, two, more, missing = FIGURES[key]
-    meaning = two.format(*classes) if len(classes) == 2 else more
+    words = {"unit": metrics["unit"], "units": plural(metrics["unit"])}
+    meaning = (two if len(classes) == 2 else more).format(*classes, **words)
     value, low, high = value_and_interval(key, metrics)
     return Figure(
         key=key,
@@ -126,7 +128,7 @@ def make_figure(key: str, metrics: Mapping[str, Any], classes: Sequence[str]) ->
         low=low,
         high=high,
         interval="" if low is None else f"{decimals(low)} to {decimals(high)}",
-        missing=missing if value is None else "",
+        missing=missing.format(**words) if value is None else "",
     )
 
 
@@ -173,12 +175,12 @@ def operating_sentence(
     """What the operating point means for one split, in one sentence; shorter where it is said `again`."""
     confusion = metrics["confusion_matrix"]
     where = {"val": "validation split", "test": "test split"}[split]
-    total = sum(map(sum, confusion))
+    total, units = sum(map(sum, confusion)), plural(metrics["unit"])
     if len(classes) != 2:
         right = sum(confusion[n][n] for n in range(len(classes)))
         share = percent(right, total)
         classes_told = f"The model names the right one of {len(classes)} classes"
-        return f"{classes_told} for {right:,} of {total:,} patches ({share}) in the {where}."
+        return f"{classes_told} for {right:,} of {total:,} {units} ({share}) in the {where}."
     (_, alarms), (missed, found) = confusion
     others, findings = sum(confusion[0]), missed + found
     threshold = _number(metrics.get("threshold"))
@@ -190,16 +192,17 @@ def operating_sentence(
         goal = f"chosen on validation for a recall of at least {target_recall:.2f}"
         begin = f"At threshold {threshold:.3f}, {goal}, the model"
     return (
-        f"{begin} finds {found:,} of {findings:,} {classes[1]} patches ({percent(found, findings)}) in the {where} "
-        f"and raises {count(alarms, 'false alarm')} on {others:,} {classes[0]} patches ({percent(alarms, others)})."
+        f"{begin} finds {found:,} of {findings:,} {classes[1]} {units} ({percent(found, findings)}) in the {where} "
+        f"and raises {count(alarms, 'false alarm')} on {others:,} {classes[0]} {units} ({percent(alarms, others)})."
     )
 
 
 def cautions(metrics: Mapping[str, Mapping[str, Any]], classes: Sequence[str]) -> list[str]:
     """What a reader must know before quoting the headline."""
-    found = cautions_of_splits(metrics, "The epoch and the threshold were chosen on the validation patches")
+    units = plural(next(iter(metrics.values()))["unit"])
+    found = cautions_of_splits(metrics, f"The epoch and the threshold were chosen on the validation {units}")
     if len(classes) == 2:
-        mixes = [_mix(SPLIT_NAMES[split].lower(), metrics[split]["confusion_matrix"], classes) for split in metrics]
+        mixes = [_mix(SPLIT_NAMES[split].lower(), metrics[split], classes) for split in metrics]
         found.append(
             "Precision, error and average precision hold for the mix of classes in the store only: "
             f"{'; '.join(mix for mix in mixes if mix)}. Recall and ROC AUC do not depend on it."
@@ -226,13 +229,20 @@ def cautions_of_splits(metrics: Mapping[str, Mapping[str, Any]], chosen: str) ->
 
 def count(number: int, noun: str) -> str:
     """A number and its noun, in the plural where it should be."""
-    plural = f"{noun}es" if noun.endswith("patch") else f"{noun}s"
-    return f"{number:,} {noun if number == 1 else plural}"
+    return f"{number:,} {noun if number == 1 else plural(noun)}"
 
 
-def _mix(name: str, confusion: list[list[int]], classes: Sequence[str]) -> str:
-    others, findings = sum(confusion[0]), sum(confusion[1])
-    return f"{others / findings:.1f} {classes[0]} patches for each {classes[1]} patch in {name}" if findings else ""
+def plural(noun: str) -> str:
+    """More than one of it."""
+    return f"{noun}es" if noun.endswith("patch") else f"{noun}s"
+
+
+def _mix(name: str, metrics: Mapping[str, Any], classes: Sequence[str]) -> str:
+    others, findings = (sum(row) for row in metrics["confusion_matrix"])
+    if not findings:
+        return ""
+    unit = metrics["unit"]
+    return f"{others / findings:.1f} {classes[0]} {plural(unit)} for each {classes[1]} {unit} in {name}"
 
 
 def _number(value: Any) -> float | None:

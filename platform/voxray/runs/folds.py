@@ -9,8 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from voxray.config.experiment import Experiment
-from voxray.evaluation.classification import bootstrap_intervals, figures, without_nan
+from voxray.evaluation.classification import Floats, without_nan
+from voxray.evaluation.units import judged_units
 from voxray.runs.folder import run_folder, write_json
+from voxray.runs.judge import unit_figures
 from voxray.runs.judge_scans import scan_metrics
 from voxray.store.layout import write_parquet
 
@@ -48,7 +50,8 @@ def join_folds(experiment: Experiment, folds: Sequence[Experiment]) -> dict[str,
     numbers = np.repeat(np.arange(len(folds)), [table.num_rows for table in tables])
     table = pa.concat_tables(tables).append_column("fold", pa.array(numbers, pa.int32()))
     if "probabilities" in table.column_names:
-        joined = _patch_metrics(experiment, table, [each["threshold"] for each in single])
+        units = judged_units(table, experiment.evaluation.unit)
+        joined = unit_figures(experiment, units, _own_thresholds(units, [each["threshold"] for each in single]))
     else:
         joined = scan_metrics(experiment, table.drop_columns(["fold"]).to_pylist())
     names = [name for name in joined["intervals"] if name in single[0]]
@@ -60,14 +63,7 @@ def join_folds(experiment: Experiment, folds: Sequence[Experiment]) -> dict[str,
     return content
 
 
-def _patch_metrics(experiment: Experiment, table: pa.Table, thresholds: list[float | None]) -> dict[str, Any]:
-    labels, probabilities = table["label"].to_numpy(), np.array(table["probabilities"].to_pylist())
+def _own_thresholds(units: pa.Table, thresholds: list[float | None]) -> Floats | None:
+    """The operating point of each unit, that of its fold; None where a fold has none."""
     known = [threshold for threshold in thresholds if threshold is not None]
-    own = np.array(known)[table["fold"].to_numpy()] if len(known) == len(thresholds) else None
-    patients = np.asarray(table["patient_id"].to_pylist(), dtype=str)
-    repeats = experiment.evaluation.bootstrap
-    return {
-        **figures(labels, probabilities, own),
-        "patients": len(np.unique(patients)),
-        "intervals": bootstrap_intervals(labels, probabilities, patients, own, repeats, experiment.seed),
-    }
+    return np.array(known)[units["fold"].to_numpy()] if len(known) == len(thresholds) else None

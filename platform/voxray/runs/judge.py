@@ -13,8 +13,11 @@ import torch
 
 from voxray.config.architecture import parse_architecture
 from voxray.config.experiment import Experiment
-from voxray.evaluation.classification import bootstrap_intervals, choose_threshold, figures, without_nan
+from voxray.errors import ConfigError
+from voxray.evaluation.classification import Floats, bootstrap_intervals, choose_threshold, figures, without_nan
+from voxray.evaluation.units import PATIENT, check_one_class_each, judged_units, known_and_said, log_loss
 from voxray.models.build import build_model
+from voxray.patches.plan import Plan
 from voxray.progress import Show
 from voxray.runs.fit import make_feed, make_recipe
 from voxray.runs.folder import run_folder, write_json
@@ -57,19 +60,25 @@ def judge(experiment: Experiment, parts: Mapping[str, list[Part]]) -> dict[str, 
     store = open_store(experiment.store_path)
     rows = {split: store.rows(split) for split in parts}
     joined = {split: join_predictions(mine, rows[split]["label"].to_numpy()) for split, mine in parts.items()}
-    threshold = _operating_point(joined["val"], experiment.evaluation.target_recall)
-    metrics: dict[str, Any] = {}
-    for split, predictions in joined.items():
-        table = rows[split].take(pa.array(predictions.rows))
-        table = table.append_column(
-            "probabilities", pa.array(predictions.probabilities.tolist(), pa.list_(pa.float64()))
-        )
+    tables = {split: _with_rows(predictions, rows[split]) for split, predictions in joined.items()}
+    units = {split: judged_units(table, experiment.evaluation.unit) for split, table in tables.items()}
+    threshold = _operating_point(units["val"], experiment.evaluation.target_recall)
+    for split, table in tables.items():
         write_parquet(table, folder.predictions(split))
-        metrics[split] = _figures(experiment, predictions, table, threshold)
-    metrics = without_nan(metrics)
+    figures_of = {split: unit_figures(experiment, table, threshold) for split, table in units.items()}
+    metrics = without_nan({split: {**values, "threshold": threshold} for split, values in figures_of.items()})
     write_json(folder.metrics, metrics)
     write_about(folder.model, {**read_about(folder.model), "threshold": threshold})
     return metrics
+
+
+def check_unit(experiment: Experiment, plan: Plan) -> None:
+    """Raise where patients are to be judged, but are not of one class each."""
+    if experiment.evaluation.unit != PATIENT:
+        return
+    if plan.masks:
+        raise ConfigError("evaluation.unit", f"'{PATIENT}' is for classifiers, got scans with masks", "Leave it out")
+    check_one_class_each(np.asarray(plan.table["patient_id"].to_pylist(), dtype=str), plan.table["label"].to_numpy())
 
 
 def judged_splits(store: PatchStore) -> list[str]:
@@ -77,23 +86,38 @@ def judged_splits(store: PatchStore) -> list[str]:
     return [split for split in JUDGED if store.rows(split).num_rows]
 
 
-def _operating_point(val: Predictions, target_recall: float) -> float | None:
-    if val.probabilities.shape[1] != 2:
-        return None
-    threshold = choose_threshold(val.labels, val.probabilities[:, 1], target_recall)
-    return None if math.isnan(threshold) else threshold
+def unit_figures(experiment: Experiment, units: pa.Table, threshold: float | Floats | None) -> dict[str, Any]:
+    """Figures of ``metrics.json`` with their intervals.
 
-
-def _figures(
-    experiment: Experiment, predictions: Predictions, table: pa.Table, threshold: float | None
-) -> dict[str, Any]:
-    patients = np.asarray(table["patient_id"].to_pylist(), dtype=str)
+    Parameters
+    ----------
+    experiment : Experiment
+    units : pyarrow.Table
+        What is judged, as `judged_units` gives it.
+    threshold : float or ndarray, (n,), optional
+        The operating point, or that of each unit.
+    """
+    labels, probabilities = known_and_said(units)
+    patients = np.asarray(units["patient_id"].to_pylist(), dtype=str)
     spec = experiment.evaluation
-    known = (predictions.labels, predictions.probabilities)
     return {
-        **figures(*known, threshold),
-        "loss": predictions.loss,
-        "threshold": threshold,
+        "unit": spec.unit,
+        **figures(labels, probabilities, threshold),
+        "loss": log_loss(labels, probabilities),
         "patients": len(np.unique(patients)),
-        "intervals": bootstrap_intervals(*known, patients, threshold, spec.bootstrap, experiment.seed),
+        "intervals": bootstrap_intervals(labels, probabilities, patients, threshold, spec.bootstrap, experiment.seed),
     }
+
+
+def _with_rows(predictions: Predictions, rows: pa.Table) -> pa.Table:
+    """Rows of the index with the probabilities of their patches."""
+    column = pa.array(predictions.probabilities.tolist(), pa.list_(pa.float64()))
+    return rows.take(pa.array(predictions.rows)).append_column("probabilities", column)
+
+
+def _operating_point(val: pa.Table, target_recall: float) -> float | None:
+    labels, probabilities = known_and_said(val)
+    if probabilities.shape[1] != 2:
+        return None
+    threshold = choose_threshold(labels, probabilities[:, 1], target_recall)
+    return None if math.isnan(threshold) else threshold

@@ -5,10 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from voxray.feed.scale import scale_window
 from voxray.report.cases import choose_cases, grey_levels, read_case
 from voxray.report.contents import RunContents
-from voxray.report.mistakes import display_slices, is_picture
+from voxray.report.mistakes import display_slices, is_picture, shown_patches
 from voxray.report.overlay import AXIAL, centre_of, take_plane, to_grey
 from voxray.tracking import Picture, Tracker
 
@@ -55,7 +54,7 @@ def _hardest(run: RunContents) -> Iterator[Picture]:
     called = predictions.called(run.threshold)
     rows = predictions.rows.take(chosen).to_pylist()
     patches = run.store.read_patches(SPLIT, np.array([row["slot"] for row in rows], dtype=np.int64))
-    scaled = scale_window(torch.from_numpy(patches), run.experiment.intensity.windows).numpy()
+    scaled = shown_patches(torch.from_numpy(patches), run.experiment.intensity).numpy()
     for place, row, patch in zip(chosen.tolist(), rows, scaled, strict=True):
         slices = display_slices(patch, is_picture(row["path"]))
         given = predictions.probabilities[place]
