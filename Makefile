@@ -28,6 +28,7 @@ format: .venv/ready
 
 schema: .venv/ready
 	$(BIN)/voxray schema > configs/architecture.schema.json
+	$(BIN)/voxray schema space > configs/space.schema.json
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

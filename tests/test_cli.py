@@ -35,6 +35,12 @@ def test_describe_prints_layers_and_totals_also_as_json(project: Path, capsys: p
     assert sum(layer["parameters"] for layer in content["layers"]) == 196_108
 
 
+def test_schema_prints_that_of_architectures_or_of_spaces(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, title in (((), "Voxray architecture"), (("space",), "Voxray space")):
+        assert voxray("schema", *arguments) == 0
+        assert json.loads(capsys.readouterr().out)["title"] == title
+
+
 def test_a_users_mistake_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "net.json").write_text('[{"type": "X"}]')
     assert voxray("describe", tmp_path / "net.json", "--input", "1x8x8") == 2

@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ from rich.text import Text
 
 from voxray.config.architecture import architecture_schema, load_architecture
 from voxray.config.experiment import Experiment, load_experiment
+from voxray.config.space_schema import space_schema
 from voxray.errors import VoxrayError
 from voxray.models.shapes import count_parameters, infer_shapes, parse_input
 
@@ -53,6 +55,13 @@ Settings = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
 NoRay = Annotated[bool, typer.Option("--no-ray", help="Work in this process, without Ray.")]
+
+
+class SchemaKind(StrEnum):
+    """Files that have a schema."""
+
+    ARCHITECTURE = "architecture"
+    SPACE = "space"
 
 
 def say(line: str) -> None:
@@ -212,9 +221,12 @@ def describe(
 
 @app.command()
 @explained
-def schema() -> None:
-    """Print the JSON Schema of architecture files."""
-    sys.stdout.write(json.dumps(architecture_schema(), indent=2) + "\n")
+def schema(
+    kind: Annotated[SchemaKind, typer.Argument(help="Of which files.")] = SchemaKind.ARCHITECTURE,
+) -> None:
+    """Print the JSON Schema of architecture files or of space files."""
+    content = space_schema() if kind is SchemaKind.SPACE else architecture_schema()
+    sys.stdout.write(json.dumps(content, indent=2) + "\n")
 
 
 @phantom.command("luna16")

@@ -1,11 +1,11 @@
 """Architecture files: JSON → a frozen, checked spec. A list is a sequential network, an object a U-Net."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
 
+from voxray.config.checking import read_json
 from voxray.config.layers import Layer
 from voxray.config.sequential import Sequential, parse_sequential
 from voxray.config.unet import UNet, parse_unet
@@ -23,15 +23,7 @@ def load_architecture(path: Path) -> Architecture:
         With every problem and its place, such as ``[3].kernel_size`` or ``down[2][0]``. No tensor has been
         made by then.
     """
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(str(path), "no such architecture file", "Check model.architecture") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(str(path), f"not a JSON file: {error}", "Correct it there") from None
-    except OSError as error:
-        raise ConfigError(str(path), f"cannot be read: {error.strerror}", "Check the path") from None
-    return parse_architecture(raw, str(path))
+    return parse_architecture(read_json(path, "architecture", "Check model.architecture"), str(path))
 
 
 def parse_architecture(raw: Any, where: str) -> Architecture:

@@ -1,16 +1,38 @@
 """Pydantic's findings in the words of the file that the user wrote."""
 
 import difflib
+import json
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+
+from voxray.errors import ConfigError
 
 
 class Spec(BaseModel):
     """A frozen, strict piece of configuration: unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def read_json(path: Path, noun: str, remedy: str) -> Any:
+    """Content of a JSON file that a user named.
+
+    Raises
+    ------
+    ConfigError
+        There is no such file, it cannot be read, or it is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(str(path), f"no such {noun} file", remedy) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(str(path), f"not a JSON file: {error}", "Correct it there") from None
+    except OSError as error:
+        raise ConfigError(str(path), f"cannot be read: {error.strerror}", "Check the path") from None
 
 
 def key_path(location: Sequence[int | str]) -> str:

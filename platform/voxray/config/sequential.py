@@ -57,11 +57,12 @@ def parse_sequential(raw: list[Any], where: str) -> Sequential:
 
 def _parse_layers(raw: list[Any], place: str, known: Known) -> tuple[list[Layer | None], list[str]]:
     """The layers, None for each that has a problem, and all problems."""
-    parsed = [_parse_layer(entry, f"{place}[{number}]", known) for number, entry in enumerate(raw)]
+    parsed = [parse_layer(entry, f"{place}[{number}]", known) for number, entry in enumerate(raw)]
     return [layer for layer, _ in parsed], [problem for _, problems in parsed for problem in problems]
 
 
-def _parse_layer(entry: Any, place: str, known: Known) -> tuple[Layer | None, list[str]]:
+def parse_layer(entry: Any, place: str, known: Known) -> tuple[Layer | None, list[str]]:
+    """A layer at its place, or None and its problems; `known` are the types that may stand there."""
     if not isinstance(entry, dict):
         return None, [f"{place}: wants an object, got {entry!r}"]
     if "type" not in entry:
