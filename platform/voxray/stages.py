@@ -32,7 +32,7 @@ from voxray.runs.folder import RunFolder, evaluate_key, run_folder, train_key, w
 from voxray.runs.folds import fold_experiments, join_folds
 from voxray.runs.judge import check_unit, judge, judged_splits, predict_split
 from voxray.runs.judge_scans import judge_here, scans_to_judge, write_scan_metrics
-from voxray.runs.predict import Options, check_scans, predict_here
+from voxray.runs.predict import Options, check_scans, predict_here, scan_name
 from voxray.store.finish import finish_store
 from voxray.store.layout import INDEX_FILE, QUARANTINE_FILE, StoreInfo
 from voxray.store.read import PatchStore, check_store, open_store
@@ -293,7 +293,7 @@ def predict(run: Path, scans: list[Path], options: Options, say: Say, *, with_ra
         else:
             outcomes = predict_here(run.resolve(), absolute, options, choose_device("auto"), show)
         for path, outcome in outcomes:
-            say(f"predict: {path.name}: {outcome}")
+            say(f"predict: {scan_name(path)}: {outcome}")
             lost += outcome.startswith("left out")
     if lost:
         raise WorkError("predict", f"{lost} of {len(scans)} scans were left out", "The reasons stand above")

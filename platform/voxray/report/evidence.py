@@ -11,7 +11,7 @@ from voxray.report.drawing import INK, MUTED, styled
 
 MOST_SLICES = 12
 COLUMNS = 6
-STRONGEST = 0.65  # opacity of the strongest evidence
+STRONGEST, WEAKEST = 0.6, 0.15  # opacity of the strongest evidence; the share of it below which nothing is drawn
 
 
 @styled
@@ -76,7 +76,7 @@ def _grey(share: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def _tinted(grey: NDArray[np.float32], share: NDArray[np.float32]) -> NDArray[np.float64]:
-    heat = colormaps["turbo"](0.1 + 0.85 * share)[..., :3]
-    opacity = STRONGEST * np.sqrt(share)[..., None]
+    heat = colormaps["turbo"](0.4 + 0.55 * share)[..., :3]
+    opacity = STRONGEST * np.clip((share - WEAKEST) / (1 - WEAKEST), 0, 1)[..., None]
     tinted: NDArray[np.float64] = (1 - opacity) * _grey(grey) + opacity * heat
     return tinted

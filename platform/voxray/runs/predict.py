@@ -46,10 +46,15 @@ def check_scans(paths: list[Path]) -> None:
 
 
 def plain_name(path: Path) -> str:
-    """A scan's name without its suffix, ``.nii.gz`` as a whole; that of its first file where it has several."""
-    name = channel_files(path)[0].name
+    """A scan's name without its suffix, ``.nii.gz`` as a whole."""
+    name = scan_name(path)
     suffix = max((each for each in OPENERS if name.lower().endswith(each)), key=len, default="")
     return name[: len(name) - len(suffix)]
+
+
+def scan_name(path: Path) -> str:
+    """The name of a scan's file; of the first one where it has several."""
+    return channel_files(path)[0].name
 
 
 def predict_scan(segmenter: Segmenter, path: Path, out: Path, probabilities: bool) -> str:
@@ -89,7 +94,7 @@ def judge_loose_scan(classifier: Classifier, path: Path, out: Path, mask: Path |
     write_json(
         out / f"{name}.json",
         {
-            "scan": path.name,
+            "scan": scan_name(path),
             "probabilities": named,
             "verdict": called,
             "threshold": classifier.threshold,
@@ -115,7 +120,7 @@ def predict_here(
     predict = load_predictor(run, options, device)
     for number, path in enumerate(paths, 1):
         yield path, predict(path)
-        show(number, len(paths), path.name)
+        show(number, len(paths), scan_name(path))
 
 
 def load_predictor(run: Path, options: Options, device: torch.device) -> Callable[[Path], str]:
