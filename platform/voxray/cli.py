@@ -197,6 +197,21 @@ def submit(
 
 @app.command()
 @explained
+def reveal(
+    experiment: ExperimentFile,
+    names: Annotated[list[str], typer.Argument(help="Pseudonyms of scans or patients.", show_default=False)],
+    set_: Settings = None,
+) -> None:
+    """Say whose pseudonyms these are; wants the key and the data set."""
+    from voxray.datasets.pseudonyms import reveal as found
+
+    spec = load_experiment(experiment, set_ or ())
+    for name in names:
+        say(f"{name}  {found(spec, name)}")
+
+
+@app.command()
+@explained
 def describe(
     architecture: Annotated[Path, typer.Argument(help="JSON file.", show_default=False)],
     input_: Annotated[str, typer.Option("--input", help="Channels and voxels, such as 1x64x64x10.")],

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from voxray.config.experiment import Experiment, load_experiment
 from voxray.datasets.layouts import read_manifest
 from voxray.datasets.manifest import Manifest
+from voxray.datasets.pseudonyms import hide_names
 from voxray.errors import ConfigError, DataError, NotReadyError, WorkError
 from voxray.inspection.facts import FACTS, cut_targets, look_at
 from voxray.inspection.subject import Subject, read_experiment_subject, read_subject
@@ -64,9 +65,12 @@ class Outline:
 
 def outline(experiment: Experiment) -> Outline:
     """Read the lists of the data set, plan the patches and check the architecture; opens a few scans at most."""
-    manifest = read_manifest(experiment.data)
+    key = experiment.privacy.read_key()
+    manifest = read_manifest(experiment.data, with_patients=key is not None)
     if experiment.patches.sampling == "grid":
         manifest = measure_scans(manifest, experiment.patches.spacing_mm)
+    if key is not None:
+        manifest = hide_names(manifest, key)
     plan = plan_patches(manifest, experiment)
     path = Path(experiment.model.architecture)
     check_class_weights(experiment, plan.classes)
@@ -80,9 +84,11 @@ def outline(experiment: Experiment) -> Outline:
     return Outline(manifest, plan, count_parameters(shapes))
 
 
-def ingest(experiment: Experiment, say: Say, *, with_ray: bool = True, verify: bool = False) -> None:
-    """Scans → finished patch store."""
-    planned = outline(experiment)
+def ingest(
+    experiment: Experiment, say: Say, *, with_ray: bool = True, verify: bool = False, planned: Outline | None = None
+) -> None:
+    """Scans → finished patch store; `planned` spares another look at the lists, or at a hundred thousand headers."""
+    planned = planned or outline(experiment)
     for note in [*planned.manifest.notes, *empty_classes(planned.plan)]:
         say(f"note: {note}")
     path = experiment.store_path
@@ -214,7 +220,7 @@ def run(experiment: Experiment, say: Say, *, with_ray: bool = True) -> None:
         remedy = "Give more scans, another seed, or larger shares in [split]"
         raise DataError(experiment.data.root, problem, remedy)
     with _cluster(with_ray and not _is_all_finished(experiment)):
-        ingest(experiment, say, with_ray=with_ray)
+        ingest(experiment, say, with_ray=with_ray, planned=planned)
         train(experiment, say, with_ray=with_ray)
         evaluate(experiment, say, with_ray=with_ray)
     report(experiment, say)
@@ -262,7 +268,7 @@ def _judge_patches(experiment: Experiment, store: PatchStore, show: Show, with_r
 
 
 def _judge_scans(experiment: Experiment, store: PatchStore, show: Show, with_ray: bool) -> dict[str, Any]:
-    cases = {split: scans_to_judge(store, split) for split in judged_splits(store)}
+    cases = {split: scans_to_judge(experiment, store, split) for split in judged_splits(store)}
     if not with_ray:
         device = choose_device(experiment.training.device)
         return write_scan_metrics(

@@ -66,7 +66,8 @@ class Tracker:
             mode=self.mode,  # type: ignore[arg-type]
             resume="allow",
             config=dict(self.config),
-            settings=wandb.Settings(silent=True, console="off", x_disable_stats=True),
+            # What W&B would tell of the machine has the command line in it, and so the names of folders.
+            settings=wandb.Settings(silent=True, console="off", x_disable_stats=True, x_disable_meta=True),
         )
         return self
 

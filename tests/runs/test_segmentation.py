@@ -137,10 +137,10 @@ def test_a_mask_may_keep_its_axes_in_another_order_than_its_image(
     turned = nibabel.load(source).as_reoriented(np.array([[2, 1], [0, -1], [1, 1]]))
     nibabel.save(turned, tmp_path / "turned.nii.gz")
     segmenter = load_segmenter(finished.out_path, torch.device("cpu"))
-    case = {"split": "again", "path": f"imagesTr/{source.name}"}
+    case = {"split": "again", "path": f"imagesTr/{source.name}", "label_path": f"labelsTr/{source.name}"}
     plain, again = (
-        judge_scan(segmenter, brains, case | {"label_path": label})
-        for label in (f"labelsTr/{source.name}", str(tmp_path / "turned.nii.gz"))
+        judge_scan(segmenter, case | {"files": [str(brains / case["path"]), str(label)]})
+        for label in (source, tmp_path / "turned.nii.gz")
     )
     figures = {name: value for name, value in plain.items() if isinstance(value, float)}
     assert sum(value > 0 for name, value in figures.items() if name.startswith("dice/")) > 0

@@ -12,6 +12,8 @@ from report.scan_runs import make_scan_run
 from scenes import experiment
 
 from voxray import stages
+from voxray.privacy import pseudonym
+from voxray.runs.folder import RunFolder
 from voxray.runs.shown import show_judged
 from voxray.tracking import Tracker
 
@@ -35,10 +37,10 @@ def test_best_median_and_worst_scan_are_shown_with_truth_and_prediction_over_the
         show_judged(tracker, run)
     history, summary, logged = read_back(tmp_path)
     (captions,) = history["val/cases/captions"]
+    key = RunFolder(run.folder).pseudonym_key()
     assert [caption.split(",")[0] for caption in captions] == [
-        "Best case: val_1",
-        "Median case: val_0",
-        "Worst case: val_2",
+        f"{title} case: {pseudonym(key, 'scan', name)}"
+        for title, name in (("Best", "val_1"), ("Median", "val_0"), ("Worst", "val_2"))
     ]
     worst = history["val/cases/all_masks"][0][2]
     z = 5  # the middle of the blocks, which lie at 3 to 8

@@ -17,11 +17,12 @@ from pydantic import Field, PositiveFloat, ValidationError, field_validator, mod
 
 from voxray.config.checking import Spec, describe_problems
 from voxray.errors import ConfigError, ConfigFileError
+from voxray.privacy import read_key
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[int, Field(ge=1)]
 
-PATH_KEYS = (("out",), ("data", "root"), ("store", "path"), ("model", "architecture"))
+PATH_KEYS = (("out",), ("data", "root"), ("store", "path"), ("model", "architecture"), ("privacy", "key_file"))
 
 
 class DataSpec(Spec):
@@ -242,6 +243,33 @@ class TrackingSpec(Spec):
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"
 
 
+class PrivacySpec(Spec):
+    """Pseudonyms for patients, scans and paths, where a key is named: by environment variable or by file.
+
+    The key itself is never a setting, because settings are kept with a run.
+    """
+
+    key_env: str | None = None
+    key_file: str | None = None
+
+    @model_validator(mode="after")
+    def _one_key(self) -> "PrivacySpec":
+        if self.key_env is not None and self.key_file is not None:
+            raise ValueError("key_env and key_file name two keys; keep one of them")
+        return self
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is a key."""
+        return self.key_env is not None or self.key_file is not None
+
+    def read_key(self) -> bytes | None:
+        """The key; None where none is wanted, ConfigError where it is not there."""
+        if not self.wanted:
+            return None
+        return read_key(self.key_env, None if self.key_file is None else Path(self.key_file))
+
+
 class Experiment(Spec):
     """Everything about a run, checked; all paths absolute."""
 
@@ -258,6 +286,7 @@ class Experiment(Spec):
     training: TrainingSpec = TrainingSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
     tracking: TrackingSpec = TrackingSpec()
+    privacy: PrivacySpec = PrivacySpec()
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Experiment":

@@ -66,7 +66,9 @@ class LabelList:
         return next((self.rows[str(each)] for each in folders if str(each) in self.rows), None)
 
 
-def read_dicom(root: Path, labels: str = "labels.csv", classes: tuple[str, ...] | None = None) -> Manifest:
+def read_dicom(
+    root: Path, labels: str = "labels.csv", classes: tuple[str, ...] | None = None, *, with_patients: bool = False
+) -> Manifest:
     """List the DICOM series in a folder and below; reads headers, and no pixel.
 
     Each labelled series is a scan and one sample, cut around its middle.
@@ -79,6 +81,8 @@ def read_dicom(root: Path, labels: str = "labels.csv", classes: tuple[str, ...] 
         where the headers do not.
     classes : tuple of str, optional
         Names of the classes in the order of their labels.
+    with_patients : bool
+        Whether the manifest names patients as headers and list do: only for a caller that hides them.
 
     Raises
     ------
@@ -97,7 +101,7 @@ def read_dicom(root: Path, labels: str = "labels.csv", classes: tuple[str, ...] 
     ids = [each.path for each, _ in known]
     mine = [row for _, row in known]
     nothing = [None] * len(ids)
-    scans = [ids, _patients(known, listed), ids, [listed.splits[row] for row in mine], nothing]
+    scans = [ids, _patients(known, listed, with_patients), ids, [listed.splits[row] for row in mine], nothing]
     samples = [ids, mine, nothing, nothing, nothing, [listed.labels[row] for row in mine]]
     return Manifest(
         root=root,
@@ -169,13 +173,14 @@ def _series_of(folder: DicomFolder, root: Path, place: Path) -> list[FoundSeries
     return found
 
 
-def _patients(known: Sequence[tuple[FoundSeries, int]], listed: LabelList) -> list[str]:
-    """For each series the path of its patient's first one."""
+def _patients(known: Sequence[tuple[FoundSeries, int]], listed: LabelList, with_patients: bool) -> list[str]:
+    """For each series its patient, or the path of that patient's first one."""
     first: dict[str, str] = {}
     names = []
     for each, row in known:
         patient = each.patient if listed.patients is None else listed.patients[row]
-        names.append(first.setdefault(patient, each.path) if patient else each.path)
+        name = patient if with_patients else first.setdefault(patient, each.path)
+        names.append(name if patient else each.path)
     return names
 
 

@@ -14,8 +14,14 @@ from voxray.datasets.table import read_table
 from voxray.errors import DataError
 
 
-def read_manifest(data: DataSpec) -> Manifest:
+def read_manifest(data: DataSpec, *, with_patients: bool = False) -> Manifest:
     """Read the manifest of a data set in the layout that the experiment names.
+
+    Parameters
+    ----------
+    data : DataSpec
+    with_patients : bool
+        Whether patients go by what DICOM headers call them, for a caller that hides it; else by their first scan.
 
     Raises
     ------
@@ -36,5 +42,5 @@ def read_manifest(data: DataSpec) -> Manifest:
     if data.layout == "brats2020":
         return read_brats2020(root)
     if data.layout == "dicom":
-        return read_dicom(root, data.labels, data.classes)
+        return read_dicom(root, data.labels, data.classes, with_patients=with_patients)
     return read_table(root, data.manifest, data.classes, data.channels)

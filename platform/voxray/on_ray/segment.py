@@ -86,7 +86,7 @@ class _Judge(_Actor):
         self.segmenter = load_segmenter(self.experiment.out_path, choose_device(device))
 
     def work(self, row: dict[str, Any]) -> dict[str, Any]:
-        return judge_scan(self.segmenter, Path(self.experiment.data.root), row)
+        return judge_scan(self.segmenter, row)
 
 
 class _Predict(_Actor):

@@ -179,7 +179,7 @@ def _check_patients_apart(manifest: Manifest) -> None:
 
 def store_recipe(experiment: Experiment, manifest: str) -> dict[str, object]:
     """Everything that the content of a store depends on; `manifest` is the digest of the data set's list."""
-    return {
+    recipe: dict[str, object] = {
         "manifest": manifest,
         "seed": experiment.seed,
         "split": experiment.split.model_dump(mode="json"),
@@ -188,6 +188,7 @@ def store_recipe(experiment: Experiment, manifest: str) -> dict[str, object]:
         "windows": _windows(experiment),
         "store": experiment.store.model_dump(mode="json", include={"dtype", "chunk_bytes", "shard_bytes"}),
     }
+    return {**recipe, "private": True} if experiment.privacy.wanted else recipe
 
 
 def _windows(experiment: Experiment) -> list[list[float]] | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from voxray.datasets.pseudonyms import files_of
 from voxray.errors import ScanError
 from voxray.report.animation import TINT, Slices, animate
 from voxray.report.contents import Case, RunContents
@@ -124,7 +125,10 @@ def show_cases(run: RunContents, split: str) -> list[ShownCase]:
         try:
             shown.append(ShownCase(title, case, _draw_case(run, case), ""))
         except ScanError as error:
-            shown.append(ShownCase(title, case, None, f"{error.where}: {error.problem}"))
+            # What is wrong with a file is told with its name.
+            private = run.experiment.privacy.wanted
+            problem = "its files are not what they were" if private else f"{error.where}: {error.problem}"
+            shown.append(ShownCase(title, case, None, problem))
     return shown
 
 
@@ -142,11 +146,11 @@ def read_case(run: RunContents, case: Case) -> tuple[Volume, NDArray[np.uint8], 
     ScanError
         A file is gone, or is not what it was.
     """
-    root = Path(run.experiment.data.root)
     if not case.get("prediction"):
         raise ScanError(str(case["path"]), "the run kept no prediction of it; voxray evaluate writes one")
-    scan = open_scan(root / case["path"])
-    truth = _labels(root / case["label_path"], run.classes, scan)
+    ((file, mask),) = files_of(run.experiment, [case])
+    scan = open_scan(file)
+    truth = _labels(mask or file, run.classes, scan)
     return scan, truth, _labels(run.folder / case["prediction"], run.classes, scan)
 
 

@@ -201,7 +201,9 @@ def make_tracker(experiment: Experiment, key: str) -> Tracker:
         project=experiment.tracking.project,
         run_id=re.sub(r"[^\w-]+", "-", f"{experiment.name}-{key}"),
         mode=experiment.tracking.mode,
-        config=experiment.model_dump(mode="json", exclude={"out": True, "data": {"root"}, "store": {"path"}}),
+        config=experiment.model_dump(
+            mode="json", exclude={"out": True, "data": {"root"}, "store": {"path"}, "privacy": True}
+        ),
     )
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,14 @@ class RunFolder:
     def stages(self) -> Path:
         """Which stages are finished, and of what."""
         return self.path / "stages.json"
+
+    def pseudonym_key(self) -> bytes:
+        """This run's own key for what leaves the machine; drawn when it is first asked for, and kept."""
+        path = self.path / "pseudonyms.key"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(secrets.token_bytes(32))
+        return path.read_bytes()
 
     def predictions(self, split: str) -> Path:
         """Probabilities of every patch of a split."""

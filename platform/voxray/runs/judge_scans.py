@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import torch
 
 from voxray.config.experiment import Experiment
+from voxray.datasets.pseudonyms import files_of
 from voxray.evaluation.classification import without_nan
 from voxray.evaluation.segmentation import bootstrap_intervals, case_figures, mean_figures
 from voxray.runs.folder import run_folder, write_json
@@ -24,30 +25,35 @@ from voxray.store.read import PatchStore
 Case = dict[str, Any]
 
 
-def scans_to_judge(store: PatchStore, split: str) -> list[Case]:
-    """The scans of a split by name: split, scan_id, patient_id, path and label_path."""
+def scans_to_judge(experiment: Experiment, store: PatchStore, split: str) -> list[Case]:
+    """The scans of a split by name: split, scan_id, patient_id, path and label_path, and `files`, scan and mask."""
     rows = store.rows(split).select(["split", "scan_id", "patient_id", "path", "label_path"])
     seen: dict[str, Case] = {row["scan_id"]: row for row in reversed(rows.to_pylist())}
-    return [seen[name] for name in sorted(seen)]
+    cases = [seen[name] for name in sorted(seen)]
+    files = files_of(experiment, cases)
+    return [{**case, "files": list(map(str, mine))} for case, mine in zip(cases, files, strict=True)]
 
 
-def judge_scan(segmenter: Segmenter, root: Path, case: Case) -> Case:
+def judge_scan(segmenter: Segmenter, case: Case) -> Case:
     """Segment one scan, keep its label map in the run's folder and compare it with its mask.
 
     Returns
     -------
     dict
-        The case, ``prediction`` (path of the label map, relative to the run's folder) and figures per class.
+        The case without `files`, ``prediction`` (path of the label map, relative to the run's folder) and figures per
+        class.
     """
-    prediction, _ = segment_scan(segmenter, root / case["path"])
+    scan, mask = map(Path, case["files"])
+    prediction, _ = segment_scan(segmenter, scan)
     file = Path("predictions") / case["split"] / f"{plain_name(Path(case['path']))}_seg.nii.gz"
     write_nifti(segmenter.experiment.out_path / file, prediction)
     # The mask's file may keep its axes in another order than the scan's.
-    label = in_axes_of(open_scan(root / case["label_path"]), prediction.affine)
+    label = in_axes_of(open_scan(mask), prediction.affine)
     truth = label_classes(label, segmenter.classes, case["label_path"])
     tolerance = segmenter.experiment.evaluation.tolerance_mm
     figures = case_figures(truth, prediction.voxels[0], label.spacing_mm, segmenter.classes, tolerance)
-    return {**case, "prediction": str(file), **figures}
+    told = {key: value for key, value in case.items() if key != "files"}
+    return {**told, "prediction": str(file), **figures}
 
 
 def judge_here(
@@ -56,7 +62,7 @@ def judge_here(
     """Judge scans one after the other in this process."""
     segmenter = load_segmenter(experiment.out_path, device)
     for number, case in enumerate(cases, 1):
-        yield judge_scan(segmenter, Path(experiment.data.root), case)
+        yield judge_scan(segmenter, case)
         show(number, len(cases), case["scan_id"])
 
 

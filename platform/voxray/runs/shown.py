@@ -1,14 +1,19 @@
-"""A judged run as W&B is shown it: the figures, and pictures of where the kept model fails."""
+"""A judged run as W&B is shown it: the figures, and pictures of where the kept model fails.
+
+Scans go by pseudonyms there, also where the run itself names them.
+"""
 
 from collections.abc import Iterator
 
 import numpy as np
 import torch
 
+from voxray.privacy import pseudonym
 from voxray.report.cases import choose_cases, grey_levels, read_case
 from voxray.report.contents import RunContents
 from voxray.report.mistakes import display_slices, is_picture, shown_patches
 from voxray.report.overlay import AXIAL, centre_of, take_plane, to_grey
+from voxray.runs.folder import RunFolder
 from voxray.tracking import Picture, Tracker
 
 SPLIT = "val"
@@ -39,12 +44,14 @@ def show_judged(tracker: Tracker, run: RunContents) -> None:
 
 def _overlays(run: RunContents) -> Iterator[Picture]:
     """Best, median and worst scan, each in the axial plane through the middle of its truth."""
+    key = RunFolder(run.folder).pseudonym_key()
     for title, case in choose_cases(run.cases[SPLIT]):
         scan, truth, prediction = read_case(run, case)
         z = centre_of(truth, prediction)[AXIAL.cut]
         grey = to_grey(take_plane(scan.voxels[0], AXIAL, z), *grey_levels(run, scan))
         masks = {"truth": take_plane(truth, AXIAL, z), "prediction": take_plane(prediction, AXIAL, z)}
-        yield Picture(f"{title}: {case['scan_id']}, mean Dice {case['dice']:.3f}, slice {z + 1}", grey, masks)
+        name = case["scan_id"] if run.store.info.private else pseudonym(key, "scan", case["scan_id"])
+        yield Picture(f"{title}: {name}, mean Dice {case['dice']:.3f}, slice {z + 1}", grey, masks)
 
 
 def _hardest(run: RunContents) -> Iterator[Picture]:

@@ -15,10 +15,11 @@ from voxray.errors import EmptyScanError, ScanError
 from voxray.patches.extract import cut_patch, patch_boxes
 from voxray.patches.foreground import draw_boxes, grid_boxes, random_boxes, whole_box
 from voxray.patches.slices import slice_boxes
+from voxray.privacy import telling_words, without_names
 from voxray.scans.geometry import voxel_to_world
 from voxray.scans.intensity import clip_voxels, statistics_rows, volume_statistics
 from voxray.scans.masks import check_finite, check_label, check_same_grid
-from voxray.scans.read import open_scan
+from voxray.scans.read import PICTURES, open_scan
 from voxray.scans.resample import resample, resize
 from voxray.store.layout import StoreInfo
 from voxray.volume import PatchBox, Volume
@@ -72,7 +73,7 @@ def cut_scan(root: Path, rows: list[Row], info: StoreInfo, fill: float) -> tuple
             known["statistics"] = statistics_rows(volume_statistics(volume.voxels))
     except ScanError as error:
         kind = "empty" if isinstance(error, EmptyScanError) else "scan"
-        return [], [_quarantine_row(one, kind, len(rows), str(error), root) | {"row": None}]
+        return [], [_quarantine_row(one, kind, len(rows), error, root, info) | {"row": None}]
     label = region if info.masks else None
     cuts, aside = [], []
     for row, box in zip(rows, boxes, strict=True):
@@ -83,9 +84,10 @@ def cut_scan(root: Path, rows: list[Row], info: StoreInfo, fill: float) -> tuple
             image = cut_patch(volume, box, fill, np.dtype(info.dtype), where)
             mask = None if label is None else cut_patch(label, box, 0, MASK_DTYPE, where)[0]
         except ScanError as error:
-            aside.append(_quarantine_row(row, "sample", 1, str(error), root))
+            aside.append(_quarantine_row(row, "sample", 1, error, root, info))
             continue
-        cuts.append(Cut(_index_row(row, volume, box) | known | {"checksum": patch_checksum(image, mask)}, image, mask))
+        told = _index_row(row, volume, box, info) | known | {"checksum": patch_checksum(image, mask)}
+        cuts.append(Cut(told, image, mask))
     return cuts, aside
 
 
@@ -188,14 +190,15 @@ def centres_of(rows: list[Row]) -> NDArray[np.float64] | None:
     return np.array([(row["x_mm"], row["y_mm"], row["z_mm"]) for row in rows])
 
 
-def _index_row(row: Row, volume: Volume, box: PatchBox) -> Row:
+def _index_row(row: Row, volume: Volume, box: PatchBox, info: StoreInfo) -> Row:
     centre = [row["x_mm"], row["y_mm"], row["z_mm"]]
     if row["x_mm"] is None:
         middle = np.array([box.start]) + np.array(box.size) // 2
         centre = voxel_to_world(volume.affine, middle)[0].tolist()
-    names = ("split", "slot", "shard", "label", "scan_id", "patient_id", "path", "label_path", "row")
+    names = ("split", "slot", "shard", "label", "scan_id", "patient_id", "row")
     return {
         **{name: row[name] for name in names},
+        **_told_paths(row, info),
         "rotation": 0,
         **dict(zip(("x_start", "y_start", "z_start"), box.start, strict=True)),
         **dict(zip(("x_extent", "y_extent", "z_extent"), volume.shape, strict=True)),
@@ -203,15 +206,29 @@ def _index_row(row: Row, volume: Volume, box: PatchBox) -> Row:
     }
 
 
-def _quarantine_row(row: Row, kind: str, samples: int, reason: str, root: Path) -> Row:
+def _quarantine_row(row: Row, kind: str, samples: int, error: ScanError, root: Path, info: StoreInfo) -> Row:
+    reason = str(error).replace(f"{root}/", "")
+    if info.private:
+        words = telling_words((row["path"], row["label_path"]))
+        told = (without_names(text, words) for text in (error.problem, error.remedy))
+        reason = str(ScanError(row["scan_id"], *told))
     return {
         "scan_id": row["scan_id"],
-        "path": row["path"],
+        "path": _told_paths(row, info)["path"],
         "row": row["row"],
         "kind": kind,
         "samples": samples,
-        "reason": reason.replace(f"{root}/", ""),
+        "reason": reason,
     }
+
+
+def _told_paths(row: Row, info: StoreInfo) -> Row:
+    """What the store says of a scan's files; under a privacy key no more than whether they are pictures."""
+    paths: Row = {"path": row["path"], "label_path": row["label_path"]}
+    if not info.private:
+        return paths
+    suffix = next((each for each in PICTURES if paths["path"].lower().endswith(each)), "")
+    return {"path": row["scan_id"] + suffix, "label_path": None if paths["label_path"] is None else row["scan_id"]}
 
 
 def _middle_checksum(volume: Volume, size: tuple[int, int, int]) -> str:

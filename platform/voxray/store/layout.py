@@ -97,6 +97,11 @@ class StoreInfo:
         return settings
 
     @property
+    def private(self) -> bool:
+        """Whether scans and files go by pseudonyms."""
+        return bool(self.recipe.get("private", False))
+
+    @property
     def patch_shape(self) -> tuple[int, int, int, int]:
         """(channel, x, y, z) of a patch."""
         return (self.channels, *self.size)

@@ -1,0 +1,82 @@
+"""A data set whose patients and scans go by pseudonyms, and the way back to its files for who holds the key."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from voxray.config.experiment import Experiment
+from voxray.datasets.layouts import read_manifest
+from voxray.datasets.manifest import Manifest, quarantine_rows
+from voxray.errors import ConfigError, DataError
+from voxray.privacy import pseudonym, telling_words, without_names
+
+
+def hide_names(manifest: Manifest, key: bytes) -> Manifest:
+    """Pseudonyms for every patient and scan, also in what was set aside already."""
+
+    def hidden(table: pa.Table, column: str, kind: str) -> pa.Table:
+        names = [None if name is None else pseudonym(key, kind, name) for name in table[column].to_pylist()]
+        return table.set_column(table.column_names.index(column), column, pa.array(names, pa.string()))
+
+    tables = (manifest.scans.select(["scan_id", "patient_id", "path"]), manifest.quarantine.select(["scan_id", "path"]))
+    words = telling_words(name for table in tables for column in table.columns for name in column.to_pylist())
+    aside = []
+    for row in manifest.quarantine.to_pylist():
+        name = pseudonym(key, "scan", row["scan_id"] or row["path"] or "")
+        reason = f"{name}: {without_names(row['reason'], words)}"
+        aside.append({**row, "scan_id": name, "path": None if row["path"] is None else name, "reason": reason})
+    return replace(
+        manifest,
+        scans=hidden(hidden(manifest.scans, "patient_id", "patient"), "scan_id", "scan"),
+        samples=hidden(manifest.samples, "scan_id", "scan"),
+        quarantine=quarantine_rows(aside),
+        shapes={pseudonym(key, "scan", name): shape for name, shape in manifest.shapes.items()},
+    )
+
+
+def files_of(experiment: Experiment, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Path, Path | None]]:
+    """Scan and mask of each of these rows of the store's index.
+
+    Raises
+    ------
+    DataError
+        A scan under a pseudonym is not in the data set any more, or the key is another one.
+    """
+    root = Path(experiment.data.root)
+    places: dict[str, tuple[str, str | None]] = {row["scan_id"]: (row["path"], row["label_path"]) for row in rows}
+    key = experiment.privacy.read_key()
+    if key is not None:
+        scans = hide_names(read_manifest(experiment.data), key).scans
+        known = {row["scan_id"]: (row["path"], row["label_path"]) for row in scans.to_pylist()}
+        for name in places:
+            if name not in known:
+                raise DataError(str(root), f"no scan has the pseudonym {name}", "Check data.root and the key")
+            places[name] = known[name]
+    found = [places[row["scan_id"]] for row in rows]
+    return [(root / scan, None if mask is None else root / mask) for scan, mask in found]
+
+
+def reveal(experiment: Experiment, name: str) -> str:
+    """Who or what has a pseudonym.
+
+    Raises
+    ------
+    DataError
+        No one of this data set under this key.
+    """
+    key = experiment.privacy.read_key()
+    if key is None:
+        raise ConfigError("privacy", "names no key, so nothing goes by a pseudonym", "Set privacy.key_env")
+    manifest = read_manifest(experiment.data, with_patients=True)
+    aside = zip(manifest.quarantine["scan_id"].to_pylist(), manifest.quarantine["path"].to_pylist(), strict=True)
+    scans = zip(manifest.scans["scan_id"].to_pylist(), manifest.scans["path"].to_pylist(), strict=True)
+    for scan, path in [*scans, *aside]:
+        if name == pseudonym(key, "scan", scan or path or ""):
+            return f"scan {path or scan}"
+    for patient in manifest.scans["patient_id"].unique().to_pylist():
+        if name == pseudonym(key, "patient", patient):
+            return f"patient {patient}"
+    raise DataError(str(manifest.root), f"no one has the pseudonym {name}", "Check data.root and the key")

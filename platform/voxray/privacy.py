@@ -1,0 +1,68 @@
+"""Pseudonyms: keyed hashes where the names of patients, scans and files would stand."""
+
+import hashlib
+import hmac
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from voxray.errors import ConfigError
+
+LETTERS = 16  # 64 bits: among a million names two are alike with a chance of 1 in 30 million
+SHORTEST_KEY_BYTES = 16
+HIDDEN = "…"
+SHORTEST_NUMBER = 5
+_ENDING = r"\.(?:nii|gz|mhd|mha|raw|nrrd|dcm|dicom|ima|png|jpe?g|npz|csv|json)\b"
+_QUOTED = re.compile(rf"""'[^']*(?:[/\\]|{_ENDING})[^']*'|"[^"]*(?:[/\\]|{_ENDING})[^"]*\"""", re.IGNORECASE)
+_FILE = re.compile(rf"\S*[/\\]\S*|\S+{_ENDING}", re.IGNORECASE)
+
+
+def pseudonym(key: bytes, kind: str, name: str) -> str:
+    """HMAC-SHA256 (RFC 2104) of a name, shortened: the same name has the same pseudonym under one key only.
+
+    Parameters
+    ----------
+    key : bytes
+    kind : str
+        ``patient`` or ``scan``, so that one's pseudonym says nothing of another's.
+    name : str
+
+    Returns
+    -------
+    str
+        Sixteen hexadecimal digits.
+    """
+    return hmac.new(key, f"{kind}\0{name}".encode(), hashlib.sha256).hexdigest()[:LETTERS]
+
+
+def read_key(key_env: str | None, key_file: Path | None) -> bytes:
+    """The key, from an environment variable or a file; spaces around it do not belong to it.
+
+    Raises
+    ------
+    ConfigError
+        There is none, or it is too short to be safe.
+    """
+    where = f"privacy.key_env = '{key_env}'" if key_file is None else f"privacy.key_file = '{key_file}'"
+    try:
+        key = os.environb.get((key_env or "").encode(), b"") if key_file is None else key_file.read_bytes()
+    except OSError as error:
+        raise ConfigError(where, f"cannot be read: {error.strerror}", "Put the key there") from None
+    if len(key.strip()) < SHORTEST_KEY_BYTES:
+        problem = f"wants a key of at least {SHORTEST_KEY_BYTES} bytes, got {len(key.strip())}"
+        raise ConfigError(where, problem, "Put one there, such as that of: openssl rand -hex 32")
+    return key.strip()
+
+
+def telling_words(names: Iterable[str | None]) -> frozenset[str]:
+    """The words of names and paths that may say who someone is: with a letter in them, or numbers of five digits."""
+    words = {word for name in names if name for word in re.findall(r"\w{2,}", name)}
+    return frozenset(word for word in words if not word.isdecimal() or len(word) >= SHORTEST_NUMBER)
+
+
+def without_names(text: str, words: frozenset[str]) -> str:
+    """A message without these words, and without whatever looks like a file."""
+    for pattern in (_QUOTED, _FILE):
+        text = pattern.sub(HIDDEN, text)
+    return re.sub(r"\w+", lambda found: HIDDEN if found[0] in words else found[0], text)
