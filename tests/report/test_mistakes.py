@@ -75,6 +75,7 @@ def test_a_picture_keeps_its_lines_and_colours() -> None:
 def test_only_files_of_pictures_are_pictures() -> None:
     assert is_picture("images/A.JPG")
     assert is_picture("b.png")
+    assert is_picture("train_images/17")
     assert not is_picture("scan.nii.gz")
     assert not is_picture("png/scan.mhd")
 

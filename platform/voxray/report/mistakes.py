@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -19,6 +20,7 @@ from voxray.report.wording import SPLIT_NAMES, count, decimals, minus
 from voxray.scans.intensity import PERCENTILES, clip_percentiles
 
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png"}
+STACKED = re.compile(r"(train|val|test)_images/\d+")
 FLAT_CASES, DEEP_CASES = 12, 4
 SLICES_SHOWN, SLICES_A_LINE = 24, 12
 FLAT_PIXELS, DEEP_PIXELS = 192, 112
@@ -102,8 +104,8 @@ def mistake_groups(run: RunContents) -> list[CaseGroup]:
 
 
 def is_picture(path: str) -> bool:
-    """Whether a patch comes from a picture, which has no patient axes."""
-    return PurePosixPath(path.lower()).suffix in PICTURE_SUFFIXES
+    """Whether a patch comes from a picture, or an image of a stack (MedMNIST's), which have no patient axes."""
+    return PurePosixPath(path.lower()).suffix in PICTURE_SUFFIXES or STACKED.fullmatch(path) is not None
 
 
 def is_one_image(run: RunContents) -> bool:
