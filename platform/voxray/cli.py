@@ -344,7 +344,8 @@ def _print_outline(experiment: Experiment) -> None:
     turned = positives * len(experiment.patches.rotations)
     size = "x".join(map(str, plan.size))
     say(f"data      {manifest.scans.num_rows:,} scans, {manifest.samples.num_rows:,} samples in {manifest.root}")
-    say(f"patches   {size} {plan.dtype}, {plan.patch_bytes * plan.table.num_rows / 2**20:,.1f} MiB before compression")
+    mib = plan.patch_bytes * max(1, len(manifest.channels)) * plan.table.num_rows / 2**20
+    say(f"patches   {size} {plan.dtype}, {mib:,.1f} MiB before compression")
     shard = f"up to {plan.patches_per_shard} patches in chunks of {plan.patches_per_chunk}"
     say(f"shards    {shard} → {experiment.store_path}")
     say(f"epoch     {plan.count('train') + turned:,} training rows, {turned:,} of them rotations of positives")
