@@ -130,6 +130,14 @@ def test_the_splits_are_those_of_the_plan(tmp_path: Path) -> None:
     assert findings_of(subject) == []
 
 
+def test_of_a_cross_validation_the_first_fold_is_planned(tmp_path: Path) -> None:
+    write_luna(tmp_path, 8)
+    subject = read_experiment_subject(experiment(tmp_path, tmp_path / "run", split={"folds": 3, "test": 0}))
+    assert subject.plan_problems == ()
+    assert subject.targets["split"].null_count == 0
+    assert "first of 3 folds" in subject.manifest.notes[-1]
+
+
 def test_loose_scans_below_a_folder_are_all_looked_at(tmp_path: Path) -> None:
     write_nifti(tmp_path / "deep" / "a.nii.gz", image_of(1))
     write_nifti(tmp_path / "b.nii", image_of(2))

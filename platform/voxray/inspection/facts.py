@@ -159,4 +159,6 @@ def _add_mask_facts(facts: Row, header: ScanHeader, root: Path, classes: Sequenc
 
 
 def _note(facts: Row, kind: str, error: ScanError, root: Path) -> None:
-    facts["problems"].append({"kind": kind, "detail": error.problem.replace(f"{root}/", "")})
+    where, problem = (text.replace(f"{root}/", "") for text in (error.where, error.problem))
+    detail = problem if where == facts["path"] else f"{where}: {problem}"
+    facts["problems"].append({"kind": kind, "detail": detail})

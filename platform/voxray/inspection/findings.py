@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ from voxray.datasets.manifest import shared_patients
 from voxray.inspection.kinds import ERROR, KINDS
 from voxray.inspection.outliers import find_outliers
 from voxray.inspection.subject import Subject
-from voxray.scans.geometry import world_to_voxel
 from voxray.store.cut import CONSTANT
 
 FINDINGS = pa.schema(
@@ -72,12 +70,12 @@ def count_errors(findings: pa.Table) -> int:
 
 
 def _table(rows: list[Row], facts: pa.Table) -> pa.Table:
-    ids, paths = facts["scan_id"], facts["path"]
+    ids, paths = facts["scan_id"].to_pylist(), facts["path"].to_pylist()
     order = {kind: place for place, kind in enumerate(KINDS)}
     filled = []
     for row in rows:
         number = row.get("number")
-        own = {} if number is None else {"scan_id": ids[number].as_py(), "path": paths[number].as_py()}
+        own = {} if number is None else {"scan_id": ids[number], "path": paths[number]}
         filled.append({"score": None, **own, **row, "severity": KINDS[row["kind"]].severity})
     filled.sort(key=lambda row: (order[row["kind"]], -(row["score"] or 0), row.get("number") or 0))
     return pa.Table.from_pylist(filled, schema=FINDINGS)
@@ -95,10 +93,8 @@ def _same_voxels(facts: pa.Table, published_split: bool) -> Iterator[Row]:
         pc.and_(pc.is_valid(facts["checksum"]), pc.invert(pc.starts_with(facts["checksum"], CONSTANT)))
     )
     names = ["checksum", "channels", "dtype", "x_extent", "y_extent", "z_extent"]
-    groups = known.group_by(names).aggregate([("number", "list")])
-    for numbers in groups["number_list"].to_pylist():
-        if len(numbers) < 2:
-            continue
+    groups = known.group_by(names).aggregate([("number", "list"), ("number", "count")])
+    for numbers in groups.filter(pc.greater(groups["number_count"], 1))["number_list"].to_pylist():
         rows = facts.take(sorted(numbers)).to_pylist()
         yield {
             "kind": _kind_of_same(rows, published_split),
@@ -137,7 +133,9 @@ def _listed(subject: Subject) -> Iterator[Row]:
     for row in subject.manifest.quarantine.to_pylist():
         lost = row["samples"] > 0
         kind = "absent" if row["kind"] == "absent" else "listed" if lost else "unlisted"
-        yield {"kind": kind, "scan_id": row["scan_id"], "path": row["path"], "detail": row["reason"]}
+        # The name stands beside it.
+        reason = row["reason"].removeprefix(str(row["path"])).removeprefix(":").strip()
+        yield {"kind": kind, "scan_id": row["scan_id"], "path": row["path"], "detail": reason}
 
 
 def _channels(subject: Subject, facts: pa.Table) -> Iterator[Row]:
@@ -160,20 +158,23 @@ def _outside(subject: Subject, facts: pa.Table) -> Iterator[Row]:
     samples = subject.manifest.samples.filter(pc.is_valid(subject.manifest.samples["x_mm"]))
     known = facts.filter(pc.is_valid(facts["affine"]))
     place = pc.index_in(samples["scan_id"], value_set=known["scan_id"].combine_chunks())
-    samples = samples.append_column("place", place).filter(pc.is_valid(place)).sort_by("place")
-    places = samples["place"].to_numpy()
+    samples = samples.append_column("place", place).filter(pc.is_valid(place))
+    if samples.num_rows == 0:
+        return
+    places = np.asarray(samples["place"].to_numpy())
+    inverses = np.linalg.inv(np.asarray(known["affine"].combine_chunks().flatten()).reshape(-1, 4, 4))
     points = np.stack([samples[name].to_numpy() for name in ("x_mm", "y_mm", "z_mm")], axis=1)
-    edges = [*np.flatnonzero(np.diff(places, prepend=-1)), len(places)]
-    for start, end in pairwise(edges):
-        scan = known.slice(int(places[start]), 1).to_pylist()[0]
-        extent = np.array([scan["x_extent"], scan["y_extent"], scan["z_extent"]])
-        voxels = world_to_voxel(np.array(scan["affine"]).reshape(4, 4), points[start:end])
-        lost = np.flatnonzero(((voxels < -0.5) | (voxels > extent - 0.5)).any(axis=1))
-        if len(lost):
-            at = ", ".join(f"{value:.1f}" for value in voxels[lost[0]])
-            which = f"{len(lost):,} of its {end - start:,} samples"
-            detail = f"{which}, the first at voxel ({at}) of {'×'.join(map(str, extent.tolist()))}"
-            yield {"kind": "outside", "number": scan["number"], "detail": detail, "score": float(len(lost))}
+    voxels = np.einsum("nij,nj->ni", inverses[places, :3, :3], points) + inverses[places, :3, 3]
+    extents = np.stack([known[f"{axis}_extent"].to_numpy() for axis in "xyz"], axis=1)
+    lost = np.flatnonzero(((voxels < -0.5) | (voxels > extents[places] - 0.5)).any(axis=1))
+    found, first, counts = np.unique(places[lost], return_index=True, return_counts=True)
+    everything = np.bincount(places, minlength=known.num_rows)
+    numbers = known["number"].to_numpy()
+    for scan, row, count in zip(found, lost[first], counts, strict=True):
+        at = ", ".join(f"{value:.1f}" for value in voxels[row])
+        which = f"{count:,} of its {everything[scan]:,} samples"
+        detail = f"{which}, the first at voxel ({at}) of {'×'.join(map(str, extents[scan]))}"
+        yield {"kind": "outside", "number": int(numbers[scan]), "detail": detail, "score": float(count)}
 
 
 def _unseen(subject: Subject, facts: pa.Table) -> Iterator[Row]:

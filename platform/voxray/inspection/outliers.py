@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from voxray.inspection.facts import RANKS
@@ -85,14 +86,15 @@ def find_outliers(facts: pa.Table) -> list[dict[str, Any]]:
     return found
 
 
-def channel_percentiles(facts: pa.Table, rank: int) -> Floats:
-    """One percentile of every scan, (n, channels); NaN where a scan has none."""
-    rows = facts["percentiles"].to_pylist()
-    channels = max((len(row) for row in rows if row), default=0)
-    values = np.full((len(rows), channels), np.nan)
-    for number, row in enumerate(rows):
-        for channel, ranks in enumerate(row or ()):
-            values[number, channel] = ranks[rank]
+def percentile_array(facts: pa.Table) -> Floats:
+    """The percentiles of all scans, (n, channels, RANKS); NaN where a scan has none, or fewer channels than others."""
+    lists = facts["percentiles"].combine_chunks()
+    channels = np.asarray(pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False), np.int64)
+    values = np.full((len(channels), int(channels.max(initial=0)), len(RANKS)), np.nan)
+    rows = np.repeat(np.arange(len(channels)), channels)
+    starts = np.cumsum(channels) - channels
+    known = np.asarray(lists.flatten().flatten().to_numpy(zero_copy_only=False), np.float64)
+    values[rows, np.arange(len(rows)) - starts[rows]] = known.reshape(-1, len(RANKS))
     return values
 
 
@@ -109,17 +111,18 @@ def _sizes(facts: pa.Table) -> Iterator[Quantity]:
 
 
 def _intensities(facts: pa.Table) -> Iterator[Quantity]:
-    lows, highs = channel_percentiles(facts, LOW), channel_percentiles(facts, HIGH)
+    percentiles = percentile_array(facts)
     # A scan of one value is found as such.
-    flat = channel_percentiles(facts, 0) == channel_percentiles(facts, len(RANKS) - 1)
-    lows[flat] = highs[flat] = np.nan
-    for channel in range(lows.shape[1]):
-        where = f" of channel {channel}" if lows.shape[1] > 1 else ""
-        widths = (highs - lows)[:, channel]
+    percentiles[percentiles[:, :, 0] == percentiles[:, :, -1]] = np.nan
+    channels = percentiles.shape[1]
+    for channel in range(channels):
+        where = f" of channel {channel}" if channels > 1 else ""
+        lows, highs = percentiles[:, channel, LOW], percentiles[:, channel, HIGH]
+        widths = highs - lows
         if not np.isfinite(widths).any():
             continue
         floor = UNIT_FLOOR * float(np.nanmedian(widths)) or UNIT_FLOOR
-        for rank, values in ((RANKS[LOW], lows[:, channel]), (RANKS[HIGH], highs[:, channel])):
+        for rank, values in ((RANKS[LOW], lows), (RANKS[HIGH], highs)):
             name = f"{rank:g}th percentile{where}"
             yield Quantity("intensity", name, "", values, robust_z(values, floor))
 

@@ -1,6 +1,6 @@
 """What is inspected: an experiment's data, a folder in a known layout, or the scans below a folder."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -94,6 +94,12 @@ def read_experiment_subject(experiment: Experiment) -> Subject:
     """
     manifest = read_manifest(experiment.data)
     plan, problems = None, []
+    if experiment.split.folds is not None and experiment.split.fold is None:
+        # All folds are planned alike: the first stands for the others.
+        split = experiment.split.model_copy(update={"fold": 0})
+        experiment = experiment.model_copy(update={"split": split})
+        told = f"cross-validation: splits, patches and store are those of the first of {split.folds} folds"
+        manifest = replace(manifest, notes=(*manifest.notes, told))
     try:
         plan = plan_patches(manifest, experiment)
         problems = empty_classes(plan, ("train", "val"))

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from voxray.inspection.facts import RANKS
 from voxray.inspection.findings import count_errors, count_kinds, find_all
-from voxray.inspection.outliers import channel_percentiles, column
+from voxray.inspection.outliers import column, percentile_array
 from voxray.inspection.subject import Subject
 from voxray.patches.balance import SPLITS
 
@@ -177,8 +177,8 @@ def _range(read: pa.Table, name: str) -> list[float]:
 
 def _intensity(facts: pa.Table) -> list[dict[str, float]]:
     """For each channel the medians over the scans."""
-    ranks = [channel_percentiles(facts, place) for place in range(len(RANKS))]
+    percentiles = percentile_array(facts)
     return [
-        {f"{rank:g}": float(np.nanmedian(values[:, channel])) for rank, values in zip(RANKS, ranks, strict=True)}
-        for channel in range(ranks[0].shape[1])
+        {f"{rank:g}": float(value) for rank, value in zip(RANKS, np.nanmedian(mine, axis=0), strict=True)}
+        for mine in np.moveaxis(percentiles, 1, 0)
     ]

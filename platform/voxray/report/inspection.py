@@ -8,7 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from voxray.inspection.kinds import ERROR, KINDS, Kind
 from voxray.inspection.subject import Subject
@@ -72,6 +73,7 @@ def render_inspection(inspection: Inspection, summary: dict[str, Any]) -> str:
         "tiles": draw_tiles(inspection, evenly),
         "flagged": draw_tiles(inspection, choose_flagged(inspection, FLAGGED_TILES)),
         "charts": inspection_charts(inspection.facts),
+        "channel_names": channel_names(inspection.subject, len(summary["intensity"])),
         "variants": list(_variants(summary)),
         "split_names": {**SPLIT_NAMES, NO_SPLIT: "No split yet"},
         "masks": inspection.subject.masks,
@@ -104,12 +106,14 @@ def worst_of_each(findings: pa.Table) -> Iterator[KindRows]:
 
 def findings_table(inspection: Inspection) -> Table:
     """The kinds of findings for a terminal, each with its first one."""
-    table = Table("", "findings", "", "the first", title=f"inspection of {inspection.subject.name}")
+    first = Column("the first", overflow="fold")
+    table = Table("", "findings", "", first, title=f"inspection of {inspection.subject.name}")
     for each in worst_of_each(inspection.findings):
         style = "bold red" if each.kind.severity == ERROR else "yellow"
-        first = each.rows[0]
-        place = f"{first['path'] or first['scan_id']}: " if first["path"] or first["scan_id"] else ""
-        table.add_row(f"[{style}]{each.kind.severity}[/]", f"{each.total:,}", each.kind.title, place + first["detail"])
+        row = each.rows[0]
+        where = row["path"] or row["scan_id"]
+        told = f"{where}: {row['detail']}" if where else row["detail"]
+        table.add_row(f"[{style}]{each.kind.severity}[/]", f"{each.total:,}", each.kind.title, Text(told))
     return table
 
 
@@ -129,6 +133,14 @@ def outlined_classes(subject: Subject) -> tuple[str, ...]:
     if subject.manifest.scans["label_path"].null_count == subject.manifest.scans.num_rows:
         return ()
     return subject.mask_classes[1:] or ("mask",)
+
+
+def channel_names(subject: Subject, count: int) -> list[str]:
+    """As the data set names them, or else by their numbers."""
+    named = list(subject.manifest.channels)
+    if len(named) == count:
+        return named
+    return ["intensity"] if count == 1 else [f"channel {number}" for number in range(count)]
 
 
 def bytes_text(size: int) -> str:

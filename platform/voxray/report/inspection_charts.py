@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from voxray.inspection.facts import RANKS
-from voxray.inspection.outliers import channel_percentiles, column
-from voxray.report.drawing import MUTED, Floats, legend_above, new_axes, styled, to_svg
+from voxray.inspection.outliers import column, percentile_array
+from voxray.report.drawing import MUTED, WIDE, Floats, legend_above, new_axes, styled, to_svg
 from voxray.report.wording import number_text
 
 STRIP, FAN = (7.6, 1.9), (7.6, 3.0)  # inches
@@ -41,11 +41,12 @@ def inspection_charts(facts: pa.Table) -> dict[str, Markup]:
     spacings = [column(placed, f"{axis}_spacing_mm") for axis in "xyz"]
     if any(_differ(each) for each in spacings):
         charts["spacing"] = _strip("spacing", "mm", spacings)
-    percentiles = {rank: channel_percentiles(facts, place) for place, rank in enumerate(RANKS)}
-    for channel in range(min(MOST_CHANNELS, percentiles[0.0].shape[1])):
-        mine = {rank: values[:, channel] for rank, values in percentiles.items()}
+    percentiles = percentile_array(facts)
+    channels = percentiles.shape[1]
+    for channel in range(min(MOST_CHANNELS, channels)):
+        mine = dict(zip(RANKS, percentiles[:, channel].T, strict=True))
         if np.isfinite(mine[50.0]).any():
-            charts[f"intensity-{channel}"] = _fan(channel, mine)
+            charts[f"intensity-{channel}"] = _fan(channel, mine, FAN if channels == 1 else WIDE)
     return charts
 
 
@@ -86,13 +87,13 @@ def _differ(values: Floats) -> bool:
 
 
 @styled
-def _fan(channel: int, percentiles: dict[float, Floats]) -> Markup:
+def _fan(channel: int, percentiles: dict[float, Floats], size: tuple[float, float]) -> Markup:
     """Bands of percentiles, a scan beside the other in the order of their medians."""
     known = np.flatnonzero(np.isfinite(percentiles[50.0]))
     order = known[np.argsort(percentiles[50.0][known], kind="stable")]
     shown = order[np.unique(np.linspace(0, len(order) - 1, min(FAN_SCANS, len(order))).round().astype(int))]
     places = np.linspace(1, len(order), len(shown))
-    figure, axes = new_axes(FAN, "scans, ordered by their median", "intensity")
+    figure, axes = new_axes(size, "scans, ordered by their median", "intensity")
     # A single scan is a step as wide as any other.
     edges = np.concatenate([[places[0] - 0.5], (places[1:] + places[:-1]) / 2, [places[-1] + 0.5]])
     for low, high, alpha in BANDS:
@@ -108,5 +109,5 @@ def _fan(channel: int, percentiles: dict[float, Floats]) -> Markup:
         axes.axhline(usual, color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)))
         axes.set_ylabel("intensity\n(logarithmic above the dots)")
     axes.yaxis.set_major_formatter(lambda value, _: number_text(value))
-    legend_above(axes, 4)
+    legend_above(axes, 4 if size == FAN else 2)
     return to_svg(figure, f"intensity-{channel}", f"percentiles of the intensities of all scans, channel {channel}")

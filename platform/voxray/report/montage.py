@@ -16,6 +16,7 @@ from voxray.report.cases import Outline, svg_path
 from voxray.report.drawing import class_colour
 from voxray.report.mistakes import encode_png, is_picture, shorten_id
 from voxray.report.overlay import AXIAL, LOW_HIGH, PLANES, PlaneAxes, outlines, take_plane, to_grey
+from voxray.scans.channels import channel_files
 from voxray.scans.masks import label_classes
 from voxray.scans.read import OPENERS, open_scan
 from voxray.volume import Volume
@@ -132,9 +133,10 @@ def slice_plane(image: Volume) -> PlaneAxes:
 
 
 def _stem(scan_id: str) -> str:
-    """A scan's name without the suffix of a file."""
-    suffix = next((each for each in OPENERS if scan_id.lower().endswith(each)), "")
-    return scan_id.removesuffix(scan_id[len(scan_id) - len(suffix) :])
+    """A scan's name without the suffix of a file; of several files the first one's."""
+    name = str(channel_files(Path(scan_id))[0])
+    suffix = next((each for each in OPENERS if name.lower().endswith(each)), "")
+    return name[: len(name) - len(suffix)]
 
 
 def _grey(pixels: NDArray[Any]) -> NDArray[np.uint8]:
