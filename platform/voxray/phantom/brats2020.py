@@ -12,7 +12,9 @@ import numpy as np
 
 from voxray.errors import ConfigError
 from voxray.phantom.brain import AFFINE, CHANNELS, NESTED, Brain, Parts, check_shape, draw_brain
-from voxray.phantom.nifti import write_nifti, write_whole
+from voxray.phantom.files import write_whole
+from voxray.scans.write import write_nifti
+from voxray.volume import Volume
 
 WHERE = "phantom brats2020"
 SEQUENCES = ("flair", "t1", "t1ce", "t2")
@@ -76,7 +78,7 @@ def write_brats2020(
         if progress is not None:
             progress(number, patients)
     # Last, so that a folder with this file has all that it lists.
-    write_whole(root / "name_mapping.csv", ("\n".join(lines) + "\n").encode("ascii"))
+    write_whole(root / "name_mapping.csv", "\n".join(lines) + "\n")
 
 
 def grade_of(number: int) -> str:
@@ -98,5 +100,5 @@ def _name(number: int) -> str:
 def _write_patient(folder: Path, number: int, brain: Brain) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for channel, sequence in enumerate(SEQUENCES):
-        write_nifti(folder / f"{_name(number)}_{sequence}.nii", brain.voxels[..., channel], AFFINE)
-    write_nifti(folder / f"{MASK_NAMES.get(number, f'{_name(number)}_seg')}.nii", brain.label, AFFINE)
+        write_nifti(folder / f"{_name(number)}_{sequence}.nii", Volume(brain.voxels[None, ..., channel], AFFINE))
+    write_nifti(folder / f"{MASK_NAMES.get(number, f'{_name(number)}_seg')}.nii", Volume(brain.label[None], AFFINE))

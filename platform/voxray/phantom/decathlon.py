@@ -15,7 +15,9 @@ import numpy as np
 
 from voxray.errors import ConfigError
 from voxray.phantom.brain import AFFINE, CHANNELS, Brain, check_shape, draw_brain
-from voxray.phantom.nifti import write_nifti, write_whole
+from voxray.phantom.files import write_whole
+from voxray.scans.write import write_nifti
+from voxray.volume import Volume
 
 WHERE = "phantom decathlon"
 MODALITY = ("FLAIR", "T1w", "t1gd", "T2w")
@@ -69,7 +71,7 @@ def write_decathlon(
             progress(done, cases)
     # Last, so that a folder with this file has all that it lists.
     text = json.dumps(_description(cases, channels), indent=1)
-    write_whole(root / "dataset.json", text.encode("utf-8"))
+    write_whole(root / "dataset.json", text)
 
 
 def draw_case(seed: int, number: int, *, shape: tuple[int, int, int], channels: int = 4) -> Brain:
@@ -111,9 +113,8 @@ def _case_name(number: int) -> str:
 
 def _write_case(root: Path, seed: int, number: int, shape: tuple[int, int, int], channels: int) -> None:
     brain = draw_case(seed, number, shape=shape, channels=channels)
-    voxels = brain.voxels if channels > 1 else brain.voxels[..., 0]
-    write_nifti(root / "imagesTr" / _case_name(number), voxels, AFFINE)
-    write_nifti(root / "labelsTr" / _case_name(number), brain.label, AFFINE)
+    write_nifti(root / "imagesTr" / _case_name(number), Volume(np.moveaxis(brain.voxels, -1, 0), AFFINE))
+    write_nifti(root / "labelsTr" / _case_name(number), Volume(brain.label[None], AFFINE))
 
 
 def _in_any_order(jobs: list[Job], workers: int) -> Iterator[None]:

@@ -6,7 +6,6 @@ apart. Everything about a scan follows from the seed and the scan's number.
 """
 
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from voxray.errors import ConfigError
 from voxray.phantom.chest import Grid, Voxels, add_noise, draw_chest, paint_chest
+from voxray.phantom.files import write_whole
 from voxray.phantom.findings import NODULE, place_findings
 from voxray.phantom.metaimage import write_metaimage
 from voxray.phantom.sections import paint_stack
@@ -116,7 +116,8 @@ def write_luna16(
     for column, (name, header) in enumerate(
         (("candidates.csv", CANDIDATES_HEADER), ("annotations.csv", ANNOTATIONS_HEADER))
     ):
-        _write_lines(root / name, [header, *(line for number in range(scans) for line in rows[number][column])])
+        lines = [header, *(line for number in range(scans) for line in rows[number][column])]
+        write_whole(root / name, "\n".join(lines) + "\n")
 
 
 def draw_scan(seed: int, number: int, *, matrix: int, nodules_per_scan: tuple[int, int] = (4, 12)) -> PhantomScan:
@@ -213,10 +214,3 @@ def _in_any_order(
         numbers = {pool.submit(_write_scan, *job): job[2] for job in jobs}
         for future in as_completed(numbers):
             yield numbers[future], future.result()
-
-
-def _write_lines(path: Path, lines: list[str]) -> None:
-    """Write a text file in one step."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text("\n".join(lines) + "\n", encoding="ascii")
-    unfinished.replace(path)

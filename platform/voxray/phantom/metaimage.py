@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from voxray.phantom.files import write_whole
+
 
 def write_metaimage(
     header: Path,
@@ -61,9 +63,7 @@ def write_metaimage(
         "ElementType = MET_SHORT",
         f"ElementDataFile = {data.name}",
     ]
-    text = header.with_name(f".{header.name}.{os.getpid()}")
-    text.write_text("\n".join(lines) + "\n", encoding="ascii")
-    text.replace(header)
+    write_whole(header, "\n".join(lines) + "\n")
 
 
 def _numbers(values: tuple[float, ...] | list[float]) -> str:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from voxray.errors import ConfigError
 from voxray.phantom.chest import Chest, Grid, add_noise, draw_chest, lung_depth_mm, paint_chest
-from voxray.phantom.nifti import write_nifti
+from voxray.scans.write import write_nifti
+from voxray.volume import Volume
 
 WHERE = "phantom mosmed"
 LEAST_MATRIX = 32
@@ -94,7 +95,7 @@ def write_mosmed(
         (root / folder).mkdir(parents=True, exist_ok=True)
     for number in range(scans):
         study = draw_study(seed, number, matrix=matrix)
-        write_nifti(root / study.folder / f"{study.name}.nii.gz", study.voxels, study.affine)
+        write_nifti(root / study.folder / f"{study.name}.nii.gz", Volume(study.voxels[None], study.affine))
         if progress is not None:
             progress(number + 1, scans)
 

@@ -1,5 +1,6 @@
 """Volumes → NIfTI files."""
 
+import gzip
 import os
 from pathlib import Path
 
@@ -10,19 +11,28 @@ from voxray.volume import Volume
 
 
 def write_nifti(path: Path, volume: Volume) -> None:
-    """Write a volume in its own axes; several channels become the fourth axis. The file appears whole or not at all.
+    """Write a volume in its own axes; the same volume gives the same bytes, which appear whole or not at all.
 
     Parameters
     ----------
     path : Path
         Ends in ``.nii.gz`` or ``.nii``.
     volume : Volume
-        uint8 and float32 are kept as they are.
+        uint8, int16 and float32 are kept as they are. Several channels become the fourth axis.
     """
     voxels = volume.voxels[0] if volume.voxels.shape[0] == 1 else volume.voxels.transpose(1, 2, 3, 0)
     image = nibabel.Nifti1Image(np.asarray(voxels), volume.affine)
-    image.header.set_xyzt_units("mm")
+    # Some viewers look at the one, some at the other.
+    image.set_sform(volume.affine, 1)
+    image.set_qform(volume.affine, 1)
+    image.header.set_xyzt_units("mm", "sec")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    nibabel.save(image, temporary)
+    with temporary.open("wb") as file:
+        if path.name.endswith(".gz"):
+            # Neither a name nor a time in it, or every run's bytes would be new ones.
+            with gzip.GzipFile("", "wb", 1, file, mtime=0) as packed:
+                image.to_stream(packed)
+        else:
+            image.to_stream(file)
     temporary.replace(path)
