@@ -63,6 +63,20 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(
     assert not out.exists()
 
 
+def test_the_plan_of_a_segmentation_names_the_classes_of_its_voxels(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert voxray("phantom", "decathlon", tmp_path, "--cases", 5, "--size", "32x30x24") == 0
+    file = project / "configs" / "experiments" / "brats_unet3d.toml"
+    small = ["--set", "patches.size=[16, 16, 16]", "--set", f"data.root={tmp_path}"]
+    assert voxray("run", file, "--dry-run", *small) == 0
+    text = capsys.readouterr().out
+    assert "classes   background, edema, non-enhancing tumor, enhancing tumour, of voxels" in text
+    # 5 scans, 4 patches each, 4 channels, 4 bytes a voxel
+    assert "patches   4x16x16x16 float32, 1.2 MiB before compression" in text
+    assert "epoch     16 training rows\n" in text
+
+
 def test_inspect_says_what_is_wrong_and_fails_only_for_errors(
     luna: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

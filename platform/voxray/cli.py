@@ -334,21 +334,26 @@ def _print_outline(experiment: Experiment) -> None:
 
     planned = stages.outline(experiment)
     plan, manifest = planned.plan, planned.manifest
-    table = Table("split", "scans", "patients", *plan.classes, "patches", "shards", title=f"plan of {experiment.name}")
+    # Where voxels have classes, a patch has none of its own.
+    of_patches = () if plan.masks else plan.classes
+    table = Table("split", "scans", "patients", *of_patches, "patches", "shards", title=f"plan of {experiment.name}")
     for split, shards in plan.shards.items():
-        counts = [f"{plan.count(split, label):,}" for label in range(len(plan.classes))]
+        counts = [f"{plan.count(split, label):,}" for label in range(len(of_patches))]
         units = [f"{plan.unique(split, column):,}" for column in ("scan_id", "patient_id")]
         table.add_row(split, *units, *counts, f"{plan.count(split):,}", str(shards))
     OUT.print(table)
     positives = plan.count("train") - plan.count("train", 0)
     turned = positives * len(experiment.patches.rotations)
-    size = "x".join(map(str, plan.size))
+    size = "x".join(map(str, (planned.channels, *plan.size)))
+    mebibytes = planned.channels * plan.patch_bytes * plan.table.num_rows / 2**20
     say(f"data      {manifest.scans.num_rows:,} scans, {manifest.samples.num_rows:,} samples in {manifest.root}")
-    mib = plan.patch_bytes * max(1, len(manifest.channels)) * plan.table.num_rows / 2**20
-    say(f"patches   {size} {plan.dtype}, {mib:,.1f} MiB before compression")
+    if plan.masks:
+        say(f"classes   {', '.join(plan.classes)}, of voxels")
+    say(f"patches   {size} {plan.dtype}, {mebibytes:,.1f} MiB before compression")
     shard = f"up to {plan.patches_per_shard} patches in chunks of {plan.patches_per_chunk}"
     say(f"shards    {shard} → {experiment.store_path}")
-    say(f"epoch     {plan.count('train') + turned:,} training rows, {turned:,} of them rotations of positives")
+    rotations = f", {turned:,} of them rotations of positives" if turned else ""
+    say(f"epoch     {plan.count('train') + turned:,} training rows{rotations}")
     say(f"model     {planned.parameters:,} trainable parameters ({experiment.model.architecture})")
     for note in [*manifest.notes, *empty_classes(plan)]:
         say(f"note      {note}")

@@ -19,7 +19,13 @@ class _Rate(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:,.1f} {task.fields['unit']}/s", style="cyan")
+        return Text("" if speed is None else rate_text(speed, task.fields["unit"]), style="cyan")
+
+
+def rate_text(per_s: float, unit: str) -> str:
+    """Units a second, or a minute or an hour where a second is too short to see one."""
+    seconds, name = (1, "s") if per_s >= 1 or per_s == 0 else (60, "min") if per_s * 60 >= 1 else (3600, "h")
+    return f"{per_s * seconds:,.1f} {unit}/{name}"
 
 
 @contextmanager
@@ -52,9 +58,8 @@ def progress(stage: str, unit: str, done: int = 0) -> Iterator[Show]:
         last = moment
         rate = (now - first) / max(moment - began, 1e-9)
         left = f", {(total - now) / rate:,.0f} s left" if rate > 0 and now < total else ""
-        sys.stderr.write(
-            f"{stage}: {now:,}/{total:,} {unit}, {rate:,.1f} {unit}/s{left}{' · ' + text if text else ''}\n"
-        )
+        said = f"{stage}: {now:,}/{total:,} {unit}, {rate_text(rate, unit)}{left}"
+        sys.stderr.write(f"{said}{' · ' + text if text else ''}\n")
         sys.stderr.flush()
 
     yield log

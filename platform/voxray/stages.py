@@ -60,6 +60,7 @@ class Outline:
 
     manifest: Manifest
     plan: Plan
+    channels: int
     parameters: int
 
 
@@ -81,7 +82,7 @@ def outline(experiment: Experiment) -> Outline:
     check_unit(experiment, plan)
     network = load_network(path, (channels, *experiment.patches.size), len(plan.classes))
     shapes = infer_shapes(network.layers, network.input_shape, len(plan.classes), str(path))
-    return Outline(manifest, plan, count_parameters(shapes))
+    return Outline(manifest, plan, channels, count_parameters(shapes))
 
 
 def ingest(
