@@ -107,6 +107,23 @@ def test_the_result_is_that_of_monai(size: tuple[int, ...], window: tuple[int, .
         assert (ours.argmax(0) == theirs.argmax(0)).double().mean() > 0.999
 
 
+@pytest.mark.parametrize("channels", [1, 2])
+def test_windows_come_with_channels_last_in_memory(channels: int) -> None:
+    strides = []
+
+    def predict(batch: torch.Tensor) -> torch.Tensor:
+        strides.append(batch.stride())
+        return batch
+
+    slide(noise(channels, 12, 10, 9), predict, (6, 5, 4), batch_size=3)
+    # Without its last axis, which has one voxel then, such a window is a picture with channels last.
+    slide(noise(channels, 12, 10, 9), lambda batch: predict(batch[..., 0])[..., None], (6, 5, 1), batch_size=3)
+    assert set(strides) == {
+        (120 * channels, 1, 20 * channels, 4 * channels, channels),
+        (30 * channels, 1, 5 * channels, channels),
+    }
+
+
 def test_the_batch_size_does_not_change_the_result() -> None:
     net, volume = small_net(), noise(1, 21, 13, 10)
     results = [slide(volume, net, (8, 8, 6), batch_size=size) for size in (1, 2, 5, 1000)]

@@ -120,12 +120,10 @@ def _probabilities(segmenter: Segmenter, volume: Volume) -> Iterator[NDArray[np.
     images = _scaled(segmenter, volume)
     activation = segmenter.network.output.activation
     flat = segmenter.network.rank == 2
-    layout = torch.channels_last if flat else torch.channels_last_3d
 
     def predict(windows: torch.Tensor) -> torch.Tensor:
-        inputs = (windows[..., 0] if flat else windows).contiguous(memory_format=layout)
         with torch.autocast(segmenter.device.type, torch.bfloat16, enabled=segmenter.device.type == "cuda"):
-            logits: Any = segmenter.model(inputs)
+            logits: Any = segmenter.model(windows[..., 0] if flat else windows)
         found = class_probabilities(logits.float(), activation)
         return found[..., None] if flat else found
 
