@@ -15,17 +15,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from voxray.config.experiment import Experiment, load_experiment
-from voxray.datasets.layouts import read_manifest
 from voxray.datasets.manifest import Manifest
-from voxray.datasets.pseudonyms import hide_names
 from voxray.errors import ConfigError, DataError, NotReadyError, WorkError
 from voxray.inspection.facts import FACTS, cut_targets, look_at
 from voxray.inspection.subject import Subject, read_experiment_subject, read_subject
 from voxray.inspection.summary import Inspection, complete
 from voxray.locks import locked
 from voxray.models.shapes import count_parameters, infer_shapes
-from voxray.patches.measure import measure_scans
-from voxray.patches.plan import Plan, empty_classes, plan_patches
+from voxray.patches.plan import Plan, empty_classes
+from voxray.patches.planned import plan_experiment
 from voxray.progress import Show, progress
 from voxray.report.contents import read_run
 from voxray.runs.fit import check_class_weights, fit, load_network, make_tracker
@@ -66,13 +64,7 @@ class Outline:
 
 def outline(experiment: Experiment) -> Outline:
     """Read the lists of the data set, plan the patches and check the architecture; opens a few scans at most."""
-    key = experiment.privacy.read_key()
-    manifest = read_manifest(experiment.data, with_patients=key is not None)
-    if experiment.patches.sampling == "grid":
-        manifest = measure_scans(manifest, experiment.patches.spacing_mm)
-    if key is not None:
-        manifest = hide_names(manifest, key)
-    plan = plan_patches(manifest, experiment)
+    manifest, plan = plan_experiment(experiment)
     path = Path(experiment.model.architecture)
     check_class_weights(experiment, plan.classes)
     channels = count_channels(plan, manifest)

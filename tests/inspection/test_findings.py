@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from dicom_scenes import slices, stored_voxels, write_series
 from inspection_scenes import DEFECTS, image_of, write_cases, write_defects, write_nifti
 from PIL import Image
 from scenes import experiment, write_luna
@@ -14,6 +15,7 @@ from voxray.inspection.facts import look_at
 from voxray.inspection.findings import find_all
 from voxray.inspection.kinds import ERROR, KINDS
 from voxray.inspection.subject import Subject, read_experiment_subject, read_subject
+from voxray.patches.planned import plan_experiment
 
 
 def findings_of(subject: Subject, voxels: bool = True) -> list[dict[str, Any]]:
@@ -136,6 +138,38 @@ def test_of_a_cross_validation_the_first_fold_is_planned(tmp_path: Path) -> None
     assert subject.plan_problems == ()
     assert subject.targets["split"].null_count == 0
     assert "first of 3 folds" in subject.manifest.notes[-1]
+
+
+def test_dicom_series_that_make_no_regular_grid_are_found(tmp_path: Path) -> None:
+    series = {name: slices(stored_voxels(number)) for number, name in enumerate(("good", "tilted", "uneven"))}
+    for number, each in enumerate(series["tilted"]):
+        x, y, z = map(float, each.ImagePositionPatient)
+        each.ImagePositionPatient = [x, y + number * 0.5, z]
+    series["uneven"][4].ImagePositionPatient = [
+        *series["uneven"][4].ImagePositionPatient[:2],
+        float(series["uneven"][4].ImagePositionPatient[2]) + 1,
+    ]
+    for name, datasets in series.items():
+        write_series(tmp_path / name, datasets)
+    words = {"tilted": "gantry tilt", "uneven": "unequal slice distances"}
+    for layout in (None, "dicom"):
+        found = findings_of(read_subject(tmp_path), voxels=layout is None)
+        assert [(row["kind"], row["path"]) for row in found] == [("unreadable", "tilted"), ("unreadable", "uneven")]
+        assert all(words[row["path"]] in row["detail"] for row in found)
+        (tmp_path / "labels.csv").write_text("folder,label\ngood,0\ntilted,1\nuneven,0\n")
+    assert read_subject(tmp_path).layout == "dicom"
+
+
+def test_the_plan_of_an_experiment_with_pseudonyms_is_the_one_that_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_luna(tmp_path, 12)
+    monkeypatch.setenv("SOME_KEY", "0123456789abcdef")
+    spec = experiment(tmp_path, tmp_path / "run", privacy={"key_env": "SOME_KEY"})
+    subject = read_experiment_subject(spec)
+    _, plan = plan_experiment(spec)
+    planned = dict(zip(*(plan.table[name].to_pylist() for name in ("path", "split")), strict=True))
+    assert dict(zip(*(subject.targets[name].to_pylist() for name in ("path", "split")), strict=True)) == planned
 
 
 def test_loose_scans_below_a_folder_are_all_looked_at(tmp_path: Path) -> None:

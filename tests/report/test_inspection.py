@@ -1,3 +1,5 @@
+import base64
+import io
 import json
 import re
 from pathlib import Path
@@ -98,6 +100,22 @@ def test_pictures_show_as_they_are_and_have_no_spacing(tmp_path: Path) -> None:
     assert page.count("<image ") == 4
     assert "Spacing along" not in page
     assert "Voxels along" in page
+
+
+def test_images_of_a_stack_show_their_middle(tmp_path: Path) -> None:
+    images = np.zeros((2, 5, 7, 6), np.uint8)
+    images[:, 2, 1, 3] = 255  # z, y, x
+    content = {
+        f"{split}_{what}": values
+        for split in ("train", "val", "test")
+        for what, values in {"images": images, "labels": np.array([[0], [1]])}.items()
+    }
+    np.savez(tmp_path / "some.npz", **content)
+    inspection = inspection_of(tmp_path / "some.npz")
+    tile = draw_tiles(inspection, [(inspection.facts.to_pylist()[0], "")])[0]
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(tile.uri.partition(",")[2]))))
+    assert picture.shape == (7, 6)
+    assert np.argwhere(picture).tolist() == [[1, 3]]
 
 
 def test_tiles_come_evenly_from_each_class() -> None:

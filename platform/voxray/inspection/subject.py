@@ -12,7 +12,8 @@ from voxray.datasets.loose import read_loose
 from voxray.datasets.manifest import Manifest, shared_patients
 from voxray.datasets.recognise import recognise_layout
 from voxray.errors import DataError
-from voxray.patches.plan import Plan, empty_classes, plan_patches
+from voxray.patches.plan import Plan, empty_classes
+from voxray.patches.planned import plan_experiment
 
 TARGETS = pa.schema(
     [
@@ -101,7 +102,7 @@ def read_experiment_subject(experiment: Experiment) -> Subject:
         told = f"cross-validation: splits, patches and store are those of the first of {split.folds} folds"
         manifest = replace(manifest, notes=(*manifest.notes, told))
     try:
-        plan = plan_patches(manifest, experiment)
+        _, plan = plan_experiment(experiment, manifest)
         problems = empty_classes(plan, ("train", "val"))
     except DataError as error:
         # Shared patients are a finding of their own, one for each of them.
@@ -112,16 +113,17 @@ def read_experiment_subject(experiment: Experiment) -> Subject:
 
 def _targets(manifest: Manifest, plan: Plan | None) -> pa.Table:
     scans = manifest.scans
-    splits = dict(zip(scans["scan_id"].to_pylist(), scans["split"].to_pylist(), strict=True))
+    splits = dict(zip(scans["path"].to_pylist(), scans["split"].to_pylist(), strict=True))
     if plan is not None:
-        splits |= dict(zip(plan.table["scan_id"].to_pylist(), plan.table["split"].to_pylist(), strict=True))
+        # By their paths: a plan may know scans by pseudonyms.
+        splits |= dict(zip(plan.table["path"].to_pylist(), plan.table["split"].to_pylist(), strict=True))
     labels = _scan_labels(manifest)
     ids = scans["scan_id"].to_pylist()
     columns = [
         list(range(len(ids))),
         ids,
         scans["patient_id"],
-        [splits[name] for name in ids],
+        [splits[path] for path in scans["path"].to_pylist()],
         [labels.get(name) for name in ids],
         scans["path"],
         scans["label_path"],

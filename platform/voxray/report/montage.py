@@ -110,11 +110,11 @@ def _draw(inspection: Inspection, row: Row, note: str) -> Tile:
     root = subject.manifest.root
     image = open_scan(root / row["path"])
     labels = None if row["label_path"] is None else _labels(root / row["label_path"], image, subject.mask_classes)
-    plane = slice_plane(image)
-    index = _middle(labels, plane) if labels is not None and labels.any() else image.shape[plane.cut] // 2
     picture = is_picture(row["path"])
+    plane = AXIAL if picture else slice_plane(image)
+    index = _middle(labels, plane) if labels is not None and labels.any() else image.shape[plane.cut] // 2
     shown = image.voxels if len(image.voxels) == 3 and picture else image.voxels[:1]
-    pixels = [each[:, :, 0].T if picture else take_plane(each, plane, index) for each in shown]
+    pixels = [each[:, :, index].T if picture else take_plane(each, plane, index) for each in shown]
     grey = [_grey(each) for each in pixels]
     steps = np.array([image.spacing_mm[plane.across], image.spacing_mm[plane.up]])
     height_mm, width_mm = (float(size) for size in np.array(grey[0].shape) * steps[::-1])

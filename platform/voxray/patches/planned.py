@@ -1,0 +1,34 @@
+"""An experiment's manifest and plan: lists are read, shapes measured and names hidden as it asks."""
+
+from voxray.config.experiment import Experiment
+from voxray.datasets.layouts import read_manifest
+from voxray.datasets.manifest import Manifest
+from voxray.datasets.pseudonyms import hide_names
+from voxray.patches.measure import measure_scans
+from voxray.patches.plan import Plan, plan_patches
+
+
+def plan_experiment(experiment: Experiment, manifest: Manifest | None = None) -> tuple[Manifest, Plan]:
+    """Read the lists of the data set and plan the patches.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    manifest : Manifest, optional
+        Of the same data, where it has been read already. With a key for pseudonyms it is read anew, with patients.
+
+    Raises
+    ------
+    DataError
+        The data set is not there, or cannot be planned.
+    ConfigError
+        There is no key where the experiment asks for pseudonyms.
+    """
+    key = experiment.privacy.read_key()
+    if manifest is None or key is not None:
+        manifest = read_manifest(experiment.data, with_patients=key is not None)
+    if experiment.patches.sampling == "grid":
+        manifest = measure_scans(manifest, experiment.patches.spacing_mm)
+    if key is not None:
+        manifest = hide_names(manifest, key)
+    return manifest, plan_patches(manifest, experiment)
