@@ -25,9 +25,9 @@ FIELD_MM = 360.0
 SLICES = (36, 46)
 SLICE_MM = 8.0  # the public scans keep every tenth slice of 0.8 mm
 NOISE_HU = 14.0
-BREATH_HU = 40.0
-PATCHES = (5, 11)
-DEPTH_MM = (1.0, 14.0)  # of a patch's middle below the pleura
+BREATH_HU = 30.0
+PATCHES = (9, 17)
+DEPTH_MM = (1.0, 22.0)  # of a patch's middle below the pleura
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +126,7 @@ def _draw_patches(rng: np.random.Generator, chest: Chest) -> list[_Patch]:
     near = points[(depth >= DEPTH_MM[0]) & (depth <= DEPTH_MM[1])]
     patches = []
     for x, y, z in near[: int(rng.integers(*PATCHES))].tolist():
-        across, ahead, along = rng.uniform((12, 12, 14), (32, 32, 40)).tolist()
+        across, ahead, along = rng.uniform((16, 16, 20), (40, 40, 60)).tolist()
         patches.append(_Patch((x, y, z), (across, ahead, along), float(rng.uniform(180, 380))))
     return patches
 

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from voxray.report.charts import curve_charts, score_charts
 from voxray.report.contents import RunContents
-from voxray.report.mistakes import is_one_image, is_picture, mistake_groups
+from voxray.report.mistakes import is_one_image, is_picture, mistake_groups, slice_step
 from voxray.report.wording import (
     FIGURES,
     HEADLINE,
@@ -58,6 +58,7 @@ def classification_parts(run: RunContents) -> dict[str, Any]:
         "pictures": all(map(is_picture, pc.unique(run.predictions[run.splits[0]].rows["path"]).to_pylist())),
         "grey": _grey(run),
         "one_image": is_one_image(run),
+        "slice_step": slice_step(run.store.info.size[2]),
         "flat": run.store.info.size[2] == 1,
     }
 

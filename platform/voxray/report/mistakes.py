@@ -108,6 +108,11 @@ def is_picture(path: str) -> bool:
     return PurePosixPath(path.lower()).suffix in PICTURE_SUFFIXES or STACKED.fullmatch(path) is not None
 
 
+def slice_step(depth: int) -> int:
+    """Which slices of so many are shown: each, every second and so on."""
+    return -(-depth // SLICES_SHOWN)
+
+
 def is_one_image(run: RunContents) -> bool:
     """Whether a patch is looked at as one image, and not as several slices or channels."""
     info = run.store.info
@@ -206,6 +211,6 @@ def _slices(scaled: NDArray[np.float32], picture: bool) -> tuple[Slice, ...]:
     middle, longest = depth // 2, FLAT_PIXELS if len(pixels) == 1 else DEEP_PIXELS
     if depth == 1:
         return tuple(Slice(encode_png(each, longest), number, False) for number, each in enumerate(pixels, 1))
-    step = -(-depth // SLICES_SHOWN)
+    step = slice_step(depth)
     shown = range(middle % step, depth, step)
     return tuple(Slice(encode_png(pixels[z], longest), z + 1, z == middle) for z in shown)

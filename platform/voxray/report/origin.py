@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from voxray.config.experiment import Experiment
-from voxray.report.wording import SPLIT_NAMES, count
+from voxray.report.wording import SPLIT_NAMES, count, minus
 from voxray.store.read import PatchStore
 
 ORDER = ("train", "val", "test")
@@ -123,7 +123,7 @@ def _how_cut(experiment: Experiment) -> str:
     if spec.sampling == "whole":
         return "each patch is a whole scan, in the middle of a box of the patch's size"
     if spec.sampling == "resized":
-        windows = " and ".join("{:g} to {:g}".format(*each) for each in experiment.intensity.windows)
+        windows = minus(" and ".join("{:g} to {:g}".format(*each) for each in experiment.intensity.windows))
         before = f"clipped to {windows} and then " if experiment.intensity.kind == "window" else ""
         return f"each patch is a whole scan, {before}resized to the patch's size by linear interpolation"
     if spec.sampling == "grid":
