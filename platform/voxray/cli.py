@@ -104,6 +104,42 @@ def train(experiment: ExperimentFile, set_: Settings = None, no_ray: NoRay = Fal
     stages.train(load_experiment(experiment, set_ or ()), say, with_ray=not no_ray)
 
 
+class SearchMethod(StrEnum):
+    """How a search chooses what to try."""
+
+    TPE = "tpe"
+    RANDOM = "random"
+
+
+@app.command()
+@explained
+def tune(
+    experiment: ExperimentFile,
+    space: Annotated[Path, typer.Option("--space", help="JSON file of the space.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the search.", show_default=False)],
+    metric: Annotated[str, typer.Option("--metric", help="Figure of validation, such as val/roc_auc.")] = "val/loss",
+    trials: Annotated[int, typer.Option(min=1, help="How many networks are tried.")] = 50,
+    search: Annotated[SearchMethod, typer.Option("--search", help="How they are chosen.")] = SearchMethod.TPE,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    max_parameters: Annotated[int | None, typer.Option(min=1, show_default=False, help="Larger are refused.")] = None,
+    start: Annotated[
+        list[Path] | None,
+        typer.Option("--start", help="Architecture to try first, beside the experiment's; may be repeated."),
+    ] = None,
+    set_: Settings = None,
+) -> None:
+    """Search a space of architectures; the same command goes on with an interrupted search."""
+    from voxray.search.plan import Limits
+    from voxray.tune import TuneOptions
+    from voxray.tune import tune as search_space
+
+    options = TuneOptions(
+        space, out.resolve(), metric, trials, seed, search.value, Limits(max_parameters), tuple(start or ())
+    )
+    command = ["voxray", "train", str(experiment), *(word for each in set_ or () for word in ("--set", each))]
+    search_space(load_experiment(experiment, set_ or ()), options, say, command)
+
+
 @app.command()
 @explained
 def evaluate(experiment: ExperimentFile, set_: Settings = None, no_ray: NoRay = False) -> None:

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from voxray.config.experiment import Experiment, load_experiment
 from voxray.datasets.manifest import Manifest
 from voxray.errors import ConfigError, DataError, NotReadyError, WorkError
+from voxray.files import write_json
 from voxray.inspection.facts import FACTS, cut_targets, look_at
 from voxray.inspection.subject import Subject, read_experiment_subject, read_subject
 from voxray.inspection.summary import Inspection, complete
@@ -27,7 +28,7 @@ from voxray.patches.planned import plan_experiment
 from voxray.progress import Show, progress
 from voxray.report.contents import read_run
 from voxray.runs.fit import check_class_weights, fit, load_network, make_tracker
-from voxray.runs.folder import RunFolder, evaluate_key, run_folder, train_key, write_json
+from voxray.runs.folder import RunFolder, evaluate_key, run_folder, train_key
 from voxray.runs.folds import fold_experiments, join_folds
 from voxray.runs.judge import check_unit, judge, judged_splits, predict_split
 from voxray.runs.judge_scans import judge_here, scans_to_judge, write_scan_metrics

@@ -48,12 +48,22 @@ class Tracker:
         ``auto``, ``online``, ``offline`` or ``disabled``.
     config : mapping
         The resolved experiment; its epochs are the steps.
+    group : str, optional
+        Of runs that belong together, such as a search's.
     """
 
     def __init__(
-        self, folder: Path, *, name: str, project: str, run_id: str, mode: str, config: Mapping[str, Any]
+        self,
+        folder: Path,
+        *,
+        name: str,
+        project: str,
+        run_id: str,
+        mode: str,
+        config: Mapping[str, Any],
+        group: str | None = None,
     ) -> None:
-        self.folder, self.name, self.project, self.run_id = folder, name, project, run_id
+        self.folder, self.name, self.project, self.run_id, self.group = folder, name, project, run_id, group
         self.mode, self.config = choose_mode(mode), config
 
     def __enter__(self) -> "Tracker":
@@ -63,6 +73,7 @@ class Tracker:
             id=self.run_id,
             name=self.name,
             project=self.project,
+            group=self.group,
             mode=self.mode,  # type: ignore[arg-type]
             resume="allow",
             config=dict(self.config),
@@ -74,7 +85,8 @@ class Tracker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.run.finish(exit_code=0 if error is None else 1)
+        # A trial that is pruned leaves by SystemExit.
+        self.run.finish(exit_code=0 if error is None or (isinstance(error, SystemExit) and not error.code) else 1)
 
     def log_epoch(self, row: Mapping[str, Any]) -> None:
         """Losses and figures of an epoch, as ``train/…`` and ``val/…``."""
@@ -107,6 +119,12 @@ class Tracker:
             for each in pictures
         ]
         self._log_after_training({key: images})
+
+    def log_table(self, key: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """A table; its cells are numbers, texts or None."""
+        self.run.log(
+            {key: wandb.Table(columns=list(columns), data=[list(row) for row in rows], allow_mixed_types=True)}
+        )
 
     def _log_after_training(self, content: Mapping[str, Any]) -> None:
         # Offline a continued run counts its steps from 0 again, and those are the epochs.

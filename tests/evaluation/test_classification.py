@@ -15,6 +15,7 @@ from voxray.evaluation.classification import (
     count_figures,
     figures,
     precision_recall_curve,
+    recall_at_precision,
     roc_auc,
     roc_curve,
     without_nan,
@@ -39,6 +40,21 @@ def test_areas_are_those_of_scikit_learn_with_and_without_weights(data: tuple[np
         assert roc_auc(labels, scores, amount) == pytest.approx(sk.roc_auc_score(labels, scores, sample_weight=amount))
         expected = sk.average_precision_score(labels, scores, sample_weight=amount)
         assert average_precision(labels, scores, amount) == pytest.approx(expected)
+
+
+@given(scored(), st.floats(0.05, 1))
+def test_recall_at_a_precision_is_the_highest_on_the_curve_of_scikit_learn(
+    data: tuple[np.ndarray, ...], target: float
+) -> None:
+    labels, scores, _ = data
+    precision, recall, _ = sk.precision_recall_curve(labels, scores)
+    # Without scikit-learn's last point, which no threshold gives.
+    enough = recall[:-1][precision[:-1] >= target - 1e-12]
+    assert recall_at_precision(labels, scores, target) == pytest.approx(enough.max(initial=0))
+
+
+def test_recall_at_a_precision_has_no_value_without_positives() -> None:
+    assert math.isnan(recall_at_precision(np.zeros(3, np.int64), np.array([0.1, 0.2, 0.3]), 0.5))
 
 
 @given(scored())

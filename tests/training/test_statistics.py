@@ -39,7 +39,7 @@ def one_step(rows: int) -> Any:
 def test_a_rank_whose_share_ran_out_leaves_no_trace_in_the_running_statistics() -> None:
     model = nn.Sequential(nn.BatchNorm3d(1), nn.Flatten(), nn.Linear(64, 2))
     recipe = Recipe(IntensitySpec(window=(0, 1)), AugmentSpec(), 3, 0, CPU)
-    task = Classification(None, 0.9)
+    task = Classification(None, 0.9, 0.74)
     for rows, moved in ((0, False), (2, True)):
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         train_pass(model, one_step(rows), optimizer, recipe, 0, task, lambda at, steps: 0.1, lambda step, steps: None)

@@ -224,8 +224,9 @@ class TrainingSpec(Spec):
 class EvaluationSpec(Spec):
     """How a trained model is judged.
 
-    For classifiers: the recall that the operating point must have on validation, and what is judged, each patch or
-    each patient by the mean of the probabilities of its patches. For segmentation: the sliding window's overlap, and
+    For classifiers: the recall that the operating point must have on validation, the precision at which each epoch's
+    `recall_at_precision` is taken, and what is judged, each patch or each patient by the mean of the probabilities of
+    its patches. For segmentation: the sliding window's overlap, and
     the tolerance of surface Dice.
     """
 
@@ -233,13 +234,15 @@ class EvaluationSpec(Spec):
     tolerance_mm: PositiveFloat = 1.0
     unit: Literal["patch", "patient"] = "patch"
     target_recall: Annotated[float, Field(gt=0, le=1)] = 0.9
+    target_precision: Annotated[float, Field(gt=0, le=1)] = 0.74
     bootstrap: Positive = 1000
 
 
 class TrackingSpec(Spec):
-    """W&B. `auto` is online when the user has logged in and offline otherwise."""
+    """W&B. `auto` is online when the user has logged in and offline otherwise; the trials of a search are a group."""
 
     project: str = "voxray"
+    group: str | None = None
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"
 
 

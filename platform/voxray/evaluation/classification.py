@@ -99,6 +99,15 @@ def choose_threshold(labels: Ints, scores: Floats, target_recall: float) -> floa
     return float(thresholds[enough[0]]) if len(enough) else math.nan
 
 
+def recall_at_precision(labels: Ints, scores: Floats, target_precision: float) -> float:
+    """The highest recall of all thresholds whose precision is at least `target_precision`.
+
+    0 where none reaches it, NaN where there is no positive.
+    """
+    precision, recall, _ = precision_recall_curve(labels, scores)
+    return float(np.max(recall, where=precision >= target_precision - 1e-12, initial=0)) if labels.any() else math.nan
+
+
 def figures(labels: Ints, probabilities: Floats, threshold: float | Floats | None) -> dict[str, Any]:
     """All figures of ``metrics.json`` for one split.
 

@@ -1,6 +1,7 @@
 """Training on Ray Train V2: one worker a rank, the loop of `voxray.training.loop` inside."""
 
 import signal
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray
@@ -14,8 +15,23 @@ from voxray.on_ray.board import Writer, followed, in_own_words
 from voxray.progress import Show
 
 
-def train_on_ray(experiment: Experiment, show: Show) -> None:
+def train_on_ray(
+    experiment: Experiment,
+    show: Show,
+    *,
+    share: dict[str, float] | None = None,
+    callbacks: Sequence[Any] = (),
+) -> None:
     """Train with as many workers as the experiment asks for; results go to the run's folder.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    show : callable
+    share : dict, optional
+        Resources of each worker, such as ``{"CPU": 1}``; else the workers share the whole cluster.
+    callbacks : sequence
+        Ray Train's own, told of each epoch but the last.
 
     Raises
     ------
@@ -28,11 +44,12 @@ def train_on_ray(experiment: Experiment, show: Show) -> None:
         trainer = ray.train.torch.TorchTrainer(
             _train_worker,
             train_loop_config={"experiment": experiment.model_dump(mode="json"), "board": board},
-            scaling_config=_scaling(experiment),
+            scaling_config=_scaling(experiment) if share is None else _shared(experiment, share),
             run_config=ray.train.RunConfig(
                 name="ray_train",
                 storage_path=str(experiment.out_path / "checkpoints"),
                 failure_config=ray.train.FailureConfig(max_failures=0),
+                callbacks=list(callbacks),
             ),
         )
         own = signal.getsignal(signal.SIGINT)
@@ -45,6 +62,16 @@ def train_on_ray(experiment: Experiment, show: Show) -> None:
             raise in_own_words(board, _lost(error)) from error
         finally:
             signal.signal(signal.SIGINT, own)
+
+
+def before_last(experiment: Experiment, report: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
+    """Reports each epoch but the last: whoever listens may stop a training, and after the last one it is too late."""
+
+    def tell(row: dict[str, Any]) -> None:
+        if row["epoch"] < experiment.training.epochs:
+            report(row)
+
+    return tell
 
 
 def _lost(error: Exception) -> WorkError:
@@ -74,6 +101,11 @@ def _scaling(experiment: Experiment) -> ray.train.ScalingConfig:
     )
 
 
+def _shared(experiment: Experiment, share: dict[str, float]) -> ray.train.ScalingConfig:
+    workers = experiment.training.workers
+    return ray.train.ScalingConfig(num_workers=workers, use_gpu="GPU" in share, resources_per_worker=share)
+
+
 def _train_worker(config: dict[str, Any]) -> None:
     from voxray.runs.fit import fit  # here, so that a worker pays for it and not the driver
 
@@ -82,7 +114,8 @@ def _train_worker(config: dict[str, Any]) -> None:
     assigned = ray.get_runtime_context().get_assigned_resources()
     torch.set_num_threads(max(1, int(assigned.get("CPU", 1))))
     try:
-        fit(experiment, device=ray.train.torch.get_device(), show=writer, report=lambda row: ray.train.report(row))
+        report = before_last(experiment, ray.train.report)
+        fit(experiment, device=ray.train.torch.get_device(), show=writer, report=report)
     except VoxrayError as error:
         writer.complain(error)
         raise

@@ -7,8 +7,9 @@ from typing import Any
 from markupsafe import Markup
 
 from voxray.config.experiment import Experiment
+from voxray.files import write_text
 from voxray.report.drawing import MUTED, SPLIT_COLOURS, WIDE, new_axes, styled, to_svg, unit_axis
-from voxray.report.html import template_environment, write_text
+from voxray.report.html import template_environment
 from voxray.report.repeat import settings_text
 from voxray.report.scan_wording import family_of
 from voxray.report.wording import FIGURES, MISSING, count, decimals, plural

@@ -1,7 +1,4 @@
-"""Templates, and files that appear whole or not at all."""
-
-import os
-from pathlib import Path
+"""Templates."""
 
 import jinja2
 
@@ -17,11 +14,3 @@ def template_environment() -> jinja2.Environment:
     )
     environment.filters["thousands"] = lambda number: f"{number:,}"
     return environment
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file so that it appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

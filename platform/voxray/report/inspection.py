@@ -11,11 +11,12 @@ import pyarrow.compute as pc
 from rich.table import Column, Table
 from rich.text import Text
 
+from voxray.files import write_text
 from voxray.inspection.kinds import ERROR, KINDS, Kind
 from voxray.inspection.subject import Subject
 from voxray.inspection.summary import NO_SPLIT, Inspection, summarise
 from voxray.report.drawing import class_colour
-from voxray.report.html import template_environment, write_text
+from voxray.report.html import template_environment
 from voxray.report.inspection_charts import inspection_charts
 from voxray.report.montage import choose_evenly, choose_flagged, draw_tiles
 from voxray.report.repeat import shorten_paths

@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+from voxray.files import write_text
 from voxray.models.shapes import count_parameters, infer_shapes, model_input
 from voxray.report.classification import classification_parts
 from voxray.report.contents import RunContents, history_column
 from voxray.report.drawing import SPLIT_COLOURS
-from voxray.report.html import template_environment, write_text
+from voxray.report.html import template_environment
 from voxray.report.learning import learning_charts
 from voxray.report.origin import GROUPS_SHOWN, count_splits, group_quarantine, planning_notes, trace_patches
 from voxray.report.repeat import command_lines, hide_paths, identity_rows, settings_text

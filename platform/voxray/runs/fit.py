@@ -17,10 +17,11 @@ from voxray.config.experiment import Experiment
 from voxray.config.unet import UNet
 from voxray.errors import ConfigError, DataError
 from voxray.feed.loader import Feed
+from voxray.files import write_json
 from voxray.models.build import build_model
 from voxray.models.shapes import infer_shapes, model_input
 from voxray.progress import Show
-from voxray.runs.folder import RunFolder, run_folder, train_key, write_json
+from voxray.runs.folder import RunFolder, run_folder, train_key
 from voxray.store.layout import write_parquet
 from voxray.store.read import PatchStore, open_store
 from voxray.tracking import Tracker
@@ -141,7 +142,9 @@ def make_task(experiment: Experiment, store: PatchStore, architecture: Architect
     check_class_weights(experiment, store.info.classes)
     labels = torch.from_numpy(store.rows("train")["label"].to_numpy().copy())
     weights = class_weights(spec.class_weights, torch.bincount(labels, minlength=len(store.info.classes)))
-    return Classification(None if weights is None else weights.to(device), experiment.evaluation.target_recall)
+    weights = None if weights is None else weights.to(device)
+    evaluation = experiment.evaluation
+    return Classification(weights, evaluation.target_recall, evaluation.target_precision)
 
 
 def check_class_weights(experiment: Experiment, classes: tuple[str, ...]) -> None:
@@ -195,15 +198,16 @@ def make_feed(
 
 def make_tracker(experiment: Experiment, key: str) -> Tracker:
     """The W&B run of an experiment; the same training has the same run id."""
+    private: Any = {"out": True, "data": {"root"}, "store": {"path"}, "privacy": True}
+    content = experiment.model_dump(mode="json", exclude=private)
     return Tracker(
         experiment.out_path,
         name=experiment.name,
         project=experiment.tracking.project,
         run_id=re.sub(r"[^\w-]+", "-", f"{experiment.name}-{key}"),
         mode=experiment.tracking.mode,
-        config=experiment.model_dump(
-            mode="json", exclude={"out": True, "data": {"root"}, "store": {"path"}, "privacy": True}
-        ),
+        config={**content, "architecture": json.loads(Path(experiment.model.architecture).read_text(encoding="utf-8"))},
+        group=experiment.tracking.group,
     )
 
 

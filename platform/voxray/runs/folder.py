@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from voxray.config.experiment import Experiment
+from voxray.files import write_json
 
 STAGES = ("train", "evaluate")
 
@@ -93,14 +93,6 @@ class RunFolder:
 def run_folder(experiment: Experiment) -> RunFolder:
     """The folder of an experiment's run."""
     return RunFolder(experiment.out_path)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON so that the file appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)
 
 
 def digest(content: Mapping[str, Any]) -> str:

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 from voxray.config.experiment import Experiment
 from voxray.evaluation.classification import Floats, without_nan
 from voxray.evaluation.units import judged_units
-from voxray.runs.folder import run_folder, write_json
+from voxray.files import write_json
+from voxray.runs.folder import run_folder
 from voxray.runs.judge import unit_figures
 from voxray.runs.judge_scans import scan_metrics
 from voxray.store.layout import write_parquet

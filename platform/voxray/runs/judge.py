@@ -16,11 +16,12 @@ from voxray.config.experiment import Experiment
 from voxray.errors import ConfigError
 from voxray.evaluation.classification import Floats, bootstrap_intervals, choose_threshold, figures, without_nan
 from voxray.evaluation.units import PATIENT, check_one_class_each, judged_units, known_and_said, log_loss
+from voxray.files import write_json
 from voxray.models.build import build_model
 from voxray.patches.plan import Plan
 from voxray.progress import Show
 from voxray.runs.fit import make_feed, make_recipe
-from voxray.runs.folder import run_folder, write_json
+from voxray.runs.folder import run_folder
 from voxray.store.layout import write_parquet
 from voxray.store.read import PatchStore, open_store
 from voxray.training.checkpoint import load_model, read_about, write_about

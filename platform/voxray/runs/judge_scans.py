@@ -12,7 +12,8 @@ from voxray.config.experiment import Experiment
 from voxray.datasets.pseudonyms import files_of
 from voxray.evaluation.classification import without_nan
 from voxray.evaluation.segmentation import bootstrap_intervals, case_figures, mean_figures
-from voxray.runs.folder import run_folder, write_json
+from voxray.files import write_json
+from voxray.runs.folder import run_folder
 from voxray.runs.predict import plain_name
 from voxray.runs.segment import Segmenter, load_segmenter, segment_scan
 from voxray.scans.geometry import in_axes_of

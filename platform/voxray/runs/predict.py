@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 
 from voxray.errors import DataError, ScanError
+from voxray.files import write_json
 from voxray.report.evidence import evidence_picture
 from voxray.runs.classify import Classifier, classify_scan, is_classifier, load_classifier
-from voxray.runs.folder import write_json
 from voxray.runs.segment import Segmenter, load_segmenter, segment_scan
 from voxray.scans.channels import channel_files
 from voxray.scans.read import OPENERS

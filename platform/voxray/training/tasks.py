@@ -1,5 +1,6 @@
 """Classification of patches and segmentation of their voxels: the two things a network is trained for."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from voxray.evaluation.classification import choose_threshold, figures
+from voxray.evaluation.classification import choose_threshold, figures, recall_at_precision
 from voxray.feed.loader import Feed
 from voxray.models.outputs import Activation, class_probabilities, label_maps
 from voxray.training.losses import cross_entropy_part
@@ -16,6 +17,14 @@ from voxray.training.segmentation_losses import LossName, segmentation_loss_part
 from voxray.training.step import Inputs, Recipe, predict_pass
 
 EPOCH_FIGURES = ("recall", "precision", "f1", "accuracy", "balanced_accuracy", "roc_auc", "average_precision")
+
+
+def epoch_figures(classes: Sequence[str], masks: bool) -> tuple[str, ...]:
+    """Names of the figures that validation gives after each epoch; ``val_`` and a name is a column of the history."""
+    if masks:
+        return "loss", "dice", *(f"dice/{name}" for name in classes[1:])
+    at_targets = ("precision_at_target", "recall_at_precision") if len(classes) == 2 else ()
+    return "loss", *EPOCH_FIGURES, *at_targets
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,17 +36,20 @@ class Classification:
     weights : Tensor, (classes,), optional
     target_recall : float
         Recall at which an epoch's precision is reported.
+    target_precision : float
+        Precision at which an epoch's recall is reported.
     """
 
     weights: torch.Tensor | None
     target_recall: float
+    target_precision: float
 
     def loss_part(self, output: Any, inputs: Inputs, total: int) -> torch.Tensor:
         """Cross-entropy."""
         return cross_entropy_part(output, inputs.labels, self.weights, total)
 
     def validate(self, model: nn.Module, feed: Feed, recipe: Recipe) -> dict[str, float]:
-        """Figures at the most probable class, and the precision where recall is as asked."""
+        """Figures at the most probable class; the precision where recall is as asked, and the other way round."""
         predictions = predict_pass(model, feed, recipe)
         labels, probabilities = predictions.labels, predictions.probabilities
         at_half = figures(labels, probabilities, None)
@@ -45,6 +57,7 @@ class Classification:
         if probabilities.shape[1] == 2:
             threshold = choose_threshold(labels, probabilities[:, 1], self.target_recall)
             row["val_precision_at_target"] = figures(labels, probabilities, threshold)["precision"]
+            row["val_recall_at_precision"] = recall_at_precision(labels, probabilities[:, 1], self.target_precision)
         return row
 
 

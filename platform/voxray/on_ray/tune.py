@@ -1,0 +1,194 @@
+"""The trials of a search on Ray Tune: several at a time, the hopeless ones stopped early.
+
+The book of the search is the truth; what Ray keeps of its own is thrown away.
+"""
+
+import os
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import ray
+import ray.tune
+import torch
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search import Searcher
+
+from voxray.config.experiment import Experiment
+from voxray.errors import ConfigError, VoxrayError
+from voxray.on_ray.train import before_last, train_on_ray
+from voxray.progress import Show
+from voxray.search.book import Book
+from voxray.search.plan import trial_experiment
+from voxray.search.trials import Trial, trial_folder
+
+REDUCTION = 3
+RETRIES = 1  # of a trial whose process was lost
+TRIALS_PER_GPU = 2
+PROBLEM = "problem"  # key of what a trial that failed reports
+SETTINGS = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a report of a failure has no figure
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is for the command line
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+}
+
+
+def search_on_ray(book: Book, show: Show) -> None:
+    """Try networks until the book has as many trials as the search wants.
+
+    Trials run one for each CPU, or as many as share the GPUs, each in a process of its own with one thread. One of
+    several workers nests Ray Train; its driver then asks for almost no CPU, because drivers that hold all of them
+    would wait for their workers forever.
+
+    Raises
+    ------
+    ConfigError
+        The cluster is too small for one trial.
+    """
+    os.environ.update(SETTINGS)
+    search = book.search
+    epochs, workers = search.experiment.training.epochs, search.experiment.training.workers
+    share, together = _shares(search.experiment)
+    asha = ASHAScheduler(
+        time_attr="epoch",
+        metric=search.goal.column,
+        mode="max" if search.goal.sign > 0 else "min",
+        max_t=epochs,
+        grace_period=max(1, round(epochs / REDUCTION**2)),
+        reduction_factor=REDUCTION,
+    )
+    _remember(asha, list(book.trials.values()))
+    storage = search.folder / "ray_tune"
+    shutil.rmtree(storage, ignore_errors=True)
+    own = share if workers == 1 else {"cpu": 0.01}
+    tuner = ray.tune.Tuner(
+        ray.tune.with_resources(_try, own),
+        tune_config=ray.tune.TuneConfig(
+            search_alg=_Asker(book, share),
+            scheduler=asha,
+            num_samples=search.trials,
+            max_concurrent_trials=together,
+            trial_dirname_creator=lambda trial: f"{trial.config['number']:04d}_{trial.trial_id}",
+        ),
+        run_config=ray.tune.RunConfig(
+            name="search",
+            storage_path=str(storage),
+            failure_config=ray.tune.FailureConfig(max_failures=RETRIES),
+            callbacks=[_Scribe(book, show)],
+            verbose=0,
+        ),
+    )
+    tuner.fit()
+    shutil.rmtree(storage, ignore_errors=True)
+
+
+def _shares(experiment: Experiment) -> tuple[dict[str, float], int]:
+    """What each worker of a trial takes, and how many trials run at a time."""
+    resources, workers = ray.cluster_resources(), experiment.training.workers
+    cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
+    wanted = experiment.training.device
+    if wanted == "cuda" and not gpus:
+        raise ConfigError("training.device", "'cuda' is asked for and the cluster has no GPU", "Set it to 'auto'")
+    together = cpus // workers
+    if not together:
+        raise ConfigError("training.workers", f"{workers} workers want a CPU each, the cluster has {cpus}", "Ask fewer")
+    if wanted == "cpu" or not gpus:
+        return {"cpu": 1}, together
+    together = max(1, min(together, TRIALS_PER_GPU * gpus // workers))
+    return {"cpu": 1, "gpu": min(1.0, gpus / (together * workers))}, together
+
+
+def _remember(asha: ASHAScheduler, trials: list[Trial]) -> None:
+    """Tell a scheduler what trials of earlier commands reached."""
+    no_controller: Any = None  # the scheduler never looks at it
+    for trial in trials:
+        known: Any = SimpleNamespace(trial_id=f"earlier_{trial.number}")
+        asha.on_trial_add(no_controller, known)
+        for row in trial.curve:
+            asha.on_trial_result(no_controller, known, {key: value for key, value in row.items() if value is not None})
+
+
+def _try(config: dict[str, Any]) -> None:
+    """One trial, in its own process."""
+    from voxray.runs.fit import fit
+    from voxray.training.loop import choose_device
+
+    torch.set_num_threads(1)
+    experiment = Experiment.model_validate(config["experiment"])
+    try:
+        if experiment.training.workers > 1:
+            from ray.tune.integration.ray_train import TuneReportCallback
+
+            share = {key.upper(): amount for key, amount in config["share"].items()}
+            train_on_ray(experiment, _unseen, share=share, callbacks=[TuneReportCallback()])
+        else:
+            report = before_last(experiment, ray.tune.report)
+            fit(experiment, device=choose_device(experiment.training.device), show=_unseen, report=report)
+    except (VoxrayError, MemoryError, torch.OutOfMemoryError) as error:
+        ray.tune.report({PROBLEM: str(error).strip().splitlines()[0]})
+
+
+def _unseen(done: int, total: int, text: str) -> None:
+    """The terminal shows trials, not their steps."""
+
+
+class _Asker(Searcher):
+    """Asks the book what is tried next."""
+
+    def __init__(self, book: Book, share: dict[str, float]) -> None:
+        super().__init__()
+        self.book, self.share = book, share
+
+    def suggest(self, trial_id: str) -> Any:  # noqa: ARG002
+        trial = self.book.begin()
+        if trial is None:
+            return Searcher.FINISHED
+        content = trial_experiment(self.book.search, trial).model_dump(mode="json")
+        return {"number": trial.number, "experiment": content, "share": self.share}
+
+    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+        """The scribe writes it down."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the book is on disk. Ray wants to see a file."""
+        Path(checkpoint_path).touch()
+
+
+class _Scribe(ray.tune.Callback):
+    """Writes into the book what Ray tells of trials."""
+
+    def __init__(self, book: Book, show: Show) -> None:
+        self.book, self.show = book, show
+        self.problems: dict[int, str] = {}
+        self._show()
+
+    def on_trial_result(self, *_: Any, **told: Any) -> None:
+        number, result = told["trial"].config["number"], told["result"]
+        if PROBLEM in result:
+            self.problems[number] = result[PROBLEM]
+        elif "epoch" in result:
+            self.book.note_epoch(number, result)
+
+    def on_trial_complete(self, *_: Any, **told: Any) -> None:
+        number = told["trial"].config["number"]
+        if number in self.problems:
+            self.book.end(number, "failed", self.problems[number])
+        elif (trial_folder(self.book.search.folder, self.book.trials[number]) / "history.parquet").exists():
+            self.book.end(number, "finished")
+        else:
+            reached = len(self.book.trials[number].curve)
+            self.book.end(number, "pruned", f"not in the best third after epoch {reached}")
+        self._show()
+
+    def on_trial_error(self, *_: Any, **told: Any) -> None:
+        lines = str(told["trial"].get_error() or "").strip().splitlines()
+        self.book.end(told["trial"].config["number"], "failed", lines[-1] if lines else "its process was lost")
+        self._show()
+
+    def _show(self) -> None:
+        trials, goal = self.book.trials, self.book.search.goal
+        best = goal.winner(trials)
+        text = f"best {goal.name} {goal.value(best):.4f} (trial {best.name})" if best else ""
+        self.show(sum(trial.state != "running" for trial in trials.values()), self.book.search.trials, text)

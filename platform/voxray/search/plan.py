@@ -1,0 +1,147 @@
+"""What a search is: an experiment, a space, a goal and limits; and the experiment that each of its trials is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from voxray.config.architecture import load_architecture, parse_architecture
+from voxray.config.experiment import Experiment
+from voxray.config.points import find_point
+from voxray.config.sampling import Decisions, Sample, Space, check_rank
+from voxray.errors import ConfigError
+from voxray.models.shapes import count_parameters, infer_shapes, model_input
+from voxray.search.trials import Goal, Trial, trial_folder
+from voxray.store.layout import StoreInfo
+from voxray.training.tasks import epoch_figures
+
+Method = Literal["tpe", "random"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much a network may be; None is no limit."""
+
+    parameters: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """Everything about a search.
+
+    Attributes
+    ----------
+    folder : Path
+    experiment : Experiment
+        With the store that all trials share.
+    space : Space
+    goal : Goal
+    trials : int
+        How many are started, those of earlier commands included.
+    seed : int
+    method : str
+    limits : Limits
+    starts : tuple of (str, mapping)
+        Name and decisions of networks that are tried first; decisions that are missing are left to the method.
+    patch_shape : tuple of int
+        (channel, x, y, z).
+    classes : int
+    """
+
+    folder: Path
+    experiment: Experiment
+    space: Space
+    goal: Goal
+    trials: int
+    seed: int
+    method: Method
+    limits: Limits
+    starts: tuple[tuple[str, Decisions], ...]
+    patch_shape: tuple[int, int, int, int]
+    classes: int
+
+    @property
+    def rank(self) -> int:
+        """2 or 3, of the networks' input."""
+        return rank_of_patches(self.patch_shape)
+
+
+def parse_metric(metric: str, info: StoreInfo, best: str) -> Goal:
+    """``val/roc_auc`` as what to look for.
+
+    Raises
+    ------
+    ConfigError
+        Validation gives no such figure.
+    """
+    split, _, name = metric.partition("/")
+    known = epoch_figures(info.classes, info.masks)
+    if split != "val" or name not in known:
+        raise ConfigError(
+            "--metric", f"'{metric}' is no figure", f"Known: {', '.join(f'val/{each}' for each in known)}"
+        )
+    return Goal(name, best)
+
+
+def find_starts(
+    space: Space, experiment: Experiment, files: Sequence[Path], rank: int
+) -> tuple[tuple[tuple[str, Decisions], ...], list[str]]:
+    """The decisions that make the networks of architecture files, and the names of those that the space cannot make."""
+    check_rank(space, rank)
+    settings = {key: _setting(experiment, key) for key in space.experiment}
+    points = [(path.name, find_point(space, load_architecture(path), settings)) for path in files]
+    starts = tuple((name, point) for name, point in points if point is not None)
+    return starts, [name for name, point in points if point is None]
+
+
+def weigh(search: Search, sample: Sample) -> int:
+    """The parameters of a sample.
+
+    Raises
+    ------
+    ConfigError
+        It doesn't fit the patches, or is beyond a limit.
+    """
+    architecture = parse_architecture(sample.architecture, "sample")
+    shape = model_input(architecture, search.patch_shape)
+    parameters = count_parameters(infer_shapes(architecture, shape, search.classes, "sample"))
+    if search.limits.parameters is not None and parameters > search.limits.parameters:
+        raise ConfigError("sample", f"has {parameters:,} parameters, more than {search.limits.parameters:,}")
+    return parameters
+
+
+def trial_experiment(search: Search, trial: Trial) -> Experiment:
+    """The experiment of a trial: a run in a folder of its own, on the store that all share.
+
+    Raises
+    ------
+    ConfigError
+        Its settings do not go together.
+    """
+    base, folder = search.experiment, trial_folder(search.folder, trial)
+    content = base.model_dump(mode="json")
+    content |= {"name": f"{base.name}_{trial.name}", "out": str(folder)}
+    content["model"] = {"architecture": str(folder / "architecture.json")}
+    content["tracking"] = {**content["tracking"], "group": search.folder.name}
+    for key, value in trial.settings.items():
+        *tables, last = key.split(".")
+        table = content
+        for name in tables:
+            table = table[name]
+        table[last] = value
+    try:
+        return Experiment.model_validate(content)
+    except ValueError as error:
+        raise ConfigError("sample", str(error)) from None
+
+
+def rank_of_patches(patch_shape: tuple[int, int, int, int]) -> int:
+    """2 for patches of one slice."""
+    return 2 if patch_shape[3] == 1 else 3
+
+
+def _setting(experiment: Experiment, key: str) -> Any:
+    value: Any = experiment.model_dump(mode="json")
+    for name in key.split("."):
+        value = value[name]
+    return value

@@ -1,0 +1,129 @@
+"""The trials of a search, a JSON file each: the truth about a search, whatever runs it and however it was stopped."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from voxray.config.decisions import Label
+
+State = Literal["running", "finished", "pruned", "failed"]
+TRIALS, TRIAL_FILE = "trials", "trial.json"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A network and settings that were tried.
+
+    Attributes
+    ----------
+    number : int
+    state : str
+        ``running`` also where a search was stopped while it ran.
+    decisions : dict
+        The point of the space.
+    settings : dict
+        Values of the experiment by key path.
+    parameters : int
+        Trainable ones.
+    origin : str
+        The architecture file that it starts from; empty where the search suggested it.
+    curve : tuple of dict
+        The rows of the history, an epoch each.
+    reason : str
+        Why it was pruned, or failed.
+    """
+
+    number: int
+    state: State
+    decisions: dict[str, Label]
+    settings: dict[str, Any]
+    parameters: int
+    origin: str = ""
+    curve: tuple[dict[str, Any], ...] = ()
+    reason: str = ""
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return f"{self.number:04d}"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a search looks for.
+
+    Attributes
+    ----------
+    name : str
+        A figure of validation, such as ``recall_at_precision``.
+    best : str
+        ``training.best`` of the experiment: which epoch's weights are kept.
+    """
+
+    name: str
+    best: str
+
+    @property
+    def column(self) -> str:
+        """Of the history."""
+        return f"val_{self.name}"
+
+    @property
+    def sign(self) -> int:
+        """1 where more is better."""
+        return sign_of(self.name)
+
+    def kept(self, trial: Trial) -> Mapping[str, Any] | None:
+        """The epoch whose weights are kept, the earliest of equals; None where no epoch has a figure to go by."""
+        rows = [row for row in trial.curve if math.isfinite(_number(row.get(f"val_{self.best}")))]
+        return max(rows, key=lambda row: sign_of(self.best) * row[f"val_{self.best}"], default=None)
+
+    def value(self, trial: Trial) -> float:
+        """The figure of the weights that are kept; NaN where there is none."""
+        row = self.kept(trial)
+        return math.nan if row is None else _number(row.get(self.column))
+
+    def ranked(self, trials: Mapping[int, Trial]) -> list[Trial]:
+        """Finished trials from the best to the worst, then the pruned by how they stood, then the others."""
+        order = ("finished", "pruned", "running", "failed")
+
+        def place(trial: Trial) -> tuple[int, bool, float, int]:
+            value = self.value(trial)
+            known = math.isfinite(value)
+            return order.index(trial.state), not known, -self.sign * value if known else 0.0, trial.parameters
+
+        return sorted(trials.values(), key=place)
+
+    def winner(self, trials: Mapping[int, Trial]) -> Trial | None:
+        """The best finished trial."""
+        first = next(iter(self.ranked(trials)), None)
+        return first if first and first.state == "finished" and math.isfinite(self.value(first)) else None
+
+
+def sign_of(name: str) -> int:
+    """1 for a figure of which more is better."""
+    return -1 if name == "loss" else 1
+
+
+def trial_folder(folder: Path, trial: Trial) -> Path:
+    """The run's folder of a trial."""
+    return folder / TRIALS / trial.name
+
+
+def read_trials(folder: Path) -> dict[int, Trial]:
+    """All trials of a search by number."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob(f"{TRIALS}/*/{TRIAL_FILE}"))]
+    trials = [Trial(**{**each, "curve": tuple(each["curve"])}) for each in found]
+    return {trial.number: trial for trial in trials}
+
+
+def trial_content(trial: Trial) -> dict[str, Any]:
+    """A trial as JSON holds it."""
+    return asdict(trial)
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)

@@ -1,0 +1,153 @@
+"""The stage of a search: a finished store and a space → trials, leaderboard, winner and report."""
+
+import hashlib
+import json
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from voxray.config.experiment import Experiment
+from voxray.config.sampling import Space
+from voxray.config.space import load_space
+from voxray.errors import ConfigError, WorkError
+from voxray.files import write_json
+from voxray.locks import locked
+from voxray.on_ray.connect import cluster
+from voxray.progress import progress
+from voxray.runs.fit import check_trainable
+from voxray.search.book import Book
+from voxray.search.plan import Limits, Method, Search, find_starts, parse_metric, rank_of_patches
+from voxray.search.results import leaderboard, write_leaderboard, write_winner
+from voxray.stages import ingest
+from voxray.store.read import PatchStore, open_store
+from voxray.tracking import Tracker
+
+SEARCH_FILE = "search.json"
+
+
+@dataclass(frozen=True)
+class TuneOptions:
+    """What the command line says of a search; `starts` are architecture files that are tried first."""
+
+    space: Path
+    out: Path
+    metric: str
+    trials: int
+    seed: int
+    method: Method
+    limits: Limits
+    starts: tuple[Path, ...]
+
+
+def tune(experiment: Experiment, options: TuneOptions, say: Callable[[str], None], command: Sequence[str]) -> None:
+    """Search; a search that was begun in the folder goes on.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    options : TuneOptions
+    say : callable
+        Is given a line an outcome.
+    command : sequence of str
+        The words that train the experiment, to which what repeats the winner is added.
+
+    Raises
+    ------
+    ConfigError
+        The folder holds another search.
+    WorkError
+        No trial was finished.
+    """
+    space = load_space(options.space)
+    # All trials read one store, wherever the experiment has it.
+    experiment = experiment.model_copy(
+        update={"store": experiment.store.model_copy(update={"path": str(experiment.store_path)})}
+    )
+    with locked(options.out), cluster():
+        ingest(experiment, say)
+        store = open_store(experiment.store_path)
+        check_trainable(store)
+        search = _search(experiment, options, space, store, say)
+        _check_same(search, store)
+        book = Book(search)
+        if done := sum(trial.state != "running" for trial in book.trials.values()):
+            say(f"tune: {done} of {search.trials} trials are finished already, going on")
+        from voxray.on_ray.tune import search_on_ray  # Ray Tune takes seconds to import
+
+        with progress("tune", "trials", done) as show:
+            search_on_ray(book, show)
+        _conclude(book, say, command)
+
+
+def _search(
+    experiment: Experiment, options: TuneOptions, space: Space, store: PatchStore, say: Callable[[str], None]
+) -> Search:
+    own = Path(experiment.model.architecture)
+    patch_shape = store.info.patch_shape
+    starts, strangers = find_starts(space, experiment, [own, *options.starts], rank_of_patches(patch_shape))
+    for name in strangers:
+        say(f"note: {name} is no point of the space, the search does not start from it")
+    return Search(
+        folder=options.out,
+        experiment=experiment,
+        space=space,
+        goal=parse_metric(options.metric, store.info, experiment.training.best),
+        trials=options.trials,
+        seed=options.seed,
+        method=options.method,
+        limits=options.limits,
+        starts=starts,
+        patch_shape=patch_shape,
+        classes=len(store.info.classes),
+    )
+
+
+def _check_same(search: Search, store: PatchStore) -> None:
+    """Trials that are to be compared share experiment, space, store and goal."""
+    parts = search.experiment.model_dump(
+        mode="json", include={"seed", "intensity", "augment", "training", "evaluation"}
+    )
+    space = hashlib.sha256(Path(search.space.where).read_bytes()).hexdigest()[:16]
+    known = {"experiment": parts, "space": space, "store": store.info.digest, "goal": search.goal.name}
+    path = search.folder / SEARCH_FILE
+    if path.exists():
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+        if changed := [name for name in known if known[name] != earlier.get(name)]:
+            problem = f"holds a search that differs in its {' and '.join(changed)}"
+            raise ConfigError(str(search.folder), problem, "Choose another --out")
+    write_json(path, known)
+
+
+def _conclude(book: Book, say: Callable[[str], None], command: Sequence[str]) -> None:
+    from voxray.report.search import write_search_report  # matplotlib takes a second
+
+    search, trials = book.search, book.trials
+    columns, rows = leaderboard(search.goal, trials)
+    write_leaderboard(search.folder / "leaderboard.csv", columns, rows)
+    counts = {
+        state: sum(trial.state == state for trial in trials.values()) for state in ("finished", "pruned", "failed")
+    }
+    say(f"tune: {', '.join(f'{number} {state}' for state, number in counts.items())}, {len(book.refused)} refused")
+    winner = search.goal.winner(trials)
+    settings = [] if winner is None else write_winner(search.folder, winner)
+    words = shlex.join([*command, *(word for each in settings for word in ("--set", each))])
+    report = search.folder / "report.html"
+    write_search_report(report, search, trials, book.refused, words if winner else "")
+    tracking = search.experiment.tracking
+    with Tracker(
+        search.folder,
+        name=f"{search.folder.name}_table",
+        project=tracking.project,
+        run_id=f"{search.experiment.name}-{search.folder.name}-table",
+        mode=tracking.mode,
+        config={},
+        group=search.folder.name,
+    ) as tracker:
+        tracker.log_table("trials", columns, rows)
+    say(f"report: {report}")
+    if winner is None:
+        raise WorkError(str(search.folder), "no trial was finished", "The reasons stand in leaderboard.csv")
+    value = search.goal.value(winner)
+    say(f"tune: best {search.goal.name} {value:.4f}, {winner.parameters:,} parameters, trial {winner.name}")
+    say(f"tune: repeat it with: {words}")
