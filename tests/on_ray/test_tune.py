@@ -53,7 +53,7 @@ def test_a_search_records_a_trial_that_fails_and_its_winner_can_be_trained(
     assert trials[0].state == "failed"
     assert "the training loss is" in trials[0].reason
     assert "running" not in {trial.state for trial in trials.values()}
-    rows = list(csv.DictReader((tmp_path / "search" / "leaderboard.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "search" / "leaderboard.csv").read_text().splitlines()))
     assert len(rows) == 4
     assert (tmp_path / "search" / "report.html").exists()
     repeat = capsys.readouterr().out.rpartition("repeat it with: voxray ")[2]

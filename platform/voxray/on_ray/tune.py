@@ -70,6 +70,8 @@ def search_on_ray(book: Book, show: Show) -> None:
             scheduler=asha,
             num_samples=search.trials,
             max_concurrent_trials=together,
+            # A process takes seconds to import torch, small trials not much more.
+            reuse_actors=True,
             trial_dirname_creator=lambda trial: f"{trial.config['number']:04d}_{trial.trial_id}",
         ),
         run_config=ray.tune.RunConfig(
