@@ -32,6 +32,7 @@ SETTINGS = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a report of a failure has no figure
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is for the command line
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",  # it prints, however silent it is asked to be
 }
 
 
