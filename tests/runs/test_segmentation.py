@@ -11,13 +11,16 @@ import torch
 from scenes import experiment
 
 from voxray import stages
+from voxray.config.architecture import parse_architecture
 from voxray.config.experiment import Experiment
+from voxray.config.unet import UNet
 from voxray.errors import ConfigError, WorkError
 from voxray.patches.foreground import foreground_counts
 from voxray.phantom.decathlon import write_decathlon
+from voxray.runs.fit import make_feed, make_recipe
 from voxray.runs.judge_scans import judge_scan
 from voxray.runs.predict import Options
-from voxray.runs.segment import load_segmenter
+from voxray.runs.segment import Segmenter, load_segmenter, segment_scan
 from voxray.scans.read import open_file, open_scan
 from voxray.store.read import open_store
 
@@ -30,6 +33,7 @@ NET = {
     "output": {"activation": "softmax"},
 }
 SHAPE = (40, 36, 24)
+CPU = torch.device("cpu")
 PLACE = ["split", "scan_id", "x_start", "y_start", "z_start", "checksum"]
 
 
@@ -136,7 +140,7 @@ def test_a_mask_may_keep_its_axes_in_another_order_than_its_image(
     source = sorted((brains / "labelsTr").glob("*.nii.gz"))[0]
     turned = nibabel.load(source).as_reoriented(np.array([[2, 1], [0, -1], [1, 1]]))
     nibabel.save(turned, tmp_path / "turned.nii.gz")
-    segmenter = load_segmenter(finished.out_path, torch.device("cpu"))
+    segmenter = load_segmenter(finished.out_path, CPU)
     case = {"split": "again", "path": f"imagesTr/{source.name}", "label_path": f"labelsTr/{source.name}"}
     plain, again = (
         judge_scan(segmenter, case | {"files": [str(brains / case["path"]), str(label)]})
@@ -181,15 +185,40 @@ def test_settings_of_the_other_task_are_refused(brains: Path, tmp_path: Path) ->
         stages.train(spec, quiet, with_ray=False)
 
 
+@pytest.mark.parametrize("size", [[24, 24, 12], [48, 16, 32]])
+@pytest.mark.parametrize("kind", ["planes", "volume", "nonzero", "percentiles", "window"])
+def test_a_window_of_a_scan_is_what_training_saw_of_that_place(
+    brains: Path, tmp_path: Path, kind: str, size: list[int]
+) -> None:
+    patches = {"size": size, "sampling": "grid", "rotations": [], "fill": -5}
+    spec = spec_of(
+        brains, tmp_path, patches=patches, intensity={"kind": kind, "window": [0, 900]}, evaluation={"overlap": 0}
+    )
+    stages.ingest(spec, quiet, with_ray=False)
+    store = open_store(spec.store_path)
+    feed, recipe = make_feed(spec, store, "val", CPU), make_recipe(spec, 3, CPU)
+    expected = torch.cat([recipe.inputs(batch, None).images for batch in feed.epoch(None)])
+    seen: list[torch.Tensor] = []
+
+    def model(windows: torch.Tensor) -> torch.Tensor:
+        seen.append(windows.clone())
+        return windows
+
+    network = parse_architecture(NET, "net")
+    assert isinstance(network, UNet)
+    segmenter = Segmenter(spec, network, model, 4, store.info.classes, CPU)  # type: ignore[arg-type]
+    # Without overlap the windows of a scan are the boxes of its grid, in the same order.
+    for path in dict.fromkeys(store.rows("val")["path"].to_pylist()):
+        segment_scan(segmenter, brains / path)
+    torch.testing.assert_close(torch.cat(seen), expected, rtol=1e-4, atol=1e-4)
+
+
 def test_padding_counts_neither_in_the_loss_nor_in_the_figures(brains: Path, tmp_path: Path) -> None:
     patches = {"size": [64, 64, 32], "sampling": "whole", "rotations": [], "fill": 0}
     spec = spec_of(brains, tmp_path, patches=patches, intensity={"kind": "volume"}, store={"dtype": "float32"})
     stages.ingest(spec, quiet, with_ray=False)
-    from voxray.runs.fit import make_feed, make_recipe
-
-    device = torch.device("cpu")
-    feed = make_feed(spec, open_store(spec.store_path), "train", device)
-    inputs = make_recipe(spec, 3, device).inputs(next(iter(feed.epoch(None))), None)
+    feed = make_feed(spec, open_store(spec.store_path), "train", CPU)
+    inputs = make_recipe(spec, 3, CPU).inputs(next(iter(feed.epoch(None))), None)
     assert inputs.valid is not None
     assert int(inputs.valid[0].sum()) == np.prod(SHAPE)
     assert not inputs.images[~inputs.valid.expand_as(inputs.images)].any()

@@ -1,6 +1,6 @@
 """A trained segmentation model and whole scans: label maps in the scans' own geometry."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ from voxray.config.architecture import parse_architecture
 from voxray.config.experiment import Experiment, read_experiment
 from voxray.config.unet import UNet
 from voxray.errors import ConfigError, ScanError
-from voxray.feed.scale import scale_images
-from voxray.inference.sliding_window import slide_slabs
+from voxray.feed.scale import scale_images, valid_voxels
+from voxray.inference.sliding_window import slide_slabs, window_starts
 from voxray.models.build import build_model
 from voxray.models.outputs import class_probabilities, label_maps
+from voxray.patches.plan import NEEDS_STATISTICS
 from voxray.runs.folder import RunFolder
 from voxray.scans.geometry import canonical_volume, in_axes_of
 from voxray.scans.intensity import statistics_rows, volume_statistics
@@ -117,25 +118,44 @@ def segment_scan(segmenter: Segmenter, path: Path) -> tuple[Volume, Volume]:
 def _probabilities(segmenter: Segmenter, volume: Volume) -> Iterator[NDArray[np.float32]]:
     """Slabs along x of mean probabilities, (channels, x, y, z)."""
     spec = segmenter.experiment
-    images = _scaled(segmenter, volume)
     activation = segmenter.network.output.activation
     flat = segmenter.network.rank == 2
+    scaled = _scaling(segmenter, volume)
 
     def predict(windows: torch.Tensor) -> torch.Tensor:
+        images = scaled(windows)
         with torch.autocast(segmenter.device.type, torch.bfloat16, enabled=segmenter.device.type == "cuda"):
-            logits: Any = segmenter.model(windows[..., 0] if flat else windows)
+            logits: Any = segmenter.model(images[..., 0] if flat else images)
         found = class_probabilities(logits.float(), activation)
         return found[..., None] if flat else found
 
-    window = spec.patches.size
-    overlap = spec.evaluation.overlap
-    for slab in slide_slabs(images, predict, window, overlap, batch_size=BATCH_WINDOWS, device=segmenter.device):
+    for slab in slide_slabs(
+        volume.voxels,
+        predict,
+        spec.patches.size,
+        spec.evaluation.overlap,
+        batch_size=BATCH_WINDOWS,
+        fill=spec.patches.fill,
+        device=segmenter.device,
+    ):
         yield slab.values.cpu().numpy()
 
 
-def _scaled(segmenter: Segmenter, volume: Volume) -> torch.Tensor:
-    """The whole scan as the network wants it, (channel, x, y, z), on the CPU."""
-    spec = segmenter.experiment.intensity
-    voxels = torch.from_numpy(np.ascontiguousarray(volume.voxels).astype(np.float32))
-    statistics = torch.tensor(statistics_rows(volume_statistics(volume.voxels)))[None]
-    return scale_images(voxels[None], spec, statistics, None)[0]
+def _scaling(segmenter: Segmenter, volume: Volume) -> Callable[[torch.Tensor], torch.Tensor]:
+    """What makes of windows in the scan's own numbers the input that training made of patches."""
+    spec, size = segmenter.experiment.intensity, segmenter.experiment.patches.size
+    starts = [window_starts(extent, length, 0)[0] for extent, length in zip(volume.shape, size, strict=True)]
+    low = [-start for start in starts]
+    high = [min(extent - start, length) for extent, start, length in zip(volume.shape, starts, size, strict=True)]
+    # A volume is smaller than a window along an axis, or no window reaches beyond it there: all have the same padding.
+    valid = valid_voxels(torch.tensor([[low, high]], device=segmenter.device), size)
+    known = torch.empty(0)
+    if spec.kind in NEEDS_STATISTICS:
+        known = torch.tensor([statistics_rows(volume_statistics(volume.voxels))])
+
+    def scale(windows: torch.Tensor) -> torch.Tensor:
+        count = len(windows)
+        statistics = known.expand(count, -1, -1) if len(known) else None
+        return scale_images(windows, spec, statistics, valid.expand(count, -1, -1, -1, -1))
+
+    return scale
