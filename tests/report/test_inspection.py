@@ -116,6 +116,8 @@ def test_images_of_a_stack_show_their_middle(tmp_path: Path) -> None:
     picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(tile.uri.partition(",")[2]))))
     assert picture.shape == (7, 6)
     assert np.argwhere(picture).tolist() == [[1, 3]]
+    assert tile.title == "train_images 0"
+    assert summarise(inspection)["axes"] == {"": 6}
 
 
 def test_tiles_come_evenly_from_each_class() -> None:

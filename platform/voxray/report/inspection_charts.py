@@ -108,6 +108,7 @@ def _fan(channel: int, percentiles: dict[float, Floats], size: tuple[float, floa
         axes.set_yscale("symlog", linthresh=usual)
         axes.axhline(usual, color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)))
         axes.set_ylabel("intensity\n(logarithmic above the dots)")
+        axes.set_yticks([0, *10.0 ** np.arange(np.ceil(np.log10(usual)), np.log10(highest))])
     axes.yaxis.set_major_formatter(lambda value, _: number_text(value))
     legend_above(axes, 4 if size == FAN else 2)
     return to_svg(figure, f"intensity-{channel}", f"percentiles of the intensities of all scans, channel {channel}")

@@ -133,10 +133,12 @@ def slice_plane(image: Volume) -> PlaneAxes:
 
 
 def _stem(scan_id: str) -> str:
-    """A scan's name without the suffix of a file; of several files the first one's."""
+    """A scan's name without the suffix of a file; of several files the first one's, of a number what it counts."""
     name = str(channel_files(Path(scan_id))[0])
     suffix = next((each for each in OPENERS if name.lower().endswith(each)), "")
-    return name[: len(name) - len(suffix)]
+    stem = name[: len(name) - len(suffix)]
+    *folders, last = stem.split("/")
+    return f"{folders[-1]} {last}" if folders and last.isdecimal() else stem
 
 
 def _grey(pixels: NDArray[Any]) -> NDArray[np.uint8]:

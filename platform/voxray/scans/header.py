@@ -14,6 +14,7 @@ from voxray.scans.dicom import is_dicom, read_series
 from voxray.scans.geometry import axis_codes, canonical_grid, check_affine, lps_affine
 from voxray.scans.metaimage import find_voxels, read_metaimage_header
 from voxray.scans.nifti import is_scaled, read_nifti_header, split_channels
+from voxray.scans.npz import is_npz_row
 from voxray.scans.read import PICTURES, as_scan_errors, open_file
 
 COLOURED, DEEP = 3, {"I": "int32", "F": "float32", "I;16": "<u2", "I;16L": "<u2", "I;16B": ">u2"}
@@ -33,7 +34,8 @@ class ScanHeader:
     affine : ndarray, (4, 4)
         Voxel index to world millimetres, RAS+.
     axes : str
-        Where the axes of the file point to, such as ``LPS``; empty for pictures, which have no place in a patient.
+        Where the axes of the file point to, such as ``LPS``; empty for pictures and stacks, which have no place in a
+        patient.
     size_bytes : int
         On disk; 0 where the scan is a part of a file.
     """
@@ -79,7 +81,7 @@ def read_header(path: Path) -> ScanHeader:
     files = channel_files(path)
     said = _read_file(path) if len(files) == 1 else _join([_read_file(file) for file in files], str(path))
     size_bytes = sum(file.stat().st_size for file in said.files)
-    if path.name.lower().endswith(PICTURES):
+    if path.name.lower().endswith(PICTURES) or is_npz_row(path):
         return ScanHeader(said.channels, said.shape, said.dtype, said.affine, "", size_bytes)
     shape, affine = canonical_grid(said.shape, said.affine)
     return ScanHeader(said.channels, shape, said.dtype, affine, axis_codes(said.affine), size_bytes)
