@@ -91,7 +91,9 @@ def test_a_listed_patient_without_a_folder_is_absent_and_a_folder_that_is_not_li
     write_patients(tmp_path)
     (tmp_path / ONE).rename(tmp_path / "BraTS20_Training_400")
     (tmp_path / "BraTS20_Training_401_t1.nii").touch()
-    found = quarantined(read_brats2020(tmp_path))
+    manifest = read_brats2020(tmp_path)
+    assert manifest.notes == ("1 of 3 patients in name_mapping.csv have no folder",)
+    found = quarantined(manifest)
     assert found[ONE][:2] == ("absent", 1)
     assert "stands in name_mapping.csv, but there is no such folder" in found[ONE][2]
     assert found["BraTS20_Training_400"] == (

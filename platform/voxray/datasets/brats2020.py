@@ -72,12 +72,14 @@ def read_brats2020(root: Path) -> Manifest:
         mask = None if found.mask is None else f"{path}/{found.mask}"
         scans.append({"scan_id": name, "patient_id": name, "path": f"{path}/{found.image}", "label_path": mask})
         samples.append({"scan_id": name, "row": patient.row, "label": CLASSES.index(patient.grades[0])})
+    absent = sum(row["kind"] == "absent" for row in aside)
     return Manifest(
         root=root,
         classes=CLASSES,
         scans=pa.Table.from_pylist(scans, schema=SCANS),
         samples=pa.Table.from_pylist(samples, schema=SAMPLES),
         quarantine=quarantine_rows(aside),
+        notes=(f"{absent} of {len(listed)} patients in {LIST} have no folder",) if absent else (),
         channels=SEQUENCES,
         masks_are_targets=False,
     )
