@@ -1,4 +1,4 @@
-"""Two or more runs on the same patches: recall of each at equal precision.
+"""Two or more runs on the same patches: ROC AUC and recall of each at equal precision, and their means.
 
 Usage: python benchmarks/compare_runs.py runs/phantom_cnn3d runs/phantom_cnn2d [--split test]
 """
@@ -34,8 +34,11 @@ def main() -> None:
         scores = np.array(table["probabilities"].to_pylist())[:, 1]
         samples.add(tuple(sorted(zip(table["scan_id"].to_pylist(), table["row"].to_pylist(), strict=True))))
         values = {f"recall at precision {p}": round(recall_at(p, labels, scores), 3) for p in PRECISIONS}
-        found[run.name] = {"roc_auc": round(roc_auc(labels, scores), 3), **values}
+        values["roc_auc"] = round(roc_auc(labels, scores), 3)
+        found[run.name] = values
         print(f"{run.name:20}", "  ".join(f"{name} {value:.3f}" for name, value in found[run.name].items()))
+    means = {name: round(float(np.mean([each[name] for each in found.values()])), 3) for name in values}
+    print(f"{'mean':20}", "  ".join(f"{name} {value:.3f}" for name, value in means.items()))
     if len(samples) > 1:
         raise SystemExit("the runs were not judged on the same candidates")
     print(json.dumps({"split": options.split, "samples": len(samples.pop()), **found}))
