@@ -8,8 +8,8 @@ from typing import Any
 from voxray.files import write_text
 from voxray.report.html import template_environment
 from voxray.report.repeat import settings_text, shorten_paths
-from voxray.report.search_charts import search_charts
-from voxray.report.wording import FIGURES, MISSING, count, decimals
+from voxray.report.search_charts import figure_name, search_charts
+from voxray.report.wording import MISSING, count, decimals
 from voxray.search.importance import importances
 from voxray.search.plan import Search
 from voxray.search.results import none_if_nan, pareto_front
@@ -60,12 +60,6 @@ def write_search_report(
         missing=MISSING,
     )
     write_text(path, text + "\n")
-
-
-def figure_name(name: str) -> str:
-    """A figure of validation in words."""
-    own = {"recall_at_precision": "Recall at the precision asked for", "precision_at_target": "Precision at the recall"}
-    return FIGURES[name][0] if name in FIGURES else own.get(name, name.replace("dice", "Dice"))
 
 
 def _settings(trial: Trial) -> str:

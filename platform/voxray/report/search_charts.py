@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 from matplotlib import colormaps
 from matplotlib.colors import Normalize
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from voxray.config.decisions import Label
 from voxray.report.drawing import (
@@ -23,6 +25,7 @@ from voxray.report.drawing import (
     styled,
     to_svg,
 )
+from voxray.report.wording import FIGURES
 from voxray.search.plan import Search
 from voxray.search.results import pareto_front
 from voxray.search.trials import Goal, Trial
@@ -30,7 +33,6 @@ from voxray.search.trials import Goal, Trial
 BEST, STATES = "#d55e00", {"finished": SPLIT_COLOURS["val"], "pruned": "#9aa5b1", "failed": "#cc79a7"}
 PAPER = {"fc": "w", "ec": "none", "alpha": 0.7, "pad": 0.4}  # behind text that lines cross
 AXES_SHOWN = 7
-LABELS_SHOWN = 9
 
 
 def search_charts(search: Search, ranked: Sequence[Trial], shares: Mapping[str, float]) -> dict[str, Markup]:
@@ -49,9 +51,15 @@ def search_charts(search: Search, ranked: Sequence[Trial], shares: Mapping[str, 
     return charts
 
 
+def figure_name(name: str) -> str:
+    """A figure of validation in words."""
+    own = {"recall_at_precision": "Recall at the precision asked for", "precision_at_target": "Precision at the recall"}
+    return FIGURES[name][0] if name in FIGURES else own.get(name, name.replace("dice", "Dice"))
+
+
 @styled
 def _pareto(goal: Goal, known: Sequence[Trial]) -> Markup:
-    figure, axes = new_axes(WIDE, "trainable parameters", goal.name)
+    figure, axes = new_axes(WIDE, "trainable parameters", figure_name(goal.name))
     for state in ("pruned", "finished"):
         group = [trial for trial in known if trial.state == state]
         if group:
@@ -60,7 +68,8 @@ def _pareto(goal: Goal, known: Sequence[Trial]) -> Markup:
     front = pareto_front(goal, known)
     if front:
         x, y = [trial.parameters for trial in front], [goal.value(trial) for trial in front]
-        axes.step(x, y, where="post", color=BEST, linewidth=1.2, label="front")
+        look: Any = {"linewidth": 1.2, "marker": "o", "markersize": 7, "fillstyle": "none"}
+        axes.plot(x, y, drawstyle="steps-post", color=BEST, label="front", **look)
     starts = [trial for trial in known if trial.origin]
     for trial in starts:
         axes.plot([trial.parameters], [goal.value(trial)], "D", color=INK, markersize=5, fillstyle="none")
@@ -72,13 +81,16 @@ def _pareto(goal: Goal, known: Sequence[Trial]) -> Markup:
             fontsize=8,
         )
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.xaxis.set_minor_locator(NullLocator())
     legend_above(axes, 3)
     return to_svg(figure, "pareto", f"{goal.name} against parameters of {len(known)} trials")
 
 
 @styled
 def _curves(goal: Goal, ranked: Sequence[Trial]) -> Markup:
-    figure, axes = new_axes(WIDE, "epoch", goal.name)
+    figure, axes = new_axes(WIDE, "epoch", figure_name(goal.name))
     said: set[str] = set()
     for place, trial in reversed(list(enumerate(ranked))):
         rows = [(row["epoch"], row[goal.column]) for row in trial.curve if row.get(goal.column) is not None]
@@ -128,7 +140,7 @@ def _parallel(goal: Goal, known: Sequence[Trial], names: Sequence[str]) -> Marku
         axes.axvline(at, color=MUTED, linewidth=0.8)
         for place, text in ticks:
             axes.text(at + 0.03, place, text, fontsize=7.5, va="center", color=INK, bbox=PAPER)
-    axes.set_xticks(range(len(columns)), [*(_short(name, 18) for name in names), goal.name], fontsize=8)
+    axes.set_xticks(range(len(columns)), [*(_short(name, 18) for name in names), figure_name(goal.name)], fontsize=8)
     axes.set_yticks([])
     axes.set_ylim(-0.06, 1.06)
     axes.spines[["left", "bottom"]].set_visible(False)
@@ -137,10 +149,10 @@ def _parallel(goal: Goal, known: Sequence[Trial], names: Sequence[str]) -> Marku
 
 
 def _places(labels: Sequence[Label]) -> tuple[Floats, list[tuple[float, str]]]:
-    """Where labels stand on an axis from 0 to 1, and its ticks; numbers of many values stand by their logarithm."""
-    numbers = [label for label in labels if isinstance(label, int | float) and not isinstance(label, bool)]
-    if len(set(numbers)) > LABELS_SHOWN and min(numbers) > 0 and len(numbers) == len(labels):
-        logs = np.log(np.asarray(numbers, dtype=np.float64))
+    """Where labels stand on an axis from 0 to 1, and its ticks; fractions stand by their logarithm."""
+    fractions = [label for label in labels if isinstance(label, float) and label > 0]
+    if len(fractions) == len(labels) and len(set(fractions)) > 1:
+        logs = np.log(np.asarray(fractions))
         low, high = logs.min(), logs.max()
         return (logs - low) / (high - low), [(0.0, f"{math.exp(low):.2g}"), (1.0, f"{math.exp(high):.2g}")]
     kinds = sorted(set(labels), key=_order)
