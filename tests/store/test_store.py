@@ -219,7 +219,7 @@ def test_a_full_disk_stops_the_work_with_a_clear_line_and_loses_nothing(
         def full(*_: object, **__: object) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        patch.setattr(store_write.zarr, "open_array", full)
+        patch.setattr(store_write, "write_shard_file", full)
         with pytest.raises(WorkError, match=r"the disk is full .*Make room; the same command goes on"):
             write(spec, keys)
     assert begin(spec) == keys
@@ -280,7 +280,8 @@ def test_what_killed_tasks_left_half_written_does_not_stay(luna: Path, out: Path
     keys = begin(other)
     write(other, keys)
     shard = other.store_path / "train" / "image" / "c" / "0" / "0" / "0" / "0"
-    (shard / "0.1234.partial").write_bytes(b"half")
+    (shard / ".unfinished.1234.0").write_bytes(b"half")
+    (other.store_path / "train" / "image" / "zarr.1234.partial").write_bytes(b"half")
     finish(other)
     assert contents(other.store_path) == contents(out / "store")
 

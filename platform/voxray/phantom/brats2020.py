@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from voxray.errors import ConfigError
+from voxray.files import write_text
 from voxray.phantom.brain import AFFINE, CHANNELS, NESTED, Brain, Parts, check_shape, draw_brain
-from voxray.phantom.files import write_whole
 from voxray.scans.write import write_nifti
 from voxray.volume import Volume
 
@@ -78,7 +78,7 @@ def write_brats2020(
         if progress is not None:
             progress(number, patients)
     # Last, so that a folder with this file has all that it lists.
-    write_whole(root / "name_mapping.csv", "\n".join(lines) + "\n")
+    write_text(root / "name_mapping.csv", "\n".join(lines) + "\n")
 
 
 def grade_of(number: int) -> str:

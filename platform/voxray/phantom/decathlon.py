@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from voxray.errors import ConfigError
+from voxray.files import write_text
 from voxray.phantom.brain import AFFINE, CHANNELS, Brain, check_shape, draw_brain
-from voxray.phantom.files import write_whole
 from voxray.scans.write import write_nifti
 from voxray.volume import Volume
 
@@ -71,7 +71,7 @@ def write_decathlon(
             progress(done, cases)
     # Last, so that a folder with this file has all that it lists.
     text = json.dumps(_description(cases, channels), indent=1)
-    write_whole(root / "dataset.json", text)
+    write_text(root / "dataset.json", text)
 
 
 def draw_case(seed: int, number: int, *, shape: tuple[int, int, int], channels: int = 4) -> Brain:

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxray.errors import ConfigError
+from voxray.files import write_text
 from voxray.phantom.chest import Grid, Voxels, add_noise, draw_chest, paint_chest
-from voxray.phantom.files import write_whole
 from voxray.phantom.findings import NODULE, place_findings
 from voxray.phantom.metaimage import write_metaimage
 from voxray.phantom.sections import paint_stack
@@ -117,7 +117,7 @@ def write_luna16(
         (("candidates.csv", CANDIDATES_HEADER), ("annotations.csv", ANNOTATIONS_HEADER))
     ):
         lines = [header, *(line for number in range(scans) for line in rows[number][column])]
-        write_whole(root / name, "\n".join(lines) + "\n")
+        write_text(root / name, "\n".join(lines) + "\n")
 
 
 def draw_scan(seed: int, number: int, *, matrix: int, nodules_per_scan: tuple[int, int] = (4, 12)) -> PhantomScan:

@@ -3,14 +3,13 @@
 Format: https://itk.org/Wiki/ITK/MetaIO/Documentation. The keys stand in the order of the public files.
 """
 
-import os
 import zlib
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from voxray.phantom.files import write_whole
+from voxray.files import whole_file, write_text
 
 
 def write_metaimage(
@@ -38,14 +37,13 @@ def write_metaimage(
         Whether the voxels are deflated into a `.zraw`.
     """
     data = header.with_suffix(".zraw" if compressed else ".raw")
-    unfinished = data.with_name(f".{data.name}.{os.getpid()}")
     little = np.ascontiguousarray(voxels, "<i2")
-    if compressed:
-        unfinished.write_bytes(zlib.compress(little.data, level=1))
-    else:
-        little.tofile(unfinished)
-    size_bytes = unfinished.stat().st_size
-    unfinished.replace(data)
+    with whole_file(data) as unfinished:
+        if compressed:
+            unfinished.write_bytes(zlib.compress(little.data, level=1))
+        else:
+            little.tofile(unfinished)
+    size_bytes = data.stat().st_size
     columns = [row[column] for column in range(3) for row in direction]
     lines = [
         "ObjectType = Image",
@@ -63,7 +61,7 @@ def write_metaimage(
         "ElementType = MET_SHORT",
         f"ElementDataFile = {data.name}",
     ]
-    write_whole(header, "\n".join(lines) + "\n")
+    write_text(header, "\n".join(lines) + "\n")
 
 
 def _numbers(values: tuple[float, ...] | list[float]) -> str:

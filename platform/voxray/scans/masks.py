@@ -106,7 +106,9 @@ def label_classes(label: Volume, classes: Sequence[str], where: str) -> NDArray[
         raise ScanError(where, f"a mask holds {MOST_CLASSES} classes or fewer, got {len(classes)}")
     values = label.voxels[0]
     if values.dtype.kind in "iub":
-        low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
+        # What has no sign is not looked through for negative numbers.
+        low = int(values.min()) if values.size and values.dtype.kind == "i" else 0
+        high = int(values.max()) if values.size else 0
         if low >= 0 and high < len(classes):
             codes: NDArray[np.uint8] = values.astype(np.uint8, copy=False)
             return codes

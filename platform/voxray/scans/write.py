@@ -1,12 +1,12 @@
 """Volumes → NIfTI files."""
 
 import gzip
-import os
 from pathlib import Path
 
 import nibabel
 import numpy as np
 
+from voxray.files import whole_file
 from voxray.volume import Volume
 
 
@@ -26,13 +26,10 @@ def write_nifti(path: Path, volume: Volume) -> None:
     image.set_sform(volume.affine, 1)
     image.set_qform(volume.affine, 1)
     image.header.set_xyzt_units("mm", "sec")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    with temporary.open("wb") as file:
+    with whole_file(path) as unfinished, unfinished.open("wb") as file:
         if path.name.endswith(".gz"):
             # Neither a name nor a time in it, or every run's bytes would be new ones.
             with gzip.GzipFile("", "wb", 1, file, mtime=0) as packed:
                 image.to_stream(packed)
         else:
             image.to_stream(file)
-    temporary.replace(path)

@@ -1,10 +1,9 @@
 """What a store looks like on disk: names, schemas, arrays."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +12,7 @@ import zarr
 from zarr.codecs import BloscCodec
 
 from voxray.errors import StoreError
+from voxray.files import whole_file
 
 FORMAT = "voxray-patch-store"
 VERSION = 1
@@ -21,6 +21,8 @@ QUARANTINE_FILE = "quarantine.parquet"
 PARTS_FOLDER = "parts"
 PLAN_FILE = "plan.parquet"
 IMAGES, MASKS = "image", "label"
+COMPRESSION: Final = "lz4"  # of blosc, which shuffles bits before
+LEVEL: Final = 3
 LISTS = ("classes", "size", "notes")  # attributes that JSON keeps as lists
 
 INDEX = pa.schema(
@@ -137,7 +139,7 @@ def _create_array(
         chunks=(info.patches_per_chunk, *shape),
         shards=(info.patches_per_shard, *shape),
         dtype=dtype,
-        compressors=[BloscCodec(cname="lz4", clevel=3, shuffle="bitshuffle")],
+        compressors=[BloscCodec(cname=COMPRESSION, clevel=LEVEL, shuffle="bitshuffle")],
         fill_value=0,
         dimension_names=axes,
         overwrite=True,
@@ -177,9 +179,7 @@ def add_note(path: Path, note: str) -> None:
     attributes["notes"] = list(dict.fromkeys([*attributes["notes"], note]))  # type: ignore[misc]
 
 
-def write_parquet(table: pa.Table, path: Path, row_group_size: int | None = None) -> None:
-    """Write a table so that it appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    pq.write_table(table, temporary, row_group_size=row_group_size)
-    temporary.replace(path)
+def write_parquet(table: pa.Table, path: Path) -> None:
+    """Write a table, whole or not at all."""
+    with whole_file(path) as unfinished:
+        pq.write_table(table, unfinished)

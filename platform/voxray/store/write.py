@@ -13,11 +13,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import zarr
-from numpy.typing import NDArray
 
 from voxray.datasets.manifest import QUARANTINE, Manifest
 from voxray.errors import ScanError, StoreError, WorkError
+from voxray.files import remove_unfinished, whole_file
 from voxray.patches.balance import SPLITS
 from voxray.patches.plan import Plan
 from voxray.scans.read import open_scan
@@ -34,6 +33,7 @@ from voxray.store.layout import (
     read_info,
     write_parquet,
 )
+from voxray.store.shards import shard_file, write_shard_file
 
 LOOK_AT_SCANS = 50
 ASK_SCANS = 5  # whose majority says how many channels there are
@@ -154,9 +154,10 @@ def write_shard(path: Path, root: Path, fill: float, split: str, shard: int) -> 
                 masks[cut.row["slot"] - first] = cut.mask
     try:
         if index:
-            _write_block(path / split / IMAGES, first, images)
-            if masks is not None:
-                _write_block(path / split / MASKS, first, masks)
+            for name, block in ((IMAGES, images), (MASKS, masks)):
+                if block is not None:
+                    file = shard_file(path / split / name, shard, block.ndim)
+                    write_shard_file(file, block, info.patches_per_chunk, info.patches_per_shard)
         # An earlier try may have set scans aside that have been mended since.
         quarantine_part(path, split, shard).unlink(missing_ok=True)
         if aside:
@@ -169,17 +170,11 @@ def write_shard(path: Path, root: Path, fill: float, split: str, shard: int) -> 
     return ShardReport(split, shard, scans, len(index), lost_samples, time.perf_counter() - began)
 
 
-def _write_block(path: Path, first: int, block: NDArray[np.generic]) -> None:
-    # Chunks of zeros are written too: a file that is not there means a store that lost it. For an array that exists
-    # already this can only be said through zarr's own configuration.
-    with zarr.config.set({"array.write_empty_chunks": True}):
-        array = zarr.open_array(str(path), mode="r+")
-    array[first : first + len(block)] = block
-
-
 def forget_parts(path: Path) -> None:
     """Remove what only an unfinished store needs, and what killed tasks left half-written."""
     shutil.rmtree(path / PARTS_FOLDER, ignore_errors=True)
+    remove_unfinished(path)
+    # zarr's own, of metadata.
     for leftover in path.rglob("*.partial"):
         leftover.unlink()
 
@@ -237,15 +232,12 @@ def count_channels(plan: Plan, manifest: Manifest) -> int:
 
 def _write_plan(plan: Plan, path: Path) -> None:
     """One row group for each shard, so that a task reads its own rows only."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}")
-    with pq.ParquetWriter(temporary, plan.table.schema) as writer:
+    with whole_file(path) as unfinished, pq.ParquetWriter(unfinished, plan.table.schema) as writer:
         for split, count in plan.shards.items():
             mine = plan.table.filter(pa.compute.equal(plan.table["split"], split))
             bounds = np.searchsorted(mine["shard"].to_numpy(), np.arange(count + 1))
             for start, end in pairwise(bounds):
                 writer.write_table(mine.slice(start, end - start), row_group_size=max(1, end - start))
-    temporary.replace(path)
 
 
 def _check_same_recipe(path: Path, found: StoreInfo, plan: Plan) -> None:

@@ -1,7 +1,6 @@
 """Models and checkpoints as safetensors: tensors and a JSON header, nothing that could run code."""
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from voxray.errors import NotReadyError, WorkError
+from voxray.files import whole_file
 
 MODEL, OPTIMIZER, AVERAGE = "model.", "optimizer.", "average."
 
@@ -104,14 +104,11 @@ def _unprefixed(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torc
 
 
 def _save(path: Path, tensors: dict[str, torch.Tensor], about: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        save_file(tensors, temporary, metadata={"voxray": json.dumps(about)})
+        with whole_file(path) as unfinished:
+            save_file(tensors, unfinished, metadata={"voxray": json.dumps(about)})
     except SafetensorError as error:
-        temporary.unlink(missing_ok=True)
         raise WorkError(str(path), f"cannot be written: {error}", "Make room; the same command goes on") from error
-    temporary.replace(path)
 
 
 def _load(path: Path, *, tensors: bool = True) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
