@@ -46,7 +46,7 @@ def patch_boxes(
 def _outside(volume: Volume, centre: NDArray[np.float64]) -> ScanError:
     at = ", ".join(f"{value:.1f}" for value in centre)
     extent = "x".join(map(str, volume.shape))
-    return ScanError("sample", f"its centre lies outside the scan: voxel ({at}) of {extent}")
+    return ScanError("sample", f"its centre lies outside the scan: voxel ({at}) of {extent}", "Correct the list")
 
 
 def cut_patch(
@@ -66,7 +66,7 @@ def cut_patch(
     same = volume.voxels.dtype == dtype
     patch = read_region(volume, box, fill) if same else _converted(volume, box, fill, dtype, where)
     if patch.dtype.kind == "f" and not np.isfinite(patch).all():
-        raise ScanError(where, "holds voxels that are not finite numbers")
+        raise ScanError(where, "holds voxels that are not finite numbers", "Fetch or convert the scan again")
     return patch
 
 

@@ -127,7 +127,7 @@ def show_cases(run: RunContents, split: str) -> list[ShownCase]:
         except ScanError as error:
             # What is wrong with a file is told with its name.
             private = run.experiment.privacy.wanted
-            problem = "its files are not what they were" if private else f"{error.where}: {error.problem}"
+            problem = "its files are not what they were" if private else str(error).removesuffix(".")
             shown.append(ShownCase(title, case, None, problem))
     return shown
 
@@ -147,7 +147,7 @@ def read_case(run: RunContents, case: Case) -> tuple[Volume, NDArray[np.uint8], 
         A file is gone, or is not what it was.
     """
     if not case.get("prediction"):
-        raise ScanError(str(case["path"]), "the run kept no prediction of it; voxray evaluate writes one")
+        raise ScanError(str(case["path"]), "the run kept no prediction of it", "Run voxray evaluate")
     ((file, mask),) = files_of(run.experiment, [case])
     scan = open_scan(file)
     truth = _labels(mask or file, run.classes, scan)
@@ -176,7 +176,7 @@ def _draw_case(run: RunContents, case: Case) -> CasePictures:
 def _labels(path: Path, classes: Sequence[str], scan: Volume) -> NDArray[np.uint8]:
     volume = open_scan(path)
     if volume.shape != scan.shape:
-        raise ScanError(str(path), f"has {volume.shape} voxels, its scan has {scan.shape}")
+        raise ScanError(str(path), f"has {volume.shape} voxels, its scan has {scan.shape}", "Evaluate again")
     return label_classes(volume, classes, str(path))
 
 

@@ -103,7 +103,7 @@ def label_classes(label: Volume, classes: Sequence[str], where: str) -> NDArray[
         A value that is not one of 0, 1, … up to the number of classes.
     """
     if len(classes) > MOST_CLASSES:
-        raise ScanError(where, f"a mask holds {MOST_CLASSES} classes or fewer, got {len(classes)}")
+        raise ScanError(where, f"a mask holds {MOST_CLASSES} classes or fewer, got {len(classes)}", "Join some")
     values = label.voxels[0]
     if values.dtype.kind in "iub":
         # What has no sign is not looked through for negative numbers.

@@ -25,6 +25,7 @@ DTYPES = {
     "MET_DOUBLE": "f8",
 }
 HEADER_LIMIT_BYTES = 65536
+CORRECT = "Correct the header, or write the scan again"
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +73,7 @@ def read_metaimage_header(path: Path) -> MetaImageHeader:
     fields, offset = _read_fields(path)
     dimensions = _numbers(path, fields, "DimSize")
     if len(dimensions) != 3 or min(dimensions) < 1:
-        raise ScanError(str(path), f"DimSize wants three sizes, got '{fields['DimSize']}'")
+        raise ScanError(str(path), f"DimSize wants three sizes, got '{fields['DimSize']}'", CORRECT)
     element = _need(path, fields, "ElementType")
     if element not in DTYPES:
         raise ScanError(str(path), f"ElementType '{element}' is not supported", f"Known: {', '.join(DTYPES)}")
@@ -177,32 +178,33 @@ def _affine(path: Path, fields: dict[str, str]) -> NDArray[np.float64]:
     origin = _numbers(path, fields, "Offset", "Origin", "Position", default="0 0 0")
     turn = _numbers(path, fields, "TransformMatrix", "Orientation", "Rotation", default="1 0 0 0 1 0 0 0 1")
     if len(spacing) != 3 or len(origin) != 3 or len(turn) != 9:
-        raise ScanError(str(path), "spacing, offset and direction want 3, 3 and 9 numbers")
+        found = f"{len(spacing)}, {len(origin)} and {len(turn)}"
+        raise ScanError(str(path), f"spacing, offset and direction want 3, 3 and 9 numbers, got {found}", CORRECT)
     if min(spacing) <= 0:
-        raise ScanError(str(path), f"spacing must be above zero, got {spacing}")
+        raise ScanError(str(path), f"spacing must be above zero, got {spacing}", CORRECT)
     # The file lists one direction vector after the other; they are the columns of the matrix.
     direction = np.array(turn).reshape(3, 3).T
     if abs(np.linalg.det(direction)) < 1e-3:
-        raise ScanError(str(path), f"direction matrix is singular, got {turn}")
+        raise ScanError(str(path), f"direction matrix is singular, got {turn}", CORRECT)
     return lps_affine(np.array(origin), direction, np.array(spacing))
 
 
 def _need(path: Path, fields: dict[str, str], key: str) -> str:
     if key not in fields:
-        raise ScanError(str(path), f"the header has no '{key}'")
+        raise ScanError(str(path), f"the header has no '{key}'", CORRECT)
     return fields[key]
 
 
 def _numbers(path: Path, fields: dict[str, str], *keys: str, default: str | None = None) -> list[float]:
     text = next((fields[key] for key in keys if key in fields), default)
     if text is None:
-        raise ScanError(str(path), f"the header has no '{keys[0]}'")
+        raise ScanError(str(path), f"the header has no '{keys[0]}'", CORRECT)
     try:
         numbers = [float(word) for word in text.split()]
     except ValueError:
-        raise ScanError(str(path), f"'{keys[0]}' wants numbers, got '{text}'") from None
+        raise ScanError(str(path), f"'{keys[0]}' wants numbers, got '{text}'", CORRECT) from None
     if not np.isfinite(numbers).all():
-        raise ScanError(str(path), f"'{keys[0]}' wants finite numbers, got '{text}'")
+        raise ScanError(str(path), f"'{keys[0]}' wants finite numbers, got '{text}'", CORRECT)
     return numbers
 
 

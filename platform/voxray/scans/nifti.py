@@ -99,7 +99,8 @@ def split_channels(shape: Sequence[int], where: str) -> tuple[int, tuple[int, in
     if len(sizes) == 2:
         sizes.append(1)
     if len(sizes) not in (3, 4):
-        raise ScanError(where, f"wants 3 dimensions, or 4 with channels last, got shape {tuple(shape)}")
+        problem = f"wants 3 dimensions, or 4 with channels last, got shape {tuple(shape)}"
+        raise ScanError(where, problem, "Write one file for each time or volume")
     i, j, k = sizes[:3]
     return (sizes[3] if len(sizes) == 4 else 1), (i, j, k)
 

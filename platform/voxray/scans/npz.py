@@ -51,7 +51,7 @@ def open_npz_row(path: Path) -> Volume:
     if image.ndim == 3 and image.shape[-1] == COLOURS:
         return Volume(image.transpose(2, 1, 0)[..., None], np.eye(4))
     if image.ndim not in (2, 3):
-        raise ScanError(str(path), f"wants an image of 2 or 3 dimensions, got shape {image.shape}")
+        raise ScanError(str(path), f"wants an image of 2 or 3 dimensions, got shape {image.shape}", "Fetch it again")
     volume = image if image.ndim == 3 else image[None]
     return Volume(volume.T[None], np.eye(4))
 

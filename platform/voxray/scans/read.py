@@ -138,7 +138,7 @@ def _open_nrrd(path: Path) -> Volume:
 def _open_with_itk(path: Path) -> Volume:
     image = SimpleITK.ReadImage(str(path))
     if image.GetDimension() != 3:
-        raise ScanError(str(path), f"wants three dimensions, got {image.GetDimension()}")
+        raise ScanError(str(path), f"wants three dimensions, got {image.GetDimension()}", "Write it as a volume")
     origin, spacing = np.array(image.GetOrigin()), np.array(image.GetSpacing())
     affine = lps_affine(origin, np.array(image.GetDirection()).reshape(3, 3), spacing)
     # A copy: a view of a SimpleITK image dangles as soon as the image is gone.

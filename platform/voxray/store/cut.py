@@ -80,7 +80,7 @@ def cut_scan(root: Path, rows: list[Row], info: StoreInfo, fill: float) -> tuple
         where = f"{one['path']}: sample {row['row']}"
         try:
             if isinstance(box, ScanError):
-                raise ScanError(where, box.problem)
+                raise ScanError(where, box.problem, box.remedy)
             image = cut_patch(volume, box, fill, np.dtype(info.dtype), where)
             mask = None if label is None else cut_patch(label, box, 0, MASK_DTYPE, where)[0]
         except ScanError as error:
