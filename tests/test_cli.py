@@ -89,6 +89,7 @@ def test_inspect_says_what_is_wrong_and_fails_only_for_errors(
         "inspection.html",
         "inspection.json",
         "scans.parquet",
+        "status.json",
     ]
     write_defects(tmp_path / "defects")
     assert voxray("inspect", tmp_path / "defects", "--no-ray", "--out", tmp_path / "found") == 1
@@ -103,6 +104,10 @@ def test_stages_reuse_what_is_finished_and_say_so(luna: Path, out: Path, capsys:
     assert voxray("run", file, "--no-ray") == 0
     assert "report.html" in capsys.readouterr().out
     before = {path: path.stat().st_mtime_ns for path in (out / "store").rglob("*")}
+    assert voxray("status", out) == 0
+    stages = ("ingest", "train", "evaluate", "report")
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split(" after")[0] for line in told] == [f"{stage}: finished" for stage in stages]
     assert voxray("run", file, "--no-ray") == 0
     text = capsys.readouterr().out
     for words in ("is finished, it is reused", "train: finished earlier", "evaluate: finished earlier"):
@@ -151,7 +156,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(luna: Path, tmp_pa
         subprocess.run(["umount", disk], check=True)
 
 
-def test_ctrl_c_says_how_to_go_on(out: Path, tmp_path: Path) -> None:
+def test_ctrl_c_says_how_to_go_on(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_luna(tmp_path / "luna", 30, negatives=100)
     spec = experiment(tmp_path / "luna", out, patches={"negatives_per_positive": "all"})
     file = write_toml(out.parent / "a.toml", spec)
@@ -166,6 +171,8 @@ def test_ctrl_c_says_how_to_go_on(out: Path, tmp_path: Path) -> None:
     assert process.returncode == 130
     assert f"what is finished is kept, go on with: voxray ingest {file} --no-ray" in error
     assert "Traceback" not in error
+    assert voxray("status", out) == 0
+    assert capsys.readouterr().out.startswith("ingest: interrupted after")
     assert voxray("ingest", file, "--no-ray") == 0
 
 

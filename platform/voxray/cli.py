@@ -5,6 +5,7 @@ import json
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -206,6 +207,16 @@ def inspect(
     say(verdict(found))
     if found.errors:
         raise SystemExit(1)
+
+
+@app.command()
+@explained
+def status(run: Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)]) -> None:
+    """Show what a run is doing: stage, rate, time left, failures."""
+    from voxray.runs.status import status_lines
+
+    for line in status_lines(run, time.time()):
+        say(line)
 
 
 @app.command(context_settings={"ignore_unknown_options": True})

@@ -14,6 +14,38 @@ LOG_EVERY_S = 10.0
 Show = Callable[[int, int, str], None]
 
 
+class Pace:
+    """How fast work goes on, and how long it will take; starting up is not part of it.
+
+    Parameters
+    ----------
+    done : int
+        Units that an earlier run did already.
+    """
+
+    def __init__(self, done: int = 0) -> None:
+        self.earlier = self.first = self.now = done
+        self.total = 0
+        self.began = time.monotonic()
+
+    def move(self, now: int, total: int) -> None:
+        """Say how many units are done, of how many; fewer than before begin anew."""
+        if now < self.now or (self.first == self.earlier and now < total):
+            self.began, self.first = time.monotonic(), now
+        self.now, self.total = now, total
+
+    @property
+    def rate(self) -> float:
+        """Units per second until this moment."""
+        return (self.now - self.first) / max(time.monotonic() - self.began, 1e-9)
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds; None where nothing is left or nothing can be said."""
+        rate = self.rate
+        return (self.total - self.now) / rate if rate > 0 and self.now < self.total else None
+
+
 class _Rate(ProgressColumn):
     """Units per second."""
 
@@ -44,21 +76,17 @@ def progress(stage: str, unit: str, done: int = 0) -> Iterator[Show]:
         with _bar(stage, unit) as show:
             yield show
         return
-    began = last = time.monotonic()
-    first = done
+    pace, last = Pace(done), time.monotonic()
 
     def log(now: int, total: int, text: str) -> None:
-        nonlocal began, last, first
+        nonlocal last
+        pace.move(now, total)
         moment = time.monotonic()
-        if first == done and now < total:
-            # Starting up is not part of the rate.
-            began, first = moment, now
         if moment - last < LOG_EVERY_S and now < total:
             return
         last = moment
-        rate = (now - first) / max(moment - began, 1e-9)
-        left = f", {(total - now) / rate:,.0f} s left" if rate > 0 and now < total else ""
-        said = f"{stage}: {now:,}/{total:,} {unit}, {rate_text(rate, unit)}{left}"
+        left = "" if pace.left_s is None else f", {pace.left_s:,.0f} s left"
+        said = f"{stage}: {now:,}/{total:,} {unit}, {rate_text(pace.rate, unit)}{left}"
         sys.stderr.write(f"{said}{' · ' + text if text else ''}\n")
         sys.stderr.flush()
 

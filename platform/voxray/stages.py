@@ -33,6 +33,7 @@ from voxray.runs.folds import fold_experiments, join_folds
 from voxray.runs.judge import check_unit, judge, judged_splits, predict_split
 from voxray.runs.judge_scans import judge_here, scans_to_judge, write_scan_metrics
 from voxray.runs.predict import Options, check_scans, predict_here, scan_name
+from voxray.runs.status import heartbeat, reported
 from voxray.store.finish import finish_store
 from voxray.store.layout import INDEX_FILE, QUARANTINE_FILE, StoreInfo
 from voxray.store.read import PatchStore, check_store, open_store
@@ -95,7 +96,7 @@ def ingest(
             _fill_store(experiment, info, planned, say, with_ray)
     if verify:
         store = open_store(path)
-        with progress("verify", "shards") as show:
+        with reported(run_folder(experiment), "verify", "shards") as show:
             for number, name in enumerate(check_store(store), 1):
                 show(number, len(shard_keys(info)), name)
         say("ingest: every patch agrees with its checksum")
@@ -109,34 +110,38 @@ def _fill_store(experiment: Experiment, info: StoreInfo, planned: Outline, say: 
     done = everything - len(waiting)
     if done:
         say(f"ingest: {done} of {everything} shards are finished already, going on")
-    with _cluster(with_ray and bool(waiting)):
-        _show_shards(_shards(path, root, experiment.patches.fill, waiting, with_ray), planned.plan, done, everything)
-    made = finish_store(
-        path,
-        info,
-        experiment.patches.rotations,
-        experiment.store.max_quarantined,
-        published_split=planned.manifest.published_split,
-    )
+    with heartbeat(run_folder(experiment), "ingest", "shards", done) as tell:
+        with _cluster(with_ray and bool(waiting)):
+            reports = _shards(path, root, experiment.patches.fill, waiting, with_ray)
+            _show_shards(reports, planned.plan, done, everything, tell)
+        made = finish_store(
+            path,
+            info,
+            experiment.patches.rotations,
+            experiment.store.max_quarantined,
+            published_split=planned.manifest.published_split,
+        )
+        store = open_store(path)
+        aside, reasons = _set_aside(store)
+        tell(everything, everything, f"{made.patches:,} patches{aside}")
     say(f"ingest: {made.patches:,} patches of {info.scans:,} scans in {time.perf_counter() - began:.1f} s → {path}")
-    store = open_store(path)
     for note in store.info.notes[len(info.notes) :]:
         say(f"note: {note}")
-    for line in _set_aside(store):
-        say(line)
+    for reason in reasons:
+        say(f"set aside: {reason}")
+    if aside:
+        say(f"ingest: {aside.removeprefix(', ')}, all in {path / QUARANTINE_FILE}")
     short = pc.sum(pc.less(store.index["z_extent"], info.size[2])).as_py()
     if short:
         say(f"note: {short:,} patches come from scans of fewer than {info.size[2]} slices and are padded")
 
 
-def _set_aside(store: PatchStore) -> Iterator[str]:
-    """A line for each of the first entries of the quarantine, and where to find the rest."""
+def _set_aside(store: PatchStore) -> tuple[str, list[str]]:
+    """How much was set aside, in words, and the first reasons."""
     rows = store.quarantine.filter(pc.not_equal(store.quarantine["kind"], "absent")).to_pylist()
-    for row in rows[:ASIDE_SHOWN]:
-        yield f"set aside: {row['reason']}"
-    if rows:
-        lost = sum(row["samples"] for row in rows)
-        yield f"ingest: {len(rows)} entries with {lost:,} samples set aside, all in {store.path / QUARANTINE_FILE}"
+    lost = sum(row["samples"] for row in rows)
+    aside = f", {len(rows)} entries with {lost:,} samples set aside" if rows else ""
+    return aside, [row["reason"] for row in rows[:ASIDE_SHOWN]]
 
 
 def train(experiment: Experiment, say: Say, *, with_ray: bool = True) -> None:
@@ -151,7 +156,7 @@ def train(experiment: Experiment, say: Say, *, with_ray: bool = True) -> None:
         say("train: the settings differ from those of the finished training, training again")
     if not with_ray and experiment.training.workers > 1:
         say(f"note: training.workers = {experiment.training.workers} wants Ray; without it one process trains")
-    with locked(folder.path), progress("train", "steps") as show:
+    with locked(folder.path), reported(folder, "train", "steps") as show:
         began = time.perf_counter()
         folder.begin("train")
         if with_ray:
@@ -178,7 +183,7 @@ def evaluate(experiment: Experiment, say: Say, *, with_ray: bool = True) -> None
 
     store = open_store(experiment.store_path)
     unit = "scans" if store.info.masks else "steps"
-    with locked(folder.path), progress("evaluate", unit) as show:
+    with locked(folder.path), reported(folder, "evaluate", unit) as show:
         began = time.perf_counter()
         folder.begin("evaluate")
         # Its training part is what it was; what it says of evaluation may have changed since.
@@ -199,7 +204,9 @@ def report(experiment: Experiment, say: Say) -> Path:
         raise NotReadyError(str(folder.path), "holds no finished evaluation of this", "Run voxray evaluate first")
     from voxray.report.page import write_report
 
-    write_report(folder.report, read_run(folder.path, open_store(experiment.store_path)))
+    with heartbeat(folder, "report", "pages") as tell:
+        write_report(folder.report, read_run(folder.path, open_store(experiment.store_path)))
+        tell(1, 1, "")
     say(f"report: {folder.report}")
     return folder.report
 
@@ -224,11 +231,15 @@ def _cross_validate(experiment: Experiment, say: Say, with_ray: bool) -> None:
     from voxray.report.folds import write_fold_report
 
     folds = fold_experiments(experiment)
-    with _cluster(with_ray and not all(map(_is_all_finished, folds))):
+    with (
+        heartbeat(run_folder(experiment), "folds", "folds") as tell,
+        _cluster(with_ray and not all(map(_is_all_finished, folds))),
+    ):
         for number, fold in enumerate(folds):
             say(f"fold {number} of {len(folds)}")
             run(fold, say, with_ray=with_ray)
-    metrics = join_folds(experiment, folds)
+            tell(number + 1, len(folds), "")
+        metrics = join_folds(experiment, folds)
     _say_metrics(metrics, say)
     path = run_folder(experiment).report
     write_fold_report(path, experiment, metrics)
@@ -285,7 +296,7 @@ def predict(run: Path, scans: list[Path], options: Options, say: Say, *, with_ra
     absolute = [path.absolute() for path in scans]
     options = replace(options, out=options.out.resolve(), mask=options.mask and options.mask.resolve())
     lost = 0
-    with progress("predict", "scans") as show, _cluster(with_ray):
+    with reported(RunFolder(options.out), "predict", "scans") as show, _cluster(with_ray):
         if with_ray:
             from voxray.on_ray.segment import predict_on_ray
 
@@ -295,8 +306,8 @@ def predict(run: Path, scans: list[Path], options: Options, say: Say, *, with_ra
         for path, outcome in outcomes:
             say(f"predict: {scan_name(path)}: {outcome}")
             lost += outcome.startswith("left out")
-    if lost:
-        raise WorkError("predict", f"{lost} of {len(scans)} scans were left out", "The reasons stand above")
+        if lost:
+            raise WorkError("predict", f"{lost} of {len(scans)} scans were left out", "The reasons stand above")
 
 
 def inspect(
@@ -317,7 +328,7 @@ def inspect(
         folder = Path("runs", "inspection", subject.name)
     folder = out or folder
     found = [FACTS.empty_table()]
-    with locked(folder), progress("inspect", "scans") as show:
+    with locked(folder), reported(RunFolder(folder), "inspect", "scans") as show:
         for facts in _look(subject, voxels, with_ray):
             found.append(facts)
             show(sum(each.num_rows for each in found), subject.targets.num_rows, "")
@@ -375,13 +386,15 @@ def _shards(path: Path, root: Path, fill: float, keys: list[tuple[str, int]], wi
         yield write_shard(path, root, fill, split, shard)
 
 
-def _show_shards(reports: Iterator[ShardReport], plan: Plan, done: int, everything: int) -> None:
+def _show_shards(reports: Iterator[ShardReport], plan: Plan, done: int, everything: int, tell: Show) -> None:
     patches = quarantined = 0
     with progress("ingest", "shards", done) as show:
         for number, report in enumerate(reports, done + 1):
             patches, quarantined = patches + report.patches, quarantined + report.quarantined
             aside = f", {quarantined:,} set aside" if quarantined else ""
-            show(number, everything, f"{patches:,} of {plan.table.num_rows:,} patches{aside}")
+            text = f"{patches:,} of {plan.table.num_rows:,} patches{aside}"
+            show(number, everything, text)
+            tell(number, everything, text)
 
 
 def _say_metrics(metrics: dict[str, Any], say: Say) -> None:

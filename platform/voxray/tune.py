@@ -14,8 +14,9 @@ from voxray.errors import ConfigError, WorkError
 from voxray.files import write_json
 from voxray.locks import locked
 from voxray.on_ray.connect import cluster
-from voxray.progress import progress
 from voxray.runs.fit import check_trainable
+from voxray.runs.folder import RunFolder
+from voxray.runs.status import reported
 from voxray.search.book import Book
 from voxray.search.plan import Limits, Method, Search, find_starts, parse_metric, rank_of_patches
 from voxray.search.results import leaderboard, write_leaderboard, write_winner
@@ -75,7 +76,7 @@ def tune(experiment: Experiment, options: TuneOptions, say: Callable[[str], None
             say(f"tune: {done} of {search.trials} trials are finished already, going on")
         from voxray.on_ray.tune import search_on_ray  # Ray Tune takes seconds to import
 
-        with progress("tune", "trials", done) as show:
+        with reported(RunFolder(options.out), "tune", "trials", done) as show:
             search_on_ray(book, show)
         _conclude(book, say, command)
 

@@ -14,6 +14,7 @@ from scenes import SHAPE, experiment, write_luna, write_toml
 from voxray import stages
 from voxray.config.experiment import Experiment
 from voxray.errors import ConfigError, DataError, WorkError
+from voxray.runs.status import SILENT_S, status_lines
 
 pytestmark = pytest.mark.usefixtures("ray_here")
 
@@ -43,6 +44,9 @@ def test_metrics_are_the_same_with_and_without_ray(luna: Path, out: Path, tmp_pa
         metrics.append(json.loads((spec.out_path / "metrics.json").read_text()))
         for name in ("experiment.json", "architecture.json", "model.safetensors", "history.parquet", "report.html"):
             assert (spec.out_path / name).exists()
+        told = [line.split(" after")[0] for line in status_lines(spec.out_path, time.time())]
+        own = ["ingest: finished", "train: finished"] if not with_ray else ["train: finished"]
+        assert told == [*own, "evaluate: finished", "report: finished"]
     # The plain loop used one thread and the worker perhaps two, so sums may differ in their last bits.
     for split in ("val", "test"):
         for name in ("loss", "roc_auc", "recall"):
@@ -91,6 +95,9 @@ def test_broken_scans_fail_the_job_after_the_rest(out: Path, tmp_path: Path) -> 
     with pytest.raises(DataError, match="1 of 4 scans cannot be used"):
         stages.ingest(experiment(tmp_path / "luna", out), quiet)
     assert list((out / "store" / "parts").glob("*.index.parquet"))
+    (line,) = status_lines(out, time.time())
+    assert line.startswith("ingest: failed after")
+    assert "1 of 4 scans cannot be used" in line
 
 
 def big_luna(root: Path) -> Path:
@@ -124,7 +131,7 @@ def test_ingest_killed_half_way_and_run_again_gives_the_identical_store(tmp_path
     environment.pop("RAY_ADDRESS", None)
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     parts = other.store_path / "parts"
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 300
     while len(list(parts.glob("*.index.parquet"))) < 5:
         assert process.poll() is None, "ingest ended before it could be killed"
         assert time.monotonic() < deadline
@@ -132,6 +139,9 @@ def test_ingest_killed_half_way_and_run_again_gives_the_identical_store(tmp_path
     end(process, signal.SIGKILL)
     done = len(list(parts.glob("*.index.parquet")))
     assert not (other.store_path / "index.parquet").exists()
+    (line,) = status_lines(other.out_path, time.time() + SILENT_S)
+    assert line.startswith("ingest: silent, ")
+    assert f"no sign of life of process {process.pid} on " in line
     said: list[str] = []
     stages.ingest(other, said.append)
     assert any("shards are finished already, going on" in line for line in said)
@@ -146,7 +156,7 @@ def test_ctrl_c_during_training_says_how_to_go_on(luna: Path, out: Path) -> None
     environment = {**os.environ, "RAY_TMPDIR": "/tmp/vrk"}
     environment.pop("RAY_ADDRESS", None)
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not (out / "checkpoints" / "last.safetensors").exists():
         assert process.poll() is None
         assert time.monotonic() < deadline
@@ -156,3 +166,4 @@ def test_ctrl_c_during_training_says_how_to_go_on(luna: Path, out: Path) -> None
     assert process.returncode == 130
     assert "what is finished is kept, go on with: voxray train" in error
     assert "Traceback" not in error.split("go on with")[1]
+    assert status_lines(out, time.time())[-1].startswith("train: interrupted after")

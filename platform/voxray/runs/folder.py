@@ -60,6 +60,11 @@ class RunFolder:
         """Which stages are finished, and of what."""
         return self.path / "stages.json"
 
+    @property
+    def status(self) -> Path:
+        """What the stages are doing, or did last."""
+        return self.path / "status.json"
+
     def pseudonym_key(self) -> bytes:
         """This run's own key for what leaves the machine; drawn when it is first asked for, and kept."""
         path = self.path / "pseudonyms.key"

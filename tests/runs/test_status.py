@@ -1,0 +1,130 @@
+import json
+import re
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from voxray.errors import NotReadyError, WorkError
+from voxray.runs import status
+from voxray.runs.folder import RunFolder
+from voxray.runs.status import SILENT_S, StageStatus, heartbeat, read_status, say_seconds, status_lines
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path / "run")
+
+
+def lines(run: Path, later_s: float = 0) -> list[str]:
+    """What the status says, without how long anything took."""
+    return [re.sub(r"\b(for|after) \d+ s\b", r"\1 T", line) for line in status_lines(run, time.time() + later_s)]
+
+
+def wait_until(true: Callable[[], bool], timeout_s: float = 30) -> None:
+    until = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
+def test_a_working_stage_can_be_watched(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status, "BEAT_S", 0.01)
+    with heartbeat(folder, "train", "steps") as tell:
+        wait_until(lambda: "train" in read_status(folder))
+        assert lines(folder.path) == ["train: working for T, starting"]
+        tell(10, 1000, "epoch 1/20")
+        time.sleep(0.01)
+        tell(30, 1000, "epoch 1/20, val loss 0.400")
+        wait_until(lambda: read_status(folder)["train"].done == 30)
+        (line,) = lines(folder.path)
+        assert line.startswith("train: working for T, 30 of 1,000 steps, ")
+        assert " steps/s, " in line
+        assert line.endswith(" left · epoch 1/20, val loss 0.400")
+    assert lines(folder.path, later_s=1e6) == [
+        "train: finished after T, 30 of 1,000 steps · epoch 1/20, val loss 0.400"
+    ]
+
+
+def test_a_stage_beats_while_nothing_moves(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status, "BEAT_S", 0.01)
+    with heartbeat(folder, "ingest", "shards"):
+        wait_until(folder.status.exists)
+        first = read_status(folder)["ingest"].seen
+        wait_until(lambda: read_status(folder)["ingest"].seen > first)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (WorkError("evaluate", "a task failed", "Try again"), "failed after T, starting · evaluate: a task failed."),
+        (ValueError(), "failed after T, starting · ValueError"),
+        (KeyboardInterrupt(), "interrupted after T, starting"),
+    ],
+)
+def test_a_stage_that_ended_badly_says_how(folder: RunFolder, error: BaseException, words: str) -> None:
+    with pytest.raises(type(error)), heartbeat(folder, "evaluate", "steps"):
+        raise error
+    (line,) = lines(folder.path)
+    assert line.startswith(f"evaluate: {words}")
+
+
+def test_a_stage_that_was_killed_falls_silent_and_its_age_is_told(folder: RunFolder) -> None:
+    with heartbeat(folder, "train", "steps") as tell:
+        tell(5, 10, "")
+    ended = read_status(folder)["train"]
+    killed = replace(ended, state="working", process=123, host="node7")
+    folder.status.write_text(json.dumps({"train": vars(killed)}))
+    assert status_lines(folder.path, killed.seen + SILENT_S)[0].startswith("train: working")
+    assert status_lines(folder.path, killed.seen + 720) == [
+        "train: silent, 5 of 10 steps · no sign of life of process 123 on node7 for 12 min; if it ended, "
+        "the same command goes on"
+    ]
+
+
+def test_a_stage_that_begins_again_forgets_those_that_build_on_it(folder: RunFolder) -> None:
+    for stage in ("ingest", "train", "evaluate", "report", "verify"):
+        with heartbeat(folder, stage, "steps"):
+            pass
+    assert list(read_status(folder)) == ["ingest", "train", "evaluate", "report", "verify"]
+    with heartbeat(folder, "train", "steps"):
+        pass
+    assert list(read_status(folder)) == ["ingest", "verify", "train"]
+
+
+def test_folds_are_listed_under_their_run(folder: RunFolder) -> None:
+    with heartbeat(folder, "folds", "folds") as tell:
+        for number in range(2):
+            with heartbeat(RunFolder(folder.path / f"fold_{number}"), "train", "steps"):
+                pass
+            tell(number + 1, 2, "")
+    names = [line.split(": ")[:-1] for line in lines(folder.path)]
+    assert names == [["folds"], ["fold_0", "train"], ["fold_1", "train"]]
+
+
+def test_a_status_that_cannot_be_written_stops_no_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with heartbeat(RunFolder(tmp_path / "file" / "run"), "train", "steps") as tell:
+        tell(1, 1, "")
+    assert read_status(RunFolder(tmp_path / "file")) == {}
+
+
+def test_a_folder_without_a_status_is_a_users_mistake(tmp_path: Path) -> None:
+    with pytest.raises(NotReadyError, match="no stage was begun here"):
+        status_lines(tmp_path, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.4, "0 s"), (99, "99 s"), (100, "2 min"), (5999, "100 min"), (6000, "1.7 h")]
+)
+def test_times_are_said_as_people_say_them(seconds: float, words: str) -> None:
+    assert say_seconds(seconds) == words
+
+
+def test_a_status_survives_the_way_through_its_file(folder: RunFolder) -> None:
+    with heartbeat(folder, "train", "steps") as tell:
+        tell(1, 2, "é · ü")
+    assert read_status(folder) == {"train": StageStatus(**json.loads(folder.status.read_text())["train"])}
+    assert read_status(folder)["train"].text == "é · ü"
