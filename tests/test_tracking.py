@@ -1,8 +1,9 @@
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from offline_wandb import media, read_back
+from offline_wandb import all_records, media, read_back
 from PIL import Image
 
 from voxray.tracking import Picture, Tracker, choose_mode
@@ -63,6 +64,29 @@ def test_an_evaluation_comes_after_the_epochs_also_where_a_run_is_continued_offl
     with tracker_of(tmp_path) as tracker:
         tracker.log_pictures("val/cases", [Picture("a", np.zeros((4, 4), np.uint8))], ("other", "nodule"))
     assert read_back(tmp_path)[0]["_step"] == [1, 3]
+
+
+def test_the_runs_of_a_search_are_a_group_and_its_table_is_kept(tmp_path: Path) -> None:
+    words = {"name": "search_table", "project": "p", "run_id": "s-1", "mode": "offline", "config": {}}
+    with Tracker(tmp_path, **words, group="search") as tracker:
+        tracker.log_table("trials", ["trial", "value", "norm"], [["0001", 0.9, "batch"], ["0000", None, None]])
+    (file,) = (tmp_path / "wandb").glob("offline-run-*/run-*.wandb")
+    runs = [record.run for record in all_records(file) if record.WhichOneof("record_type") == "run"]
+    assert runs[0].run_group == "search"
+    history, _, _ = read_back(tmp_path)
+    table = json.loads(media(tmp_path, history["trials/path"][0]).read_text())
+    assert table["columns"] == ["trial", "value", "norm"]
+    assert table["data"] == [["0001", 0.9, "batch"], ["0000", None, None]]
+
+
+def test_a_trial_that_is_pruned_ends_its_run_as_one_that_succeeded(tmp_path: Path) -> None:
+    for number, (error, code) in enumerate(((SystemExit(0), 0), (SystemExit(1), 1), (ValueError(), 1))):
+        folder = tmp_path / str(number)
+        with pytest.raises(type(error)), tracker_of(folder):
+            raise error
+        (file,) = (folder / "wandb").glob("offline-run-*/run-*.wandb")
+        exits = [record.exit for record in all_records(file) if record.WhichOneof("record_type") == "exit"]
+        assert [each.exit_code for each in exits] == [code]
 
 
 def test_a_user_who_has_not_logged_in_is_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
