@@ -1,6 +1,7 @@
 """Training on Ray Train V2: one worker a rank, the loop of `voxray.training.loop` inside."""
 
 import signal
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -61,7 +62,8 @@ def train_on_ray(
         except (ray.exceptions.RayError, ray.train.TrainingFailedError) as error:
             raise in_own_words(board, _lost(error)) from error
         finally:
-            signal.signal(signal.SIGINT, own)
+            if threading.current_thread() is threading.main_thread():  # a trial of a search is not
+                signal.signal(signal.SIGINT, own)
 
 
 def before_last(experiment: Experiment, report: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:

@@ -26,6 +26,7 @@ from voxray.search.trials import Trial, trial_folder
 REDUCTION = 3
 RETRIES = 1  # of a trial whose process was lost
 TRIALS_PER_GPU = 2
+NESTED_CPU = 0.01  # of the driver of a trial that nests Ray Train
 PROBLEM = "problem"  # key of what a trial that failed reports
 SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -63,7 +64,7 @@ def search_on_ray(book: Book, show: Show) -> None:
     _remember(asha, list(book.trials.values()))
     storage = search.folder / "ray_tune"
     shutil.rmtree(storage, ignore_errors=True)
-    own = share if workers == 1 else {"cpu": 0.01}
+    own = share if workers == 1 else {"cpu": NESTED_CPU}
     tuner = ray.tune.Tuner(
         ray.tune.with_resources(_try, own),
         tune_config=ray.tune.TuneConfig(
@@ -124,7 +125,8 @@ def _try(config: dict[str, Any]) -> None:
         if experiment.training.workers > 1:
             from ray.tune.integration.ray_train import TuneReportCallback
 
-            share = {key.upper(): amount for key, amount in config["share"].items()}
+            # Together with their driver, workers take no more than their number of CPUs.
+            share = {**{key.upper(): amount for key, amount in config["share"].items()}, "CPU": 1 - NESTED_CPU}
             train_on_ray(experiment, _unseen, share=share, callbacks=[TuneReportCallback()])
         else:
             report = before_last(experiment, ray.tune.report)
