@@ -79,6 +79,10 @@ def test_a_page_needs_nothing_but_itself(plain_html: str) -> None:
     assert "://" not in html
 
 
+def test_rotated_rows_of_training_are_counted(plain_html: str) -> None:
+    assert "Rows with rotations" in plain_html
+
+
 def test_every_figure_of_a_run_is_there_once(plain_html: str) -> None:
     ids = _Page(plain_html).ids
     assert set(ids) >= EVERY_CHART

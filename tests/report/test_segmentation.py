@@ -50,6 +50,10 @@ def test_the_worst_case_shown_is_the_worst(run: RunContents, html: str) -> None:
     assert f"mean Dice {lowest['dice']:.3f}" in html[html.index("Worst case") :]
 
 
+def test_masks_are_not_rotated_and_no_column_says_so(html: str) -> None:
+    assert "Rows with rotations" not in html
+
+
 def test_three_planes_and_a_walk_are_shown_of_each_case(html: str) -> None:
     assert html.count("<image ") == 9
     assert html.count("<picture>") == html.count("prefers-reduced-motion") == 3

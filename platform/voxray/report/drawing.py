@@ -28,7 +28,7 @@ INK, MUTED, RULE = "#1f2933", "#52606d", "#d9dee3"
 WIDE, NARROW, SQUARE = (4.9, 2.75), (3.5, 2.3), (3.5, 3.6)  # inches
 LEGEND_LINE = 0.17  # inches
 CURVE_POINTS = 1500
-NAME_LETTERS = 18
+NAME_LETTERS = 22
 
 STYLE: Any = {
     "text.parse_math": False,  # A class may be called "$5".

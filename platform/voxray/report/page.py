@@ -77,8 +77,10 @@ def _learning(run: RunContents) -> dict[str, Any]:
 
 def _data(run: RunContents) -> dict[str, Any]:
     groups = group_quarantine(run.store.quarantine)
+    splits = count_splits(run.store)
     return {
-        "split_counts": count_splits(run.store),
+        "split_counts": splits,
+        "rotated": any(line.rows > line.total for line in splits),
         "steps": trace_patches(run.store),
         "notes": [*run.store.info.notes, *planning_notes(run.experiment, run.store)],
         "aside": groups[:GROUPS_SHOWN],
