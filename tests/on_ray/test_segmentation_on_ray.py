@@ -53,7 +53,7 @@ def test_whole_scans_are_judged_and_predicted_alike_with_and_without_ray(tmp_pat
     scans = sorted((root / "imagesTr").glob("*.nii.gz"))[:2]
     stages.predict(spec.out_path, scans, Options(tmp_path / "plain"), quiet, with_ray=False)
     stages.predict(spec.out_path, scans, Options(tmp_path / "spread"), quiet)
-    for path in (tmp_path / "plain").iterdir():
+    for path in (tmp_path / "plain").glob("*.nii.gz"):
         one, other = (
             np.asarray(nibabel.load(folder / path.name).dataobj) for folder in (tmp_path / "plain", tmp_path / "spread")
         )
