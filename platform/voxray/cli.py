@@ -222,7 +222,7 @@ def status(run: Annotated[Path, typer.Argument(help="Folder of a run.", show_def
 @app.command(context_settings={"ignore_unknown_options": True})
 @explained
 def submit(
-    command: Annotated[str, typer.Argument(help="ingest, train, evaluate, predict or run.", show_default=False)],
+    command: Annotated[str, typer.Argument(help="ingest, train, tune, evaluate, predict or run.", show_default=False)],
     experiment: Annotated[str, typer.Argument(help="As for the command itself.", show_default=False)],
     options: Annotated[list[str] | None, typer.Argument(help="As for the command itself.", show_default=False)] = None,
     set_: Settings = None,

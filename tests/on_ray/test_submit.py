@@ -53,7 +53,7 @@ def test_every_job_is_the_command_of_its_name(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     jobs = sorted((project / "jobs").glob("*.py"))
-    assert {"ingest", "train", "evaluate", "predict", "run"} <= {job.stem for job in jobs}
+    assert {"ingest", "train", "tune", "evaluate", "predict", "run"} == {job.stem for job in jobs}
     for job in jobs:
         monkeypatch.setattr(sys, "argv", [str(job), "--help"])
         with pytest.raises(SystemExit):
@@ -98,6 +98,7 @@ def test_exactly_the_limit_may_travel() -> None:
         ("ingest", "none.toml", [], [], "no such experiment file"),
         ("ingest", "small.toml", [], ["seed=-1"], "seed"),
         ("inhale", "small.toml", [], [], "there is no jobs/inhale.py here. Known: evaluate, ingest, predict"),
+        ("tune", "small.toml", ["--space", "s.json", "--out", "found"], ["out=/o"], "'found' is relative"),
         ("predict", "runs/old", ["/scan.nii", "--out", "/maps"], [], "'runs/old' is relative"),
         ("predict", "/runs/old", ["/scan.nii", "--out", "maps"], [], "'maps' is relative"),
     ],

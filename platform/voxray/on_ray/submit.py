@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import yaml
@@ -48,6 +49,7 @@ def job_command(
         _check_absolute([subject, *options])
     else:
         subject = _check_experiment(Path(subject), settings, sizes)
+        _check_absolute([place for option, place in pairwise(options) if option == "--out"])
     return [
         *("ray", "job", "submit"),
         *(("--address", address) if address else ()),
@@ -100,4 +102,4 @@ def _check_experiment(path: Path, settings: Sequence[str], sizes: dict[Path, int
 def _check_absolute(words: Sequence[str]) -> None:
     for word in words:
         if not word.startswith("-") and "://" not in word and not Path(word).is_absolute():
-            raise ConfigError("submit predict", f"'{word}' is relative", "Name a place that all nodes see")
+            raise ConfigError("submit", f"'{word}' is relative", "Name a place that all nodes see")
