@@ -62,7 +62,7 @@ def head(nodes_python: Path) -> Iterator[Head]:
     }
     dashboard, client, agent = free_ports(3)
     command = [nodes_python, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--port", "0"]
-    command += ["--node-ip-address", "127.0.0.1", "--dashboard-host", "127.0.0.1", "--dashboard-port", dashboard]
+    command += ["--node-ip-address", "127.0.0.2", "--dashboard-host", "127.0.0.1", "--dashboard-port", dashboard]
     command += ["--ray-client-server-port", client, "--dashboard-agent-listen-port", agent]
     command += ["--num-cpus", "2", "--object-store-memory", str(100 * 2**20), "--temp-dir", folder / "ray"]
     command += ["--disable-usage-stats"]

@@ -1,7 +1,8 @@
 """An experiment: one TOML file that says everything about a run.
 
 Paths written in the file are relative to the file; paths given with ``--set`` are relative to the working
-directory. ``${NAME}`` and ``${NAME:-default}`` in a path take the value of an environment variable.
+directory. ``${NAME}`` and ``${NAME:-default}`` in a path take the value of an environment variable, but
+not of one that is a secret.
 """
 
 import json
@@ -22,6 +23,8 @@ from voxray.privacy import read_key
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[int, Field(ge=1)]
 
+SECRET_NAME = re.compile(r"((^|_)(key|secret|token)|password|passwd|passphrase)(_id)?$", re.IGNORECASE)
+LOGIN_IN_URL = re.compile(r"[a-z][a-z\d+.-]*://[^/]*@", re.IGNORECASE)
 PATH_KEYS = (("out",), ("data", "root"), ("store", "path"), ("model", "architecture"), ("privacy", "key_file"))
 
 
@@ -386,6 +389,9 @@ def _make_paths_absolute(raw: dict[str, Any], base: Path, where: str) -> None:
 def _absolute(path: str, base: Path, where: str) -> str:
     def value_of(match: re.Match[str]) -> str:
         name, default = match["name"], match["default"]
+        if SECRET_NAME.search(name):
+            problem = f"the environment variable {name} is a secret by its name, and settings are kept with a run"
+            raise ConfigError(where, problem, "Name a variable that holds a place")
         value = os.environ.get(name, default)
         if value is None:
             raise ConfigError(where, f"the environment variable {name} is not set", "Set it, or write the path")
@@ -394,4 +400,7 @@ def _absolute(path: str, base: Path, where: str) -> str:
     if not path.strip():
         raise ConfigError(where, "is empty", "Write a path")
     filled = re.sub(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}", value_of, path)
+    if LOGIN_IN_URL.match(filled):
+        problem = "has a user or a password before the '@', and settings are kept with a run"
+        raise ConfigError(where, problem, "Leave them to the environment")
     return os.path.normpath(base / Path(filled).expanduser())
