@@ -145,12 +145,12 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(luna: Path, tmp_pa
         pytest.skip(f"may not mount a small disk here: {mounted.stderr.decode().strip()}")
     command = [sys.executable, "-c", "from voxray.cli import main; main()", "ingest", file, "--no-ray"]
     try:
-        full = subprocess.run(command, capture_output=True, text=True, check=False)
+        full = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
         assert full.returncode == 1
         assert "the disk is full" in full.stderr
         assert "Traceback" not in full.stderr
         subprocess.run(["mount", "-o", "remount,size=8m", disk], check=True)
-        again = subprocess.run(command, capture_output=True, text=True, check=False)
+        again = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
         assert again.returncode == 0, again.stderr
     finally:
         subprocess.run(["umount", disk], check=True)
@@ -161,7 +161,7 @@ def test_ctrl_c_says_how_to_go_on(out: Path, tmp_path: Path, capsys: pytest.Capt
     spec = experiment(tmp_path / "luna", out, patches={"negatives_per_positive": "all"})
     file = write_toml(out.parent / "a.toml", spec)
     command = [Path(sys.executable).with_name("voxray"), "ingest", file, "--no-ray"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, encoding="utf-8")
     parts = spec.store_path / "parts"
     while not list(parts.glob("*.index.parquet")):
         assert process.poll() is None

@@ -38,11 +38,13 @@ def nodes_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
     python = folder / "venv" / "bin" / "python"
     where = subprocess.check_output(
-        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], text=True
+        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], encoding="utf-8"
     ).strip()
     Path(where, "packages.pth").write_text(sysconfig.get_path("purelib") + "\n")
     alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    found = subprocess.run([python, "-c", "import ray, voxray"], env=alone, cwd=folder, capture_output=True, text=True)
+    found = subprocess.run(
+        [python, "-c", "import ray, voxray"], env=alone, cwd=folder, capture_output=True, encoding="utf-8"
+    )
     assert "No module named 'voxray'" in found.stderr
     return python
 
@@ -119,7 +121,7 @@ def submit(head: Head, folder: Path, *words: object, **changes: str) -> subproce
     command = [sys.executable, "-c", "from voxray.cli import main; main()", "submit", *map(str, words)]
     environment = {**head.environment, "PYTHONPATH": str(folder / "platform"), **changes}
     return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=JOB_S, check=False
+        command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", timeout=JOB_S, check=False
     )
 
 

@@ -155,7 +155,9 @@ def test_ctrl_c_during_training_says_how_to_go_on(luna: Path, out: Path) -> None
     command = [str(Path(sys.executable).with_name("voxray")), "train", str(write_toml(out.parent / "a.toml", spec))]
     environment = {**os.environ, "RAY_TMPDIR": "/tmp/vrk"}
     environment.pop("RAY_ADDRESS", None)
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, encoding="utf-8"
+    )
     deadline = time.monotonic() + 300
     while not (out / "checkpoints" / "last.safetensors").exists():
         assert process.poll() is None

@@ -90,7 +90,7 @@ def test_a_search_that_is_killed_goes_on_without_repeating_what_is_finished(
     written = {
         number: (search / "trials" / trial.name / "trial.json").stat().st_mtime_ns for number, trial in done.items()
     }
-    again = subprocess.run(run, env=environment, capture_output=True, text=True, check=False)
+    again = subprocess.run(run, env=environment, capture_output=True, encoding="utf-8", check=False)
     assert again.returncode == 0, again.stderr
     assert f"{len(done)} of 4 trials are finished already, going on" in again.stdout
     trials = read_trials(search)
