@@ -14,7 +14,7 @@ demo: .venv/ready
 	$(BIN)/voxray run configs/experiments/demo.toml
 
 test: .venv/ready
-	$(BIN)/pytest
+	PYTHONUTF8=1 $(BIN)/pytest
 
 check: .venv/ready
 	$(BIN)/ruff check .

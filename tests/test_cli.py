@@ -157,7 +157,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(luna: Path, tmp_pa
 
 
 def test_ctrl_c_says_how_to_go_on(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_luna(tmp_path / "luna", 30, negatives=100)
+    write_luna(tmp_path / "luna", 90, negatives=100)
     spec = experiment(tmp_path / "luna", out, patches={"negatives_per_positive": "all"})
     file = write_toml(out.parent / "a.toml", spec)
     command = [Path(sys.executable).with_name("voxray"), "ingest", file, "--no-ray"]
