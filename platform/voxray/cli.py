@@ -1,53 +1,27 @@
 """``voxray …``: options in, one line an outcome out. Exit code 2 for a user's mistake, 1 for failed work."""
 
-import functools
 import json
 import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from voxray.cli_phantom import phantom
 from voxray.config.architecture import architecture_schema, load_architecture
 from voxray.config.experiment import Experiment, load_experiment
 from voxray.config.space_schema import space_schema
-from voxray.errors import VoxrayError
 from voxray.models.shapes import count_parameters, infer_shapes, parse_input
+from voxray.terminal import OUT, explained, say
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-phantom = typer.Typer(no_args_is_help=True, help="Write a synthetic data set in a public layout.")
 app.add_typer(phantom, name="phantom")
-OUT = Console(highlight=False, soft_wrap=True)
-
-
-def explained(command: Callable[..., None]) -> Callable[..., None]:
-    """Turn errors of Voxray, and Ctrl-C, into one line and an exit code."""
-
-    @functools.wraps(command)
-    def wrapper(*positional: Any, **named: Any) -> None:
-        try:
-            command(*positional, **named)
-        except VoxrayError as error:
-            _fail(str(error), error.exit_code)
-        except OSError as error:
-            _fail(
-                f"{error.filename or 'disk'}: {error.strerror or error}. The same command goes on when that is mended.",
-                1,
-            )
-        except KeyboardInterrupt:
-            words = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-            _fail(f"interrupted; what is finished is kept, go on with: {words}", 130)
-
-    return wrapper
-
 
 ExperimentFile = Annotated[Path, typer.Argument(help="TOML file of the experiment.", show_default=False)]
 Settings = Annotated[
@@ -63,11 +37,6 @@ class SchemaKind(StrEnum):
 
     ARCHITECTURE = "architecture"
     SPACE = "space"
-
-
-def say(line: str) -> None:
-    """Print one line to the user."""
-    OUT.print(line, markup=False)
 
 
 @app.command()
@@ -291,88 +260,9 @@ def schema(
     sys.stdout.write(json.dumps(content, indent=2) + "\n")
 
 
-@phantom.command("luna16")
-@explained
-def phantom_luna16(
-    out: Annotated[Path, typer.Argument(help="Folder to write.", show_default=False)],
-    scans: Annotated[int, typer.Option(min=1)] = 24,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    matrix: Annotated[int, typer.Option(min=64, help="Pixels along a slice's side.")] = 512,
-) -> None:
-    """Chest CTs with nodules and vessels that look alike in one slice."""
-    from voxray.phantom.luna16 import write_luna16
-    from voxray.progress import progress
-
-    with progress("phantom", "scans") as show:
-        write_luna16(out, scans=scans, seed=seed, matrix=matrix, progress=lambda done, total: show(done, total, ""))
-    say(f"phantom: {scans} scans → {out}")
-
-
-@phantom.command("decathlon")
-@explained
-def phantom_decathlon(
-    out: Annotated[Path, typer.Argument(help="Folder to write.", show_default=False)],
-    cases: Annotated[int, typer.Option(min=1)] = 8,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    size: Annotated[str, typer.Option("--size", help="Voxels of a scan, x, y, z.")] = "240x240x155",
-) -> None:
-    """Brains of four MR channels with nested tumour parts, as a Decathlon task."""
-    from voxray.phantom.decathlon import write_decathlon
-    from voxray.progress import progress
-
-    x, y, z = parse_input(f"1x{size}")[1:]
-    with progress("phantom", "cases") as show:
-        write_decathlon(
-            out, cases=cases, seed=seed, shape=(x, y, z), progress=lambda done, total: show(done, total, "")
-        )
-    say(f"phantom: {cases} cases → {out}")
-
-
-@phantom.command("mosmed")
-@explained
-def phantom_mosmed(
-    out: Annotated[Path, typer.Argument(help="Folder to write.", show_default=False)],
-    scans: Annotated[int, typer.Option(min=1)] = 20,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    matrix: Annotated[int, typer.Option(min=32, help="Pixels along a slice's side.")] = 512,
-) -> None:
-    """Chest CTs with clear lungs or ground glass, as the two folders of MosMedData."""
-    from voxray.phantom.mosmed import write_mosmed
-    from voxray.progress import progress
-
-    with progress("phantom", "scans") as show:
-        write_mosmed(out, scans=scans, seed=seed, matrix=matrix, progress=lambda done, total: show(done, total, ""))
-    say(f"phantom: {scans} scans → {out}")
-
-
-@phantom.command("brats2020")
-@explained
-def phantom_brats2020(
-    out: Annotated[Path, typer.Argument(help="Folder to write.", show_default=False)],
-    patients: Annotated[int, typer.Option(min=1)] = 20,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    size: Annotated[str, typer.Option("--size", help="Voxels of a scan, x, y, z.")] = "240x240x155",
-) -> None:
-    """Brains with gliomas of high and low grade in four MR sequences, as BraTS 2020."""
-    from voxray.phantom.brats2020 import write_brats2020
-    from voxray.progress import progress
-
-    x, y, z = parse_input(f"1x{size}")[1:]
-    with progress("phantom", "patients") as show:
-        write_brats2020(
-            out, patients=patients, seed=seed, shape=(x, y, z), progress=lambda done, total: show(done, total, "")
-        )
-    say(f"phantom: {patients} patients → {out}")
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Entry point; `arguments` default to those of the process."""
     app(args=arguments)
-
-
-def _fail(line: str, code: int) -> None:
-    sys.stderr.write(f"voxray: {line}\n")
-    raise SystemExit(code)
 
 
 def _print_outline(experiment: Experiment) -> None:

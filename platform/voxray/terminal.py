@@ -1,0 +1,45 @@
+"""What every command says: one line an outcome, one line and an exit code for what went wrong."""
+
+import functools
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from voxray.errors import VoxrayError
+
+OUT = Console(highlight=False, soft_wrap=True)
+
+
+def say(line: str) -> None:
+    """Print one line to the user."""
+    OUT.print(line, markup=False)
+
+
+def explained(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn errors of Voxray, and Ctrl-C, into one line and an exit code."""
+
+    @functools.wraps(command)
+    def wrapper(*positional: Any, **named: Any) -> None:
+        try:
+            command(*positional, **named)
+        except VoxrayError as error:
+            _fail(str(error), error.exit_code)
+        except OSError as error:
+            _fail(
+                f"{error.filename or 'disk'}: {error.strerror or error}. The same command goes on when that is mended.",
+                1,
+            )
+        except KeyboardInterrupt:
+            words = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+            _fail(f"interrupted; what is finished is kept, go on with: {words}", 130)
+
+    return wrapper
+
+
+def _fail(line: str, code: int) -> None:
+    sys.stderr.write(f"voxray: {line}\n")
+    raise SystemExit(code)
