@@ -55,8 +55,9 @@ def benchmark(folder: Path, trials: int, epochs: int, loop: int, scans: int) -> 
     search = ["--space", str(PROJECT / "configs/spaces/cnn3d.json"), "--out", str(folder / "search")]
     limits = ["--trials", str(trials), "--max-parameters", str(limit), "--metric", f"val/{GOAL.name}"]
     seconds = run("tune", str(toml), *search, *limits)
-    print(f"search: {trials} trials in {seconds:.0f} s, {3600 * trials / seconds:.0f} an hour")
     found = read_trials(folder / "search")
+    rate = 3600 * len(found) / seconds
+    print(f"search: {len(found)} trials in {seconds:.0f} s, {rate:.0f} an hour")
     first = next(trial for trial in found.values() if trial.origin)
     for trial in GOAL.ranked(found)[:5]:
         print(f"  trial {trial.name}: {GOAL.value(trial):.4f}, {trial.parameters:,} parameters, {trial.state}")
@@ -69,7 +70,7 @@ def benchmark(folder: Path, trials: int, epochs: int, loop: int, scans: int) -> 
         fit(spec, device=choose_device("cpu"), show=lambda done, total, text: None)
     if chosen:
         alone = 3600 * len(chosen) / (time.perf_counter() - began)
-        print(f"loop: {alone:.0f} trials an hour; the search does {3600 * trials / seconds / alone:.1f} times as many")
+        print(f"loop: {alone:.0f} trials an hour; the search does {rate / alone:.1f} times as many")
 
 
 def parameters_of(experiment: Experiment) -> int:

@@ -17,7 +17,7 @@ from voxray.on_ray.connect import cluster
 from voxray.runs.fit import check_trainable
 from voxray.runs.folder import RunFolder
 from voxray.runs.status import reported
-from voxray.search.book import Book
+from voxray.search.book import DRAWN, REFUSED, Book
 from voxray.search.plan import Limits, Method, Search, find_starts, parse_metric, rank_of_patches
 from voxray.search.results import leaderboard, write_leaderboard, write_winner
 from voxray.stages import ingest
@@ -78,6 +78,8 @@ def tune(experiment: Experiment, options: TuneOptions, say: Callable[[str], None
 
         with reported(RunFolder(options.out), "tune", "trials", done) as show:
             search_on_ray(book, show)
+        if book.exhausted:
+            say(f"note: {DRAWN:,} samples in a row were refused or tried already, the search ends")
         _conclude(book, say, command)
 
 
@@ -124,6 +126,8 @@ def _conclude(book: Book, say: Callable[[str], None], command: Sequence[str]) ->
     from voxray.report.search import write_search_report  # matplotlib takes a second
 
     search, trials = book.search, book.trials
+    if not trials:
+        raise WorkError(str(search.folder), "no network of the space may be tried", f"The reasons stand in {REFUSED}")
     columns, rows = leaderboard(search.goal, trials)
     write_leaderboard(search.folder / "leaderboard.csv", columns, rows)
     counts = {

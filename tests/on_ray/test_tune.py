@@ -15,6 +15,8 @@ from scenes import SMALL_NET, experiment, write_toml
 
 from voxray.cli import main
 from voxray.config.experiment import Experiment
+from voxray.on_ray.tune import first_rung
+from voxray.search.book import read_refused
 from voxray.search.trials import Goal, read_trials
 
 SPACE = """{
@@ -63,6 +65,22 @@ def test_a_search_records_a_trial_that_fails_and_its_winner_can_be_trained(
     assert winner is not None
     again = pq.read_table(out / "history.parquet")["val_roc_auc"].to_pylist()
     assert again == pytest.approx([row["val_roc_auc"] for row in winner.curve])
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_search_that_finds_nothing_to_try_says_so(
+    luna: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(command(tmp_path, experiment(luna, out), "--trials", "4", "--max-parameters", "10"))
+    assert ended.value.code == 1
+    assert "refused or tried already, the search ends" in capsys.readouterr().out
+    assert len(read_refused(tmp_path / "search")) == 1 + 4 * 4  # the start, and each network of the space
+
+
+@pytest.mark.parametrize(("epochs", "first"), [(1, 1), (2, 2), (6, 2), (16, 2), (24, 3), (100, 12)])
+def test_trials_are_compared_after_an_eighth_of_the_epochs_but_not_after_the_first(epochs: int, first: int) -> None:
+    assert first_rung(epochs) == first
 
 
 def test_a_search_that_is_killed_goes_on_without_repeating_what_is_finished(

@@ -9,7 +9,7 @@ from scenes import SMALL_NET, experiment
 
 from voxray.config.space import parse_space
 from voxray.search.book import Book
-from voxray.search.plan import Limits, Search, find_starts, trial_experiment
+from voxray.search.plan import Limits, Method, Search, find_starts, trial_experiment
 from voxray.search.results import leaderboard, pareto_front, write_winner
 from voxray.search.trials import Goal, Trial, read_trials, trial_folder
 from voxray.store.layout import write_parquet
@@ -29,6 +29,8 @@ SPACE = {
     ],
     "experiment": {"training.learning_rate": {"log_uniform": [1e-4, 1e-1]}},
 }
+FEW = 1700  # parameters; 2 of the 24 networks have no more
+NETWORK = ("[0].num_output", "[0].kernel_size", "[2].num_output")
 
 
 @pytest.fixture
@@ -113,13 +115,40 @@ def test_a_network_beyond_the_limit_is_refused_with_its_reason_and_never_started
     assert not Book(search).starts
 
 
+@pytest.mark.parametrize("method", ["tpe", "random"])
+def test_a_limit_that_few_networks_keep_ends_no_search_and_each_refused_network_is_noted_once(
+    search: Search, method: Method
+) -> None:
+    limits = Limits(parameters=FEW)
+    book = Book(dataclasses.replace(search, method=method, limits=limits, trials=30, starts=()))
+    for number in range(30):
+        finish(book, begun(book), 0.5 + number / 100)
+    assert all(trial.parameters <= FEW for trial in book.trials.values())
+    assert len({json.dumps(trial.settings) for trial in book.trials.values()}) == 30
+    networks = {json.dumps([row["decisions"][name] for name in NETWORK]) for row in book.refused}
+    assert len(book.refused) == len(networks) > 5
+    again = Book(book.search)
+    assert again.noted == book.noted
+
+
+def test_suggestions_learn_what_is_refused(search: Search) -> None:
+    book = Book(dataclasses.replace(search, limits=Limits(parameters=FEW), trials=40, starts=()))
+    for _ in range(40):
+        finish(book, begun(book), 0.5)
+    suggested = [each for each in book.study.trials if "fixed_params" not in each.system_attrs]
+    kept = sum(each.state.name == "COMPLETE" for each in suggested)
+    assert kept / len(suggested) > 2 / 12  # twice what chance gives
+
+
 def test_a_space_with_nothing_new_ends_the_search(search: Search) -> None:
     raw = {"architecture": json.loads(SMALL_NET)}
     raw["architecture"][0]["num_output"] = {"choice": [4, 6]}
     space = parse_space(raw, "space")
     book = Book(dataclasses.replace(search, space=space, starts=()))
     assert [begun(book).number, begun(book).number] == [0, 1]
+    assert not book.exhausted
     assert book.begin() is None
+    assert book.exhausted
 
 
 def test_a_figure_without_value_fails_the_trial(search: Search) -> None:

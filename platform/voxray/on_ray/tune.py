@@ -3,6 +3,8 @@
 The book of the search is the truth; what Ray keeps of its own is thrown away.
 """
 
+import ctypes
+import gc
 import os
 import shutil
 from pathlib import Path
@@ -23,7 +25,9 @@ from voxray.search.book import Book
 from voxray.search.plan import trial_experiment
 from voxray.search.trials import Trial, trial_folder
 
-REDUCTION = 3
+REDUCTION = 2
+FIRST_RUNG = 8  # the first comparison comes after this part of the epochs
+SETTLED = 2  # epochs; what a network reaches in the first one says little about it
 RETRIES = 1  # of a trial whose process was lost
 TRIALS_PER_GPU = 2
 NESTED_CPU = 0.01  # of the driver of a trial that nests Ray Train
@@ -58,7 +62,7 @@ def search_on_ray(book: Book, show: Show) -> None:
         metric=search.goal.column,
         mode="max" if search.goal.sign > 0 else "min",
         max_t=epochs,
-        grace_period=max(1, round(epochs / REDUCTION**2)),
+        grace_period=first_rung(epochs),
         reduction_factor=REDUCTION,
     )
     _remember(asha, list(book.trials.values()))
@@ -86,6 +90,11 @@ def search_on_ray(book: Book, show: Show) -> None:
     )
     tuner.fit()
     shutil.rmtree(storage, ignore_errors=True)
+
+
+def first_rung(epochs: int) -> int:
+    """The epoch after which trials are compared for the first time."""
+    return min(epochs, max(SETTLED, round(epochs / FIRST_RUNG)))
 
 
 def _shares(experiment: Experiment) -> tuple[dict[str, float], int]:
@@ -133,6 +142,15 @@ def _try(config: dict[str, Any]) -> None:
             fit(experiment, device=choose_device(experiment.training.device), show=_unseen, report=report)
     except (VoxrayError, MemoryError, torch.OutOfMemoryError) as error:
         ray.tune.report({PROBLEM: str(error).strip().splitlines()[0]})
+    finally:
+        give_memory_back()
+
+
+def give_memory_back() -> None:
+    """Give the system back what a trial has freed: the C library keeps it, and the process lives for many trials."""
+    gc.collect()
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # of glibc alone
+        trim(0)
 
 
 def _unseen(done: int, total: int, text: str) -> None:
@@ -184,7 +202,7 @@ class _Scribe(ray.tune.Callback):
             self.book.end(number, "finished")
         else:
             reached = len(self.book.trials[number].curve)
-            self.book.end(number, "pruned", f"not in the best third after epoch {reached}")
+            self.book.end(number, "pruned", f"not in the best half after epoch {reached}")
         self._show()
 
     def on_trial_error(self, *_: Any, **told: Any) -> None:

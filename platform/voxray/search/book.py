@@ -13,7 +13,7 @@ import optuna
 import pyarrow.parquet as pq
 
 from voxray.config.decisions import Choice, Distribution, Int, Label, LogUniform
-from voxray.config.sampling import Decisions, Sample, sample
+from voxray.config.sampling import Decisions, Sample, at_random, sample
 from voxray.config.space_forms import Suggest
 from voxray.errors import ConfigError
 from voxray.files import write_json
@@ -21,7 +21,9 @@ from voxray.search.plan import Search, trial_experiment, weigh
 from voxray.search.trials import TRIAL_FILE, State, Trial, read_trials, trial_content, trial_folder
 
 REFUSED = "refused.jsonl"
-ATTEMPTS = 2000  # for one trial; a space or limit that leaves nothing new is noticed by that
+STARTUP = 10  # trials that are drawn at random before TPE has enough to go by, its authors' number
+ASKED = 5  # suggestions for one trial
+DRAWN = 5000  # samples for one trial; a space or limit that leaves nothing new is noticed by that
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -32,14 +34,24 @@ class Book:
     Parameters
     ----------
     search : Search
+
+    Attributes
+    ----------
+    exhausted : bool
+        Whether nothing was found that is left to try.
     """
 
     def __init__(self, search: Search) -> None:
         self.search = search
         self.trials = read_trials(search.folder)
         self.refused = read_refused(search.folder)
-        self.study = _study(search, len(self.trials) + len(self.refused))
+        self.noted = {self._refusal(row) for row in self.refused}
+        # What is tried depends on seed and past alone, and a search that goes on doesn't repeat its first draws.
+        self.rng = np.random.default_rng([search.seed, len(self.trials), len(self.refused)])
+        self.study = _study(search, int(self.rng.integers(2**32)))
         self.asked: dict[int, optuna.Trial] = {}
+        self.misses = 0
+        self.exhausted = False
         self.tried = set()
         for trial in self.trials.values():
             point, drawn = self._walk(trial.decisions)
@@ -58,25 +70,9 @@ class Book:
             return self.trials[self.interrupted.popleft()]
         if len(self.trials) >= self.search.trials:
             return None
-        for _ in range(ATTEMPTS):
-            origin, decisions = self.starts.popleft() if self.starts else ("", {})
-            point, drawn = self._walk(decisions)
-            content = _content(drawn)
-            trial = Trial(max(self.trials, default=-1) + 1, "running", drawn.decisions, drawn.settings, 0, origin)
-            try:
-                trial = replace(trial, parameters=weigh(self.search, drawn))
-                trial_experiment(self.search, trial)
-            except ConfigError as error:
-                self._refuse(trial, error)
-            else:
-                if content not in self.tried:
-                    self.tried.add(content)
-                    self.asked[trial.number] = point
-                    write_json(trial_folder(self.search.folder, trial) / "architecture.json", drawn.architecture)
-                    self._write(trial)
-                    return trial
-            self.study.tell(point, state=optuna.trial.TrialState.FAIL)
-        return None
+        trial = self._start() or self._suggested() or self._drawn()
+        self.exhausted = trial is None
+        return trial
 
     def note_epoch(self, number: int, row: dict[str, Any]) -> None:
         """Write down an epoch of a trial."""
@@ -96,6 +92,61 @@ class Book:
         self._write(trial)
         self._tell(self.asked.pop(number), trial)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        return trial
+
+    def _start(self) -> Trial | None:
+        """The next of the networks that are tried first."""
+        while self.starts:
+            origin, decisions = self.starts.popleft()
+            point, drawn = self._walk(decisions)
+            if trial := self._look_at(drawn, origin):
+                return self._enter(trial, drawn, point)
+            self.study.tell(point, state=optuna.trial.TrialState.FAIL)
+        return None
+
+    def _suggested(self) -> Trial | None:
+        """What Optuna suggests, unless it suggests nothing that may be tried a few times in a row."""
+        judged = sum(trial.state in ("finished", "pruned") for trial in self.trials.values())
+        for _ in range(ASKED if self.search.method == "tpe" and judged >= STARTUP else 0):
+            point, drawn = self._walk({})
+            if trial := self._look_at(drawn):
+                return self._enter(trial, drawn, point)
+            if self.misses < judged:
+                # TPE learns from it where the limits are. Its good trials are a share of all that it was told, so that
+                # more of these than of judged ones would make good ones of the middling.
+                self.misses += 1
+                point.set_constraint("may_be_tried", 1)
+                self.study.tell(point, state=optuna.trial.TrialState.PRUNED)
+            else:
+                self.study.tell(point, state=optuna.trial.TrialState.FAIL)
+        return None
+
+    def _drawn(self) -> Trial | None:
+        """A sample drawn at random, which takes far less time than a suggestion."""
+        for _ in range(DRAWN):
+            drawn = sample(self.search.space, self.search.rank, at_random(self.rng))
+            if trial := self._look_at(drawn):
+                return self._enter(trial, drawn, self._walk(drawn.decisions)[0])
+        return None
+
+    def _look_at(self, drawn: Sample, origin: str = "") -> Trial | None:
+        """A sample as a trial; None where it was tried already, or is refused."""
+        if _content(drawn) in self.tried:
+            return None
+        trial = Trial(max(self.trials, default=-1) + 1, "running", drawn.decisions, drawn.settings, 0, origin)
+        try:
+            trial = replace(trial, parameters=weigh(self.search, drawn))
+            trial_experiment(self.search, trial)
+        except ConfigError as error:
+            self._refuse(trial, error)
+            return None
+        return trial
+
+    def _enter(self, trial: Trial, drawn: Sample, point: optuna.Trial) -> Trial:
+        self.tried.add(_content(drawn))
+        self.asked[trial.number] = point
+        write_json(trial_folder(self.search.folder, trial) / "architecture.json", drawn.architecture)
+        self._write(trial)
         return trial
 
     def _walk(self, decisions: Decisions) -> tuple[optuna.Trial, Sample]:
@@ -121,10 +172,18 @@ class Book:
 
     def _refuse(self, trial: Trial, error: ConfigError) -> None:
         row = {"origin": trial.origin, "reason": error.problem.strip(), "decisions": trial.decisions}
+        if (key := self._refusal(row)) in self.noted:
+            return
+        self.noted.add(key)
         self.refused.append(row)
         self.search.folder.mkdir(parents=True, exist_ok=True)
         with (self.search.folder / REFUSED).open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
+
+    def _refusal(self, row: dict[str, Any]) -> str:
+        """What is refused and why; the same network with another learning rate is the same."""
+        network = {name: label for name, label in row["decisions"].items() if name not in self.search.space.experiment}
+        return json.dumps([row["origin"], row["reason"], network], sort_keys=True)
 
 
 def read_refused(folder: Path) -> list[dict[str, Any]]:
@@ -135,10 +194,8 @@ def read_refused(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.endswith("}\n")]
 
 
-def _study(search: Search, known: int) -> optuna.Study:
-    # What is suggested depends on seed and past alone, and a search that goes on doesn't repeat its first draws.
-    seed = int(np.random.SeedSequence([search.seed, known]).generate_state(1)[0])
-    sampler = optuna.samplers.TPESampler(seed=seed) if search.method == "tpe" else optuna.samplers.RandomSampler(seed)
+def _study(search: Search, seed: int) -> optuna.Study:
+    sampler = optuna.samplers.TPESampler(n_startup_trials=STARTUP, seed=seed)
     return optuna.create_study(sampler=sampler, direction="maximize" if search.goal.sign > 0 else "minimize")
 
 
