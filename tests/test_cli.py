@@ -26,13 +26,20 @@ def voxray(*arguments: object) -> int:
 def test_describe_prints_layers_and_totals_also_as_json(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = project / "configs" / "architectures" / "arch3dsm.json"
     assert voxray("describe", path, "--input", "1x64x64x10") == 0
-    assert "196,108 trainable parameters" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "196,108 trainable parameters" in printed
+    assert "FLOP to train" in printed
     assert voxray("describe", path, "--input", "1x64x64x10", "--json") == 0
     content = json.loads(capsys.readouterr().out)
     assert content["parameters"] == 196_108
     assert len(content["layers"]) == 9
     assert content["layers"][4]["output"] == [16, 11, 11, 2]
     assert sum(layer["parameters"] for layer in content["layers"]) == 196_108
+    assert content["training_flops"] > 2 * content["forward_flops"]
+    assert voxray("describe", path, "--input", "1x64x64x10", "--json", "--batch", 300) == 0
+    larger = json.loads(capsys.readouterr().out)["memory_bytes"]
+    assert larger["batch"] == 300
+    assert larger["cpu"] > 5 * content["memory_bytes"]["cpu"]
 
 
 def test_schema_prints_that_of_architectures_or_of_spaces(capsys: pytest.CaptureFixture[str]) -> None:

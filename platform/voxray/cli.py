@@ -15,10 +15,11 @@ from rich.text import Text
 
 from voxray.cli_phantom import phantom
 from voxray.config.architecture import architecture_schema, load_architecture
-from voxray.config.experiment import Experiment, load_experiment
+from voxray.config.experiment import Experiment, TrainingSpec, load_experiment
 from voxray.config.space_schema import space_schema
-from voxray.models.shapes import count_parameters, infer_shapes, parse_input
+from voxray.models.shapes import infer_shapes, parse_input
 from voxray.terminal import OUT, explained, say
+from voxray.units import bytes_text, count_text
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(phantom, name="phantom")
@@ -232,15 +233,29 @@ def describe(
     architecture: Annotated[Path, typer.Argument(help="JSON file.", show_default=False)],
     input_: Annotated[str, typer.Option("--input", help="Channels and voxels, such as 1x64x64x10.")],
     classes: Annotated[int, typer.Option("--classes", min=2, help="Classes, with the background if any.")] = 2,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Patches in a batch, for the memory of training.")] = 32,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Print the layers of an architecture with shapes and parameters."""
-    shape = parse_input(input_)
-    lines = infer_shapes(load_architecture(architecture), shape, classes, str(architecture))
-    total = count_parameters(lines)
+    """Print the layers of an architecture with shapes and parameters, and what it costs."""
+    from voxray.models.cost import estimate_cost
+
+    shape, spec = parse_input(input_), load_architecture(architecture)
+    lines = infer_shapes(spec, shape, classes, str(architecture))
+    training = TrainingSpec(batch_size=batch)
+    on_cpu, on_gpu = (
+        estimate_cost(spec, shape, classes, training, str(architecture), gpu=gpu) for gpu in (False, True)
+    )
+    total = on_cpu.parameters
     if as_json:
-        layers = [vars(line) for line in lines]
-        sys.stdout.write(json.dumps({"parameters": total, "input": shape, "layers": layers}, indent=2) + "\n")
+        content = {
+            "parameters": total,
+            "forward_flops": on_cpu.forward_flops,
+            "training_flops": on_cpu.training_flops,
+            "memory_bytes": {"batch": batch, "cpu": on_cpu.peak_bytes, "gpu": on_gpu.peak_bytes},
+            "input": shape,
+            "layers": [vars(line) for line in lines],
+        }
+        sys.stdout.write(json.dumps(content, indent=2) + "\n")
         return
     table = Table("layer", "type", "", "output", "parameters", title=str(architecture))
     for line in lines:
@@ -248,6 +263,9 @@ def describe(
         table.add_row(Text(line.place), line.type, line.detail, "x".join(map(str, line.output)), f"{line.parameters:,}")
     OUT.print(table)
     say(f"{len(lines)} layers, {total:,} trainable parameters, {4 * total / 2**20:.1f} MiB as float32")
+    say(f"a patch: {count_text(on_cpu.forward_flops)}FLOP to predict, {count_text(on_cpu.training_flops)}FLOP to train")
+    memory = f"{bytes_text(on_cpu.peak_bytes)} on a CPU, {bytes_text(on_gpu.peak_bytes)} on a GPU in bfloat16"
+    say(f"training with Adam, batches of {batch}: at most {memory}")
 
 
 @app.command()

@@ -17,7 +17,7 @@ from voxray.inspection.findings import FINDINGS
 from voxray.inspection.kinds import KINDS
 from voxray.inspection.subject import read_subject
 from voxray.inspection.summary import Inspection, complete, summarise
-from voxray.report.inspection import bytes_text, render_inspection, write_inspection
+from voxray.report.inspection import render_inspection, write_inspection
 from voxray.report.inspection_charts import histogram_edges
 from voxray.report.montage import choose_evenly, choose_flagged, draw_tiles, slice_plane
 from voxray.volume import Volume
@@ -163,11 +163,3 @@ def test_every_value_lies_in_a_bin(whole: bool) -> None:
     for values in (np.array([5.0, 5.0]), np.array([1.0, 700.0, 3.0]), np.arange(1.0, 9.0)):
         counts, _ = np.histogram(values, histogram_edges(values, whole=whole))
         assert counts.sum() == len(values)
-
-
-@pytest.mark.parametrize(
-    ("size", "text"),
-    [(0, "0 bytes"), (999, "999 bytes"), (1000, "0.977 KiB"), (2**20, "1 MiB"), (345 * 2**30, "345 GiB")],
-)
-def test_sizes_have_three_digits(size: int, text: str) -> None:
-    assert bytes_text(size) == text

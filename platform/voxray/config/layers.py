@@ -3,7 +3,8 @@
 Kernels and strides have 2 or 3 numbers, in x, y(, z) order.
 """
 
-import math
+from functools import cache
+from operator import mul
 from typing import Annotated, Literal
 
 from pydantic import Field, StrictBool, model_validator
@@ -94,8 +95,11 @@ class Residual(Spec):
     @property
     def stride(self) -> tuple[int, ...]:
         """By how much the layers divide each axis together; empty where none of them has a stride."""
-        strides = [layer.stride for layer in self.layers if isinstance(layer, Convolution | Pooling | Residual)]
-        return tuple(math.prod(steps) for steps in zip(*filter(None, strides), strict=False))
+        total: tuple[int, ...] = ()
+        for layer in self.layers:
+            if isinstance(layer, Convolution | Pooling | Residual) and (stride := layer.stride):
+                total = tuple(map(mul, total, stride)) if total else stride
+        return total
 
     def filters(self, channels: int) -> int:
         """Channels that the layers make of so many."""
@@ -115,15 +119,19 @@ class Residual(Spec):
         if filters == channels and max(stride, default=1) == 1:
             return ()
         kinds = [layer for layer in self.layers if isinstance(layer, Normalisation)]
-        projection = Convolution(
-            type="C",
-            activation=None,
-            num_output=filters,
-            kernel_size=(1,) * len(stride),
-            stride=stride,
-            bias=not kinds,  # a normalisation would take it off again
-        )
-        return projection, *(kind.model_copy(update={"activation": None}) for kind in kinds[-1:])
+        # A bias would be taken off again by a normalisation.
+        return _projection(filters, stride, not kinds), *map(_without_activation, kinds[-1:])
+
+
+@cache
+def _projection(filters: int, stride: tuple[int, ...], bias: bool) -> Convolution:
+    """A convolution of size 1."""
+    ones = (1,) * len(stride)
+    return Convolution(type="C", activation=None, num_output=filters, kernel_size=ones, stride=stride, bias=bias)
+
+
+def _without_activation(kind: Normalisation) -> Normalisation:
+    return kind if kind.activation is None else kind.model_copy(update={"activation": None})
 
 
 class Dense(Spec):

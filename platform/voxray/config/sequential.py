@@ -24,6 +24,8 @@ Known = Mapping[str, type[Layer]]
 IN_BLOCKS: Known = {"C": Convolution, "P": Pooling, "N": Normalisation, "D": Dropout, "R": Residual}
 LAYERS: Known = {**IN_BLOCKS, "G": GlobalAverage, "FC": Dense, "T": Output}
 MAPS_END = ("G", "FC")
+MOST_MET = 10_000
+_MET: dict[tuple[bool, str], Layer] = {}
 NEED_MAPS = ("C", "P", "N", "R", "G")
 
 
@@ -63,6 +65,17 @@ def _parse_layers(raw: list[Any], place: str, known: Known) -> tuple[list[Layer 
 
 def parse_layer(entry: Any, place: str, known: Known) -> tuple[Layer | None, list[str]]:
     """A layer at its place, or None and its problems; `known` are the types that may stand there."""
+    # Searches parse many networks of few different layers. A representation tells 1 from true, as equality doesn't.
+    key = (known is IN_BLOCKS, repr(entry))
+    if (met := _MET.get(key)) is not None:
+        return met, []
+    layer, problems = _parse_new(entry, place, known)
+    if layer is not None and len(_MET) < MOST_MET:
+        _MET[key] = layer
+    return layer, problems
+
+
+def _parse_new(entry: Any, place: str, known: Known) -> tuple[Layer | None, list[str]]:
     if not isinstance(entry, dict):
         return None, [f"{place}: wants an object, got {entry!r}"]
     if "type" not in entry:

@@ -1,8 +1,11 @@
-"""Padding of convolutions and pooling, and the sizes that it leaves: integers along one axis."""
+"""Padding of convolutions and pooling, and the sizes that it leaves."""
 
 import math
+from collections.abc import Sequence
 
 from voxray.config.layers import Padding
+
+Sizes = Sequence[int]
 
 
 def pad_axis(padding: Padding, size: int, kernel: int, stride: int) -> tuple[int, int]:
@@ -26,6 +29,14 @@ def centre(kernel: int) -> tuple[int, int]:
     return (kernel - 1) // 2, kernel // 2
 
 
-def size_after(padding: Padding, size: int, kernel: int, stride: int) -> int:
-    """Outputs along one axis; 0 where a kernel that isn't padded is larger than what is left."""
-    return max((size - kernel) // stride + 1, 0) if padding == "valid" else math.ceil(size / stride)
+def sizes_after(padding: Padding, sizes: Sizes, kernel: Sizes, stride: Sizes) -> tuple[int, ...]:
+    """Outputs along each axis; 0 where a kernel that isn't padded is larger than what is left."""
+    if padding == "valid":
+        axes = zip(sizes, kernel, stride, strict=True)
+        return tuple(max((size - extent) // step + 1, 0) for size, extent, step in axes)
+    return divide(sizes, stride)
+
+
+def divide(sizes: Sizes, stride: Sizes) -> tuple[int, ...]:
+    """Sizes divided by a stride, rounded up."""
+    return tuple(-(-size // step) for size, step in zip(sizes, stride, strict=True))

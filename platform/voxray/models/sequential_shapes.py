@@ -1,8 +1,9 @@
 """Shapes and parameter counts of a sequential network from integers alone."""
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from operator import le
+from typing import NamedTuple
 
 from voxray.config.layers import (
     Convolution,
@@ -15,47 +16,59 @@ from voxray.config.layers import (
     Pooling,
     Residual,
 )
-from voxray.models.padding import size_after
+from voxray.models.padding import sizes_after
 from voxray.models.table import LayerShape
 
 Shape = tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """A layer at its place, and the shapes that enter and leave it: (channel, x, y[, z]) or (units,).
 
-    Along an axis that shrinks to nothing the size is 0 from there on.
+    Along an axis that shrinks to nothing the size is 0 from there on. A residual block has steps of its own: those of
+    its layers and of its shortcut.
     """
 
     place: str
     layer: Layer
     entering: Shape
     leaving: Shape
+    body: tuple["Step", ...] = ()
+    shortcut: tuple["Step", ...] = ()
 
 
 def walk_layers(layers: Sequence[Layer], shape: Shape, classes: int, place: str = "") -> Iterator[Step]:
-    """Follow a shape through layers, in the order in which they run.
-
-    A residual block comes as its layers, then those of its shortcut, then itself: the sum and the activation.
-    """
+    """Follow a shape through layers."""
     for number, layer in enumerate(layers):
         here = f"{place}[{number}]"
-        leaving = shape_after(layer, shape, classes)
         if isinstance(layer, Residual):
-            yield from walk_layers(layer.layers, shape, classes, f"{here}.layers")
-            yield from walk_layers(layer.shortcut(shape[0]), shape, classes, f"{here}.shortcut")
-        yield Step(here, layer, shape, leaving)
-        shape = leaving
+            body = tuple(walk_layers(layer.layers, shape, classes, f"{here}.layers"))
+            shortcut = tuple(walk_layers(layer.shortcut(shape[0]), shape, classes, f"{here}.shortcut"))
+            step = Step(here, layer, shape, body[-1].leaving, body, shortcut)
+        else:
+            step = Step(here, layer, shape, shape_after(layer, shape, classes))
+        yield step
+        shape = step.leaving
+
+
+def in_order(steps: Iterable[Step]) -> Iterator[Step]:
+    """Steps in the order in which they run: of a residual block its layers, its shortcut, then the sum."""
+    for step in steps:
+        if step.body:
+            yield from in_order(step.body)
+            yield from in_order(step.shortcut)
+        yield step
 
 
 def shape_after(layer: Layer, shape: Shape, classes: int) -> Shape:
     """The shape that leaves a layer."""
     match layer:
-        case Convolution() | Pooling():
-            channels = layer.num_output if isinstance(layer, Convolution) else shape[0]
-            axes = zip(shape[1:], layer.kernel_size, layer.stride, strict=True)
-            return channels, *(size_after(layer.padding, *axis) for axis in axes)
+        case Convolution():
+            return layer.num_output, *sizes_after(layer.padding, shape[1:], layer.kernel_size, layer.stride)
+        case Normalisation() | Dropout():
+            return shape
+        case Pooling():
+            return shape[0], *sizes_after(layer.padding, shape[1:], layer.kernel_size, layer.stride)
         case Residual():
             for inner in layer.layers:
                 shape = shape_after(inner, shape, classes)
@@ -66,8 +79,6 @@ def shape_after(layer: Layer, shape: Shape, classes: int) -> Shape:
             return (layer.num_output,)
         case Output():
             return (classes,)
-        case Normalisation() | Dropout():
-            return shape
 
 
 def step_line(step: Step) -> LayerShape:
@@ -80,12 +91,12 @@ def step_problems(step: Step) -> list[str]:
     layer, entering, leaving = step.layer, step.entering, step.leaving
     match layer:
         case Convolution() | Pooling():
-            return _shrink_problems(step.place, layer, entering)
+            return _shrink_problems(step.place, layer, entering, leaving)
         case Normalisation() if math.prod(entering[1:]) == 1:
             problem = f"{layer.normalisation} normalisation of a map of one voxel leaves nothing of it"
             return [f"{step.place}: {problem}; give a larger patch or smaller strides"]
         case Residual():
-            return _sum_problems(step.place, layer, entering, leaving)
+            return _sum_problems(step)
         case Output() if layer.activation == "sigmoid" and leaving != (2,):
             return [
                 f"{step.place}.activation: 'sigmoid' tells two classes apart, there are {leaving[0]}; use 'softmax'"
@@ -128,25 +139,26 @@ def _detail(layer: Layer) -> str:
     return ", ".join([*filter(None, words), *([f"drop {drop:g} %"] if drop else [])])
 
 
-def _shrink_problems(place: str, layer: Convolution | Pooling, entering: Shape) -> list[str]:
+def _shrink_problems(place: str, layer: Convolution | Pooling, entering: Shape, leaving: Shape) -> list[str]:
+    if 0 not in leaving and all(map(le, layer.stride, entering[1:])):
+        return []
     problems = []
-    for axis, size, kernel, stride in zip("xyz", entering[1:], layer.kernel_size, layer.stride, strict=False):
+    axes = zip("xyz", entering[1:], layer.kernel_size, layer.stride, leaving[1:], strict=False)
+    for axis, size, kernel, stride, left in axes:
         found = f"along {axis}, where {size} is left"
         if 0 < size < stride:
             problems.append(f"{place}.stride: the map shrinks to nothing: stride {stride} {found}")
-        elif size and not size_after(layer.padding, size, kernel, stride):
+        elif size and not left:
             problems.append(f"{place}.kernel_size: the map shrinks to nothing: 'valid' kernel {kernel} {found}")
     return problems
 
 
-def _sum_problems(place: str, layer: Residual, entering: Shape, leaving: Shape) -> list[str]:
-    shortcut = entering
-    for inner in layer.shortcut(entering[0]):
-        shortcut = shape_after(inner, shortcut, 0)
-    if shortcut == leaving or 0 in leaving:
+def _sum_problems(step: Step) -> list[str]:
+    shortcut = step.shortcut[-1].leaving if step.shortcut else step.entering
+    if shortcut == step.leaving or 0 in step.leaving:
         return []
-    problem = f"they give {_by(leaving)}, its shortcut {_by(shortcut)}, which cannot be added"
-    return [f"{place}.layers: {problem}; use the padding 'same' or 'centred' in them"]
+    problem = f"they give {_by(step.leaving)}, its shortcut {_by(shortcut)}, which cannot be added"
+    return [f"{step.place}.layers: {problem}; use the padding 'same' or 'centred' in them"]
 
 
 def _by(sizes: Shape) -> str:

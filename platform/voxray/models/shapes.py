@@ -3,7 +3,7 @@
 from voxray.config.architecture import Architecture, rank_of
 from voxray.config.unet import UNet
 from voxray.errors import ConfigError, ConfigFileError
-from voxray.models.sequential_shapes import step_line, step_problems, walk_layers
+from voxray.models.sequential_shapes import Step, in_order, step_line, step_problems, walk_layers
 from voxray.models.table import LayerShape
 from voxray.models.unet_shapes import follow_unet, unet_problems
 
@@ -61,22 +61,29 @@ def infer_shapes(
         The rank of a kernel is not that of the input, a map shrinks to nothing, or a layer cannot work on what
         enters it. All are named at once, each with its place.
     """
+    steps = check_fit(architecture, input_shape, classes, where)
+    if isinstance(architecture, UNet):
+        return tuple(follow_unet(architecture, input_shape, classes))
+    return tuple(step_line(step) for step in in_order(steps))
+
+
+def check_fit(architecture: Architecture, input_shape: tuple[int, ...], classes: int, where: str) -> tuple[Step, ...]:
+    """Raise what `infer_shapes` raises; returns the steps of a sequential network, of a U-Net none."""
     rank = rank_of(architecture)
+    steps: tuple[Step, ...] = ()
     if rank is not None and rank != len(input_shape) - 1:
         problem = f"its kernels are {rank}D, the input {'x'.join(map(str, input_shape))} is {len(input_shape) - 1}D"
         raise ConfigError(where, problem, "Take the architecture or the patch size of the other rank")
     if isinstance(architecture, UNet):
         problems = unet_problems(architecture, input_shape)
-        table = follow_unet(architecture, input_shape, classes)
     else:
-        steps = list(walk_layers(architecture.layers, input_shape, classes))
-        problems = [problem for step in steps for problem in step_problems(step)]
-        table = [step_line(step) for step in steps]
+        steps = tuple(walk_layers(architecture.layers, input_shape, classes))
+        problems = [problem for step in in_order(steps) for problem in step_problems(step)]
     if problems:
         raise ConfigFileError(
             where, "\n  ".join([f"does not fit the input {'x'.join(map(str, input_shape))}.", *problems])
         )
-    return tuple(table)
+    return steps
 
 
 def count_parameters(table: tuple[LayerShape, ...]) -> int:

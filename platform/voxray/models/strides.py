@@ -1,9 +1,10 @@
 """Strides that fit what is left of each axis: how sampled networks stay good for flat patches."""
 
 from collections.abc import Mapping, Sequence
+from operator import gt
 from typing import Any
 
-from voxray.models.padding import size_after
+from voxray.models.padding import divide, sizes_after
 
 
 def fit_strides(content: Any, input_shape: Sequence[int]) -> Any:
@@ -15,7 +16,7 @@ def fit_strides(content: Any, input_shape: Sequence[int]) -> Any:
     Parameters
     ----------
     content : list or dict
-        Of an architecture file, with layers or a U-Net that could be parsed.
+        Of an architecture file that can be parsed, of the input's rank.
     input_shape : sequence of int
         (channel, x, y[, z]).
 
@@ -24,11 +25,13 @@ def fit_strides(content: Any, input_shape: Sequence[int]) -> Any:
     list or dict
         The content itself where all strides fit, otherwise a changed copy.
     """
-    sizes = list(input_shape[1:])
+    sizes = input_shape[1:]
     return _fit_steps(content, sizes) if isinstance(content, Mapping) else _fit_layers(content, sizes)[0]
 
 
-def _fit_layers(layers: Sequence[Mapping[str, Any]], sizes: list[int]) -> tuple[list[Mapping[str, Any]], list[int]]:
+def _fit_layers(
+    layers: Sequence[Mapping[str, Any]], sizes: Sequence[int]
+) -> tuple[list[Mapping[str, Any]], Sequence[int]]:
     fitted = []
     for layer in layers:
         if layer["type"] == "R":
@@ -36,24 +39,24 @@ def _fit_layers(layers: Sequence[Mapping[str, Any]], sizes: list[int]) -> tuple[
             layer = {**layer, "layers": inner}
         elif "stride" in layer:
             stride, kernel, padding = layer["stride"], layer["kernel_size"], layer.get("padding", "same")
-            if any(step > size for step, size in zip(stride, sizes, strict=False)):
+            if any(map(gt, stride, sizes)):
                 stride = _cut(stride, sizes)
                 layer = {**layer, "stride": stride}
-            sizes = [size_after(padding, *axis) for axis in zip(sizes, kernel, stride, strict=False)]
+            sizes = sizes_after(padding, sizes, kernel, stride)
         fitted.append(layer)
     return fitted, sizes
 
 
-def _fit_steps(unet: Mapping[str, Any], sizes: list[int]) -> Mapping[str, Any]:
+def _fit_steps(unet: Mapping[str, Any], sizes: Sequence[int]) -> Mapping[str, Any]:
     steps = len(unet["down"]) - 1
     given = unet.get("pool") or [2] * unet["dimensions"]
     strides = list(given) if isinstance(given[0], Sequence) else [given] * steps
     fitted = []
     for stride in strides:
         fitted.append(_cut(stride, sizes))
-        sizes = [size_after("same", size, step, step) for size, step in zip(sizes, fitted[-1], strict=False)]
+        sizes = divide(sizes, fitted[-1])
     return unet if fitted == [list(stride) for stride in strides] else {**unet, "pool": fitted}
 
 
 def _cut(stride: Sequence[int], sizes: Sequence[int]) -> list[int]:
-    return [max(min(step, size), 1) for step, size in zip(stride, sizes, strict=False)]
+    return [max(min(step, size), 1) for step, size in zip(stride, sizes, strict=True)]

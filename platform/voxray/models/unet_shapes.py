@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 
 from voxray.config.unet import UNet
+from voxray.models.padding import divide
 from voxray.models.table import LayerShape
 
 
@@ -71,11 +72,6 @@ def least_sizes(unet: UNet) -> tuple[int, ...]:
     for stride in reversed(unet.strides):
         least = tuple(max(step, (size - 1) * step + 1) for size, step in zip(least, stride, strict=True))
     return least
-
-
-def divide(sizes: tuple[int, ...], stride: tuple[int, ...]) -> tuple[int, ...]:
-    """Sizes after a step down: divided, rounded up."""
-    return tuple(math.ceil(size / step) for size, step in zip(sizes, stride, strict=True))
 
 
 def _follow_level(

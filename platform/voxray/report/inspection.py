@@ -22,13 +22,13 @@ from voxray.report.montage import choose_evenly, choose_flagged, draw_tiles
 from voxray.report.repeat import shorten_paths
 from voxray.report.wording import SPLIT_NAMES, count, number_text, percent
 from voxray.store.layout import write_parquet
+from voxray.units import bytes_text
 
 PAGE_FILE, JSON_FILE, FACTS_FILE = "inspection.html", "inspection.json", "scans.parquet"
 TILES, FLAGGED_TILES = 24, 8
 ROWS_SHOWN = 10  # of each kind
 VALUES_SHOWN = 4
 COLOURS = {"error": "#d55e00", "warning": "#e69f00", "": "#009e73"}
-UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
 @dataclass(frozen=True)
@@ -142,14 +142,6 @@ def channel_names(subject: Subject, count: int) -> list[str]:
     if len(named) == count:
         return named
     return ["intensity"] if count == 1 else [f"channel {number}" for number in range(count)]
-
-
-def bytes_text(size: int) -> str:
-    """A size with three digits and a binary unit."""
-    power, value = 0, float(size)
-    while value >= 1000 and power < len(UNITS) - 1:
-        power, value = power + 1, value / 1024
-    return f"{value:,.0f} {UNITS[power]}" if power == 0 or value >= 100 else f"{value:.3g} {UNITS[power]}"
 
 
 def _subtitle(inspection: Inspection, summary: dict[str, Any]) -> Iterator[str]:

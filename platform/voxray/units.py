@@ -1,0 +1,59 @@
+"""Sizes and large numbers as people write them: 8GiB, 1.5G."""
+
+import re
+
+from voxray.errors import ConfigError
+
+BINARY = ("bytes", "KiB", "MiB", "GiB", "TiB")
+LETTERS = ("", "k", "M", "G", "T", "P")
+BYTES = {"": 1, "B": 1} | {
+    f"{letter}{rest}": (1024 if "i" in rest else 1000) ** power
+    for power, letter in enumerate("KMGT", 1)
+    for rest in ("", "B", "i", "iB")
+}
+
+
+def bytes_text(size: int) -> str:
+    """A size with three digits and a binary unit."""
+    power, value = 0, float(size)
+    while value >= 1000 and power < len(BINARY) - 1:
+        power, value = power + 1, value / 1024
+    return f"{value:,.0f} {BINARY[power]}" if power == 0 or value >= 100 else f"{value:.3g} {BINARY[power]}"
+
+
+def count_text(count: float) -> str:
+    """A number with three digits and k, M, G, T or P where it is large."""
+    power = 0
+    while count >= 999.5 and power < len(LETTERS) - 1:
+        power, count = power + 1, count / 1000
+    return f"{count:.3g}{' ' if power else ''}{LETTERS[power]}"
+
+
+def parse_bytes(text: str, where: str) -> int:
+    """``8GiB`` is 8 × 1024³ bytes, ``8GB`` and ``8G`` are 8 × 1000³.
+
+    Raises
+    ------
+    ConfigError
+        Another spelling, or nothing is left.
+    """
+    return _parse(text, BYTES, where, "a size such as 8GiB or 500MB")
+
+
+def parse_count(text: str, where: str) -> int:
+    """``1.5G`` is 1,500,000,000; k, M, G, T and P are known.
+
+    Raises
+    ------
+    ConfigError
+        Another spelling, or nothing is left.
+    """
+    return _parse(text, {letter: 1000**power for power, letter in enumerate(LETTERS)}, where, "a number such as 20M")
+
+
+def _parse(text: str, factors: dict[str, int], where: str, wanted: str) -> int:
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
+    value = round(float(found[1]) * factors[found[2]]) if found and found[2] in factors else 0
+    if value < 1:
+        raise ConfigError(where, f"wants {wanted}, got '{text}'")
+    return value
