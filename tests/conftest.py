@@ -9,6 +9,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 import torch
+from s3_server import KEYS, S3, serve
 from scenes import SMALL_NET, write_luna
 
 os.environ["WANDB_MODE"] = os.environ.get("WANDB_MODE", "offline")
@@ -55,6 +56,21 @@ def out(tmp_path: Path) -> Path:
     """An empty run folder beside a small architecture file."""
     (tmp_path / "architecture.json").write_text(SMALL_NET)
     return tmp_path / "run"
+
+
+@pytest.fixture(scope="session")
+def _s3_server() -> Iterator[S3]:
+    with serve() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(_s3_server: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
+    """An S3 server on loopback that the environment names, without faults and with nothing asked of it yet."""
+    for name, value in {**KEYS, "AWS_ENDPOINT_URL": _s3_server.url, "AWS_MAX_ATTEMPTS": "3"}.items():
+        monkeypatch.setenv(name, value)
+    _s3_server.reset()
+    return _s3_server
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import SimpleITK
 from numpy.typing import NDArray
 
 from voxray.config.experiment import Experiment
+from voxray.places import Place
 
 SHAPE = (40, 36, 14)
 SPACING = (0.7, 0.7, 2.0)
@@ -55,7 +56,7 @@ def write_luna(
     return names
 
 
-def experiment(root: Path, out: Path, **changes: Any) -> Experiment:
+def experiment(root: Place, out: Place, **changes: Any) -> Experiment:
     """A small experiment; `changes` replace whole sections or update them."""
     content: dict[str, Any] = {
         "name": "small",

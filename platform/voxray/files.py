@@ -1,22 +1,31 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, on disks and in object storage."""
 
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from voxray.places import Place, upload
+
 UNFINISHED = ".unfinished"
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Place) -> Iterator[Path]:
     """A path to write to: what lies there when the block ends becomes the file at `path`, in one step.
 
-    It lies beside `path`, in a folder that is made where it is missing, and has the same suffix. If the block raises,
-    it is removed and `path` stays as it was.
+    It lies on a disk and has the same suffix: beside `path`, in a folder that is made where it is missing, or in a
+    temporary folder until it is put into object storage. If the block raises, it is removed and `path` stays as it was.
     """
+    if not isinstance(path, Path):
+        with tempfile.TemporaryDirectory(prefix="voxray_") as folder:
+            unfinished = Path(folder, path.name)
+            yield unfinished
+            upload(unfinished, path)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{UNFINISHED}.{os.getpid()}.{path.name}")
     try:
@@ -26,18 +35,20 @@ def whole_file(path: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Place, text: str) -> None:
     """Write a text; its folder is made."""
     with whole_file(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Place, content: Any) -> None:
     """Write JSON; its folder is made."""
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Remove what killed processes left half-written, anywhere in a folder."""
+def remove_unfinished(folder: Place) -> None:
+    """Remove what killed processes left half-written, anywhere in a folder; object storage shows none."""
+    if not isinstance(folder, Path):
+        return
     for leftover in folder.rglob(f"{UNFINISHED}.*"):
         leftover.unlink()

@@ -7,19 +7,24 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from voxray.errors import WorkError
+from voxray.places import Place
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Place) -> Iterator[None]:
     """Hold the lock of a folder for the time of the block; it goes with the process, however that ends.
 
-    The lock is a file beside the folder, so that the folder holds nothing but its content.
+    The lock is a file beside the folder, so that the folder holds nothing but its content. Object storage knows no
+    locks that go with a process, so there this does nothing.
 
     Raises
     ------
     WorkError
         Another process holds it.
     """
+    if not isinstance(folder, Path):
+        yield
+        return
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_name(f".{folder.name}.lock").open("a+") as file:
         try:

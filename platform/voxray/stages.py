@@ -25,6 +25,7 @@ from voxray.locks import locked
 from voxray.models.shapes import count_parameters, infer_shapes
 from voxray.patches.plan import Plan, empty_classes
 from voxray.patches.planned import plan_experiment
+from voxray.places import Place, place
 from voxray.progress import Show, progress
 from voxray.report.contents import read_run
 from voxray.runs.fit import check_class_weights, fit, load_network, make_tracker
@@ -67,7 +68,7 @@ class Outline:
 def outline(experiment: Experiment) -> Outline:
     """Read the lists of the data set, plan the patches and check the architecture; opens a few scans at most."""
     manifest, plan = plan_experiment(experiment)
-    path = Path(experiment.model.architecture)
+    path = place(experiment.model.architecture)
     check_class_weights(experiment, plan.classes)
     channels = count_channels(plan, manifest)
     if len(windows := experiment.intensity.windows) not in (1, channels):
@@ -104,7 +105,7 @@ def ingest(
 
 def _fill_store(experiment: Experiment, info: StoreInfo, planned: Outline, say: Say, with_ray: bool) -> None:
     began = time.perf_counter()
-    path, root = experiment.store_path, Path(experiment.data.root)
+    path, root = experiment.store_path, experiment.data_path
     waiting = unfinished_shards(path, info)
     everything = len(shard_keys(info))
     done = everything - len(waiting)
@@ -196,7 +197,7 @@ def evaluate(experiment: Experiment, say: Say, *, with_ray: bool = True) -> None
     _say_metrics(metrics, say)
 
 
-def report(experiment: Experiment, say: Say) -> Path:
+def report(experiment: Experiment, say: Say) -> Place:
     """Everything in the run's folder → one HTML file."""
     folder = run_folder(experiment)
     key = evaluate_key(experiment, _need_training(experiment, folder))
@@ -287,7 +288,7 @@ def _judge_scans(experiment: Experiment, store: PatchStore, show: Show, with_ray
         )
 
 
-def predict(run: Path, scans: list[Path], options: Options, say: Say, *, with_ray: bool = True) -> None:
+def predict(run: Place, scans: Sequence[Place], options: Options, say: Say, *, with_ray: bool = True) -> None:
     """Whole scans → label maps, or verdicts."""
     check_scans(scans)
     if options.mask is not None and len(scans) > 1:
@@ -311,16 +312,16 @@ def predict(run: Path, scans: list[Path], options: Options, say: Say, *, with_ra
 
 
 def inspect(
-    source: Path,
+    source: Place,
     say: Say,
     *,
     settings: Sequence[str] = (),
-    out: Path | None = None,
+    out: Place | None = None,
     voxels: bool = False,
     with_ray: bool = True,
 ) -> Inspection:
     """A folder of scans, or an experiment's data → what it holds and what is wrong, as a page, JSON and a table."""
-    if source.suffix == ".toml":
+    if isinstance(source, Path) and source.suffix == ".toml":
         experiment = load_experiment(source, settings)
         subject, folder = read_experiment_subject(experiment), experiment.out_path / "inspection"
     else:
@@ -355,7 +356,7 @@ def _look(subject: Subject, voxels: bool, with_ray: bool) -> Iterator[pa.Table]:
 def current_train_key(experiment: Experiment) -> str:
     """Name of the training that the experiment asks for."""
     store = open_store(experiment.store_path)
-    text = Path(experiment.model.architecture).read_text(encoding="utf-8")
+    text = place(experiment.model.architecture).read_text(encoding="utf-8")
     return train_key(experiment, store.info.digest, text)
 
 
@@ -376,7 +377,9 @@ def _cluster(wanted: bool) -> AbstractContextManager[None]:
     return cluster()
 
 
-def _shards(path: Path, root: Path, fill: float, keys: list[tuple[str, int]], with_ray: bool) -> Iterator[ShardReport]:
+def _shards(
+    path: Place, root: Place, fill: float, keys: list[tuple[str, int]], with_ray: bool
+) -> Iterator[ShardReport]:
     if with_ray and keys:
         from voxray.on_ray.ingest import write_shards
 

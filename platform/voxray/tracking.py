@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -12,6 +11,7 @@ import wandb
 from numpy.typing import NDArray
 
 from voxray.evaluation.classification import Floats, Ints
+from voxray.places import Place
 
 LOG = logging.getLogger(__name__)
 MODES = {"online", "offline", "disabled"}
@@ -39,7 +39,7 @@ class Tracker:
 
     Parameters
     ----------
-    folder : Path
+    folder : Place
         The run's folder; W&B's files go to ``wandb/`` in it.
     name, project : str
     run_id : str
@@ -54,7 +54,7 @@ class Tracker:
 
     def __init__(
         self,
-        folder: Path,
+        folder: Place,
         *,
         name: str,
         project: str,

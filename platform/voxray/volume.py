@@ -1,5 +1,6 @@
 """Frozen values for voxels in space. Arrays are (channel, x, y, z), RAS+; affines map voxel index to world mm."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,10 +17,14 @@ class Volume:
         In the scan's own numbers. May be a view of a memory-mapped file: slice before computing.
     affine : ndarray, (4, 4), float64
         Voxel index to world millimetres, RAS+.
+    fetch : callable, optional
+        Where the voxels lie in object storage and were not fetched yet: brings what views of `voxels` show into their
+        memory.
     """
 
     voxels: NDArray[np.generic]
     affine: NDArray[np.float64]
+    fetch: Callable[[Sequence[NDArray[np.generic]]], None] | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:

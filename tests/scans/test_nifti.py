@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from voxray.errors import ScanError
-from voxray.scans.nifti import inflate_nifti
+from voxray.scans.nifti import read_nifti
 from voxray.scans.read import open_scan
 
 RNG = np.random.default_rng(3)
@@ -22,7 +22,7 @@ def test_voxels_and_affine_are_those_of_nibabel(tmp_path: Path, kind: type, dtyp
     header.set_data_dtype(np.dtype(dtype))
     image = kind(RNG.integers(0, 200, shape).astype(dtype), AFFINE, header)
     nibabel.save(image, path)
-    voxels, affine = inflate_nifti(path)
+    voxels, affine = read_nifti(path)
     np.testing.assert_array_equal(voxels, nibabel.load(path).get_fdata())
     np.testing.assert_allclose(affine, AFFINE)
     assert voxels.dtype.newbyteorder("=") == np.dtype(dtype).newbyteorder("=")
@@ -32,7 +32,7 @@ def test_a_scale_factor_is_applied(tmp_path: Path) -> None:
     image = nibabel.Nifti1Image(RNG.integers(0, 200, (5, 4, 3)).astype(np.int16), AFFINE)
     image.header.set_slope_inter(0.5, -3)
     nibabel.save(image, tmp_path / "a.nii.gz")
-    voxels, _ = inflate_nifti(tmp_path / "a.nii.gz")
+    voxels, _ = read_nifti(tmp_path / "a.nii.gz")
     assert voxels.dtype == np.float32
     np.testing.assert_allclose(voxels, nibabel.load(tmp_path / "a.nii.gz").get_fdata(), rtol=1e-6)
 
@@ -41,7 +41,7 @@ def test_header_extensions_are_passed_over(tmp_path: Path) -> None:
     image = nibabel.Nifti1Image(RNG.integers(0, 200, (5, 4, 3)).astype(np.int16), AFFINE)
     image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"x" * 100))
     nibabel.save(image, tmp_path / "a.nii.gz")
-    np.testing.assert_array_equal(inflate_nifti(tmp_path / "a.nii.gz")[0], image.get_fdata())
+    np.testing.assert_array_equal(read_nifti(tmp_path / "a.nii.gz")[0], image.get_fdata())
 
 
 def test_a_file_of_several_gzip_members_is_one_file(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_a_file_of_several_gzip_members_is_one_file(tmp_path: Path) -> None:
     plain = image.to_bytes()
     parts = [plain[start : start + 7000] for start in range(0, len(plain), 7000)]
     (tmp_path / "a.nii.gz").write_bytes(b"".join(map(gzip.compress, parts)))
-    np.testing.assert_array_equal(inflate_nifti(tmp_path / "a.nii.gz")[0], image.get_fdata())
+    np.testing.assert_array_equal(read_nifti(tmp_path / "a.nii.gz")[0], image.get_fdata())
 
 
 @pytest.mark.parametrize("kind", ["cut", "short", "checksum", "no gzip", "no nifti"])

@@ -103,9 +103,9 @@ def test_all_slices_of_a_scan_cost_one_decode(
 ) -> None:
     opened: Counter[str] = Counter()
 
-    def counting(path: Path) -> Any:
+    def counting(path: Path, **how: Any) -> Any:
         opened[path.name] += 1
-        return open_scan(path)
+        return open_scan(path, **how)
 
     monkeypatch.setattr(cut, "open_scan", counting)
     ingest(of_brains(brains, out))

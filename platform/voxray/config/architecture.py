@@ -1,6 +1,5 @@
 """Architecture files: JSON → a frozen, checked spec. A list is a sequential network, an object a U-Net."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
@@ -10,11 +9,12 @@ from voxray.config.layers import Layer
 from voxray.config.sequential import Sequential, parse_sequential
 from voxray.config.unet import UNet, parse_unet
 from voxray.errors import ConfigError
+from voxray.places import Place
 
 Architecture = Sequential | UNet
 
 
-def load_architecture(path: Path) -> Architecture:
+def load_architecture(path: Place) -> Architecture:
     """Read and check an architecture file.
 
     Raises

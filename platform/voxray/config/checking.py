@@ -3,12 +3,12 @@
 import difflib
 import json
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from voxray.errors import ConfigError
+from voxray.places import Place
 
 
 class Spec(BaseModel):
@@ -17,7 +17,7 @@ class Spec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-def read_json(path: Path, noun: str, remedy: str) -> Any:
+def read_json(path: Place, noun: str, remedy: str) -> Any:
     """Content of a JSON file that a user named.
 
     Raises

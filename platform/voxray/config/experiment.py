@@ -1,8 +1,8 @@
 """An experiment: one TOML file that says everything about a run.
 
-Paths written in the file are relative to the file; paths given with ``--set`` are relative to the working
-directory. ``${NAME}`` and ``${NAME:-default}`` in a path take the value of an environment variable, but
-not of one that is a secret.
+Paths written in the file are relative to the file; paths given with ``--set`` are relative to the working directory.
+``${NAME}`` and ``${NAME:-default}`` in a path take the value of an environment variable, but not of one that is a
+secret. A URL such as ``s3://bucket/folder`` may stand for a path.
 """
 
 import json
@@ -18,13 +18,13 @@ from pydantic import Field, PositiveFloat, ValidationError, field_validator, mod
 
 from voxray.config.checking import Spec, describe_problems
 from voxray.errors import ConfigError, ConfigFileError
+from voxray.places import Place, is_url, place
 from voxray.privacy import read_key
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[int, Field(ge=1)]
 
 SECRET_NAME = re.compile(r"((^|_)(key|secret|token)|password|passwd|passphrase)(_id)?$", re.IGNORECASE)
-LOGIN_IN_URL = re.compile(r"[a-z][a-z\d+.-]*://[^/]*@", re.IGNORECASE)
 PATH_KEYS = (("out",), ("data", "root"), ("store", "path"), ("model", "architecture"), ("privacy", "key_file"))
 
 
@@ -309,14 +309,19 @@ class Experiment(Spec):
         return self
 
     @property
-    def out_path(self) -> Path:
-        """The run's folder."""
-        return Path(self.out)
+    def data_path(self) -> Place:
+        """The folder of the scans, or file of many images."""
+        return place(self.data.root)
 
     @property
-    def store_path(self) -> Path:
+    def out_path(self) -> Place:
+        """The run's folder."""
+        return place(self.out)
+
+    @property
+    def store_path(self) -> Place:
         """The patch store; inside the run's folder unless the experiment names another place."""
-        return Path(self.store.path) if self.store.path else self.out_path / "store"
+        return place(self.store.path) if self.store.path else self.out_path / "store"
 
 
 def load_experiment(path: Path, settings: Sequence[str] = ()) -> Experiment:
@@ -353,7 +358,7 @@ def load_experiment(path: Path, settings: Sequence[str] = ()) -> Experiment:
         raise ConfigFileError(str(path), "\n  ".join(["the experiment has problems.", *lines])) from None
 
 
-def read_experiment(path: Path) -> Experiment:
+def read_experiment(path: Place) -> Experiment:
     """Read back the resolved ``experiment.json`` of a run."""
     return Experiment.model_validate(json.loads(path.read_text(encoding="utf-8")))
 
@@ -400,7 +405,6 @@ def _absolute(path: str, base: Path, where: str) -> str:
     if not path.strip():
         raise ConfigError(where, "is empty", "Write a path")
     filled = re.sub(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}", value_of, path)
-    if LOGIN_IN_URL.match(filled):
-        problem = "has a user or a password before the '@', and settings are kept with a run"
-        raise ConfigError(where, problem, "Leave them to the environment")
+    if is_url(filled):
+        return str(place(filled, where))
     return os.path.normpath(base / Path(filled).expanduser())

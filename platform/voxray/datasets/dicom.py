@@ -6,7 +6,7 @@ place on disk, a patient by the first of its scans.
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -16,6 +16,7 @@ from voxray.config.checking import nearest
 from voxray.datasets.manifest import SAMPLES, SCANS, Manifest, quarantine_rows
 from voxray.datasets.tables import given_splits, label_codes, read_csv, without_empty_cells
 from voxray.errors import DataError
+from voxray.places import Place, path_below
 from voxray.scans.dicom_files import DicomFolder, read_folder
 
 KEYS = ("series", "folder", "patient")  # the first of these columns says what a label belongs to
@@ -67,7 +68,7 @@ class LabelList:
 
 
 def read_dicom(
-    root: Path, labels: str = "labels.csv", classes: tuple[str, ...] | None = None, *, with_patients: bool = False
+    root: Place, labels: str = "labels.csv", classes: tuple[str, ...] | None = None, *, with_patients: bool = False
 ) -> Manifest:
     """List the DICOM series in a folder and below; reads headers, and no pixel.
 
@@ -75,7 +76,7 @@ def read_dicom(
 
     Parameters
     ----------
-    root : Path
+    root : Place
     labels : str
         File name of the CSV in `root`. A column ``patient`` beside ``series`` or ``folder`` says whose scans they are
         where the headers do not.
@@ -114,7 +115,7 @@ def read_dicom(
     )
 
 
-def _read_labels(path: Path, classes: tuple[str, ...] | None) -> LabelList:
+def _read_labels(path: Place, classes: tuple[str, ...] | None) -> LabelList:
     table = without_empty_cells(read_csv(path, ("label",), text=(*KEYS, "label", "split")), path)
     key = next((column for column in KEYS if column in table.column_names), None)
     if key is None:
@@ -132,20 +133,19 @@ def _read_labels(path: Path, classes: tuple[str, ...] | None) -> LabelList:
     return LabelList(path.name, key, rows, codes, names, given_splits(table, path), patients)
 
 
-def find_series(root: Path) -> tuple[list[FoundSeries], list[Row], int]:
+def find_series(root: Place) -> tuple[list[FoundSeries], list[Row], int]:
     """Series below a folder that are scans, quarantine rows for what is none, and the number of other files."""
     found: list[FoundSeries] = []
     aside: list[Row] = []
     others = 0
-    for place, folders, _ in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        folder = read_folder(Path(place))
+    for place in _folders(root):
+        folder = read_folder(place)
         others += folder.others
-        here = _series_of(folder, root, Path(place))
+        here = _series_of(folder, root, place)
         found += [each for each in here if not each.aside]
         aside += [_aside(each.path, f"is {each.aside}, no scan") for each in here if each.aside]
         if all(each.aside for each in here):
-            broken = [str(path.relative_to(root)) for path in folder.broken]
+            broken = [path_below(root, path) for path in folder.broken]
             aside += [_aside(path, "cannot be read; fetch the file again") for path in broken]
     folders_of = Counter(each.series for each in found)
     spread = [each for each in found if folders_of[each.series] > 1]
@@ -156,9 +156,16 @@ def find_series(root: Path) -> tuple[list[FoundSeries], list[Row], int]:
     return [each for each in found if folders_of[each.series] == 1], aside, others
 
 
-def _series_of(folder: DicomFolder, root: Path, place: Path) -> list[FoundSeries]:
+def _folders(folder: Place) -> Iterator[Place]:
+    """A folder and all below it, in the order of their names; none whose name begins with a dot."""
+    for inner, names, _ in os.walk(folder) if isinstance(folder, Path) else folder.walk():
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        yield Path(inner) if isinstance(inner, str) else inner
+
+
+def _series_of(folder: DicomFolder, root: Place, place: Place) -> list[FoundSeries]:
     """The series of one folder."""
-    name = place.relative_to(root).as_posix()
+    name = path_below(root, place)
     scans = {file.series for file in folder.slices}
     found = []
     for series in dict.fromkeys(file.series for file in folder.files):
@@ -167,7 +174,7 @@ def _series_of(folder: DicomFolder, root: Path, place: Path) -> list[FoundSeries
         # Captures beside the slices of a scan are left out when it is opened.
         first = (slices or files)[0]
         alone = scans == {series} and place != root
-        path = name if alone else first.path.relative_to(root).as_posix()
+        path = name if alone else path_below(root, first.path)
         why = "" if slices else " and ".join(sorted({file.aside for file in files}))
         found.append(FoundSeries(path, name, series, first.patient, why))
     return found

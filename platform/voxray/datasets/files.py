@@ -1,14 +1,16 @@
 """NIfTI files in folders, and the names of the scans in them."""
 
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
+
+from voxray.places import Place, matching
 
 SUFFIXES = (".nii.gz", ".nii")
 
 
-def nifti_files(folder: Path, pattern: str = "*") -> Iterator[Path]:
+def nifti_files(folder: Place, pattern: str = "*") -> Iterator[Place]:
     """The NIfTI files that match a pattern, in the order of their names."""
-    for path in sorted(folder.glob(pattern)):
+    for path in matching(folder, pattern):
         # macOS leaves a file ._name beside each name when it writes to a foreign disk.
         if path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".") and path.is_file():
             yield path

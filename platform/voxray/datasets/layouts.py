@@ -1,7 +1,5 @@
 """From the experiment's data section to a Manifest."""
 
-from pathlib import Path
-
 from voxray.config.experiment import DataSpec
 from voxray.datasets.brats2020 import read_brats2020
 from voxray.datasets.decathlon import read_decathlon
@@ -12,6 +10,7 @@ from voxray.datasets.medmnist import read_medmnist
 from voxray.datasets.mosmed import read_mosmed
 from voxray.datasets.table import read_table
 from voxray.errors import DataError
+from voxray.places import list_once, place
 
 
 def read_manifest(data: DataSpec, *, with_patients: bool = False) -> Manifest:
@@ -28,7 +27,7 @@ def read_manifest(data: DataSpec, *, with_patients: bool = False) -> Manifest:
     DataError
         The folder is missing or is not in that layout.
     """
-    root = Path(data.root)
+    root = list_once(place(data.root))
     if data.layout == "medmnist":
         return read_medmnist(root, data.classes)
     if not root.is_dir():

@@ -1,16 +1,15 @@
 """Scans in no known layout: every file below a folder that looks like one, or else every DICOM series."""
 
-from pathlib import Path
-
 import pyarrow as pa
 
 from voxray.datasets.dicom import find_series
 from voxray.datasets.manifest import SAMPLES, SCANS, Manifest, quarantine_rows
 from voxray.errors import DataError
+from voxray.places import Place, matching, path_below
 from voxray.scans.read import OPENERS
 
 
-def read_loose(root: Path) -> Manifest:
+def read_loose(root: Place) -> Manifest:
     """List the scans below a folder, or one file; each counts as a patient, and none has a class.
 
     Raises
@@ -20,9 +19,9 @@ def read_loose(root: Path) -> Manifest:
     """
     if root.is_file():
         return _manifest(root.parent, [root.name], [])
-    found = sorted(path for path in root.rglob("*") if path.name.lower().endswith(tuple(OPENERS)) and path.is_file())
+    found = [path for path in matching(root, "**/*") if path.name.lower().endswith(tuple(OPENERS)) and path.is_file()]
     # macOS leaves a file ._name beside each name when it writes to a foreign disk.
-    paths = [path.relative_to(root).as_posix() for path in found if not path.name.startswith(".")]
+    paths = [path_below(root, path) for path in found if not path.name.startswith(".")]
     aside: list[dict[str, object]] = []
     if not paths:
         series, aside, _ = find_series(root)
@@ -33,7 +32,7 @@ def read_loose(root: Path) -> Manifest:
     return _manifest(root, paths, aside)
 
 
-def _manifest(root: Path, paths: list[str], aside: list[dict[str, object]]) -> Manifest:
+def _manifest(root: Place, paths: list[str], aside: list[dict[str, object]]) -> Manifest:
     none = [None] * len(paths)
     columns = [paths, paths, paths, none, none]
     return Manifest(

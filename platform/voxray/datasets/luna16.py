@@ -3,8 +3,6 @@
 The public lists give no patient: each series counts as one.
 """
 
-from pathlib import Path
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,18 +10,19 @@ import pyarrow.compute as pc
 from voxray.datasets.manifest import SAMPLES, SCANS, Manifest, quarantine_rows, samples_per_scan
 from voxray.datasets.tables import read_csv
 from voxray.errors import DataError
+from voxray.places import Place, matching, path_below
 
 CLASSES = ("other", "nodule")
 LISTS = ("candidates_V2.csv", "candidates.csv")
 SUBSETS = tuple(f"subset{number}" for number in range(10))
 
 
-def read_luna16(root: Path, candidates: str | None = None) -> Manifest:
+def read_luna16(root: Place, candidates: str | None = None) -> Manifest:
     """List the scans and candidates of a LUNA16 folder; reads no voxel.
 
     Parameters
     ----------
-    root : Path
+    root : Place
         Folder with ``subset0`` … ``subset9``; some may be missing.
     candidates : str, optional
         File name of the list; by default ``candidates_V2.csv`` where there is one, else ``candidates.csv``.
@@ -52,7 +51,7 @@ def read_luna16(root: Path, candidates: str | None = None) -> Manifest:
     )
 
 
-def _read_candidates(root: Path, name: str | None) -> pa.Table:
+def _read_candidates(root: Place, name: str | None) -> pa.Table:
     path = root / (name or next((each for each in LISTS if (root / each).is_file()), LISTS[-1]))
     columns = ("seriesuid", "coordX", "coordY", "coordZ", "class")
     table = read_csv(path, columns, text=("seriesuid",))
@@ -67,25 +66,25 @@ def _read_candidates(root: Path, name: str | None) -> pa.Table:
     return pa.table(dict(zip(SAMPLES.names, values, strict=True)), schema=SAMPLES)
 
 
-def _numbers(column: pa.ChunkedArray, path: Path, name: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _numbers(column: pa.ChunkedArray, path: Place, name: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     try:
         return np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64)
     except pa.ArrowInvalid as error:
         raise DataError(str(path), f"column '{name}' wants numbers: {error}", "Correct these rows") from None
 
 
-def _find_scans(root: Path, subsets: list[Path]) -> tuple[pa.Table, list[dict[str, object]]]:
-    paths: dict[str, Path] = {}
+def _find_scans(root: Place, subsets: list[Place]) -> tuple[pa.Table, list[dict[str, object]]]:
+    paths: dict[str, Place] = {}
     duplicates: list[dict[str, object]] = []
-    for path in (path for subset in subsets for path in sorted(subset.glob("*.mhd"))):
+    for path in (path for subset in subsets for path in matching(subset, "*.mhd")):
         first = paths.setdefault(path.stem, path)
         if first != path:
             reason = f"series also in {first.parent.name}; this second copy is left out"
-            relative = str(path.relative_to(root))
+            relative = path_below(root, path)
             duplicates.append({"scan_id": path.stem, "path": relative, "kind": "scan", "samples": 0, "reason": reason})
     ids = sorted(paths)
     none = [None] * len(ids)
-    columns = [ids, ids, [str(paths[each].relative_to(root)) for each in ids], none, none]
+    columns = [ids, ids, [path_below(root, paths[each]) for each in ids], none, none]
     return pa.table(dict(zip(SCANS.names, columns, strict=True)), schema=SCANS), duplicates
 
 
@@ -122,7 +121,7 @@ def _not_finite(listed: pa.Table, known: pa.ChunkedArray, finite: pa.ChunkedArra
     ]
 
 
-def _notes(subsets: list[Path], scans: pa.Table, listed: pa.Table, known: pa.ChunkedArray) -> tuple[str, ...]:
+def _notes(subsets: list[Place], scans: pa.Table, listed: pa.Table, known: pa.ChunkedArray) -> tuple[str, ...]:
     notes = ["LUNA16 names no patients: each series counts as one patient"]
     missing = [name for name in SUBSETS if name not in {subset.name for subset in subsets}]
     if missing:

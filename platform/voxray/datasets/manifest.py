@@ -3,10 +3,11 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from voxray.places import Place
 
 SCANS = pa.schema(
     [
@@ -45,7 +46,7 @@ class Manifest:
 
     Attributes
     ----------
-    root : Path
+    root : Place
         Folder, or file of many images, that the paths are relative to.
     classes : tuple of str
         Names of the labels 0, 1, …; the last one is the finding when there are two.
@@ -65,7 +66,7 @@ class Manifest:
         Voxels of each scan along x, y, z, where its number of patches depends on them; else empty.
     """
 
-    root: Path
+    root: Place
     classes: tuple[str, ...]
     scans: pa.Table
     samples: pa.Table

@@ -6,7 +6,6 @@ images are (n, y, x), (n, y, x, 3) or (n, z, y, x), labels are (n, 1).
 
 import zipfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +15,7 @@ from voxray.config.checking import nearest
 from voxray.datasets.manifest import SAMPLES, SCANS, Manifest, quarantine_rows
 from voxray.datasets.tables import SPLITS
 from voxray.errors import DataError
+from voxray.places import Place
 
 COLOURS = ("red", "green", "blue")
 
@@ -28,14 +28,14 @@ class Labelled:
     labels: NDArray[np.int64]
 
 
-def read_medmnist(path: Path, classes: tuple[str, ...] | None = None) -> Manifest:
+def read_medmnist(path: Place, classes: tuple[str, ...] | None = None) -> Manifest:
     """List the images of a MedMNIST file; reads no voxel.
 
     Each image is a scan of its own, and its patient; its path is that of its row in the file, ``train_images/17``.
 
     Parameters
     ----------
-    path : Path
+    path : Place
         The ``.npz`` file.
     classes : tuple of str, optional
         Names of the labels 0, 1, …; the file has none.
@@ -68,9 +68,9 @@ def read_medmnist(path: Path, classes: tuple[str, ...] | None = None) -> Manifes
     )
 
 
-def _read_split(path: Path, split: str) -> Labelled:
+def _read_split(path: Place, split: str) -> Labelled:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
             images, labels = f"{split}_images.npy", f"{split}_labels.npy"
             for member in (images, labels):
                 if member not in archive.namelist():
@@ -95,7 +95,7 @@ def _read_shape(file: object) -> tuple[int, ...]:
     return shape
 
 
-def _single_labels(path: Path, split: str, values: NDArray[np.generic], count: int) -> NDArray[np.int64]:
+def _single_labels(path: Place, split: str, values: NDArray[np.generic], count: int) -> NDArray[np.int64]:
     """Labels (n,) of a column (n, 1)."""
     if values.ndim == 2 and values.shape[1] > 1:
         problem = (
@@ -112,7 +112,7 @@ def _is_coloured(shape: tuple[int, ...]) -> bool:
     return len(shape) == 3 and shape[-1] == len(COLOURS)
 
 
-def _classes(path: Path, labels: NDArray[np.int64], names: tuple[str, ...] | None) -> tuple[str, ...]:
+def _classes(path: Place, labels: NDArray[np.int64], names: tuple[str, ...] | None) -> tuple[str, ...]:
     count = max(2, int(labels.max()) + 1)
     classes = names or tuple(str(number) for number in range(count))
     if labels.min() < 0 or len(classes) < count:

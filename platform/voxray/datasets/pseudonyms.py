@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -11,6 +10,7 @@ from voxray.config.experiment import Experiment
 from voxray.datasets.layouts import read_manifest
 from voxray.datasets.manifest import Manifest, quarantine_rows
 from voxray.errors import ConfigError, DataError
+from voxray.places import Place
 from voxray.privacy import pseudonym, telling_words, without_names
 
 
@@ -37,7 +37,7 @@ def hide_names(manifest: Manifest, key: bytes) -> Manifest:
     )
 
 
-def files_of(experiment: Experiment, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Path, Path | None]]:
+def files_of(experiment: Experiment, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Place, Place | None]]:
     """Scan and mask of each of these rows of the store's index.
 
     Raises
@@ -45,7 +45,7 @@ def files_of(experiment: Experiment, rows: Sequence[Mapping[str, Any]]) -> list[
     DataError
         A scan under a pseudonym is not in the data set any more, or the key is another one.
     """
-    root = Path(experiment.data.root)
+    root = experiment.data_path
     places: dict[str, tuple[str, str | None]] = {row["scan_id"]: (row["path"], row["label_path"]) for row in rows}
     key = experiment.privacy.read_key()
     if key is not None:

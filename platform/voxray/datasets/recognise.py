@@ -2,15 +2,15 @@
 
 from collections.abc import Callable
 from itertools import islice
-from pathlib import Path
 
 from voxray.datasets import brats2020, decathlon, luna16, mosmed
+from voxray.places import Place
 from voxray.scans.dicom import is_dicom
 
 LOOK_AT_FILES = 100  # before a folder is taken for one without DICOM files
 
 
-def recognise_layout(root: Path) -> str | None:
+def recognise_layout(root: Place) -> str | None:
     """Name of the layout, as an experiment would give it; None where no layout fits.
 
     Nothing is read: whether the lists hold what they should is the business of the layout's own reader.
@@ -18,20 +18,20 @@ def recognise_layout(root: Path) -> str | None:
     return next((layout for layout, fits in LAYOUTS.items() if fits(root)), None)
 
 
-def _is_brats2020(root: Path) -> bool:
+def _is_brats2020(root: Place) -> bool:
     return any((root / inner / brats2020.LIST).is_file() for inner in brats2020.INNER)
 
 
-def _is_luna16(root: Path) -> bool:
+def _is_luna16(root: Place) -> bool:
     has_list = any((root / name).is_file() for name in luna16.LISTS)
     return has_list and any((root / name).is_dir() for name in luna16.SUBSETS)
 
 
-def _is_mosmed(root: Path) -> bool:
+def _is_mosmed(root: Place) -> bool:
     return any((root / base / name).is_dir() for base in ("", mosmed.STUDIES) for name in mosmed.FOLDERS)
 
 
-def _is_dicom(root: Path) -> bool:
+def _is_dicom(root: Place) -> bool:
     if not (root / "labels.csv").is_file():
         return False
     files = (path for path in root.rglob("*") if path.is_file())
@@ -39,7 +39,7 @@ def _is_dicom(root: Path) -> bool:
 
 
 # The most particular comes first: a manifest.csv may lie beside anything.
-LAYOUTS: dict[str, Callable[[Path], bool]] = {
+LAYOUTS: dict[str, Callable[[Place], bool]] = {
     "decathlon": lambda root: (root / decathlon.DATASET_FILE).is_file(),
     "brats2020": _is_brats2020,
     "luna16": _is_luna16,

@@ -1,7 +1,6 @@
 """A CSV manifest ``path,label[,patient_id,split]`` of 2D or 3D images: each image is one sample."""
 
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -9,10 +8,11 @@ import pyarrow as pa
 from voxray.datasets.manifest import SAMPLES, SCANS, Manifest, quarantine_rows
 from voxray.datasets.tables import given_splits, label_codes, read_csv, without_empty_cells
 from voxray.errors import DataError
+from voxray.places import Place
 
 
 def read_table(
-    root: Path,
+    root: Place,
     manifest: str = "manifest.csv",
     classes: tuple[str, ...] | None = None,
     channels: tuple[str, ...] = ("path",),
@@ -21,7 +21,7 @@ def read_table(
 
     Parameters
     ----------
-    root : Path
+    root : Place
         Folder that holds the manifest; its paths are relative to it.
     manifest : str
         File name of the CSV.

@@ -1,7 +1,6 @@
 """CSV lists that come with data sets: read whole, checked by column."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -9,17 +8,18 @@ import pyarrow.csv as csv
 
 from voxray.config.checking import nearest
 from voxray.errors import DataError
+from voxray.places import Place, as_file
 
 SPLITS = ("train", "val", "test")
 NAMING = ("path", "series", "folder", "patient", "label", "patient_id", "split")
 
 
-def read_csv(path: Path, required: Sequence[str], text: Sequence[str] = ()) -> pa.Table:
+def read_csv(path: Place, required: Sequence[str], text: Sequence[str] = ()) -> pa.Table:
     """Read a CSV file with a header line.
 
     Parameters
     ----------
-    path : Path
+    path : Place
     required : sequence of str
         Columns that must be there.
     text : sequence of str
@@ -33,7 +33,7 @@ def read_csv(path: Path, required: Sequence[str], text: Sequence[str] = ()) -> p
     types = dict.fromkeys(text, pa.string())
     options = csv.ConvertOptions(column_types=types, strings_can_be_null=True, quoted_strings_can_be_null=True)
     try:
-        table = csv.read_csv(path, convert_options=options)
+        table = csv.read_csv(as_file(path), convert_options=options)
     except FileNotFoundError:
         raise DataError(str(path), "no such file", "The layout needs this list; check data.root") from None
     except (pa.ArrowInvalid, OSError) as error:
@@ -50,7 +50,7 @@ def read_csv(path: Path, required: Sequence[str], text: Sequence[str] = ()) -> p
     return table
 
 
-def without_empty_cells(table: pa.Table, path: Path, more: Sequence[str] = ()) -> pa.Table:
+def without_empty_cells(table: pa.Table, path: Place, more: Sequence[str] = ()) -> pa.Table:
     """The same table; DataError where a cell of a column that names or labels, or of `more` columns, is empty."""
     for column in dict.fromkeys((*NAMING, *more)):
         if column in table.column_names and table[column].null_count:
@@ -60,7 +60,7 @@ def without_empty_cells(table: pa.Table, path: Path, more: Sequence[str] = ()) -
 
 
 def label_codes(
-    column: pa.ChunkedArray, classes: tuple[str, ...] | None, path: Path
+    column: pa.ChunkedArray, classes: tuple[str, ...] | None, path: Place
 ) -> tuple[list[int], tuple[str, ...]]:
     """The number of each row's class, and the names of the classes.
 
@@ -70,7 +70,7 @@ def label_codes(
         Names of classes, or their numbers where `classes` are given.
     classes : tuple of str, optional
         In the order of their numbers; by default the different words, sorted.
-    path : Path
+    path : Place
         Of the list, for messages.
 
     Raises
@@ -96,7 +96,7 @@ def label_codes(
     return [codes[word] for word in words], classes
 
 
-def given_splits(table: pa.Table, path: Path) -> list[str | None]:
+def given_splits(table: pa.Table, path: Place) -> list[str | None]:
     """The column ``split``; None for each row where there is none. DataError for an unknown word in it."""
     if "split" not in table.column_names:
         return [None] * table.num_rows

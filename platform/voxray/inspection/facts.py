@@ -1,7 +1,6 @@
 """The facts of one scan: what its header says, and with its voxels what they are. Nothing here stops at a bad scan."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ import pyarrow as pa
 
 from voxray.errors import ScanError
 from voxray.inspection.subject import TARGETS
+from voxray.places import Place
 from voxray.scans.header import ScanHeader, read_header
 from voxray.scans.intensity import volume_statistics
 from voxray.scans.masks import check_finite, check_same_grid, label_classes
@@ -53,12 +53,12 @@ def cut_targets(targets: pa.Table, voxels: bool) -> list[pa.Table]:
     return [targets.slice(start, step) for start in range(0, targets.num_rows, step)]
 
 
-def look_at(root: Path, targets: pa.Table, classes: Sequence[str], voxels: bool) -> pa.Table:
+def look_at(root: Place, targets: pa.Table, classes: Sequence[str], voxels: bool) -> pa.Table:
     """The facts of some scans.
 
     Parameters
     ----------
-    root : Path
+    root : Place
         Folder that paths are relative to.
     targets : pyarrow.Table
         Schema TARGETS.
@@ -76,7 +76,7 @@ def look_at(root: Path, targets: pa.Table, classes: Sequence[str], voxels: bool)
     return pa.Table.from_pylist(rows, schema=FACTS)
 
 
-def _facts(root: Path, target: Row, classes: Sequence[str], voxels: bool) -> Row:
+def _facts(root: Place, target: Row, classes: Sequence[str], voxels: bool) -> Row:
     facts: Row = {**dict.fromkeys(FACTS.names), **target, "problems": []}
     image: Volume | None = None
     try:
@@ -114,7 +114,7 @@ def _header_facts(header: ScanHeader) -> Row:
     }
 
 
-def _add_voxel_facts(facts: Row, image: Volume, root: Path) -> None:
+def _add_voxel_facts(facts: Row, image: Volume, root: Place) -> None:
     facts["checksum"] = voxel_checksum(image.voxels)
     try:
         check_finite(image, facts["path"])
@@ -131,7 +131,7 @@ def _add_voxel_facts(facts: Row, image: Volume, root: Path) -> None:
         _note(facts, "constant", ScanError(facts["path"], f"{which} has the value {value:g}"), root)
 
 
-def _add_mask_facts(facts: Row, header: ScanHeader, root: Path, classes: Sequence[str], voxels: bool) -> None:
+def _add_mask_facts(facts: Row, header: ScanHeader, root: Place, classes: Sequence[str], voxels: bool) -> None:
     path = root / facts["label_path"]
     try:
         mask = read_header(path)
@@ -158,7 +158,7 @@ def _add_mask_facts(facts: Row, header: ScanHeader, root: Path, classes: Sequenc
         _note(facts, "empty", ScanError(facts["label_path"], "every voxel is background"), root)
 
 
-def _note(facts: Row, kind: str, error: ScanError, root: Path) -> None:
+def _note(facts: Row, kind: str, error: ScanError, root: Place) -> None:
     where, problem = (text.replace(f"{root}/", "") for text in (error.where, error.problem))
     detail = problem if where == facts["path"] else f"{where}: {problem}"
     facts["problems"].append({"kind": kind, "detail": detail})

@@ -1,7 +1,6 @@
 """What is inspected: an experiment's data, a folder in a known layout, or the scans below a folder."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,6 +13,7 @@ from voxray.datasets.recognise import recognise_layout
 from voxray.errors import DataError
 from voxray.patches.plan import Plan, empty_classes
 from voxray.patches.planned import plan_experiment
+from voxray.places import Place
 
 TARGETS = pa.schema(
     [
@@ -64,12 +64,12 @@ class Subject:
         return self.manifest.classes if self.manifest.masks_are_targets else ()
 
 
-def read_subject(source: Path) -> Subject:
+def read_subject(source: Place) -> Subject:
     """Find out what a data set consists of; reads lists, no scan.
 
     Parameters
     ----------
-    source : Path
+    source : Place
         A folder or file of scans.
 
     Raises

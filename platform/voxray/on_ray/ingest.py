@@ -2,19 +2,19 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import ray
 
 from voxray.errors import VoxrayError, WorkError
 from voxray.on_ray.board import failure_row, raise_failure
+from voxray.places import Place
 from voxray.store.write import ShardReport, write_shard
 
 BLOCKS = 1000
 
 
-def write_shards(path: Path, root: Path, fill: float, keys: list[tuple[str, int]]) -> Iterator[ShardReport]:
+def write_shards(path: Place, root: Place, fill: float, keys: list[tuple[str, int]]) -> Iterator[ShardReport]:
     """Write shards on the cluster, one task a shard; yields a report of each as it is finished.
 
     Voxels never travel between tasks: a task reads its scans and writes its shard.

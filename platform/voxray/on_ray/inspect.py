@@ -1,16 +1,16 @@
 """Looking at scans on Ray Data: tables of paths go out, tables of facts come back."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import pyarrow as pa
 import ray
 
 from voxray.errors import WorkError
 from voxray.inspection.facts import look_at
+from voxray.places import Place
 
 
-def look_on_ray(root: Path, pieces: list[pa.Table], classes: Sequence[str], voxels: bool) -> Iterator[pa.Table]:
+def look_on_ray(root: Place, pieces: list[pa.Table], classes: Sequence[str], voxels: bool) -> Iterator[pa.Table]:
     """The facts of some scans, a task for each piece; in the order in which they are finished.
 
     Parameters

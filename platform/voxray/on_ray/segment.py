@@ -1,7 +1,6 @@
 """Whole scans on Ray Data: rows that name scans, one model per actor."""
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import ray
@@ -11,6 +10,7 @@ from voxray.config.experiment import Experiment
 from voxray.errors import VoxrayError, WorkError
 from voxray.on_ray.board import failure_row, raise_failure
 from voxray.on_ray.connect import share_of_cluster
+from voxray.places import Place, place
 from voxray.progress import Show
 from voxray.runs.judge_scans import Case, judge_scan
 from voxray.runs.predict import Options, load_predictor
@@ -33,13 +33,13 @@ def judge_on_ray(experiment: Experiment, cases: list[Case], show: Show) -> Itera
         show(number, len(cases), row["result"]["scan_id"])
 
 
-def predict_on_ray(run: Path, paths: list[Path], options: Options, show: Show) -> Iterator[tuple[Path, str]]:
+def predict_on_ray(run: Place, paths: Sequence[Place], options: Options, show: Show) -> Iterator[tuple[Place, str]]:
     """Predict loose scans, one model on each GPU or else one on all CPUs; yields what came of each."""
     rows = [{"path": str(path)} for path in paths]
     workers = max(1, int(ray.cluster_resources().get("GPU", 0)))
     for number, row in enumerate(_spread(_Predict, (run, options), rows, workers, "auto"), 1):
-        yield Path(row["result"]["path"]), row["result"]["outcome"]
-        show(number, len(paths), Path(row["result"]["path"]).name)
+        yield place(row["result"]["path"]), row["result"]["outcome"]
+        show(number, len(paths), place(row["result"]["path"]).name)
 
 
 def _spread(
@@ -90,9 +90,9 @@ class _Judge(_Actor):
 
 
 class _Predict(_Actor):
-    def __init__(self, cpus: int, device: str, run: Path, options: Options) -> None:
+    def __init__(self, cpus: int, device: str, run: Place, options: Options) -> None:
         torch.set_num_threads(cpus)
         self.predict = load_predictor(run, options, choose_device(device))
 
     def work(self, row: dict[str, Any]) -> dict[str, Any]:
-        return {"path": row["path"], "outcome": self.predict(Path(row["path"]))}
+        return {"path": row["path"], "outcome": self.predict(place(row["path"]))}

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voxray.datasets.pseudonyms import files_of
 from voxray.errors import ScanError
+from voxray.places import Place
 from voxray.report.animation import TINT, Slices, animate
 from voxray.report.contents import Case, RunContents
 from voxray.report.drawing import class_colour
@@ -173,7 +173,7 @@ def _draw_case(run: RunContents, case: Case) -> CasePictures:
     return CasePictures(planes, *animate(slices))
 
 
-def _labels(path: Path, classes: Sequence[str], scan: Volume) -> NDArray[np.uint8]:
+def _labels(path: Place, classes: Sequence[str], scan: Volume) -> NDArray[np.uint8]:
     volume = open_scan(path)
     if volume.shape != scan.shape:
         raise ScanError(str(path), f"has {volume.shape} voxels, its scan has {scan.shape}", "Evaluate again")

@@ -18,6 +18,7 @@ from voxray.errors import StoreError
 from voxray.evaluation.classification import Floats, Ints, call_classes
 from voxray.evaluation.segmentation import case_dice
 from voxray.evaluation.units import judged_units, known_and_said
+from voxray.places import Place
 from voxray.store.read import PatchStore
 from voxray.training.checkpoint import read_about
 
@@ -78,7 +79,7 @@ class RunContents:
     cases : mapping
         Split → what became of each scan: `scan_id`, `path`, `label_path`, `prediction` and its figures, `dice` being
         the mean over the classes; an undefined one is NaN. Empty for classifiers.
-    folder : Path
+    folder : Place
         The run's folder, to which `prediction` is relative.
     """
 
@@ -90,7 +91,7 @@ class RunContents:
     store: PatchStore
     versions: Mapping[str, str] = field(default_factory=dict)
     cases: Mapping[str, list[Case]] = field(default_factory=dict)
-    folder: Path = Path()
+    folder: Place = Path()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -119,12 +120,12 @@ class RunContents:
         return find_best_epoch(self.history, self.experiment.training.best)
 
 
-def read_run(folder: Path, store: PatchStore) -> RunContents:
+def read_run(folder: Place, store: PatchStore) -> RunContents:
     """Read what a finished run left in its folder.
 
     Parameters
     ----------
-    folder : Path
+    folder : Place
         Holds ``experiment.json``, ``architecture.json``, ``metrics.json``, ``history.parquet`` and ``predictions/``.
     store : PatchStore
         The patches that the run was trained on.
@@ -171,24 +172,24 @@ def history_column(history: list[dict[str, Any]], name: str) -> NDArray[np.float
     return np.array([row.get(name, math.nan) for row in history], dtype=np.float64)
 
 
-def _read_predictions(folder: Path, split: str, metrics: Mapping[str, Mapping[str, Any]]) -> SplitPredictions:
+def _read_predictions(folder: Place, split: str, metrics: Mapping[str, Mapping[str, Any]]) -> SplitPredictions:
     patches = pq.read_table(_found(folder / "predictions" / f"{split}.parquet"))
     table = judged_units(patches, metrics[split]["unit"])
     _, probabilities = known_and_said(table)
     return SplitPredictions(table.drop_columns(["probabilities"]), probabilities)
 
 
-def _read_cases(folder: Path, split: str) -> list[Case]:
+def _read_cases(folder: Place, split: str) -> list[Case]:
     rows: list[Case] = pq.read_table(_found(folder / "predictions" / f"{split}.parquet")).to_pylist()
     cases = [{key: math.nan if value is None and "/" in key else value for key, value in row.items()} for row in rows]
     return [{**case, "dice": case_dice({key: case[key] for key in case if "/" in key})} for case in cases]
 
 
-def _read_json(path: Path) -> Any:
+def _read_json(path: Place) -> Any:
     return json.loads(_found(path).read_text(encoding="utf-8"))
 
 
-def _found(path: Path) -> Path:
+def _found(path: Place) -> Place:
     if not path.exists():
         raise StoreError(str(path), "the run has no such file", "Run voxray train and voxray evaluate first")
     return path

@@ -1,13 +1,13 @@
 """The page of a cross-validation: figures of all patients together, and of each fold."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
 from voxray.config.experiment import Experiment
 from voxray.files import write_text
+from voxray.places import Place
 from voxray.report.drawing import MUTED, SPLIT_COLOURS, WIDE, new_axes, styled, to_svg, unit_axis
 from voxray.report.html import template_environment
 from voxray.report.repeat import settings_text
@@ -15,12 +15,12 @@ from voxray.report.scan_wording import family_of
 from voxray.report.wording import FIGURES, MISSING, count, decimals, plural
 
 
-def write_fold_report(path: Path, experiment: Experiment, metrics: Mapping[str, Any]) -> None:
+def write_fold_report(path: Place, experiment: Experiment, metrics: Mapping[str, Any]) -> None:
     """Write the page so that it appears whole or not at all.
 
     Parameters
     ----------
-    path : Path
+    path : Place
         The HTML file, beside the folders of the folds.
     experiment : Experiment
     metrics : mapping

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +14,7 @@ from voxray.files import write_text
 from voxray.inspection.kinds import ERROR, KINDS, Kind
 from voxray.inspection.subject import Subject
 from voxray.inspection.summary import NO_SPLIT, Inspection, summarise
+from voxray.places import Place
 from voxray.report.drawing import class_colour
 from voxray.report.html import template_environment
 from voxray.report.inspection_charts import inspection_charts
@@ -41,12 +41,12 @@ class KindRows:
     rows: list[dict[str, Any]]
 
 
-def write_inspection(folder: Path, inspection: Inspection) -> Path:
+def write_inspection(folder: Place, inspection: Inspection) -> Place:
     """Write ``scans.parquet`` and ``inspection.json`` with all rows, and the page with the worst; returns the page.
 
     Parameters
     ----------
-    folder : Path
+    folder : Place
     inspection : Inspection
     """
     write_parquet(inspection.facts, folder / FACTS_FILE)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from voxray.errors import ScanError
 from voxray.inspection.summary import Inspection
+from voxray.places import Place
 from voxray.report.cases import Outline, svg_path
 from voxray.report.drawing import class_colour
 from voxray.report.mistakes import encode_png, is_picture, shorten_id
@@ -147,7 +148,7 @@ def _grey(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     return to_grey(pixels, float(low), float(high))
 
 
-def _labels(path: Path, image: Volume, classes: Sequence[str]) -> NDArray[np.uint8] | None:
+def _labels(path: Place, image: Volume, classes: Sequence[str]) -> NDArray[np.uint8] | None:
     """The mask's classes; None where it cannot be laid over the image, which is a finding already."""
     try:
         mask = open_scan(path)

@@ -1,10 +1,10 @@
 """The report: one HTML file that needs nothing but itself, the same bytes for the same run."""
 
-from pathlib import Path
 from typing import Any
 
 from voxray.files import write_text
 from voxray.models.shapes import count_parameters, infer_shapes, model_input
+from voxray.places import Place
 from voxray.report.classification import classification_parts
 from voxray.report.contents import RunContents, history_column
 from voxray.report.drawing import SPLIT_COLOURS
@@ -17,12 +17,12 @@ from voxray.report.segmentation import segmentation_parts
 from voxray.report.wording import FIGURES, MISSING, SPLIT_NAMES, count, percent
 
 
-def write_report(path: Path, run: RunContents) -> None:
+def write_report(path: Place, run: RunContents) -> None:
     """Write the report.
 
     Parameters
     ----------
-    path : Path
+    path : Place
         The HTML file.
     run : RunContents
     """

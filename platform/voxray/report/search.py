@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from voxray.files import write_text
+from voxray.places import Place
 from voxray.report.html import template_environment
 from voxray.report.repeat import settings_text, shorten_paths
 from voxray.report.search_charts import figure_name, search_charts
@@ -20,13 +21,13 @@ DECISIONS_SHOWN = 12
 
 
 def write_search_report(
-    path: Path, search: Search, trials: Mapping[int, Trial], refused: Sequence[Mapping[str, Any]], command: str
+    path: Place, search: Search, trials: Mapping[int, Trial], refused: Sequence[Mapping[str, Any]], command: str
 ) -> None:
     """Write the page so that it appears whole or not at all.
 
     Parameters
     ----------
-    path : Path
+    path : Place
     search : Search
     trials : mapping
         By number.

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from voxray.report.animation import TINT
@@ -67,7 +66,7 @@ def segmentation_parts(run: RunContents) -> dict[str, Any]:
         "strips": strip_charts(run, chosen),
         "legend": [(name, class_colour(label), lighter(class_colour(label), TINT)) for label, name in _foreground(run)],
         "judged": SPLIT_NAMES[split].lower(),
-        "scans_there": Path(run.experiment.data.root).is_dir(),
+        "scans_there": run.experiment.data_path.is_dir(),
         "shown": show_cases(run, split),
         "verdict": lambda case: _verdict(run, case),
         "case_columns": _column_groups(columns),

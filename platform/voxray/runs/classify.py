@@ -17,6 +17,7 @@ from voxray.feed.loader import Batch
 from voxray.inference.evidence import grad_cam
 from voxray.models.build import build_model
 from voxray.patches.plan import store_recipe
+from voxray.places import Place
 from voxray.runs.fit import make_recipe
 from voxray.runs.folder import RunFolder
 from voxray.store.cut import Cut, cut_scan
@@ -76,7 +77,7 @@ class Verdict:
     shown: int
 
 
-def load_classifier(run: Path, device: torch.device) -> Classifier:
+def load_classifier(run: Place, device: torch.device) -> Classifier:
     """Load the model of a run's folder.
 
     Raises
@@ -98,21 +99,21 @@ def load_classifier(run: Path, device: torch.device) -> Classifier:
     return Classifier(experiment, model.to(device).eval(), recipe, info, classes, about.get("threshold"))
 
 
-def is_classifier(run: Path) -> bool:
+def is_classifier(run: Place) -> bool:
     """Whether a run trained a classifier."""
     folder = RunFolder(run)
     return not isinstance(parse_architecture(read_about(folder.model)["architecture"], str(folder.model)), UNet)
 
 
-def classify_scan(classifier: Classifier, path: Path, mask: Path | None = None) -> Verdict:
+def classify_scan(classifier: Classifier, path: Place, mask: Place | None = None) -> Verdict:
     """Judge one scan by the mean of its patches' probabilities.
 
     Parameters
     ----------
     classifier : Classifier
-    path : Path
+    path : Place
         Any scan that `voxray.scans.read.open_scan` reads, with the channels of the training's scans.
-    mask : Path, optional
+    mask : Place, optional
         Says which slices are looked at, where those of the training were chosen so.
 
     Raises
@@ -140,7 +141,7 @@ def _called(probabilities: NDArray[np.float64], threshold: float | None) -> int:
     return int(probabilities[1] >= threshold)
 
 
-def _cuts(classifier: Classifier, path: Path, mask: Path | None) -> list[Cut]:
+def _cuts(classifier: Classifier, path: Place, mask: Place | None) -> list[Cut]:
     """The patches of a scan, cut as those of the training."""
     spec = classifier.experiment.patches
     if spec.wants_masks and mask is None:

@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -20,6 +19,7 @@ from voxray.feed.loader import Feed
 from voxray.files import write_json
 from voxray.models.build import build_model
 from voxray.models.shapes import infer_shapes, model_input
+from voxray.places import Place, place
 from voxray.progress import Show
 from voxray.runs.folder import RunFolder, run_folder, train_key
 from voxray.store.layout import write_parquet
@@ -56,7 +56,7 @@ class Network:
         return build_model(self.layers, self.input_shape, classes, seed)
 
 
-def load_network(path: Path, patch_shape: tuple[int, int, int, int], classes: int) -> Network:
+def load_network(path: Place, patch_shape: tuple[int, int, int, int], classes: int) -> Network:
     """Read an architecture and check it against the patches."""
     layers = load_architecture(path)
     input_shape = model_input(layers, patch_shape)
@@ -85,7 +85,7 @@ def fit(
     rank, _ = rank_and_ranks()
     store = open_store(experiment.store_path)
     check_trainable(store)
-    network = load_network(Path(experiment.model.architecture), store.info.patch_shape, len(store.info.classes))
+    network = load_network(place(experiment.model.architecture), store.info.patch_shape, len(store.info.classes))
     model = network.build(len(store.info.classes), experiment.seed).to(device)
     recipe = make_recipe(experiment, network.rank, device)
     model = model.to(memory_format=recipe.layout)  # type: ignore[call-overload]
@@ -200,13 +200,17 @@ def make_tracker(experiment: Experiment, key: str) -> Tracker:
     """The W&B run of an experiment; the same training has the same run id."""
     private: Any = {"out": True, "data": {"root"}, "store": {"path"}, "privacy": True}
     content = experiment.model_dump(mode="json", exclude=private)
+    architecture = place(experiment.model.architecture).read_text(encoding="utf-8")
     return Tracker(
         experiment.out_path,
         name=experiment.name,
         project=experiment.tracking.project,
         run_id=re.sub(r"[^\w-]+", "-", f"{experiment.name}-{key}"),
         mode=experiment.tracking.mode,
-        config={**content, "architecture": json.loads(Path(experiment.model.architecture).read_text(encoding="utf-8"))},
+        config={
+            **content,
+            "architecture": json.loads(architecture),
+        },
         group=experiment.tracking.group,
     )
 

@@ -5,11 +5,11 @@ import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from voxray.config.experiment import Experiment
 from voxray.files import write_json
+from voxray.places import Place
 
 STAGES = ("train", "evaluate")
 
@@ -18,50 +18,50 @@ STAGES = ("train", "evaluate")
 class RunFolder:
     """Names of the files in a run's folder."""
 
-    path: Path
+    path: Place
 
     @property
-    def experiment(self) -> Path:
+    def experiment(self) -> Place:
         """The resolved experiment."""
         return self.path / "experiment.json"
 
     @property
-    def architecture(self) -> Path:
+    def architecture(self) -> Place:
         """The architecture that was trained, as it was then."""
         return self.path / "architecture.json"
 
     @property
-    def model(self) -> Path:
+    def model(self) -> Place:
         """Weights of the best epoch, with the operating point."""
         return self.path / "model.safetensors"
 
     @property
-    def metrics(self) -> Path:
+    def metrics(self) -> Place:
         """Figures for each split."""
         return self.path / "metrics.json"
 
     @property
-    def history(self) -> Path:
+    def history(self) -> Place:
         """A row for each epoch."""
         return self.path / "history.parquet"
 
     @property
-    def report(self) -> Path:
+    def report(self) -> Place:
         """The report, one file."""
         return self.path / "report.html"
 
     @property
-    def checkpoints(self) -> Path:
+    def checkpoints(self) -> Place:
         """Last and best checkpoint."""
         return self.path / "checkpoints"
 
     @property
-    def stages(self) -> Path:
+    def stages(self) -> Place:
         """Which stages are finished, and of what."""
         return self.path / "stages.json"
 
     @property
-    def status(self) -> Path:
+    def status(self) -> Place:
         """What the stages are doing, or did last."""
         return self.path / "status.json"
 
@@ -73,7 +73,7 @@ class RunFolder:
             path.write_bytes(secrets.token_bytes(32))
         return path.read_bytes()
 
-    def predictions(self, split: str) -> Path:
+    def predictions(self, split: str) -> Place:
         """Probabilities of every patch of a split."""
         return self.path / "predictions" / f"{split}.parquet"
 

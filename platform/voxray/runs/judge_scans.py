@@ -13,6 +13,7 @@ from voxray.datasets.pseudonyms import files_of
 from voxray.evaluation.classification import without_nan
 from voxray.evaluation.segmentation import bootstrap_intervals, case_figures, mean_figures
 from voxray.files import write_json
+from voxray.places import place
 from voxray.runs.folder import run_folder
 from voxray.runs.predict import plain_name
 from voxray.runs.segment import Segmenter, load_segmenter, segment_scan
@@ -44,7 +45,7 @@ def judge_scan(segmenter: Segmenter, case: Case) -> Case:
         The case without `files`, ``prediction`` (path of the label map, relative to the run's folder) and figures per
         class.
     """
-    scan, mask = map(Path, case["files"])
+    scan, mask = map(place, case["files"])
     prediction, _ = segment_scan(segmenter, scan)
     file = Path("predictions") / case["split"] / f"{plain_name(Path(case['path']))}_seg.nii.gz"
     write_nifti(segmenter.experiment.out_path / file, prediction)

@@ -1,13 +1,13 @@
 """Loose scans → label maps, or verdicts with pictures, beside each other in a folder."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from voxray.errors import DataError, ScanError
 from voxray.files import write_json
+from voxray.places import Place
 from voxray.report.evidence import evidence_picture
 from voxray.runs.classify import Classifier, classify_scan, is_classifier, load_classifier
 from voxray.runs.segment import Segmenter, load_segmenter, segment_scan
@@ -22,22 +22,22 @@ class Options:
 
     Attributes
     ----------
-    out : Path
+    out : Place
         The folder.
     probabilities : bool
         Whether a segmentation writes them beside its label maps.
-    mask : Path, optional
+    mask : Place, optional
         Says which slices of the scan a classifier looks at, where its training chose them so.
     """
 
-    out: Path
+    out: Place
     probabilities: bool = False
-    mask: Path | None = None
+    mask: Place | None = None
 
 
-def check_scans(paths: list[Path]) -> None:
+def check_scans(paths: Sequence[Place]) -> None:
     """Raise DataError where two scans would be written to one file."""
-    names: dict[str, Path] = {}
+    names: dict[str, Place] = {}
     for path in paths:
         first = names.setdefault(plain_name(path), path)
         if first != path:
@@ -45,19 +45,19 @@ def check_scans(paths: list[Path]) -> None:
             raise DataError(str(path), problem, "Predict them into two folders")
 
 
-def plain_name(path: Path) -> str:
+def plain_name(path: Place) -> str:
     """A scan's name without its suffix, ``.nii.gz`` as a whole."""
     name = scan_name(path)
     suffix = max((each for each in OPENERS if name.lower().endswith(each)), key=len, default="")
     return name[: len(name) - len(suffix)]
 
 
-def scan_name(path: Path) -> str:
+def scan_name(path: Place) -> str:
     """The name of a scan's file; of the first one where it has several."""
     return channel_files(path)[0].name
 
 
-def predict_scan(segmenter: Segmenter, path: Path, out: Path, probabilities: bool) -> str:
+def predict_scan(segmenter: Segmenter, path: Place, out: Place, probabilities: bool) -> str:
     """Segment one scan and write it; returns what came of it, in words.
 
     ``NAME_seg.nii.gz`` holds the label map in the scan's own geometry, ``NAME_prob.nii.gz`` the probabilities.
@@ -76,7 +76,7 @@ def predict_scan(segmenter: Segmenter, path: Path, out: Path, probabilities: boo
     return f"{target}: {', '.join(f'{name} {count * millilitres:.1f} ml' for name, count in named)}"
 
 
-def judge_loose_scan(classifier: Classifier, path: Path, out: Path, mask: Path | None) -> str:
+def judge_loose_scan(classifier: Classifier, path: Place, out: Place, mask: Place | None) -> str:
     """Classify one scan and write what is found; returns it in words.
 
     ``NAME.json`` holds the probabilities and the verdict, ``NAME_evidence.png`` slices with what speaks for it.
@@ -114,8 +114,8 @@ def _verdict_words(classifier: Classifier, called: str) -> str:
 
 
 def predict_here(
-    run: Path, paths: list[Path], options: Options, device: torch.device, show: Callable[[int, int, str], None]
-) -> Iterator[tuple[Path, str]]:
+    run: Place, paths: Sequence[Place], options: Options, device: torch.device, show: Callable[[int, int, str], None]
+) -> Iterator[tuple[Place, str]]:
     """Predict scans one after the other in this process."""
     predict = load_predictor(run, options, device)
     for number, path in enumerate(paths, 1):
@@ -123,7 +123,7 @@ def predict_here(
         show(number, len(paths), scan_name(path))
 
 
-def load_predictor(run: Path, options: Options, device: torch.device) -> Callable[[Path], str]:
+def load_predictor(run: Place, options: Options, device: torch.device) -> Callable[[Place], str]:
     """The model of a run as a function: predicts a scan, writes what it finds, returns it in words."""
     options.out.mkdir(parents=True, exist_ok=True)
     if is_classifier(run):

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from voxray.inference.sliding_window import slide_slabs, window_starts
 from voxray.models.build import build_model
 from voxray.models.outputs import class_probabilities, label_maps
 from voxray.patches.plan import NEEDS_STATISTICS
+from voxray.places import Place
 from voxray.runs.folder import RunFolder
 from voxray.scans.geometry import canonical_volume, in_axes_of
 from voxray.scans.intensity import statistics_rows, volume_statistics
@@ -55,7 +55,7 @@ class Segmenter:
     device: torch.device
 
 
-def load_segmenter(run: Path, device: torch.device) -> Segmenter:
+def load_segmenter(run: Place, device: torch.device) -> Segmenter:
     """Load the model of a run's folder.
 
     Raises
@@ -76,13 +76,13 @@ def load_segmenter(run: Path, device: torch.device) -> Segmenter:
     return Segmenter(read_experiment(folder.experiment), network, model, shape[0], classes, device)
 
 
-def segment_scan(segmenter: Segmenter, path: Path) -> tuple[Volume, Volume]:
+def segment_scan(segmenter: Segmenter, path: Place) -> tuple[Volume, Volume]:
     """Segment one scan.
 
     Parameters
     ----------
     segmenter : Segmenter
-    path : Path
+    path : Place
         Any scan that `voxray.scans.read.open_scan` reads, of any size and spacing.
 
     Returns

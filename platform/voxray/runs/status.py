@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Literal
 
 from voxray.errors import NotReadyError
 from voxray.files import write_json
+from voxray.places import Place
 from voxray.progress import Pace, Show, progress, rate_text
 from voxray.runs.folder import RunFolder
 
@@ -132,12 +132,12 @@ def read_status(folder: RunFolder) -> dict[str, StageStatus]:
     return dict(sorted(stages.items(), key=lambda item: item[1].began))
 
 
-def status_lines(run: Path, now: float) -> list[str]:
+def status_lines(run: Place, now: float) -> list[str]:
     """A line for each stage of a run, then those of the runs in its folder, such as folds.
 
     Parameters
     ----------
-    run : Path
+    run : Place
     now : float
         Seconds since 1970.
 

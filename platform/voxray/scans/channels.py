@@ -2,19 +2,19 @@
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voxray.errors import ScanError
+from voxray.places import Place, place
 from voxray.scans.geometry import corners_apart_mm
 from voxray.volume import Volume
 
 TOLERANCE_MM = 0.05
 
 
-def channel_files(path: Path) -> list[Path]:
+def channel_files(path: Place) -> list[Place]:
     """The files of a scan, in the order of its channels.
 
     A path that ends in a name with a list in braces stands for several files, as in a shell: ``a_{t1,t2}.nii`` for
@@ -25,7 +25,7 @@ def channel_files(path: Path) -> list[Path]:
     if listed is None:
         return [path]
     before, names, after = listed.groups()
-    return [Path(f"{before}{name}{after}") for name in names.split(",")]
+    return [place(f"{before}{name}{after}") for name in names.split(",")]
 
 
 def join_channels(volumes: Sequence[Volume], names: Sequence[str], where: str) -> Volume:

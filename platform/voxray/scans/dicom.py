@@ -3,7 +3,6 @@
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID, RLELossless
 
 from voxray.errors import ScanError
+from voxray.places import Place, as_file, read_start
 from voxray.scans.dicom_files import SECONDARY_CAPTURE, Slice, nameless_errors, read_folder, read_slices
 from voxray.scans.dicom_stack import stack_slices
 from voxray.volume import Volume
@@ -57,17 +57,17 @@ class Series:
         return (*self.slices[0].shape, len(self.slices))
 
 
-def is_dicom(path: Path) -> bool:
+def is_dicom(path: Place) -> bool:
     """Whether a path is a folder, which is taken for one of DICOM files, or begins as they do."""
-    return path.is_dir() or (path.is_file() and pydicom.misc.is_dicom(path))
+    return path.is_dir() or (path.is_file() and read_start(path, 132)[128:] == b"DICM")
 
 
-def read_series(path: Path) -> Series:
+def read_series(path: Place) -> Series:
     """Find the files of a series and where their slices lie; reads no pixel.
 
     Parameters
     ----------
-    path : Path
+    path : Place
         A folder that holds one series, or one of the files of a series; the others lie beside it.
 
     Raises
@@ -80,7 +80,7 @@ def read_series(path: Path) -> Series:
     return Series(slices, affine, _dtype(slices))
 
 
-def open_series(path: Path) -> Volume:
+def open_series(path: Place) -> Volume:
     """Decode a series.
 
     Returns
@@ -95,7 +95,7 @@ def open_series(path: Path) -> Volume:
     series = read_series(path)
     columns, rows, count = series.shape
     voxels = np.empty((count, rows, columns), series.dtype)
-    places: dict[Path, list[tuple[int, Slice]]] = {}
+    places: dict[Place, list[tuple[int, Slice]]] = {}
     for place, each in enumerate(series.slices):
         places.setdefault(each.path, []).append((place, each))
     for file, mine in places.items():
@@ -107,7 +107,7 @@ def open_series(path: Path) -> Volume:
     return Volume(voxels.transpose(2, 1, 0)[None], series.affine)
 
 
-def _files_of_series(path: Path) -> list[Path]:
+def _files_of_series(path: Place) -> list[Place]:
     folder = read_folder(path if path.is_dir() else path.parent)
     if folder.broken:
         problem = "cannot be read, so that a slice beside it may be missing"
@@ -143,10 +143,10 @@ def _rescaled(stored: NDArray[np.generic], each: Slice, dtype: np.dtype[Any]) ->
     return numbers.astype(dtype)
 
 
-def _read_frames(path: Path) -> NDArray[np.generic]:
+def _read_frames(path: Place) -> NDArray[np.generic]:
     """The stored numbers of a file, (frame, row, column)."""
     with nameless_errors(path, "its pixels cannot be decoded"):
-        dataset = pydicom.dcmread(path)
+        dataset = pydicom.dcmread(as_file(path))
         if "PixelData" not in dataset:
             raise ScanError(str(path), "is cut off before the end of its pixels", "Fetch the file again")
         syntax = dataset.file_meta.TransferSyntaxUID
@@ -159,7 +159,7 @@ def _read_frames(path: Path) -> NDArray[np.generic]:
     return pixels.reshape(-1, *pixels.shape[-2:])
 
 
-def _check_length(path: Path, dataset: Dataset) -> None:
+def _check_length(path: Place, dataset: Dataset) -> None:
     if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
         return
     count = int(dataset.get("NumberOfFrames") or 1)

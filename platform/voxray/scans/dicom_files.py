@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,8 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
-from voxray.errors import ScanError
+from voxray.errors import ScanError, WorkError
+from voxray.places import Place, as_file
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # single-frame; those of several frames have further numbers
 DIRECTORY = "1.2.840.10008.1.3.10"  # DICOMDIR
@@ -49,14 +49,14 @@ class DicomFile:
 
     Attributes
     ----------
-    path : Path
+    path : Place
     series, patient : str
         SeriesInstanceUID and PatientID: to group by, and for no one else's eyes.
     aside : str
         Why it is no part of a scan, such as "a localiser"; empty for a slice.
     """
 
-    path: Path
+    path: Place
     series: str
     patient: str
     aside: str
@@ -69,14 +69,14 @@ class DicomFolder:
     Attributes
     ----------
     files : tuple of DicomFile
-    broken : tuple of Path
+    broken : tuple of Place
         Files that should be DICOM, but are empty or damaged.
     others : int
         Number of files of another kind.
     """
 
     files: tuple[DicomFile, ...]
-    broken: tuple[Path, ...]
+    broken: tuple[Place, ...]
     others: int
 
     @property
@@ -91,7 +91,7 @@ class Slice:
 
     Attributes
     ----------
-    path : Path
+    path : Place
     frame : int
         From 0.
     shape : tuple of int
@@ -110,7 +110,7 @@ class Slice:
         Of the stored numbers.
     """
 
-    path: Path
+    path: Place
     frame: int
     shape: tuple[int, int]
     position: Vector
@@ -123,7 +123,7 @@ class Slice:
     signed: bool
 
 
-def read_folder(folder: Path) -> DicomFolder:
+def read_folder(folder: Place) -> DicomFolder:
     """Look at the headers of the files directly in a folder; reads no pixel."""
     files, broken, others = [], [], 0
     for path in sorted(entry for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith(".")):
@@ -138,7 +138,7 @@ def read_folder(folder: Path) -> DicomFolder:
     return DicomFolder(tuple(files), tuple(broken), others)
 
 
-def read_slices(path: Path) -> list[Slice]:
+def read_slices(path: Place) -> list[Slice]:
     """Where the frames of a file lie, and what their numbers mean; reads no pixel.
 
     Raises
@@ -162,24 +162,25 @@ def read_slices(path: Path) -> list[Slice]:
 
 
 @contextmanager
-def nameless_errors(path: Path, problem: str) -> Iterator[None]:
+def nameless_errors(path: Place, problem: str) -> Iterator[None]:
     """Turn whatever the library raises into ScanError without its words, which may repeat what the header says."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    except (ScanError, InvalidDicomError, OSError):
+    except (ScanError, WorkError, InvalidDicomError, OSError):
         raise
     except Exception as error:  # noqa: BLE001  a damaged header can raise anything
         raise ScanError(str(path), f"{problem} ({type(error).__name__})", "Fetch the file again") from None
 
 
-def _read(path: Path, tags: Sequence[str] | None = None) -> Dataset:
+def _read(path: Place, tags: Sequence[str] | None = None) -> Dataset:
     with nameless_errors(path, DAMAGED):
-        return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=None if tags is None else list(tags))
+        wanted = None if tags is None else list(tags)
+        return pydicom.dcmread(as_file(path), stop_before_pixels=True, specific_tags=wanted)
 
 
-def _identify(path: Path) -> DicomFile | None:
+def _identify(path: Place) -> DicomFile | None:
     """None for a file of another kind; ScanError for one that should be a part of a series."""
     try:
         header = _read(path, IDENTITY)
@@ -207,7 +208,7 @@ def _aside(header: Dataset, kind: str) -> str:
     return "a colour picture" if header.get("SamplesPerPixel", 1) != 1 else ""
 
 
-def _slice(path: Path, frame: int, dataset: Dataset, groups: Sequence[Dataset]) -> Slice:
+def _slice(path: Place, frame: int, dataset: Dataset, groups: Sequence[Dataset]) -> Slice:
     """A frame; `groups` are its own functional groups and those of all frames, none in a plain file."""
 
     def numbers(macro: str, keyword: str, count: int) -> list[float]:
@@ -238,11 +239,11 @@ def _slice(path: Path, frame: int, dataset: Dataset, groups: Sequence[Dataset]) 
     )
 
 
-def _number(path: Path, source: Dataset, keyword: str, default: float) -> float:
+def _number(path: Place, source: Dataset, keyword: str, default: float) -> float:
     return float(default) if source.get(keyword) is None else _numbers(path, source, keyword, 1)[0]
 
 
-def _numbers(path: Path, source: Dataset, keyword: str, count: int) -> list[float]:
+def _numbers(path: Place, source: Dataset, keyword: str, count: int) -> list[float]:
     with nameless_errors(path, f"{keyword} is no number"):
         value: Any = source.get(keyword)
         found = [float(each) for each in (value if isinstance(value, pydicom.multival.MultiValue) else [value])]

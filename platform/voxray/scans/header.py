@@ -2,20 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import SimpleITK
 from numpy.typing import NDArray
 from PIL import Image
 
+from voxray.places import Place, as_file, size_of, storage_errors
 from voxray.scans.channels import channel_files, check_one_grid
 from voxray.scans.dicom import is_dicom, read_series
 from voxray.scans.geometry import axis_codes, canonical_grid, check_affine, lps_affine
 from voxray.scans.metaimage import find_voxels, read_metaimage_header
 from voxray.scans.nifti import is_scaled, read_nifti_header, split_channels
 from voxray.scans.npz import is_npz_row
-from voxray.scans.read import PICTURES, as_scan_errors, open_file
+from voxray.scans.read import PICTURES, as_scan_errors, copied, copied_series, open_file
 
 COLOURED, DEEP = 3, {"I": "int32", "F": "float32", "I;16": "<u2", "I;16L": "<u2", "I;16B": ">u2"}
 
@@ -62,15 +62,15 @@ class _FileHeader:
     shape: tuple[int, int, int]
     dtype: np.dtype[np.generic]
     affine: NDArray[np.float64]
-    files: tuple[Path, ...]
+    files: tuple[Place, ...]
 
 
-def read_header(path: Path) -> ScanHeader:
+def read_header(path: Place) -> ScanHeader:
     """Read what `open_scan` would tell of a scan, without its voxels where the format lets us.
 
     Parameters
     ----------
-    path : Path
+    path : Place
         As for `open_scan`. A format that has no header to itself is decoded.
 
     Raises
@@ -80,17 +80,18 @@ def read_header(path: Path) -> ScanHeader:
     """
     files = channel_files(path)
     said = _read_file(path) if len(files) == 1 else _join([_read_file(file) for file in files], str(path))
-    size_bytes = sum(file.stat().st_size for file in said.files)
+    size_bytes = sum(size_of(file) for file in said.files)
     if path.name.lower().endswith(PICTURES) or is_npz_row(path):
         return ScanHeader(said.channels, said.shape, said.dtype, said.affine, "", size_bytes)
     shape, affine = canonical_grid(said.shape, said.affine)
     return ScanHeader(said.channels, shape, said.dtype, affine, axis_codes(said.affine), size_bytes)
 
 
-def _read_file(path: Path) -> _FileHeader:
+def _read_file(path: Place) -> _FileHeader:
     name = path.name.lower()
     known = next((function for suffix, function in READERS.items() if name.endswith(suffix)), None)
-    reader = known or (_read_dicom if is_dicom(path) else _decode)
+    with storage_errors(path):
+        reader = known or (_read_dicom if is_dicom(path) else _decode)
     with as_scan_errors(path):
         said = reader(path)
     check_affine(said.affine, str(path))
@@ -104,37 +105,40 @@ def _join(parts: list[_FileHeader], where: str) -> _FileHeader:
     return _FileHeader(sum(part.channels for part in parts), parts[0].shape, dtype, parts[0].affine, files)
 
 
-def _decode(path: Path) -> _FileHeader:
+def _decode(path: Place) -> _FileHeader:
     volume = open_file(path)
     files = tuple(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else (path,)
     there = files if path.exists() else ()
     return _FileHeader(volume.voxels.shape[0], volume.shape, volume.voxels.dtype, volume.affine, there)
 
 
-def _read_dicom(path: Path) -> _FileHeader:
-    series = read_series(path)
-    files = tuple({each.path for each in series.slices})
+def _read_dicom(path: Place) -> _FileHeader:
+    with copied_series(path) as copy:
+        series = read_series(copy)
+    folder = path if path.is_dir() else path.parent
+    files = tuple({folder / each.path.name for each in series.slices})
     return _FileHeader(1, series.shape, series.dtype, series.affine, files)
 
 
-def _read_metaimage(path: Path) -> _FileHeader:
+def _read_metaimage(path: Place) -> _FileHeader:
     header = read_metaimage_header(path)
     find_voxels(header, str(path))
     files = tuple({path, header.data_path})
     return _FileHeader(header.channels, header.shape, header.dtype, header.affine, files)
 
 
-def _read_nifti(path: Path) -> _FileHeader:
+def _read_nifti(path: Place) -> _FileHeader:
     header = read_nifti_header(path)
     channels, shape = split_channels(header.get_data_shape(), str(path))
     dtype = np.dtype(np.float32) if is_scaled(header) else header.get_data_dtype()
     return _FileHeader(channels, shape, dtype, np.asarray(header.get_best_affine(), np.float64), (path,))
 
 
-def _read_nrrd(path: Path) -> _FileHeader:
+def _read_nrrd(path: Place) -> _FileHeader:
     reader = SimpleITK.ImageFileReader()
-    reader.SetFileName(str(path))
-    reader.ReadImageInformation()
+    with copied(path) as file:
+        reader.SetFileName(str(file))
+        reader.ReadImageInformation()
     if reader.GetDimension() != 3:
         return _decode(path)  # which says what is wrong
     i, j, k = reader.GetSize()
@@ -145,8 +149,8 @@ def _read_nrrd(path: Path) -> _FileHeader:
     return _FileHeader(reader.GetNumberOfComponents(), (i, j, k), dtype, affine, (path,))
 
 
-def _read_picture(path: Path) -> _FileHeader:
-    with Image.open(path) as picture:
+def _read_picture(path: Place) -> _FileHeader:
+    with Image.open(as_file(path)) as picture:
         if picture.mode == "P":
             return _decode(path)  # its palette may hold greys or colours
         width, height = picture.size
@@ -155,7 +159,7 @@ def _read_picture(path: Path) -> _FileHeader:
     return _FileHeader(1 if grey else COLOURED, (width, height, 1), dtype, np.eye(4), (path,))
 
 
-READERS: dict[str, Callable[[Path], _FileHeader]] = {
+READERS: dict[str, Callable[[Place], _FileHeader]] = {
     ".mhd": _read_metaimage,
     ".mha": _read_metaimage,
     ".nii": _read_nifti,

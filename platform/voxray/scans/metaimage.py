@@ -1,18 +1,25 @@
-"""MetaImage headers, and uncompressed voxels as a memory map: a region touches only its own bytes.
+"""MetaImage headers, and uncompressed voxels of which a region touches only its own bytes: on disk, or in storage.
 
 Source: the MetaIO documentation of ``ObjectType = Image`` files.
 """
 
 import mmap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
 from voxray.errors import ScanError
+from voxray.places import Place, read_bytes, read_start, size_of
 from voxray.scans.geometry import lps_affine
+from voxray.scans.ranges import Fetch, fetch_views
+
+if TYPE_CHECKING:
+    from upath import UPath
 
 DTYPES = {
     "MET_CHAR": "i1",
@@ -40,7 +47,7 @@ class MetaImageHeader:
         With the file's byte order.
     affine : ndarray, (4, 4)
         Index (i, j, k) to world RAS.
-    data_path : Path
+    data_path : Place
         File of the voxels.
     data_offset : int
         Where they begin; -1 means that they end with the file.
@@ -51,7 +58,7 @@ class MetaImageHeader:
     dtype: np.dtype[np.generic]
     channels: int
     affine: NDArray[np.float64]
-    data_path: Path
+    data_path: Place
     data_offset: int
     compressed: bool
 
@@ -62,7 +69,7 @@ class MetaImageHeader:
         return i * j * k * self.channels * self.dtype.itemsize
 
 
-def read_metaimage_header(path: Path) -> MetaImageHeader:
+def read_metaimage_header(path: Place) -> MetaImageHeader:
     """Parse a ``.mhd`` or ``.mha`` header.
 
     Raises
@@ -92,7 +99,7 @@ def read_metaimage_header(path: Path) -> MetaImageHeader:
     )
 
 
-def map_metaimage(header: MetaImageHeader, where: str) -> NDArray[np.generic]:
+def map_metaimage(header: MetaImageHeader, path: Path, where: str) -> NDArray[np.generic]:
     """The voxels of an uncompressed file, (channel, i, j, k), as a read-only view of the file.
 
     Raises
@@ -101,12 +108,40 @@ def map_metaimage(header: MetaImageHeader, where: str) -> NDArray[np.generic]:
         The voxel file is missing, or shorter than the header says.
     """
     offset = find_voxels(header, where)
-    with header.data_path.open("rb") as file:
+    with path.open("rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     # Without this the kernel reads ahead far beyond a patch's own lines.
     mapped.madvise(mmap.MADV_RANDOM)
+    return _voxels(header, mapped, offset)
+
+
+def fetch_metaimage(header: MetaImageHeader, path: "UPath", where: str) -> tuple[NDArray[np.generic], Fetch]:
+    """The voxels of an uncompressed file in object storage, and what brings them.
+
+    Returns
+    -------
+    ndarray, (channel, i, j, k)
+        Zeros where nothing has been fetched yet; such memory is not taken from the machine before.
+    callable
+        Fetches what views of that array show, by byte ranges.
+
+    Raises
+    ------
+    ScanError
+        The voxel file is missing, or shorter than the header says.
+    """
+    offset = find_voxels(header, where)
+    memory = mmap.mmap(-1, header.size_bytes)
+
+    def fetch(views: Sequence[NDArray[np.generic]]) -> None:
+        fetch_views(path, offset, memory, views)
+
+    return _voxels(header, memory, 0), fetch
+
+
+def _voxels(header: MetaImageHeader, memory: mmap.mmap, offset: int) -> NDArray[np.generic]:
     i, j, k = header.shape
-    flat = np.frombuffer(mapped, header.dtype, count=i * j * k * header.channels, offset=offset)
+    flat = np.frombuffer(memory, header.dtype, count=i * j * k * header.channels, offset=offset)
     return flat.reshape(k, j, i, header.channels).transpose(3, 2, 1, 0)
 
 
@@ -137,7 +172,7 @@ def inflate_metaimage(header: MetaImageHeader, where: str) -> NDArray[np.generic
         The stream is damaged or has another length than the header says: a reader that only fills what it can
         would pass on whatever was in memory before.
     """
-    data = header.data_path.read_bytes()[find_voxels(header, where) :]
+    data = read_bytes(header.data_path)[find_voxels(header, where) :]
     try:
         plain = isal_zlib.decompress(data)
     except isal_zlib.error as error:  # type: ignore[misc]  # its stub does not say that it is an exception
@@ -151,14 +186,13 @@ def inflate_metaimage(header: MetaImageHeader, where: str) -> NDArray[np.generic
 
 def _file_size(header: MetaImageHeader, where: str) -> int:
     try:
-        return header.data_path.stat().st_size
+        return size_of(header.data_path)
     except FileNotFoundError:
         raise ScanError(where, f"its voxel file {header.data_path.name} is missing", "Fetch it again") from None
 
 
-def _read_fields(path: Path) -> tuple[dict[str, str], int]:
-    with path.open("rb") as file:
-        head = file.read(HEADER_LIMIT_BYTES)
+def _read_fields(path: Place) -> tuple[dict[str, str], int]:
+    head = read_start(path, HEADER_LIMIT_BYTES)
     fields: dict[str, str] = {}
     position = 0
     for line in head.splitlines(keepends=True):
@@ -173,7 +207,7 @@ def _read_fields(path: Path) -> tuple[dict[str, str], int]:
     raise ScanError(str(path), "is no MetaImage header: no line 'ElementDataFile = …'", "Fetch the file again")
 
 
-def _affine(path: Path, fields: dict[str, str]) -> NDArray[np.float64]:
+def _affine(path: Place, fields: dict[str, str]) -> NDArray[np.float64]:
     spacing = _numbers(path, fields, "ElementSpacing", "ElementSize", default="1 1 1")
     origin = _numbers(path, fields, "Offset", "Origin", "Position", default="0 0 0")
     turn = _numbers(path, fields, "TransformMatrix", "Orientation", "Rotation", default="1 0 0 0 1 0 0 0 1")
@@ -189,13 +223,13 @@ def _affine(path: Path, fields: dict[str, str]) -> NDArray[np.float64]:
     return lps_affine(np.array(origin), direction, np.array(spacing))
 
 
-def _need(path: Path, fields: dict[str, str], key: str) -> str:
+def _need(path: Place, fields: dict[str, str], key: str) -> str:
     if key not in fields:
         raise ScanError(str(path), f"the header has no '{key}'", CORRECT)
     return fields[key]
 
 
-def _numbers(path: Path, fields: dict[str, str], *keys: str, default: str | None = None) -> list[float]:
+def _numbers(path: Place, fields: dict[str, str], *keys: str, default: str | None = None) -> list[float]:
     text = next((fields[key] for key in keys if key in fields), default)
     if text is None:
         raise ScanError(str(path), f"the header has no '{keys[0]}'", CORRECT)

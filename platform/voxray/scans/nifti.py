@@ -1,4 +1,4 @@
-"""Compressed NIfTI: inflated in one go, into the memory that the voxels stay in.
+"""NIfTI: a compressed file is inflated in one go, into the memory that the voxels stay in.
 
 A stream that is inflated whole, into memory of known size, takes half the time of one that is read piece by piece.
 Format: https://nifti.nimh.nih.gov/nifti-1; what the header means is nibabel's business.
@@ -7,7 +7,6 @@ Format: https://nifti.nimh.nih.gov/nifti-1; what the header means is nibabel's b
 import math
 from collections.abc import Sequence
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import deflate
@@ -17,16 +16,18 @@ from isal import igzip
 from numpy.typing import NDArray
 
 from voxray.errors import ScanError
+from voxray.places import Place, read_bytes, read_start, size_of
 
 NIFTI2_HEADER_BYTES = 540
+START_BYTES = 2**16  # of a file, packed or not: more than a header takes
 
 
-def inflate_nifti(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Read a ``.nii.gz`` file whole.
+def read_nifti(path: Place) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Read a ``.nii`` or ``.nii.gz`` file whole, with one request where it lies in object storage.
 
     Parameters
     ----------
-    path : Path
+    path : Place
 
     Returns
     -------
@@ -42,12 +43,11 @@ def inflate_nifti(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
     OSError, EOFError, HeaderDataError
         No gzip, cut off or damaged; no NIfTI.
     """
-    packed = path.read_bytes()
-    with igzip.open(BytesIO(packed)) as file:
-        header = _parse_header(file)
+    content, packed = read_bytes(path), _is_packed(path)
+    header = _first_header(content, packed)
     shape, dtype, offset = header.get_data_shape(), header.get_data_dtype(), header.get_data_offset()
     wanted = math.prod(shape) * dtype.itemsize
-    plain = _inflate(packed, offset + wanted)
+    plain = _inflate(content, offset + wanted) if packed else content
     if len(plain) < offset + wanted:
         raise _cut_off(path, len(plain) - offset, wanted)
     voxels: NDArray[Any] = np.ndarray(shape, dtype, plain, offset, order="F")
@@ -57,7 +57,7 @@ def inflate_nifti(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
     return voxels, np.asarray(header.get_best_affine(), np.float64)
 
 
-def read_nifti_header(path: Path) -> Any:
+def read_nifti_header(path: Place) -> Any:
     """nibabel's header of a ``.nii`` or ``.nii.gz`` file; no voxel is read.
 
     Raises
@@ -67,13 +67,12 @@ def read_nifti_header(path: Path) -> Any:
     OSError, EOFError, HeaderDataError
         No gzip, cut off or damaged; no NIfTI.
     """
-    if path.name.lower().endswith(".gz"):
-        with igzip.open(path) as file:
-            return _parse_header(file)
-    with path.open("rb") as file:
-        header = _parse_header(file)
+    packed = _is_packed(path)
+    header = _first_header(read_start(path, START_BYTES), packed)
+    if packed:
+        return header
     wanted = math.prod(header.get_data_shape()) * header.get_data_dtype().itemsize
-    found = path.stat().st_size - header.get_data_offset()
+    found = size_of(path) - header.get_data_offset()
     if found < wanted:
         raise _cut_off(path, found, wanted)
     return header
@@ -105,6 +104,15 @@ def split_channels(shape: Sequence[int], where: str) -> tuple[int, tuple[int, in
     return (sizes[3] if len(sizes) == 4 else 1), (i, j, k)
 
 
+def _is_packed(path: Place) -> bool:
+    return path.name.lower().endswith(".gz")
+
+
+def _first_header(content: bytes, packed: bool) -> Any:
+    with igzip.open(BytesIO(content)) if packed else BytesIO(content) as file:
+        return _parse_header(file)
+
+
 def _parse_header(file: Any) -> Any:
     first = file.read(4)
     file.seek(0)
@@ -122,6 +130,6 @@ def _inflate(packed: bytes, size: int) -> bytearray | bytes:
     return plain if len(plain) >= size else igzip.decompress(packed)
 
 
-def _cut_off(path: Path, found: int, wanted: int) -> ScanError:
+def _cut_off(path: Place, found: int, wanted: int) -> ScanError:
     problem = f"holds {max(found, 0):,} bytes of voxels, got a header that wants {wanted:,}"
     return ScanError(str(path), problem, "The file is cut off; fetch it again")

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxray.errors import ScanError
+from voxray.places import Place
 from voxray.volume import Volume
 
 SUFFIX = ".npz"
@@ -20,17 +21,17 @@ COLOURS = 3
 STEP_BYTES = 2**22
 
 
-def is_npz_row(path: Path) -> bool:
+def is_npz_row(path: Place) -> bool:
     """Whether a path names a row of an ``.npz`` file."""
     return len(path.parents) > 2 and path.parents[1].suffix.lower() == SUFFIX
 
 
-def open_npz_row(path: Path) -> Volume:
+def open_npz_row(path: Place) -> Volume:
     """Open one image of a stack.
 
     Parameters
     ----------
-    path : Path
+    path : Place
         ``FILE.npz/MEMBER/ROW``; the member is a stack of (y, x), of (y, x, 3) or of (z, y, x).
 
     Returns
@@ -44,7 +45,7 @@ def open_npz_row(path: Path) -> Volume:
         No such row, or rows of another shape.
     """
     file = path.parents[1]
-    stack = _map_member(file, path.parent.name, file.stat().st_mtime_ns)
+    stack = _map_member(file, path.parent.name, file.stat().st_mtime_ns if isinstance(file, Path) else 0)
     if not path.name.isdecimal() or int(path.name) >= len(stack):
         raise ScanError(str(path), f"no such image: {path.parent.name} holds {len(stack)}", "Ingest it anew")
     image = stack[int(path.name)]
@@ -57,9 +58,14 @@ def open_npz_row(path: Path) -> Volume:
 
 
 @lru_cache(maxsize=1)
-def _map_member(file: Path, member: str, _changed_ns: int) -> NDArray[Any]:
+def _map_member(file: Place, member: str, _changed_ns: int) -> NDArray[Any]:
     """A member as an array on disk, in a file without a name that goes with the process; anew when it has changed."""
-    with zipfile.ZipFile(file) as archive, archive.open(f"{member}.npy") as source, tempfile.TemporaryFile() as plain:
+    with (
+        file.open("rb") as packed,
+        zipfile.ZipFile(packed) as archive,
+        archive.open(f"{member}.npy") as source,
+        tempfile.TemporaryFile() as plain,
+    ):
         while block := source.read(STEP_BYTES):
             plain.write(block)
         plain.seek(0)

@@ -1,7 +1,8 @@
 """One door to every file format: `open_scan` gives a Volume whose voxels are read as far as they are used."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +13,27 @@ from isal import igzip
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from voxray.errors import ScanError
+from voxray.errors import ScanError, WorkError
+from voxray.places import Place, as_file, local_copy, storage_errors
 from voxray.scans.channels import channel_files, join_channels
 from voxray.scans.dicom import is_dicom, open_series
 from voxray.scans.geometry import canonical_volume, check_affine, lps_affine
-from voxray.scans.metaimage import inflate_metaimage, map_metaimage, read_metaimage_header
-from voxray.scans.nifti import inflate_nifti, split_channels
+from voxray.scans.metaimage import fetch_metaimage, inflate_metaimage, map_metaimage, read_metaimage_header
+from voxray.scans.nifti import read_nifti, split_channels
 from voxray.scans.npz import is_npz_row, open_npz_row
 from voxray.volume import PatchBox, Volume
 
 
-def open_scan(path: Path) -> Volume:
+def open_scan(path: Place, *, by_regions: bool = False) -> Volume:
     """Open a scan in canonical axes.
 
     An uncompressed MetaImage is memory-mapped, so that a region costs its own bytes only; every other format
-    is decoded whole, once.
+    is decoded whole, once. In object storage such a MetaImage is fetched whole too, unless `by_regions` says that
+    `fetch_regions` will name what is wanted before it is looked at; what it does not name reads as zeros.
 
     Parameters
     ----------
-    path : Path
+    path : Place
         ``.mhd``, ``.mha``, ``.nii``, ``.nii.gz``, ``.nrrd``, ``.jpg``, ``.jpeg`` or ``.png``; or an image of a stack,
         ``FILE.npz/MEMBER/ROW``; or files that are the channels of one scan, ``a_{t1,t2}.nii``; or a DICOM series,
         by its folder or one of its files.
@@ -48,11 +51,11 @@ def open_scan(path: Path) -> Volume:
     """
     if path.name.lower().endswith(PICTURES):
         return open_file(path)
-    volume = open_file(path)
-    return canonical_volume(volume.voxels, volume.affine)
+    volume = open_file(path, by_regions=by_regions)
+    return replace(canonical_volume(volume.voxels, volume.affine), fetch=volume.fetch)
 
 
-def open_file(path: Path) -> Volume:
+def open_file(path: Place, *, by_regions: bool = False) -> Volume:
     """Open a scan as `open_scan` does, but in the axes of its file.
 
     Returns
@@ -67,29 +70,67 @@ def open_file(path: Path) -> Volume:
     files = channel_files(path)
     if len(files) > 1:
         return join_channels([open_file(file) for file in files], [file.name for file in files], str(path))
-    opener = _opener(path)
-    if opener is None and not path.exists():
-        raise ScanError(str(path), "no such file", "Check the list and the folder")
+    with storage_errors(path):
+        opener = _opener(path)
+        if opener is None and not path.exists():
+            raise ScanError(str(path), "no such file", "Check the list and the folder")
     if opener is None:
         raise ScanError(str(path), f"unknown kind of file '{path.suffix}'", f"Known: {', '.join(OPENERS)}")
     with as_scan_errors(path):
         volume = opener(path)
+        if volume.fetch is not None and not by_regions:
+            volume.fetch([volume.voxels])
+            volume = replace(volume, fetch=None)
     check_affine(volume.affine, str(path))
     return volume
 
 
 @contextmanager
-def as_scan_errors(path: Path) -> Iterator[None]:
-    """Turn whatever is raised while a file is read into ScanError."""
+def as_scan_errors(path: Place) -> Iterator[None]:
+    """Turn whatever is raised while a file is read into ScanError; storage that fails is no fault of a scan's."""
     try:
         yield
     except FileNotFoundError:
         raise ScanError(str(path), "no such file", "Check the list and the folder") from None
-    except ScanError:
+    except (ScanError, WorkError):
         raise
     except Exception as error:  # noqa: BLE001  decoders raise whatever they like; no file may stop the others
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         raise ScanError(str(path), f"cannot be read: {reason}", "Fetch the file again") from None
+
+
+@contextmanager
+def copied(path: Place) -> Iterator[Path]:
+    """A scan's file or folder on a disk, for what reads nothing else; errors name its own place."""
+    with local_copy(path) as copy:
+        try:
+            with as_scan_errors(copy):
+                yield copy
+        except ScanError as error:
+            raise type(error)(*(text.replace(str(copy), str(path)) for text in error.args)) from None
+
+
+@contextmanager
+def copied_series(path: Place) -> Iterator[Path]:
+    """The same for a DICOM series, whose files lie beside the one that is named."""
+    folder = path if path.is_dir() else path.parent
+    with copied(folder) as copy:
+        yield copy if folder == path else copy / path.name
+
+
+def fetch_regions(volume: Volume, boxes: Sequence[PatchBox]) -> None:
+    """Bring boxes of a volume into memory, all at once, where it was opened by regions from object storage."""
+    if volume.fetch is not None:
+        volume.fetch([volume.voxels[(slice(None), *_inside(volume, box))] for box in boxes])
+
+
+def _inside(volume: Volume, box: PatchBox) -> list[slice]:
+    """The part of a box that lies in a volume."""
+    ends = [(start, start + size) for start, size in zip(box.start, box.size, strict=True)]
+    return [
+        slice(min(max(low, 0), extent), max(min(high, extent), 0))
+        for (low, high), extent in zip(ends, volume.shape, strict=True)
+    ]
 
 
 def read_region(volume: Volume, box: PatchBox, fill: float) -> NDArray[np.generic]:
@@ -99,40 +140,48 @@ def read_region(volume: Volume, box: PatchBox, fill: float) -> NDArray[np.generi
     -------
     ndarray, (channel, x, y, z), contiguous, dtype of the volume
     """
-    spans = [
-        (start, start + size, min(max(start, 0), extent), max(min(start + size, extent), 0))
-        for start, size, extent in zip(box.start, box.size, volume.shape, strict=True)
-    ]
-    inside = volume.voxels[(slice(None), *(slice(a, b) for _, _, a, b in spans))]
+    spans = _inside(volume, box)
+    inside = volume.voxels[(slice(None), *spans)]
     if inside.shape[1:] == box.size:
         return np.ascontiguousarray(inside)
     region = np.full((inside.shape[0], *box.size), fill, inside.dtype)
-    region[(slice(None), *(slice(a - low, b - low) for low, _, a, b in spans))] = inside
+    places = (slice(span.start - low, span.stop - low) for span, low in zip(spans, box.start, strict=True))
+    region[(slice(None), *places)] = inside
     return region
 
 
-def _opener(path: Path) -> Callable[[Path], Volume] | None:
+def _opener(path: Place) -> Callable[[Place], Volume] | None:
     if is_npz_row(path):
         return open_npz_row
     name = path.name.lower()
     known = next((function for suffix, function in OPENERS.items() if name.endswith(suffix)), None)
     # Files of a DICOM series often have no suffix, or numbers that look like one.
-    return open_series if known is None and is_dicom(path) else known
+    return _open_dicom if known is None and is_dicom(path) else known
 
 
-def _open_metaimage(path: Path) -> Volume:
+def _open_metaimage(path: Place) -> Volume:
     header = read_metaimage_header(path)
-    if not header.compressed:
-        return Volume(map_metaimage(header, str(path)), header.affine)
+    file = header.data_path
+    if not header.compressed and isinstance(file, Path):
+        return Volume(map_metaimage(header, file, str(path)), header.affine)
+    if not header.compressed and not isinstance(file, Path):
+        voxels, fetch = fetch_metaimage(header, file, str(path))
+        return Volume(voxels, header.affine, fetch)
     return Volume(inflate_metaimage(header, str(path)), header.affine)
 
 
-def _open_nrrd(path: Path) -> Volume:
-    # ITK takes a damaged gzip stream for what it is not; its checksum is looked at here.
-    header, _, data = path.read_bytes().partition(b"\n\n")
-    if b"encoding: gz" in header and data:
-        igzip.decompress(data)
-    return _open_with_itk(path)
+def _open_nrrd(path: Place) -> Volume:
+    with copied(path) as file:
+        # ITK takes a damaged gzip stream for what it is not; its checksum is looked at here.
+        header, _, data = file.read_bytes().partition(b"\n\n")
+        if b"encoding: gz" in header and data:
+            igzip.decompress(data)
+        return _open_with_itk(file)
+
+
+def _open_dicom(path: Place) -> Volume:
+    with copied_series(path) as copy:
+        return open_series(copy)
 
 
 def _open_with_itk(path: Path) -> Volume:
@@ -147,8 +196,9 @@ def _open_with_itk(path: Path) -> Volume:
     return Volume(channels_last.transpose(3, 2, 1, 0), affine)
 
 
-def _open_nifti(path: Path) -> Volume:
-    voxels, affine = inflate_nifti(path) if path.name.lower().endswith(".gz") else _plain_nifti(path)
+def _open_nifti(path: Place) -> Volume:
+    packed = path.name.lower().endswith(".gz")
+    voxels, affine = _plain_nifti(path) if isinstance(path, Path) and not packed else read_nifti(path)
     channels, shape = split_channels(voxels.shape, str(path))
     return Volume(voxels.reshape(*shape, channels).transpose(3, 0, 1, 2), affine)
 
@@ -161,9 +211,9 @@ def _plain_nifti(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
     return voxels, np.asarray(image.affine, np.float64)
 
 
-def _open_picture(path: Path) -> Volume:
+def _open_picture(path: Place) -> Volume:
     try:
-        with Image.open(path) as picture:
+        with Image.open(as_file(path)) as picture:
             plain = picture if picture.mode in GREY else picture.convert("L" if picture.mode in ("1", "LA") else "RGB")
             pixels = np.asarray(plain)
     except UnidentifiedImageError:
@@ -176,7 +226,7 @@ def _open_picture(path: Path) -> Volume:
 
 GREY = ("L", "I", "F", "I;16", "I;16L", "I;16B")
 PICTURES = (".jpg", ".jpeg", ".png")
-OPENERS: dict[str, Callable[[Path], Volume]] = {
+OPENERS: dict[str, Callable[[Place], Volume]] = {
     ".mhd": _open_metaimage,
     ".mha": _open_metaimage,
     ".nii": _open_nifti,

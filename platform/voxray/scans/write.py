@@ -1,21 +1,21 @@
 """Volumes → NIfTI files."""
 
 import gzip
-from pathlib import Path
 
 import nibabel
 import numpy as np
 
 from voxray.files import whole_file
+from voxray.places import Place
 from voxray.volume import Volume
 
 
-def write_nifti(path: Path, volume: Volume) -> None:
+def write_nifti(path: Place, volume: Volume) -> None:
     """Write a volume in its own axes; the same volume gives the same bytes, which appear whole or not at all.
 
     Parameters
     ----------
-    path : Path
+    path : Place
         Ends in ``.nii.gz`` or ``.nii``.
     volume : Volume
         uint8, int16 and float32 are kept as they are. Several channels become the fourth axis.

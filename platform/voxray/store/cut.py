@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,11 +14,12 @@ from voxray.errors import EmptyScanError, ScanError
 from voxray.patches.extract import cut_patch, patch_boxes
 from voxray.patches.foreground import draw_boxes, grid_boxes, random_boxes, whole_box
 from voxray.patches.slices import slice_boxes
+from voxray.places import Place
 from voxray.privacy import telling_words, without_names
 from voxray.scans.geometry import voxel_to_world
 from voxray.scans.intensity import clip_voxels, statistics_rows, volume_statistics
 from voxray.scans.masks import check_finite, check_label, check_same_grid
-from voxray.scans.read import PICTURES, open_scan
+from voxray.scans.read import PICTURES, fetch_regions, open_scan, read_region
 from voxray.scans.resample import resample, resize
 from voxray.store.layout import StoreInfo
 from voxray.volume import PatchBox, Volume
@@ -46,12 +46,12 @@ class Cut:
     mask: NDArray[np.generic] | None
 
 
-def cut_scan(root: Path, rows: list[Row], info: StoreInfo, fill: float) -> tuple[list[Cut], list[Row]]:
+def cut_scan(root: Place, rows: list[Row], info: StoreInfo, fill: float) -> tuple[list[Cut], list[Row]]:
     """Cut all patches of one scan.
 
     Parameters
     ----------
-    root : Path
+    root : Place
         Folder of the scans.
     rows : list of dict
         The scan's rows of the plan.
@@ -68,7 +68,9 @@ def cut_scan(root: Path, rows: list[Row], info: StoreInfo, fill: float) -> tuple
     try:
         volume, region = _open(root, one, info)
         boxes = _boxes(rows, volume, region, info)
-        known: Row = {"scan_checksum": _middle_checksum(volume, info.size), "statistics": None}
+        middle = _middle(volume, info.size)
+        fetch_regions(volume, [middle, *(box for box in boxes if isinstance(box, PatchBox))])
+        known: Row = {"scan_checksum": voxel_checksum(read_region(volume, middle, fill)), "statistics": None}
         if info.recipe["statistics"]:
             known["statistics"] = statistics_rows(volume_statistics(volume.voxels))
     except ScanError as error:
@@ -107,9 +109,9 @@ def patch_checksum(image: NDArray[np.generic], mask: NDArray[np.generic] | None)
     return name if mask is None else f"{name} {voxel_checksum(mask)}"
 
 
-def _open(root: Path, row: Row, info: StoreInfo) -> tuple[Volume, Volume | None]:
+def _open(root: Place, row: Row, info: StoreInfo) -> tuple[Volume, Volume | None]:
     """The scan as its patches are cut from it, and its mask where that is learned or says where to cut."""
-    volume = open_scan(root / row["path"])
+    volume = open_scan(root / row["path"], by_regions=_needs_regions_only(info))
     if volume.voxels.shape[0] != info.channels:
         problem = f"wants {info.channels} channels, as its data set has, got {volume.voxels.shape[0]}"
         raise ScanError(row["path"], problem, "Complete it, or take it out of the list")
@@ -123,7 +125,13 @@ def _open(root: Path, row: Row, info: StoreInfo) -> tuple[Volume, Volume | None]
     return volume, mask
 
 
-def _open_mask(root: Path, row: Row, volume: Volume, info: StoreInfo) -> Volume | None:
+def _needs_regions_only(info: StoreInfo) -> bool:
+    """Whether nothing of a scan is looked at but its patches."""
+    whole = info.patches["spacing_mm"] is not None or info.patches["sampling"] == "resized"
+    return not (whole or info.masks or info.recipe["statistics"])
+
+
+def _open_mask(root: Place, row: Row, volume: Volume, info: StoreInfo) -> Volume | None:
     """Classes of voxels where they are learned, else 1 where anything is labelled; None where no mask is wanted."""
     guides = PatchesSpec.model_validate(info.patches).wants_masks
     if not info.masks and not guides:
@@ -206,7 +214,7 @@ def _index_row(row: Row, volume: Volume, box: PatchBox, info: StoreInfo) -> Row:
     }
 
 
-def _quarantine_row(row: Row, kind: str, samples: int, error: ScanError, root: Path, info: StoreInfo) -> Row:
+def _quarantine_row(row: Row, kind: str, samples: int, error: ScanError, root: Place, info: StoreInfo) -> Row:
     reason = str(error).replace(f"{root}/", "")
     if info.private:
         words = telling_words((row["path"], row["label_path"]))
@@ -231,10 +239,8 @@ def _told_paths(row: Row, info: StoreInfo) -> Row:
     return {"path": row["scan_id"] + suffix, "label_path": None if paths["label_path"] is None else row["scan_id"]}
 
 
-def _middle_checksum(volume: Volume, size: tuple[int, int, int]) -> str:
-    """Checksum of a patch's breadth in the scan's middle slice, to find the same voxels under two names."""
-    slices = []
-    for extent, wanted in zip(volume.shape, (*size[:2], 1), strict=True):
-        start = max(0, (extent - wanted) // 2)
-        slices.append(slice(start, start + wanted))
-    return voxel_checksum(volume.voxels[(slice(None), *slices)])
+def _middle(volume: Volume, size: tuple[int, int, int]) -> PatchBox:
+    """A patch's breadth in the scan's middle slice; its checksum finds the same voxels under two names."""
+    x, y, z = (min(extent, wanted) for extent, wanted in zip(volume.shape, (*size[:2], 1), strict=True))
+    (i, j, k) = ((extent - wanted) // 2 for extent, wanted in zip(volume.shape, (x, y, z), strict=True))
+    return PatchBox((i, j, k), (x, y, z))

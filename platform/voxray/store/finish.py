@@ -1,7 +1,6 @@
 """From the parts of all shards to one index: the step that makes a store finished."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -9,6 +8,7 @@ import pyarrow.parquet as pq
 
 from voxray.datasets.manifest import QUARANTINE
 from voxray.errors import DataError
+from voxray.places import Place, as_file
 from voxray.store.cut import CONSTANT
 from voxray.store.layout import (
     INDEX,
@@ -35,13 +35,13 @@ class StoreSummary:
 
 
 def finish_store(
-    path: Path, info: StoreInfo, rotations: tuple[int, ...], max_quarantined: float, *, published_split: bool = False
+    path: Place, info: StoreInfo, rotations: tuple[int, ...], max_quarantined: float, *, published_split: bool = False
 ) -> StoreSummary:
     """Join the parts into ``index.parquet`` and ``quarantine.parquet``.
 
     Parameters
     ----------
-    path : Path
+    path : Place
     info : StoreInfo
     rotations : tuple of int
         Degrees by which each training positive is repeated, as further rows of the index.
@@ -59,10 +59,10 @@ def finish_store(
     if missing:
         raise DataError(str(path), f"{len(missing)} shards are not written yet", "Run ingest again")
     keys = shard_keys(info)
-    index = pa.concat_tables([pq.read_table(index_part(path, *key)) for key in keys]).combine_chunks()
+    index = pa.concat_tables([pq.read_table(as_file(index_part(path, *key))) for key in keys]).combine_chunks()
     aside = [quarantine_part(path, *key) for key in keys]
     parts = [path / PARTS_FOLDER / QUARANTINE_FILE, *(part for part in aside if part.exists())]
-    quarantine = _one_row_each(pa.concat_tables([pq.read_table(part, schema=QUARANTINE) for part in parts]))
+    quarantine = _one_row_each(pa.concat_tables([pq.read_table(as_file(part), schema=QUARANTINE) for part in parts]))
     _check_quarantine(path, info, index, quarantine, max_quarantined)
     leak = _describe_leak(index)
     if leak and not published_split:
@@ -104,7 +104,7 @@ def _with_rotations(index: pa.Table, rotations: tuple[int, ...]) -> pa.Table:
 
 
 def _check_quarantine(
-    path: Path, info: StoreInfo, index: pa.Table, quarantine: pa.Table, max_quarantined: float
+    path: Place, info: StoreInfo, index: pa.Table, quarantine: pa.Table, max_quarantined: float
 ) -> None:
     broken = pc.invert(pc.is_in(quarantine["kind"], value_set=pa.array(NOT_BROKEN)))
     read = quarantine.filter(pc.and_(broken, pc.greater(quarantine["samples"], 0)))

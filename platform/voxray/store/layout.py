@@ -10,9 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zarr
 from zarr.codecs import BloscCodec
+from zarr.storage import FsspecStore
 
 from voxray.errors import StoreError
 from voxray.files import whole_file
+from voxray.places import Place, storage_errors
 
 FORMAT = "voxray-patch-store"
 VERSION = 1
@@ -120,20 +122,20 @@ class StoreInfo:
         return {"format": FORMAT, "version": VERSION, **plain}
 
 
-def create_arrays(path: Path, info: StoreInfo) -> None:
+def create_arrays(path: Place, info: StoreInfo) -> None:
     """Write the metadata of a new store: the group, and an array for each split. The root's comes last."""
     for split, shards in info.shards.items():
         _create_array(path / split, IMAGES, info, shards, info.patch_shape, info.dtype, ("n", "c", "x", "y", "z"))
         if info.masks:
             _create_array(path / split, MASKS, info, shards, info.size, "uint8", ("n", "x", "y", "z"))
-    zarr.create_group(str(path), attributes=info.to_attributes())
+    zarr.create_group(zarr_store(path), attributes=info.to_attributes())
 
 
 def _create_array(
-    folder: Path, name: str, info: StoreInfo, shards: int, shape: tuple[int, ...], dtype: str, axes: tuple[str, ...]
+    folder: Place, name: str, info: StoreInfo, shards: int, shape: tuple[int, ...], dtype: str, axes: tuple[str, ...]
 ) -> None:
     zarr.create_array(
-        store=str(folder),
+        store=zarr_store(folder),
         name=name,
         shape=(shards * info.patches_per_shard, *shape),
         chunks=(info.patches_per_chunk, *shape),
@@ -146,7 +148,7 @@ def _create_array(
     )
 
 
-def read_info(path: Path) -> StoreInfo | None:
+def read_info(path: Place) -> StoreInfo | None:
     """The attributes of the store at `path`, or None where there is none.
 
     Raises
@@ -154,10 +156,11 @@ def read_info(path: Path) -> StoreInfo | None:
     StoreError
         Something else is there.
     """
-    if not (path / "zarr.json").exists():
-        return None
+    with storage_errors(path):
+        if not (path / "zarr.json").exists():
+            return None
     try:
-        attributes: dict[str, Any] = dict(zarr.open_group(str(path), mode="r").attrs)
+        attributes: dict[str, Any] = dict(zarr.open_group(zarr_store(path), mode="r").attrs)
     except (ValueError, KeyError, TypeError, zarr.errors.BaseZarrError) as error:
         raise StoreError(str(path / "zarr.json"), f"cannot be read: {error}", "Ingest it again elsewhere") from None
     if attributes.pop("format", None) != FORMAT:
@@ -173,13 +176,18 @@ def read_info(path: Path) -> StoreInfo | None:
         raise StoreError(str(path / "zarr.json"), problem, "Ingest it again elsewhere") from None
 
 
-def add_note(path: Path, note: str) -> None:
+def add_note(path: Place, note: str) -> None:
     """Put a line under the notes of the store at `path`, once."""
-    attributes = zarr.open_group(str(path), mode="r+").attrs
+    attributes = zarr.open_group(zarr_store(path), mode="r+").attrs
     attributes["notes"] = list(dict.fromkeys([*attributes["notes"], note]))  # type: ignore[misc]
 
 
-def write_parquet(table: pa.Table, path: Path) -> None:
+def zarr_store(path: Place) -> str | FsspecStore:
+    """What Zarr opens a group or array by."""
+    return str(path) if isinstance(path, Path) else FsspecStore.from_url(str(path), dict(path.storage_options))
+
+
+def write_parquet(table: pa.Table, path: Place) -> None:
     """Write a table, whole or not at all."""
     with whole_file(path) as unfinished:
         pq.write_table(table, unfinished)

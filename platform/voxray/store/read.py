@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,9 @@ import zarr
 from numpy.typing import NDArray
 
 from voxray.errors import NotReadyError, StoreError
+from voxray.places import Place, as_file, list_once
 from voxray.store.cut import patch_checksum
-from voxray.store.layout import IMAGES, INDEX_FILE, MASKS, QUARANTINE_FILE, StoreInfo, read_info
+from voxray.store.layout import IMAGES, INDEX_FILE, MASKS, QUARANTINE_FILE, StoreInfo, read_info, zarr_store
 
 RUST_PIPELINE = "zarrs.ZarrsCodecPipeline"
 
@@ -25,12 +25,12 @@ class PatchStore:
 
     Attributes
     ----------
-    path : Path
+    path : Place
     info : StoreInfo
     index, quarantine : pyarrow.Table
     """
 
-    path: Path
+    path: Place
     info: StoreInfo
     index: pa.Table
     quarantine: pa.Table
@@ -50,7 +50,7 @@ class PatchStore:
     def _open(self, split: str, name: str) -> zarr.Array[Any]:
         # Whole runs of chunks decode several times faster through the Rust pipeline than through the default one.
         with zarr.config.set({"codec_pipeline.path": RUST_PIPELINE}):
-            return zarr.open_array(str(self.path / split / name), mode="r", zarr_format=3)
+            return zarr.open_array(zarr_store(self.path / split / name), mode="r", zarr_format=3)
 
     def read_patches(self, split: str, slots: NDArray[np.int64]) -> NDArray[np.generic]:
         """A few patches by slot, (n, channel, x, y, z); for pictures, not for training."""
@@ -60,7 +60,7 @@ class PatchStore:
         return np.stack([np.asarray(images[int(slot)]) for slot in slots])
 
 
-def open_store(path: Path) -> PatchStore:
+def open_store(path: Place) -> PatchStore:
     """Open a finished store.
 
     Raises
@@ -78,15 +78,16 @@ def open_store(path: Path) -> PatchStore:
     return PatchStore(path, info, index, quarantine)
 
 
-def _read_table(path: Path) -> pa.Table:
+def _read_table(path: Place) -> pa.Table:
     try:
-        return pq.read_table(path)
+        return pq.read_table(as_file(path))
     except (pa.ArrowInvalid, OSError) as error:
         raise StoreError(str(path), f"cannot be read: {error}", "Delete the store and ingest again") from None
 
 
-def _check_shards_exist(path: Path, index: pa.Table) -> None:
+def _check_shards_exist(path: Place, index: pa.Table) -> None:
     """Zarr reads a missing file as zeros; a patch of zeros would be trained on without a word."""
+    path = list_once(path)
     for row in index.group_by(["split", "shard"]).aggregate([("label", "max")]).to_pylist():
         file = path / row["split"] / IMAGES / "c" / str(row["shard"]) / "0" / "0" / "0" / "0"
         if not file.exists():

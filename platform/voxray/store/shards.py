@@ -5,14 +5,13 @@ for a patch of 80 kB, ten times as long as it takes to compress it.
 Format: https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/
 """
 
-from pathlib import Path
-
 import google_crc32c
 import numpy as np
 from numcodecs import Blosc, blosc
 from numpy.typing import NDArray
 
 from voxray.files import whole_file
+from voxray.places import Place
 from voxray.store.layout import COMPRESSION, LEVEL
 
 ABSENT = 2**64 - 1
@@ -20,17 +19,17 @@ ABSENT = 2**64 - 1
 blosc.use_threads = False
 
 
-def shard_file(array: Path, shard: int, rank: int) -> Path:
+def shard_file(array: Place, shard: int, rank: int) -> Place:
     """Where Zarr keeps a shard of an array of `rank` dimensions that is sharded along the first."""
     return array.joinpath("c", str(shard), *["0"] * (rank - 1))
 
 
-def write_shard_file(path: Path, block: NDArray[np.generic], slots_per_chunk: int, slots_per_shard: int) -> None:
+def write_shard_file(path: Place, block: NDArray[np.generic], slots_per_chunk: int, slots_per_shard: int) -> None:
     """Write a shard, whole or not at all.
 
     Parameters
     ----------
-    path : Path
+    path : Place
         As `shard_file` has it.
     block : ndarray, (slots, …), in C order
         A whole number of chunks. Those of the shard that it does not reach stay absent.

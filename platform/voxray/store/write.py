@@ -2,7 +2,6 @@
 
 import errno
 import math
-import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -19,7 +18,8 @@ from voxray.errors import ScanError, StoreError, WorkError
 from voxray.files import remove_unfinished, whole_file
 from voxray.patches.balance import SPLITS
 from voxray.patches.plan import Plan
-from voxray.scans.read import open_scan
+from voxray.places import Place, remove_folder, storage_errors
+from voxray.scans.header import read_header
 from voxray.store.cut import MASK_DTYPE, Row, cut_scan
 from voxray.store.layout import (
     IMAGES,
@@ -51,7 +51,7 @@ class ShardReport:
     seconds: float
 
 
-def prepare_store(path: Path, plan: Plan, manifest: Manifest) -> StoreInfo:
+def prepare_store(path: Place, plan: Plan, manifest: Manifest) -> StoreInfo:
     """Create a store's metadata and its plan, or check that those on disk are of the same recipe.
 
     Raises
@@ -95,30 +95,30 @@ def shard_keys(info: StoreInfo) -> list[tuple[str, int]]:
     return [(split, shard) for split, count in info.shards.items() for shard in range(count)]
 
 
-def unfinished_shards(path: Path, info: StoreInfo) -> list[tuple[str, int]]:
+def unfinished_shards(path: Place, info: StoreInfo) -> list[tuple[str, int]]:
     """The (split, shard) that no part file vouches for yet."""
     done = {part.name for part in (path / PARTS_FOLDER).glob("*.index.parquet")}
     return [key for key in shard_keys(info) if index_part(path, *key).name not in done]
 
 
-def index_part(path: Path, split: str, shard: int) -> Path:
+def index_part(path: Place, split: str, shard: int) -> Place:
     """The file whose presence says that a shard is finished."""
     return path / PARTS_FOLDER / f"{split}-{shard:06d}.index.parquet"
 
 
-def quarantine_part(path: Path, split: str, shard: int) -> Path:
+def quarantine_part(path: Place, split: str, shard: int) -> Place:
     """What was set aside while a shard was written; absent where nothing was."""
     return path / PARTS_FOLDER / f"{split}-{shard:06d}.quarantine.parquet"
 
 
-def write_shard(path: Path, root: Path, fill: float, split: str, shard: int) -> ShardReport:
+def write_shard(path: Place, root: Place, fill: float, split: str, shard: int) -> ShardReport:
     """Read the scans of one shard, write their patches, and then the part file that vouches for them.
 
     Parameters
     ----------
-    path : Path
+    path : Place
         The store.
-    root : Path
+    root : Place
         Folder of the scans.
     fill : float
         Value of voxels outside a scan.
@@ -135,7 +135,8 @@ def write_shard(path: Path, root: Path, fill: float, split: str, shard: int) -> 
     if info is None:
         raise StoreError(str(path), "is no store any more", "Was it deleted while ingest ran? Start again")
     group = shard_keys(info).index((split, shard))
-    rows = pq.ParquetFile(path / PARTS_FOLDER / PLAN_FILE).read_row_group(group).to_pylist()
+    with storage_errors(path), (path / PARTS_FOLDER / PLAN_FILE).open("rb") as plan:
+        rows = pq.ParquetFile(plan).read_row_group(group).to_pylist()
     first = shard * info.patches_per_shard
     # Only the chunks that are used: the last ones of a shard may stay absent.
     chunks = math.ceil((rows[-1]["slot"] + 1 - first) / info.patches_per_chunk)
@@ -170,16 +171,18 @@ def write_shard(path: Path, root: Path, fill: float, split: str, shard: int) -> 
     return ShardReport(split, shard, scans, len(index), lost_samples, time.perf_counter() - began)
 
 
-def forget_parts(path: Path) -> None:
+def forget_parts(path: Place) -> None:
     """Remove what only an unfinished store needs, and what killed tasks left half-written."""
-    shutil.rmtree(path / PARTS_FOLDER, ignore_errors=True)
+    remove_folder(path / PARTS_FOLDER)
     remove_unfinished(path)
+    if not isinstance(path, Path):
+        return
     # zarr's own, of metadata.
     for leftover in path.rglob("*.partial"):
         leftover.unlink()
 
 
-def disk_error(path: Path, error: OSError) -> WorkError:
+def disk_error(path: Place, error: OSError) -> WorkError:
     """`error` in the user's words."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return WorkError(str(path), f"the disk is full ({error.strerror})", "Make room; the same command goes on")
@@ -194,7 +197,7 @@ def _by_scan(rows: list[Row]) -> Iterator[list[Row]]:
             start = end
 
 
-def _check_vacant(path: Path) -> None:
+def _check_vacant(path: Place) -> None:
     """Raise StoreError where something else than a store that was begun lies at `path`."""
     if not path.exists():
         return
@@ -219,7 +222,7 @@ def count_channels(plan: Plan, manifest: Manifest) -> int:
     reason = ScanError(str(manifest.root), "holds no scan")
     for path in plan.table["path"].unique().to_pylist()[:LOOK_AT_SCANS]:
         try:
-            found[int(open_scan(manifest.root / path).voxels.shape[0])] += 1
+            found[read_header(manifest.root / path).channels] += 1
         except ScanError as error:
             reason = error
         if found.total() == ASK_SCANS:
@@ -230,7 +233,7 @@ def count_channels(plan: Plan, manifest: Manifest) -> int:
     return found.most_common(1)[0][0]
 
 
-def _write_plan(plan: Plan, path: Path) -> None:
+def _write_plan(plan: Plan, path: Place) -> None:
     """One row group for each shard, so that a task reads its own rows only."""
     with whole_file(path) as unfinished, pq.ParquetWriter(unfinished, plan.table.schema) as writer:
         for split, count in plan.shards.items():
@@ -240,7 +243,7 @@ def _write_plan(plan: Plan, path: Path) -> None:
                 writer.write_table(mine.slice(start, end - start), row_group_size=max(1, end - start))
 
 
-def _check_same_recipe(path: Path, found: StoreInfo, plan: Plan) -> None:
+def _check_same_recipe(path: Place, found: StoreInfo, plan: Plan) -> None:
     if found.digest == plan.digest:
         return
     differs = [key for key in plan.recipe if plan.recipe[key] != found.recipe.get(key)]

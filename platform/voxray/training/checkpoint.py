@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch import nn
 
 from voxray.errors import NotReadyError, WorkError
 from voxray.files import whole_file
+from voxray.places import Place
 
 MODEL, OPTIMIZER, AVERAGE = "model.", "optimizer.", "average."
 
@@ -40,31 +40,31 @@ class Progress:
     key: str = ""
 
 
-def save_model(path: Path, model: nn.Module, about: dict[str, Any]) -> None:
+def save_model(path: Place, model: nn.Module, about: dict[str, Any]) -> None:
     """Write weights and what is needed to use them; the file appears whole or not at all."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     _save(path, tensors, about)
 
 
-def load_model(path: Path, model: nn.Module) -> dict[str, Any]:
+def load_model(path: Place, model: nn.Module) -> dict[str, Any]:
     """Put the weights of a file into a model; returns what stands beside them."""
     tensors, about = _load(path)
     model.load_state_dict(tensors)
     return about
 
 
-def read_about(path: Path) -> dict[str, Any]:
+def read_about(path: Place) -> dict[str, Any]:
     """What stands beside the weights of a model file."""
     return _load(path, tensors=False)[1]
 
 
-def write_about(path: Path, about: dict[str, Any]) -> None:
+def write_about(path: Place, about: dict[str, Any]) -> None:
     """Replace what stands beside the weights of a model file."""
     _save(path, _load(path)[0], about)
 
 
 def save_checkpoint(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None, progress: Progress
+    path: Place, model: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None, progress: Progress
 ) -> None:
     """Write everything that continuing needs; `average` is the running mean of the weights, where there is one."""
     tensors = _prefixed(MODEL, model) | ({} if average is None else _prefixed(AVERAGE, average))
@@ -75,7 +75,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None, key: str
+    path: Place, model: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None, key: str
 ) -> Progress:
     """Continue from a checkpoint of the same training; a fresh start where there is none."""
     if not path.exists():
@@ -103,7 +103,7 @@ def _unprefixed(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torc
     return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def _save(path: Path, tensors: dict[str, torch.Tensor], about: dict[str, Any]) -> None:
+def _save(path: Place, tensors: dict[str, torch.Tensor], about: dict[str, Any]) -> None:
     try:
         with whole_file(path) as unfinished:
             save_file(tensors, unfinished, metadata={"voxray": json.dumps(about)})
@@ -111,7 +111,7 @@ def _save(path: Path, tensors: dict[str, torch.Tensor], about: dict[str, Any]) -
         raise WorkError(str(path), f"cannot be written: {error}", "Make room; the same command goes on") from error
 
 
-def _load(path: Path, *, tensors: bool = True) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def _load(path: Place, *, tensors: bool = True) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {}).get("voxray", "{}"))

@@ -4,7 +4,6 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from voxray.config.experiment import TrainingSpec
 from voxray.errors import ConfigError
 from voxray.feed.loader import Feed
+from voxray.places import Place
 from voxray.training.checkpoint import Progress, load_checkpoint, load_model, save_checkpoint, save_model
 from voxray.training.ranks import rank_and_ranks
 from voxray.training.schedule import learning_rate
@@ -47,7 +47,7 @@ def train(
     spec: TrainingSpec,
     recipe: Recipe,
     task: Task,
-    folder: Path,
+    folder: Place,
     *,
     key: str,
     watcher: Watcher | None = None,
@@ -63,7 +63,7 @@ def train(
     spec : TrainingSpec
     recipe : Recipe
     task : Task
-    folder : Path
+    folder : Place
         For ``last`` and ``best`` checkpoints. A ``last`` one of the same `key` is continued.
     key : str
         Name of everything that the training depends on.
