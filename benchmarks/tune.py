@@ -77,7 +77,7 @@ def parameters_of(experiment: Experiment) -> int:
     """Of the experiment's own network."""
     from voxray import stages
 
-    return stages.outline(experiment).parameters
+    return stages.outline(experiment).cost.parameters
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from voxray.config.experiment import Experiment, TrainingSpec, load_experiment
 from voxray.config.space_schema import space_schema
 from voxray.models.shapes import infer_shapes, parse_input
 from voxray.terminal import OUT, explained, say
-from voxray.units import bytes_text, count_text
+from voxray.units import bytes_text, count_text, parse_bytes, parse_count
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(phantom, name="phantom")
@@ -93,6 +93,12 @@ def tune(
     search: Annotated[SearchMethod, typer.Option("--search", help="How they are chosen.")] = SearchMethod.TPE,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     max_parameters: Annotated[int | None, typer.Option(min=1, show_default=False, help="Larger are refused.")] = None,
+    max_memory: Annotated[
+        str | None, typer.Option("--max-memory", help="Of training, such as 8GiB.", show_default=False)
+    ] = None,
+    max_flops: Annotated[
+        str | None, typer.Option("--max-flops", help="Of a patch through the network, such as 2G.", show_default=False)
+    ] = None,
     start: Annotated[
         list[Path] | None,
         typer.Option("--start", help="Architecture to try first, beside the experiment's; may be repeated."),
@@ -100,13 +106,16 @@ def tune(
     set_: Settings = None,
 ) -> None:
     """Search a space of architectures; the same command goes on with an interrupted search."""
-    from voxray.search.plan import Limits
+    from voxray.search.candidates import Limits
     from voxray.tune import TuneOptions
     from voxray.tune import tune as search_space
 
-    options = TuneOptions(
-        space, out.resolve(), metric, trials, seed, search.value, Limits(max_parameters), tuple(start or ())
+    limits = Limits(
+        max_parameters,
+        None if max_memory is None else parse_bytes(max_memory, "--max-memory"),
+        None if max_flops is None else parse_count(max_flops, "--max-flops"),
     )
+    options = TuneOptions(space, out.resolve(), metric, trials, seed, search.value, limits, tuple(start or ()))
     command = ["voxray", "train", str(experiment), *(word for each in set_ or () for word in ("--set", each))]
     search_space(load_experiment(experiment, set_ or ()), options, say, command)
 
@@ -286,6 +295,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _print_outline(experiment: Experiment) -> None:
     from voxray import stages
     from voxray.patches.plan import empty_classes
+    from voxray.runs.machine import memory_bytes
 
     planned = stages.outline(experiment)
     plan, manifest = planned.plan, planned.manifest
@@ -309,7 +319,10 @@ def _print_outline(experiment: Experiment) -> None:
     say(f"shards    {shard} → {experiment.store_path}")
     rotations = f", {turned:,} of them rotations of positives" if turned else ""
     say(f"epoch     {plan.count('train') + turned:,} training rows{rotations}")
-    say(f"model     {planned.parameters:,} trainable parameters ({experiment.model.architecture})")
+    say(f"model     {planned.cost.parameters:,} trainable parameters ({experiment.model.architecture})")
+    there, kind = bytes_text(memory_bytes(planned.device)), "GPU" if planned.device.type == "cuda" else "CPU"
+    batches = f"batches of {experiment.training.batch_size}, predicted for a {kind}; {there} are here"
+    say(f"memory    at most {bytes_text(planned.cost.peak_bytes)} to train in {batches}")
     for note in [*manifest.notes, *empty_classes(plan)]:
         say(f"note      {note}")
     if manifest.quarantine.num_rows:

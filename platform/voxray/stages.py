@@ -4,6 +4,7 @@ A stage that is finished and whose inputs are the same is not repeated; it says 
 """
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -13,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
 
 from voxray.config.experiment import Experiment, load_experiment
 from voxray.datasets.manifest import Manifest
@@ -22,7 +24,7 @@ from voxray.inspection.facts import FACTS, cut_targets, look_at
 from voxray.inspection.subject import Subject, read_experiment_subject, read_subject
 from voxray.inspection.summary import Inspection, complete
 from voxray.locks import locked
-from voxray.models.shapes import count_parameters, infer_shapes
+from voxray.models.cost import Cost
 from voxray.patches.plan import Plan, empty_classes
 from voxray.patches.planned import plan_experiment
 from voxray.places import Place, place
@@ -33,6 +35,7 @@ from voxray.runs.folder import RunFolder, evaluate_key, run_folder, train_key
 from voxray.runs.folds import fold_experiments, join_folds
 from voxray.runs.judge import check_unit, judge, judged_splits, predict_split
 from voxray.runs.judge_scans import judge_here, scans_to_judge, write_scan_metrics
+from voxray.runs.machine import check_memory
 from voxray.runs.predict import Options, check_scans, predict_here, scan_name
 from voxray.runs.status import heartbeat, reported
 from voxray.store.finish import finish_store
@@ -62,7 +65,8 @@ class Outline:
     manifest: Manifest
     plan: Plan
     channels: int
-    parameters: int
+    cost: Cost
+    device: torch.device  # that training would take on this machine
 
 
 def outline(experiment: Experiment) -> Outline:
@@ -76,8 +80,9 @@ def outline(experiment: Experiment) -> Outline:
         raise ConfigError("intensity.window", problem, "Give as many")
     check_unit(experiment, plan)
     network = load_network(path, (channels, *experiment.patches.size), len(plan.classes))
-    shapes = infer_shapes(network.layers, network.input_shape, len(plan.classes), str(path))
-    return Outline(manifest, plan, channels, count_parameters(shapes))
+    gpu = experiment.training.device != "cpu" and torch.cuda.is_available()
+    cost = network.cost(len(plan.classes), experiment.training, gpu=gpu)
+    return Outline(manifest, plan, channels, cost, torch.device("cuda" if gpu else "cpu"))
 
 
 def ingest(
@@ -221,6 +226,8 @@ def run(experiment: Experiment, say: Say, *, with_ray: bool = True) -> None:
     for problem in empty_classes(planned.plan, splits=("train", "val")):
         remedy = "Give more scans, another seed, or larger shares in [split]"
         raise DataError(experiment.data.root, problem, remedy)
+    if not (with_ray and os.environ.get("RAY_ADDRESS")):  # on a cluster it is another machine that trains
+        check_memory(planned.cost, experiment.training.batch_size, planned.device)
     with _cluster(with_ray and not _is_all_finished(experiment)):
         ingest(experiment, say, with_ray=with_ray, planned=planned)
         train(experiment, say, with_ray=with_ray)

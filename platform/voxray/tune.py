@@ -13,12 +13,13 @@ from voxray.config.space import load_space
 from voxray.errors import ConfigError, WorkError
 from voxray.files import write_json
 from voxray.locks import locked
-from voxray.on_ray.connect import cluster
+from voxray.on_ray.connect import cluster, has_gpu
 from voxray.runs.fit import check_trainable
 from voxray.runs.folder import RunFolder
 from voxray.runs.status import reported
 from voxray.search.book import DRAWN, REFUSED, Book
-from voxray.search.plan import Limits, Method, Search, find_starts, parse_metric, rank_of_patches
+from voxray.search.candidates import Limits
+from voxray.search.plan import Method, Search, find_starts, parse_metric, rank_of_patches
 from voxray.search.results import leaderboard, write_leaderboard, write_winner
 from voxray.stages import ingest
 from voxray.store.read import PatchStore, open_store
@@ -103,6 +104,7 @@ def _search(
         starts=starts,
         patch_shape=patch_shape,
         classes=len(store.info.classes),
+        gpu=experiment.training.device != "cpu" and has_gpu(),
     )
 
 

@@ -5,7 +5,8 @@ from scenes import experiment
 
 from voxray.config.space import parse_space
 from voxray.report.search import write_search_report
-from voxray.search.plan import Limits, Search
+from voxray.search.candidates import Limits
+from voxray.search.plan import Search
 from voxray.search.trials import Goal, Trial
 
 SPACE = {"architecture": [{"type": "T", "activation": None}]}

@@ -26,7 +26,7 @@ def test_networks_of_whole_scans_are_the_published_ones(
         write_brats2020(tmp_path, patients=10, shape=(24, 24, 24))
     spec = load_experiment(project / "configs" / "experiments" / f"{name}.toml", [f"data.root={tmp_path}"])
     outline = stages.outline(spec)
-    assert outline.parameters == parameters
+    assert outline.cost.parameters == parameters
     assert outline.plan.table.num_rows == patches
     assert outline.plan.classes == classes
     assert spec.evaluation.unit == "patient"

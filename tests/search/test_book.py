@@ -9,7 +9,8 @@ from scenes import SMALL_NET, experiment
 
 from voxray.config.space import parse_space
 from voxray.search.book import Book
-from voxray.search.plan import Limits, Method, Search, find_starts, trial_experiment
+from voxray.search.candidates import Limits
+from voxray.search.plan import Method, Search, find_starts, trial_experiment
 from voxray.search.results import leaderboard, pareto_front, write_winner
 from voxray.search.trials import Goal, Trial, read_trials, trial_folder
 from voxray.store.layout import write_parquet

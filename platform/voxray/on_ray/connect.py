@@ -40,6 +40,11 @@ def cluster() -> Iterator[None]:
         ray.shutdown()
 
 
+def has_gpu() -> bool:
+    """Whether the connected cluster has a GPU."""
+    return bool(ray.cluster_resources().get("GPU", 0))
+
+
 def share_of_cluster(workers: int, device: str) -> tuple[int, int]:
     """CPUs and GPUs for each of some workers that predict.
 

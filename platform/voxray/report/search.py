@@ -81,6 +81,8 @@ def _reasons(ranked: Sequence[Trial], refused: Sequence[Mapping[str, Any]]) -> l
 
 
 def _without_number(reason: str) -> str:
-    if " parameters, more than" in reason:
-        return f"has more parameters than {reason.rpartition(' ')[2]}"
+    amount, beyond, limit = reason.partition(", more than ")
+    if beyond:
+        kind = next(each for each in ("parameters", "FLOP a patch", "memory") if each in amount)
+        return f"more {kind} than {limit}"
     return reason.splitlines()[-1].strip() if reason else reason

@@ -12,16 +12,18 @@ from torch import nn
 
 import voxray
 from voxray.config.architecture import Architecture, load_architecture
-from voxray.config.experiment import Experiment
+from voxray.config.experiment import Experiment, TrainingSpec
 from voxray.config.unet import UNet
 from voxray.errors import ConfigError, DataError
 from voxray.feed.loader import Feed
 from voxray.files import write_json
 from voxray.models.build import build_model
+from voxray.models.cost import Cost, estimate_cost
 from voxray.models.shapes import infer_shapes, model_input
 from voxray.places import Place, place
 from voxray.progress import Show
 from voxray.runs.folder import RunFolder, run_folder, train_key
+from voxray.runs.machine import check_memory
 from voxray.store.layout import write_parquet
 from voxray.store.read import PatchStore, open_store
 from voxray.tracking import Tracker
@@ -55,6 +57,10 @@ class Network:
         """The untrained network."""
         return build_model(self.layers, self.input_shape, classes, seed)
 
+    def cost(self, classes: int, training: TrainingSpec, *, gpu: bool) -> Cost:
+        """What training it costs."""
+        return estimate_cost(self.layers, self.input_shape, classes, training, "model.architecture", gpu=gpu)
+
 
 def load_network(path: Place, patch_shape: tuple[int, int, int, int], classes: int) -> Network:
     """Read an architecture and check it against the patches."""
@@ -86,6 +92,8 @@ def fit(
     store = open_store(experiment.store_path)
     check_trainable(store)
     network = load_network(place(experiment.model.architecture), store.info.patch_shape, len(store.info.classes))
+    cost = network.cost(len(store.info.classes), experiment.training, gpu=device.type == "cuda")
+    check_memory(cost, experiment.training.batch_size, device)
     model = network.build(len(store.info.classes), experiment.seed).to(device)
     recipe = make_recipe(experiment, network.rank, device)
     model = model.to(memory_format=recipe.layout)  # type: ignore[call-overload]

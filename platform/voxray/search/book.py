@@ -13,11 +13,12 @@ import optuna
 import pyarrow.parquet as pq
 
 from voxray.config.decisions import Choice, Distribution, Int, Label, LogUniform
-from voxray.config.sampling import Decisions, Sample, at_random, sample
+from voxray.config.sampling import Decisions, Sample, at_random
 from voxray.config.space_forms import Suggest
 from voxray.errors import ConfigError
 from voxray.files import write_json
-from voxray.search.plan import Search, trial_experiment, weigh
+from voxray.search.candidates import draw, weigh
+from voxray.search.plan import Search, trial_experiment
 from voxray.search.trials import TRIAL_FILE, State, Trial, read_trials, trial_content, trial_folder
 
 REFUSED = "refused.jsonl"
@@ -124,7 +125,7 @@ class Book:
     def _drawn(self) -> Trial | None:
         """A sample drawn at random, which takes far less time than a suggestion."""
         for _ in range(DRAWN):
-            drawn = sample(self.search.space, self.search.rank, at_random(self.rng))
+            drawn = draw(self.search.space, self.search.conditions, at_random(self.rng))
             if trial := self._look_at(drawn):
                 return self._enter(trial, drawn, self._walk(drawn.decisions)[0])
         return None
@@ -135,7 +136,9 @@ class Book:
             return None
         trial = Trial(max(self.trials, default=-1) + 1, "running", drawn.decisions, drawn.settings, 0, origin)
         try:
-            trial = replace(trial, parameters=weigh(self.search, drawn))
+            cost = weigh(drawn, self.search.conditions)
+            parameters, memory, flops = cost.parameters, cost.peak_bytes, cost.forward_flops
+            trial = replace(trial, parameters=parameters, memory_bytes=memory, flops=flops)
             trial_experiment(self.search, trial)
         except ConfigError as error:
             self._refuse(trial, error)
@@ -153,7 +156,7 @@ class Book:
         if decisions:
             self.study.enqueue_trial(dict(decisions))
         point = self.study.ask()
-        return point, sample(self.search.space, self.search.rank, _suggests(point))
+        return point, draw(self.search.space, self.search.conditions, _suggests(point))
 
     def _tell(self, point: optuna.Trial, trial: Trial) -> None:
         states = optuna.trial.TrialState

@@ -5,24 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from voxray.config.architecture import load_architecture, parse_architecture
+from voxray.config.architecture import load_architecture
 from voxray.config.experiment import Experiment
 from voxray.config.points import find_point
-from voxray.config.sampling import Decisions, Sample, Space, check_rank
+from voxray.config.sampling import Decisions, Space, check_rank
 from voxray.errors import ConfigError
-from voxray.models.shapes import count_parameters, infer_shapes, model_input
+from voxray.search.candidates import Conditions, Limits
 from voxray.search.trials import Goal, Trial, trial_folder
 from voxray.store.layout import StoreInfo
 from voxray.training.tasks import epoch_figures
 
 Method = Literal["tpe", "random"]
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How much a network may be; None is no limit."""
-
-    parameters: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +39,8 @@ class Search:
     patch_shape : tuple of int
         (channel, x, y, z).
     classes : int
+    gpu : bool
+        Whether trials train on GPUs.
     """
 
     folder: Path
@@ -59,6 +54,12 @@ class Search:
     starts: tuple[tuple[str, Decisions], ...]
     patch_shape: tuple[int, int, int, int]
     classes: int
+    gpu: bool = False
+
+    @property
+    def conditions(self) -> Conditions:
+        """What all samples have in common."""
+        return Conditions(self.patch_shape, self.classes, self.experiment.training, self.gpu, self.limits)
 
     @property
     def rank(self) -> int:
@@ -92,22 +93,6 @@ def find_starts(
     points = [(path.name, find_point(space, load_architecture(path), settings)) for path in files]
     starts = tuple((name, point) for name, point in points if point is not None)
     return starts, [name for name, point in points if point is None]
-
-
-def weigh(search: Search, sample: Sample) -> int:
-    """The parameters of a sample.
-
-    Raises
-    ------
-    ConfigError
-        It doesn't fit the patches, or is beyond a limit.
-    """
-    architecture = parse_architecture(sample.architecture, "sample")
-    shape = model_input(architecture, search.patch_shape)
-    parameters = count_parameters(infer_shapes(architecture, shape, search.classes, "sample"))
-    if search.limits.parameters is not None and parameters > search.limits.parameters:
-        raise ConfigError("sample", f"has {parameters:,} parameters, more than {search.limits.parameters:,}")
-    return parameters
 
 
 def trial_experiment(search: Search, trial: Trial) -> Experiment:

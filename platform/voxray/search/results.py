@@ -11,7 +11,8 @@ from typing import Any
 from voxray.files import write_json, write_text
 from voxray.search.trials import Goal, Trial, trial_folder
 
-FIRST = ("rank", "trial", "state", "value", "epochs", "parameters", "seconds", "origin", "reason")
+COSTS = ("parameters", "memory_mib", "mflops")
+FIRST = ("rank", "trial", "state", "value", "epochs", *COSTS, "seconds", "origin", "reason")
 
 
 def leaderboard(goal: Goal, trials: Mapping[int, Trial]) -> tuple[list[str], list[list[Any]]]:
@@ -27,6 +28,8 @@ def leaderboard(goal: Goal, trials: Mapping[int, Trial]) -> tuple[list[str], lis
             none_if_nan(goal.value(trial)),
             len(trial.curve),
             trial.parameters,
+            round(trial.memory_bytes / 2**20, 1),
+            round(trial.flops / 1e6, 2),
             round(sum(row["seconds"] for row in trial.curve), 2),
             trial.origin,
             trial.reason,

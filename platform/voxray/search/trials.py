@@ -34,6 +34,8 @@ class Trial:
         The rows of the history, an epoch each.
     reason : str
         Why it was pruned, or failed.
+    memory_bytes, flops : int
+        Predicted: of training at most, and of a patch on its way through the network.
     """
 
     number: int
@@ -44,6 +46,8 @@ class Trial:
     origin: str = ""
     curve: tuple[dict[str, Any], ...] = ()
     reason: str = ""
+    memory_bytes: int = 0
+    flops: int = 0
 
     @property
     def name(self) -> str:
