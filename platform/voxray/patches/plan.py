@@ -36,6 +36,13 @@ PLAN = pa.schema(
 )
 
 
+CODED = ("scan_id", "patient_id", "path", "label_path")
+# In memory: a plan of ten million rows has few scans, but their names are long.
+CODED_PLAN = pa.schema(
+    [field.with_type(pa.dictionary(pa.int32(), pa.string())) if field.name in CODED else field for field in PLAN]
+)
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
     """All patches of a store.
@@ -43,7 +50,7 @@ class Plan:
     Attributes
     ----------
     table : pyarrow.Table
-        Schema PLAN; sorted by split (train, val, test), shard and slot.
+        Schema CODED_PLAN; sorted by split (train, val, test), shard and slot.
     classes : tuple of str
     masks : bool
         Whether scans come with label maps that are to be learned.
@@ -116,7 +123,8 @@ def plan_patches(manifest: Manifest, experiment: Experiment) -> Plan:
     if spec.negatives_per_positive != "all" and not masks:
         counts *= _kept(samples, splits, manifest, experiment)
     repeated = np.repeat(np.arange(samples.num_rows), counts)
-    numbers = np.concatenate([np.arange(count, dtype=np.int32) for count in counts])
+    firsts = np.cumsum(counts) - counts
+    numbers = (np.arange(len(repeated)) - firsts[repeated]).astype(np.int32)
     samples = samples.take(pa.array(repeated)).append_column("number", pa.array(numbers))
     voxels = int(np.prod(experiment.patches.size)) * max(1, len(manifest.channels))
     patch_bytes = voxels * np.dtype(experiment.store.dtype).itemsize
@@ -198,15 +206,25 @@ def _windows(experiment: Experiment) -> list[list[float]] | None:
 
 
 def _with_scan_columns(manifest: Manifest) -> pa.Table:
-    """Samples in a fixed order, each with the patient, path and given split of its scan."""
-    joined = manifest.samples.join(manifest.scans, "scan_id", join_type="inner")
-    return joined.sort_by([("scan_id", "ascending"), ("row", "ascending")]).combine_chunks()
+    """Samples in a fixed order, each with the names, paths and given split of its scan."""
+    scans = manifest.scans.sort_by("scan_id").combine_chunks()
+    scan = pc.index_in(manifest.samples["scan_id"], value_set=scans["scan_id"].combine_chunks())
+    samples = manifest.samples.filter(pc.is_valid(scan)).combine_chunks()
+    places = scan.drop_null().to_numpy()
+    order = np.lexsort((samples["row"].to_numpy(), places))
+    table = samples.drop_columns("scan_id").take(pa.array(order))
+    for name in scans.column_names:
+        column = scans[name].combine_chunks()
+        coded = column if name == "split" else column.dictionary_encode()
+        table = table.append_column(name, coded.take(pa.array(places[order])))
+    return table
 
 
 def _splits(samples: pa.Table, labels: NDArray[np.int64], experiment: Experiment) -> NDArray[np.str_]:
     """Split of each sample: the data set's own, else by patient."""
-    given = np.asarray(samples["split"].fill_null("").to_pylist(), dtype="<U5")
-    names, member = np.unique(np.asarray(samples["patient_id"].to_pylist(), dtype=str), return_inverse=True)
+    given_names, given_codes = _coded(samples["split"].fill_null(""))
+    given = given_names.astype("<U5")[given_codes]
+    names, member = _coded(samples["patient_id"])
     highest = np.zeros(len(names), np.int64)
     np.maximum.at(highest, member, labels)
     own = np.full(len(names), "", dtype="<U5")
@@ -235,9 +253,19 @@ def _splits(samples: pa.Table, labels: NDArray[np.int64], experiment: Experiment
     return own[member]
 
 
+def _coded(column: pa.ChunkedArray) -> tuple[NDArray[np.str_], NDArray[np.int64]]:
+    """Different values in order, and the place of each row's among them."""
+    coded = column.combine_chunks().dictionary_encode()
+    names = np.asarray(coded.dictionary.to_pylist(), dtype=str)
+    order = np.argsort(names)
+    places = np.empty(len(names), np.int64)
+    places[order] = np.arange(len(names))
+    return names[order], places[coded.indices.to_numpy()]
+
+
 def _deal(samples: pa.Table, splits: NDArray[np.str_], per_shard: int, seed: int) -> tuple[pa.Table, dict[str, int]]:
     """Deal scans to shards in a seeded random order; a scan stays in one shard unless it fills more than one."""
-    codes = np.unique(np.asarray(samples["scan_id"].to_pylist(), dtype=str), return_inverse=True)[1]
+    codes = _coded(samples["scan_id"])[1]
     parts, shards = [], {}
     for number, split in enumerate(SPLITS):
         here = np.flatnonzero(splits == split)
@@ -246,15 +274,17 @@ def _deal(samples: pa.Table, splits: NDArray[np.str_], per_shard: int, seed: int
         scans, first, counts = np.unique(codes[here], return_index=True, return_counts=True)
         order = np.random.default_rng([seed, 100 + number]).permutation(len(scans))
         starts = _shard_starts(counts[order], per_shard)
-        rows = np.concatenate([here[first[scan] : first[scan] + counts[scan]] for scan in order])
-        slots = np.concatenate([np.arange(a, a + counts[scan]) for a, scan in zip(starts, order, strict=True)])
+        begins = np.cumsum(counts[order]) - counts[order]
+        within = np.arange(len(here)) - np.repeat(begins, counts[order])
+        rows = here[np.repeat(first[order], counts[order]) + within]
+        slots = np.repeat(starts, counts[order]) + within
         part = samples.take(pa.array(rows)).set_column(
-            samples.column_names.index("split"), "split", [[split] * len(rows)]
+            samples.column_names.index("split"), "split", pa.repeat(split, len(rows))
         )
         part = part.append_column("slot", pa.array(slots)).append_column(
             "shard", pa.array((slots // per_shard).astype("i4"))
         )
-        parts.append(part.select(PLAN.names).cast(PLAN))
+        parts.append(part.select(PLAN.names).cast(CODED_PLAN))
         shards[split] = int(slots[-1] // per_shard) + 1
     return pa.concat_tables(parts).combine_chunks(), shards
 

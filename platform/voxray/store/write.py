@@ -17,7 +17,7 @@ from voxray.datasets.manifest import QUARANTINE, Manifest
 from voxray.errors import ScanError, StoreError, WorkError
 from voxray.files import remove_unfinished, whole_file
 from voxray.patches.balance import SPLITS
-from voxray.patches.plan import Plan
+from voxray.patches.plan import PLAN, Plan
 from voxray.places import Place, remove_folder, storage_errors
 from voxray.scans.header import read_header
 from voxray.store.cut import MASK_DTYPE, Row, cut_scan
@@ -235,12 +235,12 @@ def count_channels(plan: Plan, manifest: Manifest) -> int:
 
 def _write_plan(plan: Plan, path: Place) -> None:
     """One row group for each shard, so that a task reads its own rows only."""
-    with whole_file(path) as unfinished, pq.ParquetWriter(unfinished, plan.table.schema) as writer:
+    with whole_file(path) as unfinished, pq.ParquetWriter(unfinished, PLAN) as writer:
         for split, count in plan.shards.items():
             mine = plan.table.filter(pa.compute.equal(plan.table["split"], split))
             bounds = np.searchsorted(mine["shard"].to_numpy(), np.arange(count + 1))
             for start, end in pairwise(bounds):
-                writer.write_table(mine.slice(start, end - start), row_group_size=max(1, end - start))
+                writer.write_table(mine.slice(start, end - start).cast(PLAN), row_group_size=max(1, end - start))
 
 
 def _check_same_recipe(path: Place, found: StoreInfo, plan: Plan) -> None:
