@@ -75,6 +75,12 @@ def train(experiment: ExperimentFile, set_: Settings = None, no_ray: NoRay = Fal
     stages.train(load_experiment(experiment, set_ or ()), say, with_ray=not no_ray)
 
 
+class Minimized(StrEnum):
+    """What a search may look for little of, beside its figure."""
+
+    PARAMETERS = "parameters"
+
+
 class SearchMethod(StrEnum):
     """How a search chooses what to try."""
 
@@ -103,6 +109,12 @@ def tune(
         list[Path] | None,
         typer.Option("--start", help="Architecture to try first, beside the experiment's; may be repeated."),
     ] = None,
+    minimize: Annotated[
+        Minimized | None, typer.Option("--minimize", show_default=False, help="What else to look for little of.")
+    ] = None,
+    folds: Annotated[
+        int | None, typer.Option("--folds", min=2, show_default=False, help="A trial is the mean over so many.")
+    ] = None,
     set_: Settings = None,
 ) -> None:
     """Search a space of architectures; the same command goes on with an interrupted search."""
@@ -115,7 +127,18 @@ def tune(
         None if max_memory is None else parse_bytes(max_memory, "--max-memory"),
         None if max_flops is None else parse_count(max_flops, "--max-flops"),
     )
-    options = TuneOptions(space, out.resolve(), metric, trials, seed, search.value, limits, tuple(start or ()))
+    options = TuneOptions(
+        space=space,
+        out=out.resolve(),
+        metric=metric,
+        trials=trials,
+        seed=seed,
+        method=search.value,
+        limits=limits,
+        starts=tuple(start or ()),
+        minimize=minimize.value if minimize else None,
+        folds=folds,
+    )
     command = ["voxray", "train", str(experiment), *(word for each in set_ or () for word in ("--set", each))]
     search_space(load_experiment(experiment, set_ or ()), options, say, command)
 

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import torch
 
 from voxray.config.experiment import Experiment, load_experiment
+from voxray.config.folds import fold_experiments
 from voxray.datasets.manifest import Manifest
 from voxray.errors import ConfigError, DataError, NotReadyError, WorkError
 from voxray.files import write_json
@@ -32,7 +33,7 @@ from voxray.progress import Show, progress
 from voxray.report.contents import read_run
 from voxray.runs.fit import check_class_weights, fit, load_network, make_tracker
 from voxray.runs.folder import RunFolder, evaluate_key, run_folder, train_key
-from voxray.runs.folds import fold_experiments, join_folds
+from voxray.runs.folds import join_folds
 from voxray.runs.judge import check_unit, judge, judged_splits, predict_split
 from voxray.runs.judge_scans import judge_here, scans_to_judge, write_scan_metrics
 from voxray.runs.machine import check_memory

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from voxray.config.experiment import Experiment
+from voxray.config.folds import fold_experiments
 from voxray.config.sampling import Space
 from voxray.config.space import load_space
 from voxray.errors import ConfigError, WorkError
@@ -19,7 +20,7 @@ from voxray.runs.folder import RunFolder
 from voxray.runs.status import reported
 from voxray.search.book import DRAWN, REFUSED, Book
 from voxray.search.candidates import Limits
-from voxray.search.plan import Method, Search, find_starts, parse_metric, rank_of_patches
+from voxray.search.plan import Method, Minimized, Search, find_starts, parse_metric, rank_of_patches
 from voxray.search.results import leaderboard, write_leaderboard, write_winner
 from voxray.stages import ingest
 from voxray.store.read import PatchStore, open_store
@@ -30,7 +31,10 @@ SEARCH_FILE = "search.json"
 
 @dataclass(frozen=True)
 class TuneOptions:
-    """What the command line says of a search; `starts` are architecture files that are tried first."""
+    """What the command line says of a search.
+
+    `starts` are architecture files that are tried first; with `folds` a trial's value is the mean over that many.
+    """
 
     space: Path
     out: Path
@@ -40,6 +44,8 @@ class TuneOptions:
     method: Method
     limits: Limits
     starts: tuple[Path, ...]
+    minimize: Minimized | None = None
+    folds: int | None = None
 
 
 def tune(experiment: Experiment, options: TuneOptions, say: Callable[[str], None], command: Sequence[str]) -> None:
@@ -61,17 +67,14 @@ def tune(experiment: Experiment, options: TuneOptions, say: Callable[[str], None
     WorkError
         No trial was finished.
     """
+    if options.minimize and options.method == "random":
+        raise ConfigError("--minimize", "has no meaning for random search", "Leave it out, or take --search tpe")
     space = load_space(options.space)
-    # All trials read one store, wherever the experiment has it.
-    experiment = experiment.model_copy(
-        update={"store": experiment.store.model_copy(update={"path": str(experiment.store_path)})}
-    )
+    experiment = _shared(experiment, options.folds)
     with locked(options.out), cluster():
-        ingest(experiment, say)
-        store = open_store(experiment.store_path)
-        check_trainable(store)
-        search = _search(experiment, options, space, store, say)
-        _check_same(search, store)
+        stores = [_prepared(each, say) for each in fold_experiments(experiment)]
+        search = _search(experiment, options, space, stores[0], say)
+        _check_same(search, stores)
         book = Book(search)
         if done := sum(trial.state != "running" for trial in book.trials.values()):
             say(f"tune: {done} of {search.trials} trials are finished already, going on")
@@ -82,6 +85,22 @@ def tune(experiment: Experiment, options: TuneOptions, say: Callable[[str], None
         if book.exhausted:
             say(f"note: {DRAWN:,} samples in a row were refused or tried already, the search ends")
         _conclude(book, say, command)
+
+
+def _shared(experiment: Experiment, folds: int | None) -> Experiment:
+    """The experiment of all trials: they read the same stores, wherever it has them."""
+    content = experiment.model_dump(mode="json")
+    content["store"]["path"] = str(experiment.store_path)
+    if folds is not None:
+        content["split"] |= {"folds": folds, "fold": None}
+    return Experiment.model_validate(content)
+
+
+def _prepared(experiment: Experiment, say: Callable[[str], None]) -> PatchStore:
+    ingest(experiment, say)
+    store = open_store(experiment.store_path)
+    check_trainable(store)
+    return store
 
 
 def _search(
@@ -105,16 +124,18 @@ def _search(
         patch_shape=patch_shape,
         classes=len(store.info.classes),
         gpu=experiment.training.device != "cpu" and has_gpu(),
+        minimize=options.minimize,
     )
 
 
-def _check_same(search: Search, store: PatchStore) -> None:
-    """Trials that are to be compared share experiment, space, store and goal."""
+def _check_same(search: Search, stores: Sequence[PatchStore]) -> None:
+    """Trials that are to be compared share experiment, space, stores and goal."""
     parts = search.experiment.model_dump(
         mode="json", include={"seed", "intensity", "augment", "training", "evaluation"}
     )
+    digests = " ".join(store.info.digest for store in stores)
     space = hashlib.sha256(Path(search.space.where).read_bytes()).hexdigest()[:16]
-    known = {"experiment": parts, "space": space, "store": store.info.digest, "goal": search.goal.name}
+    known = {"experiment": parts, "space": space, "store": digests, "goal": search.goal.name}
     path = search.folder / SEARCH_FILE
     if path.exists():
         earlier = json.loads(path.read_text(encoding="utf-8"))
@@ -156,5 +177,6 @@ def _conclude(book: Book, say: Callable[[str], None], command: Sequence[str]) ->
     if winner is None:
         raise WorkError(str(search.folder), "no trial was finished", "The reasons stand in leaderboard.csv")
     value = search.goal.value(winner)
-    say(f"tune: best {search.goal.name} {value:.4f}, {winner.parameters:,} parameters, trial {winner.name}")
+    over = f" ± {search.goal.spread(winner):.4f} over {winner.folds} folds" if winner.folds > 1 else ""
+    say(f"tune: best {search.goal.name} {value:.4f}{over}, {winner.parameters:,} parameters, trial {winner.name}")
     say(f"tune: repeat it with: {words}")

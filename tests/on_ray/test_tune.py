@@ -1,5 +1,6 @@
 import csv
 import json
+import math
 import os
 import shlex
 import signal
@@ -8,14 +9,18 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scenes import SMALL_NET, experiment, write_toml
 
 from voxray.cli import main
-from voxray.config.experiment import Experiment
-from voxray.on_ray.tune import first_rung
+from voxray.config.experiment import Experiment, TrainingSpec
+from voxray.errors import ConfigError
+from voxray.on_ray.tune import first_rung, shares
 from voxray.search.book import read_refused
 from voxray.search.trials import Goal, read_trials
 
@@ -81,6 +86,89 @@ def test_a_search_that_finds_nothing_to_try_says_so(
 @pytest.mark.parametrize(("epochs", "first"), [(1, 1), (2, 2), (6, 2), (16, 2), (24, 3), (100, 12)])
 def test_trials_are_compared_after_an_eighth_of_the_epochs_but_not_after_the_first(epochs: int, first: int) -> None:
     assert first_rung(epochs) == first
+
+
+@given(
+    workers=st.integers(1, 4),
+    cpus=st.integers(0, 40),
+    gpus=st.integers(0, 9),
+    device=st.sampled_from(["auto", "cpu", "cuda"]),
+)
+def test_trials_that_run_together_fit_their_cluster(workers: int, cpus: int, gpus: int, device: str) -> None:
+    training = TrainingSpec.model_validate({"workers": workers, "device": device, "batch_size": 64})
+    try:
+        share, together = shares(training, cpus, gpus)
+    except ConfigError:
+        assert cpus < workers or (device == "cuda" and gpus < workers)
+        return
+    assert together >= 1
+    assert together * workers * share["cpu"] <= cpus
+    if "gpu" in share:
+        on_one = math.floor(1 / share["gpu"] + 1e-9)  # a fraction lies on one GPU, whatever is left of others
+        assert together * workers <= gpus * on_one
+    else:
+        assert device != "cuda"
+        assert device == "cpu" or gpus < workers
+
+
+@pytest.mark.parametrize(
+    ("workers", "cpus", "gpus", "expected"),
+    [
+        (1, 2, 0, ({"cpu": 1}, 2)),
+        (1, 16, 1, ({"cpu": 1, "gpu": 0.5}, 2)),
+        (1, 1, 1, ({"cpu": 1, "gpu": 1}, 1)),
+        (1, 3, 2, ({"cpu": 1, "gpu": 0.5}, 3)),
+        (2, 16, 1, ({"cpu": 1}, 8)),
+        (2, 16, 4, ({"cpu": 1, "gpu": 1}, 2)),
+    ],
+)
+def test_trials_share_gpus_unless_they_have_several_workers(
+    workers: int, cpus: int, gpus: int, expected: tuple[dict[str, float], int]
+) -> None:
+    assert shares(TrainingSpec(workers=workers), cpus, gpus) == expected
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_trial_of_several_workers_is_one_of_ray_train(luna: Path, out: Path, tmp_path: Path) -> None:
+    spec = experiment(luna, out, training={"epochs": 2, "workers": 2})
+    with pytest.raises(SystemExit) as ended:
+        main(command(tmp_path, spec, "--trials", "1"))
+    assert ended.value.code == 0
+    trial = read_trials(tmp_path / "search")[0]
+    assert (trial.state, len(trial.curve)) == ("finished", 2)
+    assert json.loads((tmp_path / "search/trials/0000/experiment.json").read_text())["training"]["workers"] == 2
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_trial_of_several_folds_is_their_mean_and_finished_folds_are_not_repeated(
+    luna: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = command(tmp_path, experiment(luna, out, training={"epochs": 2}), "--trials", "1", "--folds", "2")
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "--minimize", "parameters"])
+    assert ended.value.code == 0
+    search = tmp_path / "search"
+    trial = read_trials(search)[0]
+    assert [(row["fold"], row["epoch"]) for row in trial.curve] == [(0, 1), (0, 2), (1, 1), (1, 2)]
+    folds = [search / "trials" / "0000" / f"fold_{fold}" for fold in (0, 1)]
+    tables = [pq.read_table(fold / "history.parquet") for fold in folds]
+    best = [int(np.argmin(table["val_loss"].to_numpy())) for table in tables]
+    values = [table["val_roc_auc"][row].as_py() for table, row in zip(tables, best, strict=True)]
+    row = next(csv.DictReader((search / "leaderboard.csv").read_text().splitlines()))
+    assert float(row["value"]) == pytest.approx(np.mean(values))
+    assert float(row["spread"]) == pytest.approx(np.std(values, ddof=1))
+    assert (row["folds"], row["front"]) == ("2", "yes")
+    assert "over 2 folds" in capsys.readouterr().out
+    # As a process leaves it that is killed in its second fold.
+    path = search / "trials" / "0000" / "trial.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "state": "running", "curve": trial.curve[:2]}))
+    (folds[1] / "history.parquet").unlink()
+    written = (folds[0] / "model.safetensors").stat().st_mtime_ns
+    with pytest.raises(SystemExit):
+        main([*words, "--minimize", "parameters"])
+    again = read_trials(search)[0]
+    assert (folds[0] / "model.safetensors").stat().st_mtime_ns == written
+    assert [each["val_loss"] for each in again.curve] == pytest.approx([each["val_loss"] for each in trial.curve])
 
 
 def test_a_search_that_is_killed_goes_on_without_repeating_what_is_finished(

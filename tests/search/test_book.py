@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,9 @@ from scenes import SMALL_NET, experiment
 from voxray.config.space import parse_space
 from voxray.search.book import Book
 from voxray.search.candidates import Limits
-from voxray.search.plan import Method, Search, find_starts, trial_experiment
+from voxray.search.plan import Method, Search, find_starts, trial_experiments
 from voxray.search.results import leaderboard, pareto_front, write_winner
-from voxray.search.trials import Goal, Trial, read_trials, trial_folder
+from voxray.search.trials import Goal, State, Trial, read_trials, trial_folder
 from voxray.store.layout import write_parquet
 
 SPACE = {
@@ -72,7 +73,7 @@ def test_the_first_trial_is_the_network_of_the_experiment_with_its_own_settings(
 
 def test_a_trial_is_a_run_of_its_own_on_the_store_of_all(search: Search) -> None:
     trial = begun(Book(search))
-    spec = trial_experiment(search, trial)
+    (spec,) = trial_experiments(search, trial)
     assert spec.out_path == trial_folder(search.folder, trial)
     assert spec.model.architecture == str(spec.out_path / "architecture.json")
     assert spec.tracking.group == "search"
@@ -192,6 +193,67 @@ def test_no_trial_beats_one_of_the_front_with_as_few_parameters() -> None:
     for trial in trials:
         beaten = [o for o in trials if o.parameters <= trial.parameters and goal.value(o) > goal.value(trial)]
         assert (trial in front) == (not beaten)
+
+
+def folded(number: int, state: State, values: list[float]) -> Trial:
+    rows = [{"epoch": 1, "fold": fold, "val_loss": 1.0, "val_roc_auc": value} for fold, value in enumerate(values)]
+    return Trial(number, state, {}, {}, 1, curve=tuple(rows))
+
+
+def test_the_value_over_folds_is_their_mean_and_their_spread_the_standard_deviation() -> None:
+    trial, goal = folded(0, "finished", [0.7, 0.9, 0.8]), Goal("roc_auc", "loss")
+    assert goal.value(trial) == pytest.approx(0.8)
+    assert goal.spread(trial) == pytest.approx(np.std([0.7, 0.9, 0.8], ddof=1))
+    assert math.isnan(goal.spread(folded(0, "finished", [0.7])))
+
+
+@pytest.mark.parametrize(
+    ("values", "behind"),
+    [([0.72], False), ([0.55], True), ([0.55, 0.95], False), ([0.7, 0.65], True), ([0.9, 1.0], False)],
+)
+def test_a_trial_is_behind_by_more_than_the_spread_of_the_best_over_the_same_folds(
+    values: list[float], behind: bool
+) -> None:
+    goal, best = Goal("roc_auc", "loss"), folded(0, "finished", [0.7, 0.9, 0.8])
+    other = folded(1, "finished", [0.5, 0.5, 0.5])
+    assert goal.is_behind(folded(2, "running", values), {0: best, 1: other}) == behind
+    assert not goal.is_behind(folded(2, "running", values), {})
+
+
+def test_a_finished_fold_is_written_down_and_the_trial_ends_with_all_of_them(search: Search) -> None:
+    content = search.experiment.model_dump(mode="json")
+    content["split"] |= {"folds": 2}
+    search = dataclasses.replace(search, experiment=type(search.experiment).model_validate(content))
+    book = Book(search)
+    trial = begun(book)
+    runs = trial_experiments(search, trial)
+    assert [run.out_path.name for run in runs] == ["fold_0", "fold_1"]
+    for fold, value in enumerate((0.6, 0.8)):
+        rows = [{"epoch": epoch, "val_loss": 1.0, "val_roc_auc": value, "seconds": 1.0} for epoch in (1, 2)]
+        book.note_epoch(trial.number, {**rows[0], "fold": fold})
+        write_parquet(pa.Table.from_pylist(rows), runs[fold].out_path / "history.parquet")
+        assert book.folds(trial.number) == (fold + 1, 2)
+        assert not book.note_fold(trial.number, fold)
+    assert [(row["fold"], row["epoch"]) for row in Book(search).trials[0].curve] == [(0, 1), (0, 2), (1, 1), (1, 2)]
+    assert search.goal.value(book.end(trial.number, "finished")) == pytest.approx(0.7)
+
+
+def test_a_search_for_few_parameters_too_keeps_finding_small_networks(search: Search) -> None:
+    taken = {}
+    for minimize in (None, "parameters"):
+        own = dataclasses.replace(search, folder=search.folder / str(minimize), trials=40, minimize=minimize)
+        book = Book(own)
+        for number in range(40):
+            trial = begun(book)
+            value = min(0.9, 0.5 + trial.parameters / 50_000)
+            if number % 4 == 3:
+                book.note_epoch(trial.number, {"epoch": 1, "val_loss": 1.0, "val_roc_auc": value, "seconds": 1.0})
+                book.end(trial.number, "pruned")
+            else:
+                finish(book, trial, value)
+        assert len(Book(own).study.trials) == 40
+        taken[minimize] = np.median([trial.parameters for trial in book.trials.values()][20:])
+    assert taken["parameters"] < taken[None]
 
 
 def test_the_value_of_a_trial_is_that_of_the_epoch_whose_weights_are_kept() -> None:

@@ -68,10 +68,11 @@ def train_on_ray(
 
 def before_last(experiment: Experiment, report: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
     """Reports each epoch but the last: whoever listens may stop a training, and after the last one it is too late."""
+    fold = {} if experiment.split.fold is None else {"fold": experiment.split.fold}
 
     def tell(row: dict[str, Any]) -> None:
         if row["epoch"] < experiment.training.epochs:
-            report(row)
+            report({**row, **fold})
 
     return tell
 

@@ -5,6 +5,7 @@ The book of the search is the truth; what Ray keeps of its own is thrown away.
 
 import ctypes
 import gc
+import math
 import os
 import shutil
 from pathlib import Path
@@ -14,16 +15,16 @@ from typing import Any
 import ray
 import ray.tune
 import torch
-from ray.tune.schedulers import ASHAScheduler
+from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from voxray.config.experiment import Experiment
+from voxray.config.experiment import Experiment, TrainingSpec
 from voxray.errors import ConfigError, VoxrayError
 from voxray.on_ray.train import before_last, train_on_ray
 from voxray.progress import Show
+from voxray.runs.folder import run_folder
 from voxray.search.book import Book
-from voxray.search.plan import trial_experiment
-from voxray.search.trials import Trial, trial_folder
+from voxray.search.plan import trial_experiments
 
 REDUCTION = 2
 FIRST_RUNG = 8  # the first comparison comes after this part of the epochs
@@ -32,6 +33,7 @@ RETRIES = 1  # of a trial whose process was lost
 TRIALS_PER_GPU = 2
 NESTED_CPU = 0.01  # of the driver of a trial that nests Ray Train
 PROBLEM = "problem"  # key of what a trial that failed reports
+FOLD = "finished_fold"  # key of what a trial reports between folds
 SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a report of a failure has no figure
@@ -54,26 +56,17 @@ def search_on_ray(book: Book, show: Show) -> None:
         The cluster is too small for one trial.
     """
     os.environ.update(SETTINGS)
-    search = book.search
-    epochs, workers = search.experiment.training.epochs, search.experiment.training.workers
-    share, together = _shares(search.experiment)
-    asha = ASHAScheduler(
-        time_attr="epoch",
-        metric=search.goal.column,
-        mode="max" if search.goal.sign > 0 else "min",
-        max_t=epochs,
-        grace_period=first_rung(epochs),
-        reduction_factor=REDUCTION,
-    )
-    _remember(asha, list(book.trials.values()))
+    search, training = book.search, book.search.experiment.training
+    resources = ray.cluster_resources()
+    share, together = shares(training, int(resources.get("CPU", 0)), int(resources.get("GPU", 0)))
     storage = search.folder / "ray_tune"
     shutil.rmtree(storage, ignore_errors=True)
-    own = share if workers == 1 else {"cpu": NESTED_CPU}
+    own = share if training.workers == 1 else {"cpu": NESTED_CPU}
     tuner = ray.tune.Tuner(
         ray.tune.with_resources(_try, own),
         tune_config=ray.tune.TuneConfig(
             search_alg=_Asker(book, share),
-            scheduler=asha,
+            scheduler=_Pruner(book),
             num_samples=search.trials,
             max_concurrent_trials=together,
             # A process takes seconds to import torch, small trials not much more.
@@ -97,53 +90,61 @@ def first_rung(epochs: int) -> int:
     return min(epochs, max(SETTLED, round(epochs / FIRST_RUNG)))
 
 
-def _shares(experiment: Experiment) -> tuple[dict[str, float], int]:
-    """What each worker of a trial takes, and how many trials run at a time."""
-    resources, workers = ray.cluster_resources(), experiment.training.workers
-    cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
-    wanted = experiment.training.device
-    if wanted == "cuda" and not gpus:
-        raise ConfigError("training.device", "'cuda' is asked for and the cluster has no GPU", "Set it to 'auto'")
+def shares(training: TrainingSpec, cpus: int, gpus: int) -> tuple[dict[str, float], int]:
+    """What each worker of a trial takes of a cluster, and how many trials run at a time.
+
+    A GPU is shared by trials of one worker. The workers of one trial want a GPU each: NCCL takes no two ranks on one.
+
+    Raises
+    ------
+    ConfigError
+        The cluster is too small for one trial.
+    """
+    workers = training.workers
     together = cpus // workers
     if not together:
         raise ConfigError("training.workers", f"{workers} workers want a CPU each, the cluster has {cpus}", "Ask fewer")
-    if wanted == "cpu" or not gpus:
+    if training.device == "cuda" and gpus < workers:
+        problem = f"'cuda' is asked for, {workers} workers want a GPU each, the cluster has {gpus}"
+        raise ConfigError("training.device", problem, "Set it to 'auto'")
+    if training.device == "cpu" or gpus < workers:
         return {"cpu": 1}, together
-    together = max(1, min(together, TRIALS_PER_GPU * gpus // workers))
-    return {"cpu": 1, "gpu": min(1.0, gpus / (together * workers))}, together
-
-
-def _remember(asha: ASHAScheduler, trials: list[Trial]) -> None:
-    """Tell a scheduler what trials of earlier commands reached."""
-    no_controller: Any = None  # the scheduler never looks at it
-    for trial in trials:
-        known: Any = SimpleNamespace(trial_id=f"earlier_{trial.number}")
-        asha.on_trial_add(no_controller, known)
-        for row in trial.curve:
-            asha.on_trial_result(no_controller, known, {key: value for key, value in row.items() if value is not None})
+    if workers > 1:
+        return {"cpu": 1, "gpu": 1}, min(together, gpus // workers)
+    together = min(together, TRIALS_PER_GPU * gpus)
+    # A fraction lies on one GPU: three trials on two of them take halves, not two thirds.
+    return {"cpu": 1, "gpu": 1 / math.ceil(together / gpus)}, together
 
 
 def _try(config: dict[str, Any]) -> None:
-    """One trial, in its own process."""
-    from voxray.runs.fit import fit
-    from voxray.training.loop import choose_device
-
+    """One trial, fold after fold, in its own process."""
     torch.set_num_threads(1)
-    experiment = Experiment.model_validate(config["experiment"])
+    experiments = [Experiment.model_validate(each) for each in config["experiments"]]
     try:
-        if experiment.training.workers > 1:
-            from ray.tune.integration.ray_train import TuneReportCallback
-
-            # Together with their driver, workers take no more than their number of CPUs.
-            share = {**{key.upper(): amount for key, amount in config["share"].items()}, "CPU": 1 - NESTED_CPU}
-            train_on_ray(experiment, _unseen, share=share, callbacks=[TuneReportCallback()])
-        else:
-            report = before_last(experiment, ray.tune.report)
-            fit(experiment, device=choose_device(experiment.training.device), show=_unseen, report=report)
+        for fold, experiment in enumerate(experiments):
+            if not run_folder(experiment).history.exists():
+                _train(experiment, config["share"])
+            if fold + 1 < len(experiments):
+                ray.tune.report({FOLD: fold})
     except (VoxrayError, MemoryError, torch.OutOfMemoryError) as error:
         ray.tune.report({PROBLEM: str(error).strip().splitlines()[0]})
     finally:
         give_memory_back()
+
+
+def _train(experiment: Experiment, share: dict[str, float]) -> None:
+    from voxray.runs.fit import fit
+    from voxray.training.loop import choose_device
+
+    if experiment.training.workers > 1:
+        from ray.tune.integration.ray_train import TuneReportCallback
+
+        # Together with their driver, workers take no more than their number of CPUs.
+        own = {**{key.upper(): amount for key, amount in share.items()}, "CPU": 1 - NESTED_CPU}
+        train_on_ray(experiment, _unseen, share=own, callbacks=[TuneReportCallback()])
+    else:
+        report = before_last(experiment, ray.tune.report)
+        fit(experiment, device=choose_device(experiment.training.device), show=_unseen, report=report)
 
 
 def give_memory_back() -> None:
@@ -157,6 +158,40 @@ def _unseen(done: int, total: int, text: str) -> None:
     """The terminal shows trials, not their steps."""
 
 
+class _Pruner(ASHAScheduler):
+    """Stops trials within their first fold by halving, and after a fold where they are clearly behind."""
+
+    def __init__(self, book: Book) -> None:
+        goal, epochs = book.search.goal, book.search.experiment.training.epochs
+        super().__init__(
+            time_attr="epoch",
+            metric=goal.column,
+            mode="max" if goal.sign > 0 else "min",
+            max_t=epochs,
+            grace_period=first_rung(epochs),
+            reduction_factor=REDUCTION,
+        )
+        self.book = book
+        no_controller: Any = None  # the scheduler never looks at it
+        for trial in book.trials.values():
+            known: Any = SimpleNamespace(trial_id=f"earlier_{trial.number}")
+            super().on_trial_add(no_controller, known)
+            for row in trial.of_fold(0):
+                told = {key: value for key, value in row.items() if value is not None}
+                super().on_trial_result(no_controller, known, told)
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        if FOLD in result:
+            behind = self.book.note_fold(trial.config["number"], result[FOLD])
+            return TrialScheduler.STOP if behind else TrialScheduler.CONTINUE
+        if result.get("fold", 0) > 0:
+            return TrialScheduler.CONTINUE
+        return str(super().on_trial_result(tune_controller, trial, result))
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """Nothing: its epochs are known."""
+
+
 class _Asker(Searcher):
     """Asks the book what is tried next."""
 
@@ -168,8 +203,8 @@ class _Asker(Searcher):
         trial = self.book.begin()
         if trial is None:
             return Searcher.FINISHED
-        content = trial_experiment(self.book.search, trial).model_dump(mode="json")
-        return {"number": trial.number, "experiment": content, "share": self.share}
+        experiments = [each.model_dump(mode="json") for each in trial_experiments(self.book.search, trial)]
+        return {"number": trial.number, "experiments": experiments, "share": self.share}
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
         """The scribe writes it down."""
@@ -198,12 +233,19 @@ class _Scribe(ray.tune.Callback):
         number = told["trial"].config["number"]
         if number in self.problems:
             self.book.end(number, "failed", self.problems[number])
-        elif (trial_folder(self.book.search.folder, self.book.trials[number]) / "history.parquet").exists():
+        else:
+            self._end_trained(number)
+        self._show()
+
+    def _end_trained(self, number: int) -> None:
+        done, folds = self.book.folds(number)
+        if done == folds:
             self.book.end(number, "finished")
+        elif done:
+            self.book.end(number, "pruned", f"clearly behind the best trial after {done} of {folds} folds")
         else:
             reached = len(self.book.trials[number].curve)
-            self.book.end(number, "pruned", f"not in the best half after epoch {reached}")
-        self._show()
+            self.book.end(number, "pruned", f"not in the better half after epoch {reached}")
 
     def on_trial_error(self, *_: Any, **told: Any) -> None:
         lines = str(told["trial"].get_error() or "").strip().splitlines()

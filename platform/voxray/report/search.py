@@ -14,7 +14,7 @@ from voxray.report.wording import MISSING, count, decimals
 from voxray.search.importance import importances
 from voxray.search.plan import Search
 from voxray.search.results import none_if_nan, pareto_front
-from voxray.search.trials import Trial
+from voxray.search.trials import Goal, Trial
 
 SHOWN = 30  # lines of the leaderboard
 DECISIONS_SHOWN = 12
@@ -48,10 +48,11 @@ def write_search_report(
             Path(search.space.where).name,
             count(len(trials), "trial"),
             f"{search.method}, seed {search.seed}",
+            *([f"few {search.minimize} wanted, too"] if search.minimize else []),
         ],
         winner=winner,
-        winner_value=MISSING if winner is None else decimals(goal.value(winner)),
-        rows=[(trial, decimals(none_if_nan(goal.value(trial))), _settings(trial)) for trial in ranked[:SHOWN]],
+        winner_value=MISSING if winner is None else _value(goal, winner),
+        rows=[(trial, _value(goal, trial), _settings(trial)) for trial in ranked[:SHOWN]],
         left=len(ranked) - len(ranked[:SHOWN]),
         front={trial.number for trial in pareto_front(goal, ranked)},
         charts=search_charts(search, ranked, shares),
@@ -61,6 +62,12 @@ def write_search_report(
         missing=MISSING,
     )
     write_text(path, text + "\n")
+
+
+def _value(goal: Goal, trial: Trial) -> str:
+    """The figure of a trial, with its spread over folds."""
+    spread = none_if_nan(goal.spread(trial))
+    return decimals(none_if_nan(goal.value(trial))) + ("" if spread is None else f" ± {decimals(spread)}")
 
 
 def _settings(trial: Trial) -> str:

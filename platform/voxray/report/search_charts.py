@@ -93,15 +93,15 @@ def _curves(goal: Goal, ranked: Sequence[Trial]) -> Markup:
     figure, axes = new_axes(WIDE, "epoch", figure_name(goal.name))
     said: set[str] = set()
     for place, trial in reversed(list(enumerate(ranked))):
-        rows = [(row["epoch"], row[goal.column]) for row in trial.curve if row.get(goal.column) is not None]
-        if not rows:
-            continue
         state = "best" if place == 0 and trial.state == "finished" else trial.state
         colour, width = (BEST, 2.0) if state == "best" else (STATES.get(state, RULE), 0.9)
-        epochs, values = zip(*rows, strict=True)
-        label = None if state in said else state
-        axes.plot(epochs, values, marker="o", markersize=2.5, label=label, color=colour, linewidth=width)
-        said.add(state)
+        for fold in range(trial.folds):
+            rows = [(row["epoch"], row[goal.column]) for row in trial.of_fold(fold) if row.get(goal.column) is not None]
+            if rows:
+                epochs, values = zip(*rows, strict=True)
+                label = None if state in said else state
+                axes.plot(epochs, values, marker="o", markersize=2.5, label=label, color=colour, linewidth=width)
+                said.add(state)
     last = max((row["epoch"] for trial in ranked for row in trial.curve), default=1)
     epoch_axis(axes, np.arange(1.0, last + 1))
     legend_above(axes, 4)

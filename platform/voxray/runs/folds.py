@@ -18,23 +18,6 @@ from voxray.runs.judge_scans import scan_metrics
 from voxray.store.layout import write_parquet
 
 
-def fold_experiments(experiment: Experiment) -> list[Experiment]:
-    """An experiment for each fold, in folders ``fold_0``, ``fold_1``, … of the run and of the store."""
-    content = experiment.model_dump(mode="json")
-    experiments = []
-    for fold in range(experiment.split.folds or 0):
-        name = f"fold_{fold}"
-        path = f"{experiment.store.path}/{name}" if experiment.store.path else None
-        experiments.append(
-            Experiment.model_validate(
-                content
-                | {"name": f"{experiment.name}_{name}", "out": f"{experiment.out}/{name}"}
-                | {"split": content["split"] | {"fold": fold}, "store": content["store"] | {"path": path}}
-            )
-        )
-    return experiments
-
-
 def join_folds(experiment: Experiment, folds: Sequence[Experiment]) -> dict[str, Any]:
     """Put the test predictions of all folds together: every patient once, at the operating point of its fold.
 

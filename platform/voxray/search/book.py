@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 import optuna
 import pyarrow.parquet as pq
+from optuna.study import StudyDirection
 
 from voxray.config.decisions import Choice, Distribution, Int, Label, LogUniform
+from voxray.config.experiment import Experiment
 from voxray.config.sampling import Decisions, Sample, at_random
 from voxray.config.space_forms import Suggest
 from voxray.errors import ConfigError
 from voxray.files import write_json
 from voxray.search.candidates import draw, weigh
-from voxray.search.plan import Search, trial_experiment
+from voxray.search.plan import Search, trial_experiments
 from voxray.search.trials import TRIAL_FILE, State, Trial, read_trials, trial_content, trial_folder
 
 REFUSED = "refused.jsonl"
@@ -78,22 +80,42 @@ class Book:
     def note_epoch(self, number: int, row: dict[str, Any]) -> None:
         """Write down an epoch of a trial."""
         trial = self.trials[number]
-        if all(row["epoch"] != each["epoch"] for each in trial.curve):
+        if all(row["epoch"] != each["epoch"] for each in trial.of_fold(row.get("fold", 0))):
             self._write(replace(trial, curve=(*trial.curve, _plain(row))))
+
+    def note_fold(self, number: int, fold: int) -> bool:
+        """Write down a fold that was finished, and tell whether the trial is clearly behind with it."""
+        trial = self.trials[number]
+        others = [row for row in trial.curve if row.get("fold", 0) != fold]
+        trial = replace(trial, curve=(*others, *self._history(trial, fold)))
+        self._write(trial)
+        return self.search.goal.is_behind(trial, self.trials)
+
+    def folds(self, number: int) -> tuple[int, int]:
+        """How many folds of a trial were trained to their end, and of how many."""
+        files = [_history_file(each) for each in trial_experiments(self.search, self.trials[number])]
+        return sum(file.exists() for file in files), len(files)
 
     def end(self, number: int, state: State, reason: str = "") -> Trial:
         """Write down what came of a trial. What continuing needed is deleted."""
-        trial, folder = self.trials[number], trial_folder(self.search.folder, self.trials[number])
+        trial = self.trials[number]
+        experiments = trial_experiments(self.search, trial)
         if state == "finished":
-            rows = pq.read_table(folder / "history.parquet").to_pylist()
-            trial = replace(trial, curve=tuple(map(_plain, rows)))
+            rows = [row for fold in range(len(experiments)) for row in self._history(trial, fold)]
+            trial = replace(trial, curve=tuple(rows))
             if not math.isfinite(self.search.goal.value(trial)):
                 state, reason = "failed", f"val/{self.search.goal.name} has no value"
         trial = replace(trial, state=state, reason=reason)
         self._write(trial)
         self._tell(self.asked.pop(number), trial)
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        for each in experiments:
+            shutil.rmtree(Path(each.out) / "checkpoints", ignore_errors=True)
         return trial
+
+    def _history(self, trial: Trial, fold: int) -> list[dict[str, Any]]:
+        experiments = trial_experiments(self.search, trial)
+        rows = pq.read_table(_history_file(experiments[fold])).to_pylist()
+        return [_plain(row if len(experiments) == 1 else {**row, "fold": fold}) for row in rows]
 
     def _start(self) -> Trial | None:
         """The next of the networks that are tried first."""
@@ -139,7 +161,7 @@ class Book:
             cost = weigh(drawn, self.search.conditions)
             parameters, memory, flops = cost.parameters, cost.peak_bytes, cost.forward_flops
             trial = replace(trial, parameters=parameters, memory_bytes=memory, flops=flops)
-            trial_experiment(self.search, trial)
+            trial_experiments(self.search, trial)
         except ConfigError as error:
             self._refuse(trial, error)
             return None
@@ -159,15 +181,19 @@ class Book:
         return point, draw(self.search.space, self.search.conditions, _suggests(point))
 
     def _tell(self, point: optuna.Trial, trial: Trial) -> None:
-        states = optuna.trial.TrialState
-        for row in trial.curve:
-            value = row.get(self.search.goal.column)
-            if value is not None:
-                point.report(value, row["epoch"])
-        if trial.state == "finished":
-            self.study.tell(point, self.search.goal.value(trial))
+        states, value = optuna.trial.TrialState, self.search.goal.value(trial)
+        if trial.state == "failed" or not math.isfinite(value):
+            self.study.tell(point, state=states.FAIL)
+        elif self.search.minimize:
+            # Optuna knows no pruning where there are two goals: what a pruned trial had reached is what it is worth.
+            self.study.tell(point, [value, math.log10(trial.parameters)])
+        elif trial.state == "finished":
+            self.study.tell(point, value)
         else:
-            self.study.tell(point, state=states.PRUNED if trial.state == "pruned" else states.FAIL)
+            for row in trial.of_fold(0):
+                if (figure := row.get(self.search.goal.column)) is not None:
+                    point.report(figure, row["epoch"])
+            self.study.tell(point, state=states.PRUNED)
 
     def _write(self, trial: Trial) -> None:
         self.trials[trial.number] = trial
@@ -199,7 +225,9 @@ def read_refused(folder: Path) -> list[dict[str, Any]]:
 
 def _study(search: Search, seed: int) -> optuna.Study:
     sampler = optuna.samplers.TPESampler(n_startup_trials=STARTUP, seed=seed)
-    return optuna.create_study(sampler=sampler, direction="maximize" if search.goal.sign > 0 else "minimize")
+    wanted = StudyDirection.MAXIMIZE if search.goal.sign > 0 else StudyDirection.MINIMIZE
+    directions = [wanted, StudyDirection.MINIMIZE] if search.minimize else [wanted]
+    return optuna.create_study(sampler=sampler, directions=directions)
 
 
 def _suggests(point: optuna.Trial) -> Suggest:
@@ -217,6 +245,10 @@ def _suggests(point: optuna.Trial) -> Suggest:
     return suggest
 
 
+def _history_file(experiment: Experiment) -> Path:
+    return Path(experiment.out) / "history.parquet"
+
+
 def _content(drawn: Sample) -> str:
     return json.dumps([drawn.architecture, drawn.settings], sort_keys=True)
 
@@ -226,5 +258,5 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
     return {
         key: None if isinstance(value, float) and not math.isfinite(value) else value
         for key, value in row.items()
-        if key in ("epoch", "seconds", "learning_rate") or key.startswith(("train_", "val_"))
+        if key in ("epoch", "fold", "seconds", "learning_rate") or key.startswith(("train_", "val_"))
     }

@@ -15,9 +15,9 @@ LEAST = 8  # trials that a share can be told from
 def importances(goal: Goal, trials: Sequence[Trial]) -> dict[str, float]:
     """The share of the spread of ranks that each decision alone explains, the largest first.
 
-    Finished and pruned trials are ranked by the figure where it was last taken with all of them, the epoch that the
-    shortest of them reached: what they reached later depends on how long they were let. Of decisions with a few
-    labels it is epsilon squared (Kelley 1935), the share between labels without what chance alone would give; of
+    Finished and pruned trials are ranked by the figure where it was last taken with all of them, the epoch of the first
+    fold that the shortest of them reached: what they reached later depends on how long they were let. Of decisions with
+    a few labels it is epsilon squared (Kelley 1935), the share between labels without what chance alone would give; of
     numbers the square of Spearman's correlation without it. Interactions are in no share.
 
     Returns
@@ -25,9 +25,9 @@ def importances(goal: Goal, trials: Sequence[Trial]) -> dict[str, float]:
     dict
         Decision → share, of those that at least eight trials took with different labels.
     """
-    judged = [trial for trial in trials if trial.state in ("finished", "pruned") and trial.curve]
-    epoch = min((len(trial.curve) for trial in judged), default=0)
-    figures = {trial.number: trial.curve[epoch - 1].get(goal.column) for trial in judged}
+    judged = [trial for trial in trials if trial.state in ("finished", "pruned") and trial.of_fold(0)]
+    epoch = min((len(trial.of_fold(0)) for trial in judged), default=0)
+    figures = {trial.number: trial.of_fold(0)[epoch - 1].get(goal.column) for trial in judged}
     judged = [trial for trial in judged if figures[trial.number] is not None]
     shares = {}
     for name in dict.fromkeys(name for trial in judged for name in trial.decisions):

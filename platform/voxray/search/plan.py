@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from voxray.config.architecture import load_architecture
 from voxray.config.experiment import Experiment
+from voxray.config.folds import fold_experiments
 from voxray.config.points import find_point
 from voxray.config.sampling import Decisions, Space, check_rank
 from voxray.errors import ConfigError
@@ -16,6 +17,7 @@ from voxray.store.layout import StoreInfo
 from voxray.training.tasks import epoch_figures
 
 Method = Literal["tpe", "random"]
+Minimized = Literal["parameters"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +28,7 @@ class Search:
     ----------
     folder : Path
     experiment : Experiment
-        With the store that all trials share.
+        With the store that all trials share; with `split.folds` each trial is trained once a fold.
     space : Space
     goal : Goal
     trials : int
@@ -41,6 +43,8 @@ class Search:
     classes : int
     gpu : bool
         Whether trials train on GPUs.
+    minimize : str, optional
+        What a network should have little of, beside the goal.
     """
 
     folder: Path
@@ -55,6 +59,7 @@ class Search:
     patch_shape: tuple[int, int, int, int]
     classes: int
     gpu: bool = False
+    minimize: Minimized | None = None
 
     @property
     def conditions(self) -> Conditions:
@@ -95,8 +100,8 @@ def find_starts(
     return starts, [name for name, point in points if point is None]
 
 
-def trial_experiment(search: Search, trial: Trial) -> Experiment:
-    """The experiment of a trial: a run in a folder of its own, on the store that all share.
+def trial_experiments(search: Search, trial: Trial) -> list[Experiment]:
+    """The experiments of a trial, one for each fold: runs in a folder of its own, on the stores that all share.
 
     Raises
     ------
@@ -115,7 +120,7 @@ def trial_experiment(search: Search, trial: Trial) -> Experiment:
             table = table[name]
         table[last] = value
     try:
-        return Experiment.model_validate(content)
+        return fold_experiments(Experiment.model_validate(content))
     except ValueError as error:
         raise ConfigError("sample", str(error)) from None
 

@@ -12,12 +12,13 @@ from voxray.files import write_json, write_text
 from voxray.search.trials import Goal, Trial, trial_folder
 
 COSTS = ("parameters", "memory_mib", "mflops")
-FIRST = ("rank", "trial", "state", "value", "epochs", *COSTS, "seconds", "origin", "reason")
+FIRST = ("rank", "trial", "state", "value", "spread", "folds", "front", "epochs", *COSTS, "seconds", "origin", "reason")
 
 
 def leaderboard(goal: Goal, trials: Mapping[int, Trial]) -> tuple[list[str], list[list[Any]]]:
     """Columns and rows of the leaderboard, the best first: figures, then settings, then decisions."""
     ranked = goal.ranked(trials)
+    front = {trial.number for trial in pareto_front(goal, ranked)}
     settings, decisions = (_all_keys(each) for each in zip(*((t.settings, t.decisions) for t in ranked), strict=True))
     names = [name for name in decisions if name not in settings]
     rows = [
@@ -26,6 +27,9 @@ def leaderboard(goal: Goal, trials: Mapping[int, Trial]) -> tuple[list[str], lis
             trial.name,
             trial.state,
             none_if_nan(goal.value(trial)),
+            none_if_nan(goal.spread(trial)),
+            trial.folds,
+            "yes" if trial.number in front else "no",
             len(trial.curve),
             trial.parameters,
             round(trial.memory_bytes / 2**20, 1),

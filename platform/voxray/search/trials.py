@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import stdev
 from typing import Any, Literal
 
 from voxray.config.decisions import Label
@@ -31,7 +32,7 @@ class Trial:
     origin : str
         The architecture file that it starts from; empty where the search suggested it.
     curve : tuple of dict
-        The rows of the history, an epoch each.
+        The rows of the history, an epoch each; with several folds those of each, one fold after the other.
     reason : str
         Why it was pruned, or failed.
     memory_bytes, flops : int
@@ -53,6 +54,15 @@ class Trial:
     def name(self) -> str:
         """Of its folder."""
         return f"{self.number:04d}"
+
+    @property
+    def folds(self) -> int:
+        """Of how many there are epochs."""
+        return 1 + max((row.get("fold", 0) for row in self.curve), default=-1)
+
+    def of_fold(self, fold: int) -> tuple[dict[str, Any], ...]:
+        """The epochs of a fold."""
+        return tuple(row for row in self.curve if row.get("fold", 0) == fold)
 
 
 @dataclass(frozen=True)
@@ -80,15 +90,37 @@ class Goal:
         """1 where more is better."""
         return sign_of(self.name)
 
-    def kept(self, trial: Trial) -> Mapping[str, Any] | None:
+    def kept(self, trial: Trial, fold: int = 0) -> Mapping[str, Any] | None:
         """The epoch whose weights are kept, the earliest of equals; None where no epoch has a figure to go by."""
-        rows = [row for row in trial.curve if math.isfinite(_number(row.get(f"val_{self.best}")))]
+        rows = [row for row in trial.of_fold(fold) if math.isfinite(_number(row.get(f"val_{self.best}")))]
         return max(rows, key=lambda row: sign_of(self.best) * row[f"val_{self.best}"], default=None)
 
+    def fold_values(self, trial: Trial) -> list[float]:
+        """The figure of the weights that are kept, of each fold so far; NaN where there is none."""
+        kept = (self.kept(trial, fold) for fold in range(trial.folds))
+        return [math.nan if row is None else _number(row.get(self.column)) for row in kept]
+
     def value(self, trial: Trial) -> float:
-        """The figure of the weights that are kept; NaN where there is none."""
-        row = self.kept(trial)
-        return math.nan if row is None else _number(row.get(self.column))
+        """The mean over the folds; NaN where there is none."""
+        values = self.fold_values(trial)
+        return sum(values) / len(values) if values else math.nan
+
+    def spread(self, trial: Trial) -> float:
+        """Standard deviation over the folds; NaN of less than two."""
+        values = self.fold_values(trial)
+        return stdev(values) if len(values) > 1 and all(map(math.isfinite, values)) else math.nan
+
+    def is_behind(self, trial: Trial, trials: Mapping[int, Trial]) -> bool:
+        """Whether the folds so far leave a trial little hope.
+
+        Their mean is behind that of the best trial over the same folds by more than that trial's spread. Both were
+        trained and judged on the same patients in each fold, so that what is left between them is less than the spread.
+        """
+        best = self.winner(trials)
+        if best is None:
+            return False
+        own, others = self.fold_values(trial), self.fold_values(best)[: trial.folds]
+        return self.sign * (sum(others) - sum(own)) / len(own) > self.spread(best)
 
     def ranked(self, trials: Mapping[int, Trial]) -> list[Trial]:
         """Finished trials from the best to the worst, then the pruned by how they stood, then the others."""
