@@ -145,6 +145,25 @@ def tune(
 
 @app.command()
 @explained
+def dashboard(experiment: ExperimentFile, set_: Settings = None) -> None:
+    """Write the W&B workspace of the experiment's project; offline, say what it would hold."""
+    from voxray.dashboard import build_workspace, describe_workspace
+    from voxray.tracking import choose_mode, own_entity
+
+    tracking = load_experiment(experiment, set_ or ()).tracking
+    online = choose_mode(tracking.mode) == "online"
+    workspace = build_workspace(own_entity() if online else "you", tracking.project)
+    if online:
+        workspace.save()
+        say(f"dashboard: {workspace.url}")
+        return
+    say(f"dashboard: W&B is offline. Online, project '{tracking.project}' would get the workspace '{workspace.name}':")
+    for line in describe_workspace(workspace):
+        say(f"  {line}")
+
+
+@app.command()
+@explained
 def evaluate(experiment: ExperimentFile, set_: Settings = None, no_ray: NoRay = False) -> None:
     """Choose the operating point on validation and measure."""
     from voxray import stages

@@ -139,6 +139,11 @@ class Tracker:
                     self.run.summary[f"final/{split}/{name}"] = value
 
 
+def own_entity() -> str:
+    """The user, or the team that runs of the user go to unless told otherwise; asks W&B."""
+    return str(wandb.Api().default_entity)
+
+
 def choose_mode(setting: str) -> str:
     """``auto`` is online for a user who has logged in, and offline for everyone else."""
     if setting in MODES:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from voxray.feed.loader import Feed
 from voxray.files import write_json
 from voxray.models.build import build_model
 from voxray.models.cost import Cost, estimate_cost
-from voxray.models.shapes import infer_shapes, model_input
+from voxray.models.shapes import count_parameters, infer_shapes, model_input
 from voxray.places import Place, place
 from voxray.progress import Show
 from voxray.runs.folder import RunFolder, run_folder, train_key
@@ -47,6 +47,7 @@ class Network:
     layers: Architecture
     text: str
     input_shape: tuple[int, ...]
+    parameters: int
 
     @property
     def rank(self) -> int:
@@ -66,8 +67,8 @@ def load_network(path: Place, patch_shape: tuple[int, int, int, int], classes: i
     """Read an architecture and check it against the patches."""
     layers = load_architecture(path)
     input_shape = model_input(layers, patch_shape)
-    infer_shapes(layers, input_shape, classes, str(path))
-    return Network(layers, path.read_text(encoding="utf-8"), input_shape)
+    parameters = count_parameters(infer_shapes(layers, input_shape, classes, str(path)))
+    return Network(layers, path.read_text(encoding="utf-8"), input_shape, parameters)
 
 
 def fit(
@@ -122,7 +123,7 @@ def fit(
     if rank == 0:
         write_json(folder.experiment, experiment.model_dump(mode="json"))
         write_json(folder.architecture, json.loads(network.text))
-        with make_tracker(experiment, key) as tracker:
+        with make_tracker(experiment, key, {"parameters": network.parameters}) as tracker:
             run(tracker)
     else:
         run(None)
@@ -204,10 +205,10 @@ def make_feed(
     )
 
 
-def make_tracker(experiment: Experiment, key: str) -> Tracker:
-    """The W&B run of an experiment; the same training has the same run id."""
+def make_tracker(experiment: Experiment, key: str, about: Mapping[str, Any] | None = None) -> Tracker:
+    """The W&B run of an experiment; the same training has the same run id. `about` is told beside the settings."""
     private: Any = {"out": True, "data": {"root"}, "store": {"path"}, "privacy": True}
-    content = experiment.model_dump(mode="json", exclude=private)
+    content = {**experiment.model_dump(mode="json", exclude=private), **(about or {})}
     architecture = place(experiment.model.architecture).read_text(encoding="utf-8")
     return Tracker(
         experiment.out_path,
