@@ -119,6 +119,8 @@ def shares(training: TrainingSpec, cpus: int, gpus: int) -> tuple[dict[str, floa
 def _try(config: dict[str, Any]) -> None:
     """One trial, fold after fold, in its own process."""
     torch.set_num_threads(1)
+    # A trial that is stopped closes its W&B run first. Ray waits two seconds for that, then loses the process.
+    os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = "120"
     experiments = [Experiment.model_validate(each) for each in config["experiments"]]
     try:
         for fold, experiment in enumerate(experiments):
