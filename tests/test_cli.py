@@ -236,3 +236,19 @@ def test_mistakes_that_once_were_tracebacks_are_one_line(
     file = write_toml(out.parent / "a.toml", spec)
     assert voxray("run", file, "--no-ray", "--set", setting) == 2
     assert words in capsys.readouterr().err
+
+
+def test_a_dry_run_of_a_search_shows_what_samples_cost_and_trains_nothing(
+    luna: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], project: Path
+) -> None:
+    path = write_toml(out.parent / "a.toml", experiment(luna, out))
+    space = project / "configs" / "spaces" / "cnn3d.json"
+    words = ("--space", space, "--out", tmp_path / "search", "--max-memory", "20MiB", "--dry-run")
+    assert voxray("tune", path, *words) == 0
+    text = capsys.readouterr().out
+    assert "1,000 samples" in text
+    assert "more memory than 20 MiB" in text
+    assert "FLOP/s" in text
+    assert [each.name for each in (tmp_path / "search").iterdir()] == ["dry_run.png"]
+    assert voxray("tune", path, *words, "--max-flops", "much") == 2
+    assert "--max-flops: wants a number such as 20M, got 'much'" in capsys.readouterr().err

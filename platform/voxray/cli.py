@@ -116,10 +116,13 @@ def tune(
         int | None, typer.Option("--folds", min=2, show_default=False, help="A trial is the mean over so many.")
     ] = None,
     set_: Settings = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what 1,000 samples of the space would cost, and stop.")
+    ] = False,
 ) -> None:
     """Search a space of architectures; the same command goes on with an interrupted search."""
     from voxray.search.candidates import Limits
-    from voxray.tune import TuneOptions
+    from voxray.tune import TuneOptions, preview
     from voxray.tune import tune as search_space
 
     limits = Limits(
@@ -139,6 +142,9 @@ def tune(
         minimize=minimize.value if minimize else None,
         folds=folds,
     )
+    if dry_run:
+        preview(load_experiment(experiment, set_ or ()), options, OUT.print)
+        return
     command = ["voxray", "train", str(experiment), *(word for each in set_ or () for word in ("--set", each))]
     search_space(load_experiment(experiment, set_ or ()), options, say, command)
 
@@ -349,8 +355,7 @@ def _print_outline(experiment: Experiment) -> None:
         units = [f"{plan.unique(split, column):,}" for column in ("scan_id", "patient_id")]
         table.add_row(split, *units, *counts, f"{plan.count(split):,}", str(shards))
     OUT.print(table)
-    positives = plan.count("train") - plan.count("train", 0)
-    turned = positives * len(experiment.patches.rotations)
+    turned = planned.rotated_rows
     size = "x".join(map(str, (planned.channels, *plan.size)))
     mebibytes = planned.channels * plan.patch_bytes * plan.table.num_rows / 2**20
     say(f"data      {manifest.scans.num_rows:,} scans, {manifest.samples.num_rows:,} samples in {manifest.root}")
@@ -360,7 +365,7 @@ def _print_outline(experiment: Experiment) -> None:
     shard = f"up to {plan.patches_per_shard} patches in chunks of {plan.patches_per_chunk}"
     say(f"shards    {shard} → {experiment.store_path}")
     rotations = f", {turned:,} of them rotations of positives" if turned else ""
-    say(f"epoch     {plan.count('train') + turned:,} training rows{rotations}")
+    say(f"epoch     {planned.training_rows:,} training rows{rotations}")
     say(f"model     {planned.cost.parameters:,} trainable parameters ({experiment.model.architecture})")
     there, kind = bytes_text(memory_bytes(planned.device)), "GPU" if planned.device.type == "cuda" else "CPU"
     batches = f"batches of {experiment.training.batch_size}, predicted for a {kind}; {there} are here"

@@ -68,6 +68,17 @@ class Outline:
     channels: int
     cost: Cost
     device: torch.device  # that training would take on this machine
+    rotations: int  # of each positive patch, beside itself
+
+    @property
+    def training_rows(self) -> int:
+        """Patches of an epoch."""
+        return self.plan.count("train") + self.rotated_rows
+
+    @property
+    def rotated_rows(self) -> int:
+        """Those of them that are rotations of others."""
+        return self.rotations * (self.plan.count("train") - self.plan.count("train", 0))
 
 
 def outline(experiment: Experiment) -> Outline:
@@ -83,7 +94,8 @@ def outline(experiment: Experiment) -> Outline:
     network = load_network(path, (channels, *experiment.patches.size), len(plan.classes))
     gpu = experiment.training.device != "cpu" and torch.cuda.is_available()
     cost = network.cost(len(plan.classes), experiment.training, gpu=gpu)
-    return Outline(manifest, plan, channels, cost, torch.device("cuda" if gpu else "cpu"))
+    device = torch.device("cuda" if gpu else "cpu")
+    return Outline(manifest, plan, channels, cost, device, len(experiment.patches.rotations))
 
 
 def ingest(

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from voxray.config.experiment import Experiment
 from voxray.config.folds import fold_experiments
@@ -15,16 +16,20 @@ from voxray.errors import ConfigError, WorkError
 from voxray.files import write_json
 from voxray.locks import locked
 from voxray.on_ray.connect import cluster, has_gpu
-from voxray.runs.fit import check_trainable
+from voxray.places import place
+from voxray.runs.fit import check_trainable, load_network
 from voxray.runs.folder import RunFolder
+from voxray.runs.pace import measure_pace
 from voxray.runs.status import reported
 from voxray.search.book import DRAWN, REFUSED, Book
-from voxray.search.candidates import Limits
+from voxray.search.candidates import Conditions, Limits
 from voxray.search.plan import Method, Minimized, Search, find_starts, parse_metric, rank_of_patches
 from voxray.search.results import leaderboard, write_leaderboard, write_winner
-from voxray.stages import ingest
+from voxray.search.survey import survey_space
+from voxray.stages import ingest, outline
 from voxray.store.read import PatchStore, open_store
 from voxray.tracking import Tracker
+from voxray.units import count_text
 
 SEARCH_FILE = "search.json"
 
@@ -101,6 +106,37 @@ def _prepared(experiment: Experiment, say: Callable[[str], None]) -> PatchStore:
     store = open_store(experiment.store_path)
     check_trainable(store)
     return store
+
+
+def preview(experiment: Experiment, options: TuneOptions, show: Callable[[Any], None]) -> None:
+    """Say what samples of the space would cost, without training them, and draw it in the search's folder.
+
+    The time of an epoch is that of the training rows at the pace at which the experiment's own network trains here,
+    with one thread: small networks and thin layers are slower than that.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    options : TuneOptions
+    show : callable
+        Is given tables and lines.
+    """
+    from voxray.report.survey import survey_tables, write_survey_chart  # matplotlib takes a second
+
+    experiment = fold_experiments(_shared(experiment, options.folds))[0]
+    planned = outline(experiment)
+    patch_shape, classes = (planned.channels, *experiment.patches.size), len(planned.plan.classes)
+    gpu = planned.device.type == "cuda"
+    conditions = Conditions(patch_shape, classes, experiment.training, gpu, options.limits)
+    survey = survey_space(load_space(options.space), conditions, options.seed)
+    path = Path(experiment.model.architecture)
+    network = load_network(place(experiment.model.architecture), patch_shape, classes)
+    pace = measure_pace(experiment, network, classes, planned.cost, planned.device)
+    seconds_per_flop = planned.training_rows / pace
+    for table in survey_tables(survey, seconds_per_flop):
+        show(table)
+    show(f"an epoch: {planned.training_rows:,} patches; {path.stem} trains at {count_text(pace)}FLOP/s here")
+    show(f"picture: {write_survey_chart(options.out, survey, planned.cost, path.stem, seconds_per_flop)}")
 
 
 def _search(

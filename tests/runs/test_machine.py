@@ -3,12 +3,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from scenes import experiment
 
 from voxray.config.architecture import load_architecture
 from voxray.config.experiment import TrainingSpec
 from voxray.errors import ConfigError
 from voxray.models.cost import Cost, estimate_cost
+from voxray.runs.fit import load_network
 from voxray.runs.machine import check_memory, memory_bytes
+from voxray.runs.pace import measure_pace
 
 CPU = torch.device("cpu")
 
@@ -33,3 +36,12 @@ def test_a_network_that_cannot_fit_the_machine_is_refused_before_it_trains(cost:
     check_memory(cost, 4, CPU)
     with pytest.raises(ConfigError, match=r"batches of 4 need about .*TiB, the machine has"):
         check_memory(replace(cost, activations_bytes=2**45), 4, CPU)
+
+
+def test_the_pace_is_timed_on_one_thread_and_leaves_the_number_of_threads(luna: Path, out: Path) -> None:
+    spec = experiment(luna, out)
+    network = load_network(Path(spec.model.architecture), (1, *spec.patches.size), 2)
+    threads = torch.get_num_threads()
+    pace = measure_pace(spec, network, 2, network.cost(2, spec.training, gpu=False), CPU)
+    assert 1e4 < pace < 1e13
+    assert torch.get_num_threads() == threads

@@ -238,7 +238,7 @@ class Operations:
         if storage is None:
             storage = len(self.sizes)
             self.sizes.append(count * width * self.batch_size)
-        learns = weights > 0 or any(value.learns for value in inputs)
+        learns = weights > 0 or inputs[0].learns or inputs[-1].learns
         if not learns:
             kept, extra = (), 0
         result = Value(len(self.all), storage, count, width, learns)

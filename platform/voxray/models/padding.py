@@ -2,10 +2,19 @@
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 from voxray.config.layers import Padding
 
 Sizes = Sequence[int]
+
+
+@lru_cache(maxsize=10_000)
+def pad_axes(
+    padding: Padding, sizes: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...]
+) -> tuple[tuple[int, int], ...]:
+    """Padding before and after each axis; searches ask for the same again and again."""
+    return tuple(pad_axis(padding, *axis) for axis in zip(sizes, kernel, stride, strict=True))
 
 
 def pad_axis(padding: Padding, size: int, kernel: int, stride: int) -> tuple[int, int]:

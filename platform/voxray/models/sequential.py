@@ -22,10 +22,11 @@ from voxray.models.blocks import (
     LogitPair,
     PaddedConvolution,
     PaddedPooling,
+    Pairs,
     ResidualBlock,
     build_normalisation,
 )
-from voxray.models.padding import pad_axis
+from voxray.models.padding import pad_axes
 from voxray.models.sequential_shapes import Shape, shape_after
 
 
@@ -81,9 +82,8 @@ def _modules(layer: Layer, shape: Shape, classes: int) -> list[nn.Module]:
     return [*modules, nn.Dropout(drop / 100)] if drop else modules
 
 
-def _pairs(layer: Convolution | Pooling, shape: Shape) -> list[tuple[int, int]]:
-    axes = zip(shape[1:], layer.kernel_size, layer.stride, strict=True)
-    return [pad_axis(layer.padding, *axis) for axis in axes]
+def _pairs(layer: Convolution | Pooling, shape: Shape) -> Pairs:
+    return pad_axes(layer.padding, shape[1:], layer.kernel_size, layer.stride)
 
 
 def _initialise(model: nn.Module) -> None:

@@ -14,7 +14,7 @@ from voxray.config.layers import (
     Residual,
 )
 from voxray.models.operations import Operations, Value
-from voxray.models.padding import pad_axis
+from voxray.models.padding import pad_axes
 from voxray.models.sequential_shapes import Shape, Step
 
 
@@ -50,11 +50,13 @@ def _run(network: Operations, step: Step, maps: Value) -> Value:
             pass
     if isinstance(layer, Convolution | Normalisation | Dense):
         maps = network.activate(maps, layer.activation)
-    return network.drop_out(maps) if getattr(layer, "drop_out", 0) else maps
+    if isinstance(layer, Normalisation) or not layer.drop_out:
+        return maps
+    return network.drop_out(maps)
 
 
 def _convolve(network: Operations, layer: Convolution, maps: Value, entering: Shape, leaving: Shape) -> Value:
-    pairs = _pairs(layer, entering)
+    pairs = pad_axes(layer.padding, entering[1:], layer.kernel_size, layer.stride)
     # What is the same on both sides is padded by the convolution itself.
     if any(before != after for before, after in pairs):
         maps = network.copy(maps, _padded(entering, pairs))
@@ -65,7 +67,7 @@ def _convolve(network: Operations, layer: Convolution, maps: Value, entering: Sh
 
 
 def _pool(network: Operations, layer: Pooling, maps: Value, entering: Shape, leaving: Shape) -> Value:
-    pairs, rank = _pairs(layer, entering), len(entering) - 1
+    pairs, rank = pad_axes(layer.padding, entering[1:], layer.kernel_size, layer.stride), len(entering) - 1
     if not any(map(any, pairs)):
         return network.pool(layer.pool, maps, math.prod(leaving), rank)
     maps = network.pool(layer.pool, network.copy(maps, _padded(entering, pairs)), math.prod(leaving), rank)
@@ -73,11 +75,6 @@ def _pool(network: Operations, layer: Pooling, maps: Value, entering: Shape, lea
     return network.copy(maps, maps.numbers) if layer.pool == "avg" else maps
 
 
-def _pairs(layer: Convolution | Pooling, shape: Shape) -> list[tuple[int, int]]:
-    axes = zip(shape[1:], layer.kernel_size, layer.stride, strict=True)
-    return [pad_axis(layer.padding, *axis) for axis in axes]
-
-
-def _padded(shape: Shape, pairs: list[tuple[int, int]]) -> int:
+def _padded(shape: Shape, pairs: Iterable[tuple[int, int]]) -> int:
     """Numbers of maps with a border."""
     return shape[0] * math.prod([size + before + after for size, (before, after) in zip(shape[1:], pairs, strict=True)])

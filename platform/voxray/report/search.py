@@ -14,6 +14,7 @@ from voxray.report.wording import MISSING, count, decimals
 from voxray.search.importance import importances
 from voxray.search.plan import Search
 from voxray.search.results import none_if_nan, pareto_front
+from voxray.search.survey import kind_of
 from voxray.search.trials import Goal, Trial
 
 SHOWN = 30  # lines of the leaderboard
@@ -83,13 +84,5 @@ def _reasons(ranked: Sequence[Trial], refused: Sequence[Mapping[str, Any]]) -> l
         (trial.state, trial.reason) for trial in ranked if trial.state in ("pruned", "failed")
     )
     # Numbers differ from sample to sample; the kind of reason is what counts.
-    found.update(("refused", _without_number(each["reason"])) for each in refused)
+    found.update(("refused", kind_of(each["reason"])) for each in refused)
     return [(state, shorten_paths(reason), number) for (state, reason), number in found.most_common(20)]
-
-
-def _without_number(reason: str) -> str:
-    amount, beyond, limit = reason.partition(", more than ")
-    if beyond:
-        kind = next(each for each in ("parameters", "FLOP a patch", "memory") if each in amount)
-        return f"more {kind} than {limit}"
-    return reason.splitlines()[-1].strip() if reason else reason

@@ -1,0 +1,59 @@
+"""How many samples of a space are drawn and weighed in a second, on one core.
+
+    python benchmarks/space.py [SPACE …] [--samples 4200]
+
+What is timed is what a search and its dry run do with each sample: draw the decisions, grow the architecture, fit its
+strides, check it, and predict parameters, FLOPs and the memory of training. Rates are of processor time, which other
+programs change little; the last line is JSON.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+
+from voxray.config.experiment import TrainingSpec
+from voxray.config.sampling import at_random
+from voxray.config.space import load_space
+from voxray.errors import ConfigError
+from voxray.search.candidates import Conditions, draw, weigh
+
+FILES = Path(__file__).resolve().parents[1] / "configs" / "spaces"
+PATCHES = {"cnn2d": (1, 64, 64, 1), "cnn3d": (1, 64, 64, 10), "resnet": (4, 240, 240, 1), "unet": (1, 32, 48, 32)}
+ROUNDS = 7
+
+
+def rates(name: str, samples: int) -> list[float]:
+    """Samples a second of some rounds, each of samples that no round before it had."""
+    space, conditions = load_space(FILES / f"{name}.json"), Conditions(PATCHES[name], 2, TrainingSpec())
+    suggest, found = at_random(np.random.default_rng(0)), []
+    for _ in range(ROUNDS):
+        began = time.process_time()
+        for _ in range(samples // ROUNDS):
+            try:
+                weigh(draw(space, conditions, suggest), conditions)
+            except ConfigError:
+                continue
+        found.append(samples // ROUNDS / (time.process_time() - began))
+    return found
+
+
+def main() -> None:
+    """Print the median rate of each space; `ratio` is that of cnn3d over the 2,000 that are wanted."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="SPACE")
+    parser.add_argument("--samples", type=int, default=4200)
+    options = parser.parse_args()
+    medians = {}
+    for name in options.names or sorted(PATCHES):
+        found = rates(name, options.samples)
+        medians[name] = round(statistics.median(found))
+        print(f"{name:8} {medians[name]:6,} samples a second   (rounds: {min(found):,.0f} to {max(found):,.0f})")
+    print(json.dumps({"benchmark": "space", "rates": medians, "ratio": round(medians.get("cnn3d", 0) / 2000, 2)}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""A look at a space before a search: what its samples cost, and why some cannot be trained."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from voxray.config.sampling import Space, at_random
+from voxray.errors import ConfigError
+from voxray.models.cost import Cost
+from voxray.search.candidates import Conditions, draw, weigh
+
+SAMPLES = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """Samples that were drawn at random and not trained.
+
+    Attributes
+    ----------
+    name : str
+        Of the space.
+    conditions : Conditions
+    costs : tuple of Cost
+        Of the samples that may be tried.
+    refused : Counter
+        How many may not, by the kind of reason.
+    """
+
+    name: str
+    conditions: Conditions
+    costs: tuple[Cost, ...]
+    refused: Counter[str]
+
+    @property
+    def drawn(self) -> int:
+        """All samples."""
+        return len(self.costs) + self.refused.total()
+
+
+def survey_space(space: Space, conditions: Conditions, seed: int) -> Survey:
+    """Draw `SAMPLES` samples and weigh them."""
+    suggest, costs, refused = at_random(np.random.default_rng(seed)), [], Counter[str]()
+    for _ in range(SAMPLES):
+        try:
+            costs.append(weigh(draw(space, conditions, suggest), conditions))
+        except ConfigError as error:
+            refused[kind_of(error.problem)] += 1
+    return Survey(Path(space.where).name, conditions, tuple(costs), refused)
+
+
+def kind_of(reason: str) -> str:
+    """A reason without what differs from sample to sample: places, sizes and amounts."""
+    amount, beyond, limit = reason.partition(", more than ")
+    if beyond:
+        kind = next(each for each in ("parameters", "FLOP a patch", "memory") if each in amount)
+        return f"more {kind} than {limit}"
+    last = reason.strip().splitlines()[-1].strip() if reason.strip() else ""
+    # [4].kernel_size: the map shrinks to nothing: 'valid' kernel 3 along x, where 2 is left
+    place, _, problem = last.partition(": ")
+    return (problem or place).partition(":")[0].partition(";")[0]
