@@ -35,10 +35,15 @@ def whole_file(path: Place) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
+def write_bytes(path: Place, content: bytes) -> None:
+    """Write bytes; their folder is made."""
+    with whole_file(path) as unfinished:
+        unfinished.write_bytes(content)
+
+
 def write_text(path: Place, text: str) -> None:
     """Write a text; its folder is made."""
-    with whole_file(path) as unfinished:
-        unfinished.write_text(text, encoding="utf-8")
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Place, content: Any) -> None:

@@ -66,6 +66,11 @@ def place(text: str | os.PathLike[str], where: str = "") -> Place:
     return found_place
 
 
+def place_in(folder: Place, text: str) -> Place:
+    """A place that is named relative to a folder, or by itself."""
+    return place(text) if is_url(text) else folder / text
+
+
 def list_once(folder: Place) -> Place:
     """List a folder with all below it; what is asked of the place that is returned is answered from that list.
 
@@ -109,7 +114,13 @@ def storage_errors(path: Place) -> Iterator[None]:
         raise storage_failure(path, error) from error
 
 
-def storage_failure(path: Place, error: Exception) -> WorkError:
+def is_storage_error(error: Exception, where: str = "") -> bool:
+    """Whether an error comes of object storage: of the libraries that talk to it, or of reading files at a URL."""
+    of_library = type(error).__module__.partition(".")[0] in ("aiobotocore", "aiohttp", "botocore", "gcsfs")
+    return of_library or (isinstance(error, OSError) and is_url(where))
+
+
+def storage_failure(path: Place | str, error: Exception) -> WorkError:
     """What to tell of storage that fails for good."""
     reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
     remedy = "Check the network, the bucket and its permissions, and the credentials; the same command goes on"
@@ -177,7 +188,22 @@ def local_copy(path: Place) -> Iterator[Path]:
 def upload(local: Path, path: "UPath") -> None:
     """Put a file, or a folder with all below it; a file appears whole or not at all."""
     with storage_errors(path):
-        path.fs.put(str(local), path.path, recursive=local.is_dir())
+        folder = "/" if local.is_dir() else ""
+        path.fs.put(f"{local}{folder}", f"{path.path}{folder}", recursive=local.is_dir())
+
+
+@contextmanager
+def folder_to_fill(path: Place) -> Iterator[Path]:
+    """A folder of this machine for the time of the block; what lies in it then is put where it belongs."""
+    if isinstance(path, Path):
+        path.mkdir(parents=True, exist_ok=True)
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="voxray_") as folder:
+        try:
+            yield Path(folder)
+        finally:
+            upload(Path(folder), path)
 
 
 def remove_folder(path: Place) -> None:

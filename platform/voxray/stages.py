@@ -28,7 +28,7 @@ from voxray.locks import locked
 from voxray.models.cost import Cost
 from voxray.patches.plan import Plan, empty_classes
 from voxray.patches.planned import plan_experiment
-from voxray.places import Place, place
+from voxray.places import Place, place, read_bytes
 from voxray.progress import Show, progress
 from voxray.report.contents import read_run
 from voxray.runs.fit import check_class_weights, fit, load_network, make_tracker
@@ -196,7 +196,7 @@ def evaluate(experiment: Experiment, say: Say, *, with_ray: bool = True) -> None
     key = evaluate_key(experiment, trained)
     if _is_finished(folder, "evaluate", key):
         say("evaluate: finished earlier, reused")
-        _say_metrics(json.loads(folder.metrics.read_text(encoding="utf-8")), say)
+        _say_metrics(json.loads(read_bytes(folder.metrics)), say)
         return
     from voxray.runs.shown import show_judged  # matplotlib takes a second that other stages need not wait for
 
@@ -376,7 +376,7 @@ def _look(subject: Subject, voxels: bool, with_ray: bool) -> Iterator[pa.Table]:
 def current_train_key(experiment: Experiment) -> str:
     """Name of the training that the experiment asks for."""
     store = open_store(experiment.store_path)
-    text = place(experiment.model.architecture).read_text(encoding="utf-8")
+    text = read_bytes(place(experiment.model.architecture)).decode()
     return train_key(experiment, store.info.digest, text)
 
 

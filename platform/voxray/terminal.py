@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from voxray.errors import VoxrayError
+from voxray.places import is_storage_error, storage_failure
 
 OUT = Console(highlight=False, soft_wrap=True)
 
@@ -29,10 +30,12 @@ def explained(command: Callable[..., None]) -> Callable[..., None]:
         except VoxrayError as error:
             _fail(str(error), error.exit_code)
         except OSError as error:
-            _fail(
-                f"{error.filename or 'disk'}: {error.strerror or error}. The same command goes on when that is mended.",
-                1,
-            )
+            where = error.filename or "disk or storage"
+            _fail(f"{where}: {error.strerror or error}. The same command goes on when that is mended.", 1)
+        except Exception as error:
+            if not is_storage_error(error):
+                raise
+            _fail(str(storage_failure("object storage", error)), 1)
         except KeyboardInterrupt:
             words = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
             _fail(f"interrupted; what is finished is kept, go on with: {words}", 130)

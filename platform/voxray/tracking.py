@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -11,7 +12,7 @@ import wandb
 from numpy.typing import NDArray
 
 from voxray.evaluation.classification import Floats, Ints
-from voxray.places import Place
+from voxray.places import Place, folder_to_fill
 
 LOG = logging.getLogger(__name__)
 MODES = {"online", "offline", "disabled"}
@@ -67,9 +68,11 @@ class Tracker:
         self.mode, self.config = choose_mode(mode), config
 
     def __enter__(self) -> "Tracker":
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.kept = ExitStack()
+        # What W&B does for itself is no reason to fetch what it did before.
+        local = self.kept.enter_context(folder_to_fill(self.folder))
         self.run = wandb.init(
-            dir=str(self.folder),
+            dir=str(local),
             id=self.run_id,
             name=self.name,
             project=self.project,
@@ -86,7 +89,8 @@ class Tracker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # A trial that is pruned leaves by SystemExit.
-        self.run.finish(exit_code=0 if error is None or (isinstance(error, SystemExit) and not error.code) else 1)
+        with self.kept:
+            self.run.finish(exit_code=0 if error is None or (isinstance(error, SystemExit) and not error.code) else 1)
 
     def log_epoch(self, row: Mapping[str, Any]) -> None:
         """Losses and figures of an epoch, as ``train/…`` and ``val/…``."""

@@ -49,6 +49,16 @@ def test_the_command_is_ray_job_submit_with_the_same_options(
     )
 
 
+def test_scans_and_results_may_have_urls(checkout: Path) -> None:
+    settings = ["data.root=s3://scans/luna16", "out=s3://results/run"]
+    words = job_command("run", "small.toml", [], settings, None)
+    assert words[-4:] == ["--set", settings[0], "--set", settings[1]]
+    words = job_command("predict", "s3://results/run", ["s3://scans/a.mhd", "--out", "s3://results/maps"], [], None)
+    assert "s3://results/run" in words
+    with pytest.raises(ConfigError, match="Known: file://, s3://"):
+        job_command("run", "small.toml", [], ["out=hdfs://results/run"], None)
+
+
 def test_every_job_is_the_command_of_its_name(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

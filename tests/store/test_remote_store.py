@@ -1,14 +1,21 @@
 """Scans and stores in object storage."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from dicom_scenes import slices, stored_voxels, write_series
 from ingesting import begin, contents, finish, ingest, write
+from PIL import Image
 from s3_server import CUT, S3
 from scenes import experiment
 
 from voxray.datasets.layouts import read_manifest
 from voxray.errors import StoreError, WorkError
+from voxray.phantom.brats2020 import write_brats2020
+from voxray.phantom.decathlon import write_decathlon
 from voxray.store.read import check_store, open_store
 
 
@@ -101,3 +108,67 @@ def test_something_else_at_the_place_of_a_store_is_refused(s3: S3, luna: Path) -
     (there.store_path / "notes.txt").write_text("mine")
     with pytest.raises(StoreError, match=r"holds 'notes\.txt'"):
         begin(there)
+
+
+def write_dicom(root: Path) -> dict[str, Any]:
+    for number in range(6):
+        write_series(root / f"scan{number}", slices(stored_voxels(number), PatientID=f"P{number}"))
+    lines = [f"scan{number},{'ill' if number % 2 else 'well'}" for number in range(6)]
+    (root / "labels.csv").write_text("\n".join(["folder,label", *lines]) + "\n")
+    return {"patches": {"size": [8, 8, 4], "negatives_per_positive": "all"}}
+
+
+def write_table(root: Path) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    for number in range(8):
+        Image.fromarray(rng.integers(0, 256, (9, 9), np.uint8)).save(root / f"{number}.png")
+    lines = [f"{number}.png,{number % 2}" for number in range(8)]
+    (root / "manifest.csv").write_text("\n".join(["path,label", *lines]) + "\n")
+    return {"patches": {"size": [8, 8], "negatives_per_positive": "all"}}
+
+
+def write_npz(root: Path) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for split in ("train", "val", "test"):
+        arrays[f"{split}_images"] = rng.integers(0, 256, (4, 6, 6, 6), np.uint8)
+        arrays[f"{split}_labels"] = (np.arange(4, dtype=np.uint8) % 2)[:, None]
+    np.savez_compressed(root / "some.npz", **arrays)
+    return {"data": {"root": "some.npz"}, "patches": {"size": [6, 6, 6], "negatives_per_positive": "all"}}
+
+
+def write_tasks(root: Path) -> dict[str, Any]:
+    write_decathlon(root, cases=6, shape=(24, 24, 24))
+    return {"patches": {"size": [8, 8, 8], "sampling": "foreground", "per_scan": 2}}
+
+
+def write_brains(root: Path) -> dict[str, Any]:
+    write_brats2020(root, patients=8, shape=(24, 24, 24))
+    return {"patches": {"size": [16, 16], "sampling": "slices", "per_scan": 2, "negatives_per_positive": "all"}}
+
+
+@pytest.mark.parametrize(
+    ("layout", "write_layout"),
+    [
+        ("dicom", write_dicom),
+        ("table", write_table),
+        ("medmnist", write_npz),
+        ("decathlon", write_tasks),
+        ("brats2020", write_brains),
+    ],
+)
+def test_any_layout_in_storage_gives_the_same_store(
+    s3: S3, tmp_path: Path, layout: str, write_layout: Callable[[Path], dict[str, Any]]
+) -> None:
+    root = tmp_path / "data"
+    root.mkdir()
+    changes = write_layout(root)
+    changes["patches"] = {"rotations": [], "fill": 0} | changes["patches"]
+    inside = changes.pop("data", {}).get("root", "")
+    here, there = (
+        experiment(folder / inside, tmp_path / name, data={"layout": layout}, **changes)
+        for folder, name in ((root, "here"), (s3.put_folder(root), "there"))
+    )
+    ingest(here)
+    ingest(there)
+    assert contents(there.store_path) == contents(here.store_path)

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from voxray.errors import ConfigError
-from voxray.places import Place
+from voxray.places import Place, read_bytes
 
 
 class Spec(BaseModel):
@@ -26,7 +26,7 @@ def read_json(path: Place, noun: str, remedy: str) -> Any:
         There is no such file, it cannot be read, or it is no JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_bytes(path))
     except FileNotFoundError:
         raise ConfigError(str(path), f"no such {noun} file", remedy) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

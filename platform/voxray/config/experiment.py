@@ -18,7 +18,7 @@ from pydantic import Field, PositiveFloat, ValidationError, field_validator, mod
 
 from voxray.config.checking import Spec, describe_problems
 from voxray.errors import ConfigError, ConfigFileError
-from voxray.places import Place, is_url, place
+from voxray.places import Place, is_url, place, read_bytes
 from voxray.privacy import read_key
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -360,7 +360,7 @@ def load_experiment(path: Path, settings: Sequence[str] = ()) -> Experiment:
 
 def read_experiment(path: Place) -> Experiment:
     """Read back the resolved ``experiment.json`` of a run."""
-    return Experiment.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    return Experiment.model_validate(json.loads(read_bytes(path)))
 
 
 def _apply_setting(raw: dict[str, Any], setting: str) -> None:

@@ -11,6 +11,7 @@ from zarr.core.buffer import default_buffer_prototype
 
 from voxray.errors import StoreError
 from voxray.feed.order import Window
+from voxray.places import is_storage_error, storage_failure
 
 ND_BUFFER = default_buffer_prototype().nd_buffer
 
@@ -55,7 +56,11 @@ class WindowBuffers:
             part = target[filled : filled + high - low]
             try:
                 source.get_basic_selection(slice(low, high), out=ND_BUFFER.from_numpy_array(part))
-            except (RuntimeError, ValueError, OSError) as error:
+            except Exception as error:
+                if is_storage_error(error, self.where):
+                    raise storage_failure(self.where, error) from error
+                if not isinstance(error, RuntimeError | ValueError | OSError):
+                    raise
                 problem = f"a shard cannot be decoded: {error}"
                 raise StoreError(self.where, problem, "Delete the store and ingest again") from error
             filled += high - low

@@ -3,16 +3,19 @@
 import signal
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import ray
 import ray.train
 import ray.train.torch
 import torch
+from pyarrow.fs import FSSpecHandler, PyFileSystem
 
 from voxray.config.experiment import Experiment
 from voxray.errors import ConfigError, VoxrayError, WorkError
 from voxray.on_ray.board import Writer, followed, in_own_words
+from voxray.places import Place
 from voxray.progress import Show
 
 
@@ -48,7 +51,7 @@ def train_on_ray(
             scaling_config=_scaling(experiment) if share is None else _shared(experiment, share),
             run_config=ray.train.RunConfig(
                 name="ray_train",
-                storage_path=str(experiment.out_path / "checkpoints"),
+                **_storage(experiment.out_path / "checkpoints"),
                 failure_config=ray.train.FailureConfig(max_failures=0),
                 callbacks=list(callbacks),
             ),
@@ -64,6 +67,13 @@ def train_on_ray(
         finally:
             if threading.current_thread() is threading.main_thread():  # a trial of a search is not
                 signal.signal(signal.SIGINT, own)
+
+
+def _storage(folder: Place) -> dict[str, Any]:
+    """Where Ray Train keeps its own notes; ours lie beside them."""
+    if isinstance(folder, Path):
+        return {"storage_path": str(folder)}
+    return {"storage_path": folder.path, "storage_filesystem": PyFileSystem(FSSpecHandler(folder.fs))}
 
 
 def before_last(experiment: Experiment, report: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:

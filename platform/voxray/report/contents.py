@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from voxray.config.architecture import Architecture, parse_architecture
@@ -18,7 +17,8 @@ from voxray.errors import StoreError
 from voxray.evaluation.classification import Floats, Ints, call_classes
 from voxray.evaluation.segmentation import case_dice
 from voxray.evaluation.units import judged_units, known_and_said
-from voxray.places import Place
+from voxray.places import Place, read_bytes
+from voxray.store.layout import read_parquet
 from voxray.store.read import PatchStore
 from voxray.training.checkpoint import read_about
 
@@ -135,7 +135,7 @@ def read_run(folder: Place, store: PatchStore) -> RunContents:
     StoreError
         A file is missing.
     """
-    metrics = json.loads(_found(folder / "metrics.json").read_text(encoding="utf-8"))
+    metrics = _read_json(folder / "metrics.json")
     layers = parse_architecture(_read_json(folder / "architecture.json"), str(folder / "architecture.json"))
     model = folder / "model.safetensors"
     judged = [split for split in SPLITS if split in metrics]
@@ -144,7 +144,7 @@ def read_run(folder: Place, store: PatchStore) -> RunContents:
         experiment=read_experiment(_found(folder / "experiment.json")),
         layers=layers,
         metrics=metrics,
-        history=pq.read_table(_found(folder / "history.parquet")).to_pylist(),
+        history=read_parquet(_found(folder / "history.parquet")).to_pylist(),
         predictions={} if masks else {split: _read_predictions(folder, split, metrics) for split in judged},
         store=store,
         versions=read_about(model).get("versions", {}) if model.exists() else {},
@@ -173,20 +173,20 @@ def history_column(history: list[dict[str, Any]], name: str) -> NDArray[np.float
 
 
 def _read_predictions(folder: Place, split: str, metrics: Mapping[str, Mapping[str, Any]]) -> SplitPredictions:
-    patches = pq.read_table(_found(folder / "predictions" / f"{split}.parquet"))
+    patches = read_parquet(_found(folder / "predictions" / f"{split}.parquet"))
     table = judged_units(patches, metrics[split]["unit"])
     _, probabilities = known_and_said(table)
     return SplitPredictions(table.drop_columns(["probabilities"]), probabilities)
 
 
 def _read_cases(folder: Place, split: str) -> list[Case]:
-    rows: list[Case] = pq.read_table(_found(folder / "predictions" / f"{split}.parquet")).to_pylist()
+    rows: list[Case] = read_parquet(_found(folder / "predictions" / f"{split}.parquet")).to_pylist()
     cases = [{key: math.nan if value is None and "/" in key else value for key, value in row.items()} for row in rows]
     return [{**case, "dice": case_dice({key: case[key] for key in case if "/" in key})} for case in cases]
 
 
 def _read_json(path: Place) -> Any:
-    return json.loads(_found(path).read_text(encoding="utf-8"))
+    return json.loads(read_bytes(_found(path)))
 
 
 def _found(path: Place) -> Place:

@@ -20,7 +20,7 @@ from voxray.files import write_json
 from voxray.models.build import build_model
 from voxray.models.cost import Cost, estimate_cost
 from voxray.models.shapes import count_parameters, infer_shapes, model_input
-from voxray.places import Place, place
+from voxray.places import Place, place, read_bytes
 from voxray.progress import Show
 from voxray.runs.folder import RunFolder, run_folder, train_key
 from voxray.runs.machine import check_memory
@@ -68,7 +68,7 @@ def load_network(path: Place, patch_shape: tuple[int, int, int, int], classes: i
     layers = load_architecture(path)
     input_shape = model_input(layers, patch_shape)
     parameters = count_parameters(infer_shapes(layers, input_shape, classes, str(path)))
-    return Network(layers, path.read_text(encoding="utf-8"), input_shape, parameters)
+    return Network(layers, read_bytes(path).decode(), input_shape, parameters)
 
 
 def fit(
@@ -209,7 +209,7 @@ def make_tracker(experiment: Experiment, key: str, about: Mapping[str, Any] | No
     """The W&B run of an experiment; the same training has the same run id. `about` is told beside the settings."""
     private: Any = {"out": True, "data": {"root"}, "store": {"path"}, "privacy": True}
     content = {**experiment.model_dump(mode="json", exclude=private), **(about or {})}
-    architecture = place(experiment.model.architecture).read_text(encoding="utf-8")
+    architecture = read_bytes(place(experiment.model.architecture))
     return Tracker(
         experiment.out_path,
         name=experiment.name,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from voxray.config.experiment import Experiment
-from voxray.files import write_json
-from voxray.places import Place
+from voxray.files import write_bytes, write_json
+from voxray.places import Place, read_bytes
 
 STAGES = ("train", "evaluate")
 
@@ -69,9 +69,8 @@ class RunFolder:
         """This run's own key for what leaves the machine; drawn when it is first asked for, and kept."""
         path = self.path / "pseudonyms.key"
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(secrets.token_bytes(32))
-        return path.read_bytes()
+            write_bytes(path, secrets.token_bytes(32))
+        return read_bytes(path)
 
     def predictions(self, split: str) -> Place:
         """Probabilities of every patch of a split."""
@@ -92,7 +91,7 @@ class RunFolder:
         write_json(self.stages, {**self._records(), stage: {"key": key, "seconds": round(seconds, 2)}})
 
     def _records(self) -> dict[str, Any]:
-        return json.loads(self.stages.read_text()) if self.stages.exists() else {}
+        return json.loads(read_bytes(self.stages)) if self.stages.exists() else {}
 
 
 def run_folder(experiment: Experiment) -> RunFolder:

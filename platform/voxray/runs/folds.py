@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from voxray.config.experiment import Experiment
 from voxray.evaluation.classification import Floats, without_nan
 from voxray.evaluation.units import judged_units
 from voxray.files import write_json
+from voxray.places import read_bytes
 from voxray.runs.folder import run_folder
 from voxray.runs.judge import unit_figures
 from voxray.runs.judge_scans import scan_metrics
-from voxray.store.layout import write_parquet
+from voxray.store.layout import read_parquet, write_parquet
 
 
 def join_folds(experiment: Experiment, folds: Sequence[Experiment]) -> dict[str, Any]:
@@ -29,8 +29,8 @@ def join_folds(experiment: Experiment, folds: Sequence[Experiment]) -> dict[str,
     dict
         The content of ``metrics.json``.
     """
-    tables = [pq.read_table(run_folder(each).predictions("test")) for each in folds]
-    single = [json.loads(run_folder(each).metrics.read_text(encoding="utf-8"))["test"] for each in folds]
+    tables = [read_parquet(run_folder(each).predictions("test")) for each in folds]
+    single = [json.loads(read_bytes(run_folder(each).metrics))["test"] for each in folds]
     numbers = np.repeat(np.arange(len(folds)), [table.num_rows for table in tables])
     table = pa.concat_tables(tables).append_column("fold", pa.array(numbers, pa.int32()))
     if "probabilities" in table.column_names:

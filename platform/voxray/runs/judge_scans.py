@@ -48,7 +48,7 @@ def judge_scan(segmenter: Segmenter, case: Case) -> Case:
     scan, mask = map(place, case["files"])
     prediction, _ = segment_scan(segmenter, scan)
     file = Path("predictions") / case["split"] / f"{plain_name(Path(case['path']))}_seg.nii.gz"
-    write_nifti(segmenter.experiment.out_path / file, prediction)
+    write_nifti(segmenter.experiment.out_path / str(file), prediction)
     # The mask's file may keep its axes in another order than the scan's.
     label = in_axes_of(open_scan(mask), prediction.affine)
     truth = label_classes(label, segmenter.classes, case["label_path"])

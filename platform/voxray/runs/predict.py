@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from voxray.errors import DataError, ScanError
-from voxray.files import write_json
+from voxray.files import write_bytes, write_json
 from voxray.places import Place
 from voxray.report.evidence import evidence_picture
 from voxray.runs.classify import Classifier, classify_scan, is_classifier, load_classifier
@@ -102,7 +102,7 @@ def judge_loose_scan(classifier: Classifier, path: Place, out: Place, mask: Plac
             "evidence": {"picture": f"{name}_evidence.png", "of": classifier.classes[verdict.shown]},
         },
     )
-    (out / f"{name}_evidence.png").write_bytes(picture)
+    write_bytes(out / f"{name}_evidence.png", picture)
     return f"{shares}; {_verdict_words(classifier, called)}"
 
 
@@ -125,7 +125,6 @@ def predict_here(
 
 def load_predictor(run: Place, options: Options, device: torch.device) -> Callable[[Place], str]:
     """The model of a run as a function: predicts a scan, writes what it finds, returns it in words."""
-    options.out.mkdir(parents=True, exist_ok=True)
     if is_classifier(run):
         classifier = load_classifier(run, device)
         return lambda path: judge_loose_scan(classifier, path, options.out, options.mask)

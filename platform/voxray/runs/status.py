@@ -10,9 +10,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
-from voxray.errors import NotReadyError
+from voxray.errors import NotReadyError, WorkError
 from voxray.files import write_json
-from voxray.places import Place
+from voxray.places import Place, matching, read_bytes
 from voxray.progress import Pace, Show, progress, rate_text
 from voxray.runs.folder import RunFolder
 
@@ -85,7 +85,7 @@ def heartbeat(folder: RunFolder, stage: str, unit: str, done: int = 0) -> Iterat
         )
 
     def write(status: StageStatus) -> None:
-        with suppress(OSError):
+        with suppress(OSError, WorkError):
             write_json(folder.status, {**others, stage: asdict(status)})
 
     def beat() -> None:
@@ -127,7 +127,7 @@ def read_status(folder: RunFolder) -> dict[str, StageStatus]:
     """The stages that were begun, in the order in which they were."""
     if not folder.status.exists():
         return {}
-    content = json.loads(folder.status.read_text(encoding="utf-8"))
+    content = json.loads(read_bytes(folder.status))
     stages = {name: StageStatus(**fields) for name, fields in content.items()}
     return dict(sorted(stages.items(), key=lambda item: item[1].began))
 
@@ -147,7 +147,7 @@ def status_lines(run: Place, now: float) -> list[str]:
         No stage was ever begun here.
     """
     lines = []
-    for path in [run, *sorted(path.parent for path in run.glob("*/status.json"))]:
+    for path in [run, *(path.parent for path in matching(run, "*/status.json"))]:
         prefix = "" if path == run else f"{path.name}: "
         lines += [f"{prefix}{_line(name, stage, now)}" for name, stage in read_status(RunFolder(path)).items()]
     if not lines:

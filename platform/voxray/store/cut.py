@@ -14,7 +14,7 @@ from voxray.errors import EmptyScanError, ScanError
 from voxray.patches.extract import cut_patch, patch_boxes
 from voxray.patches.foreground import draw_boxes, grid_boxes, random_boxes, whole_box
 from voxray.patches.slices import slice_boxes
-from voxray.places import Place
+from voxray.places import Place, place_in
 from voxray.privacy import telling_words, without_names
 from voxray.scans.geometry import voxel_to_world
 from voxray.scans.intensity import clip_voxels, statistics_rows, volume_statistics
@@ -111,7 +111,7 @@ def patch_checksum(image: NDArray[np.generic], mask: NDArray[np.generic] | None)
 
 def _open(root: Place, row: Row, info: StoreInfo) -> tuple[Volume, Volume | None]:
     """The scan as its patches are cut from it, and its mask where that is learned or says where to cut."""
-    volume = open_scan(root / row["path"], by_regions=_needs_regions_only(info))
+    volume = open_scan(place_in(root, row["path"]), by_regions=_needs_regions_only(info))
     if volume.voxels.shape[0] != info.channels:
         problem = f"wants {info.channels} channels, as its data set has, got {volume.voxels.shape[0]}"
         raise ScanError(row["path"], problem, "Complete it, or take it out of the list")
@@ -138,7 +138,7 @@ def _open_mask(root: Place, row: Row, volume: Volume, info: StoreInfo) -> Volume
         return None
     if row["label_path"] is None:
         raise ScanError(row["path"], "has no mask to say where its patches are", "Fetch it, or leave the scan out")
-    mask = open_scan(root / row["label_path"])
+    mask = open_scan(place_in(root, row["label_path"]))
     if info.masks:
         classes = check_label(volume, mask, info.classes, row["path"])
     else:

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from voxray.datasets.manifest import QUARANTINE
 from voxray.errors import DataError
-from voxray.places import Place, as_file
+from voxray.places import Place
 from voxray.store.cut import CONSTANT
 from voxray.store.layout import (
     INDEX,
@@ -17,6 +16,7 @@ from voxray.store.layout import (
     QUARANTINE_FILE,
     StoreInfo,
     add_note,
+    read_parquet,
     write_parquet,
 )
 from voxray.store.write import forget_parts, index_part, quarantine_part, shard_keys, unfinished_shards
@@ -59,10 +59,10 @@ def finish_store(
     if missing:
         raise DataError(str(path), f"{len(missing)} shards are not written yet", "Run ingest again")
     keys = shard_keys(info)
-    index = pa.concat_tables([pq.read_table(as_file(index_part(path, *key))) for key in keys]).combine_chunks()
+    index = pa.concat_tables([read_parquet(index_part(path, *key)) for key in keys]).combine_chunks()
     aside = [quarantine_part(path, *key) for key in keys]
     parts = [path / PARTS_FOLDER / QUARANTINE_FILE, *(part for part in aside if part.exists())]
-    quarantine = _one_row_each(pa.concat_tables([pq.read_table(as_file(part), schema=QUARANTINE) for part in parts]))
+    quarantine = _one_row_each(pa.concat_tables([read_parquet(part, QUARANTINE) for part in parts]))
     _check_quarantine(path, info, index, quarantine, max_quarantined)
     leak = _describe_leak(index)
     if leak and not published_split:

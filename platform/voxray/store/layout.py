@@ -14,7 +14,7 @@ from zarr.storage import FsspecStore
 
 from voxray.errors import StoreError
 from voxray.files import whole_file
-from voxray.places import Place, storage_errors
+from voxray.places import Place, as_file, storage_errors
 
 FORMAT = "voxray-patch-store"
 VERSION = 1
@@ -185,6 +185,11 @@ def add_note(path: Place, note: str) -> None:
 def zarr_store(path: Place) -> str | FsspecStore:
     """What Zarr opens a group or array by."""
     return str(path) if isinstance(path, Path) else FsspecStore.from_url(str(path), dict(path.storage_options))
+
+
+def read_parquet(path: Place, schema: pa.Schema | None = None) -> pa.Table:
+    """Read a table whole."""
+    return pq.read_table(as_file(path), schema=schema)
 
 
 def write_parquet(table: pa.Table, path: Place) -> None:

@@ -7,14 +7,22 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import zarr
 from numpy.typing import NDArray
 
 from voxray.errors import NotReadyError, StoreError
-from voxray.places import Place, as_file, list_once
+from voxray.places import Place, list_once
 from voxray.store.cut import patch_checksum
-from voxray.store.layout import IMAGES, INDEX_FILE, MASKS, QUARANTINE_FILE, StoreInfo, read_info, zarr_store
+from voxray.store.layout import (
+    IMAGES,
+    INDEX_FILE,
+    MASKS,
+    QUARANTINE_FILE,
+    StoreInfo,
+    read_info,
+    read_parquet,
+    zarr_store,
+)
 
 RUST_PIPELINE = "zarrs.ZarrsCodecPipeline"
 
@@ -80,7 +88,7 @@ def open_store(path: Place) -> PatchStore:
 
 def _read_table(path: Place) -> pa.Table:
     try:
-        return pq.read_table(as_file(path))
+        return read_parquet(path)
     except (pa.ArrowInvalid, OSError) as error:
         raise StoreError(str(path), f"cannot be read: {error}", "Delete the store and ingest again") from None
 

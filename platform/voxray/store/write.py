@@ -84,7 +84,8 @@ def prepare_store(path: Place, plan: Plan, manifest: Manifest) -> StoreInfo:
     try:
         _write_plan(plan, parts / PLAN_FILE)
         write_parquet(manifest.quarantine, parts / QUARANTINE_FILE)
-        create_arrays(path, info)
+        with storage_errors(path):
+            create_arrays(path, info)
     except OSError as error:
         raise disk_error(path, error) from error
     return info
@@ -160,7 +161,8 @@ def write_shard(path: Place, root: Place, fill: float, split: str, shard: int) -
                     file = shard_file(path / split / name, shard, block.ndim)
                     write_shard_file(file, block, info.patches_per_chunk, info.patches_per_shard)
         # An earlier try may have set scans aside that have been mended since.
-        quarantine_part(path, split, shard).unlink(missing_ok=True)
+        with storage_errors(path):
+            quarantine_part(path, split, shard).unlink(missing_ok=True)
         if aside:
             write_parquet(pa.Table.from_pylist(aside, schema=QUARANTINE), quarantine_part(path, split, shard))
         write_parquet(pa.Table.from_pylist(index, schema=INDEX), index_part(path, split, shard))

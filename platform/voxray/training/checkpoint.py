@@ -11,7 +11,7 @@ from torch import nn
 
 from voxray.errors import NotReadyError, WorkError
 from voxray.files import whole_file
-from voxray.places import Place
+from voxray.places import Place, local_copy
 
 MODEL, OPTIMIZER, AVERAGE = "model.", "optimizer.", "average."
 
@@ -113,7 +113,7 @@ def _save(path: Place, tensors: dict[str, torch.Tensor], about: dict[str, Any]) 
 
 def _load(path: Place, *, tensors: bool = True) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     try:
-        with safe_open(path, framework="pt") as file:
+        with local_copy(path) as copy, safe_open(copy, framework="pt") as file:
             about = json.loads((file.metadata() or {}).get("voxray", "{}"))
             return {name: file.get_tensor(name) for name in file.keys()} if tensors else {}, about  # noqa: SIM118
     except FileNotFoundError:
