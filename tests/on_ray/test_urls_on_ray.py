@@ -44,7 +44,7 @@ def test_a_run_killed_while_it_trains_goes_on_on_another_machine(s3: S3, luna: P
     there = experiment(s3.put_folder(luna), s3.new_folder(), model=model, **changes)
     toml, folder = write_toml(tmp_path / "there.toml", there), run_folder(there)
     process = start(toml, "/tmp/vrk")
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 600
     while not (folder.checkpoints / "last.safetensors").exists():
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
@@ -52,7 +52,7 @@ def test_a_run_killed_while_it_trains_goes_on_on_another_machine(s3: S3, luna: P
     kill(process)
     assert not folder.model.exists()
     again = start(toml, "/tmp/vrl")
-    said, _ = again.communicate(timeout=300)
+    said, _ = again.communicate(timeout=600)
     assert again.returncode == 0, said
     assert "the store" in said
     assert "is finished, it is reused" in said
