@@ -180,7 +180,7 @@ def test_a_search_that_is_killed_goes_on_without_repeating_what_is_finished(
     environment.pop("RAY_ADDRESS", None)
     run = [sys.executable, "-c", "from voxray.cli import main; main()", *words]
     process = subprocess.Popen(run, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    search, deadline = tmp_path / "search", time.monotonic() + 300
+    search, deadline = tmp_path / "search", time.monotonic() + 600
     while not any(trial.state != "running" for trial in read_trials(search).values()):
         assert process.poll() is None, "the search ended before it could be killed"
         assert time.monotonic() < deadline

@@ -131,9 +131,10 @@ def _parallel(goal: Goal, known: Sequence[Trial], names: Sequence[str]) -> Marku
     order = np.argsort(shades)
     ranks = np.empty(len(order))
     ranks[order] = np.linspace(0, 1, len(order))
-    for at in order:
+    # The best finished one stands first; a pruned one may have had more for a while, or on one fold.
+    for at in [*order[order != 0], 0]:
         line = [column[0][at] for column in columns]
-        best = at == order[-1]
+        best = at == 0
         colour = BEST if best else colormaps["Blues"](quality(ranks[at]))
         axes.plot(range(len(columns)), line, color=colour, linewidth=2.2 if best else 1.0, alpha=1 if best else 0.8)
     for at, (_, ticks) in enumerate(columns):
