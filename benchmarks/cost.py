@@ -2,7 +2,7 @@
 
     python benchmarks/cost.py [ARCHITECTURE …] [--precision bfloat16]
 
-Measured is, each in a process of its own, how much the peak of resident memory grows over three training steps; on a
+Measured is, each in a process of its own, how much the peak of resident memory grows over two training steps; on a
 GPU, `torch.cuda.max_memory_allocated`. The last line is JSON.
 """
 
@@ -43,7 +43,7 @@ CASES = {
     "mosmed_cnn3d": ("1x128x128x64", 2, 1),
     "unet3d": ("1x64x64x64", 3, 1),
 }
-STEPS = 3  # the second has the gradients of the first, and a heap still grows a little
+STEPS = 2  # the second has the gradients of the first
 
 
 def spec_of(batch_size: int, precision: str) -> TrainingSpec:

@@ -23,7 +23,7 @@ from voxray.search.candidates import Conditions, draw, weigh
 
 FILES = Path(__file__).resolve().parents[1] / "configs" / "spaces"
 PATCHES = {"cnn2d": (1, 64, 64, 1), "cnn3d": (1, 64, 64, 10), "resnet": (4, 240, 240, 1), "unet": (1, 32, 48, 32)}
-ROUNDS = 35  # short ones: a busy machine disturbs some of them
+ROUNDS = 7
 
 
 def rates(name: str, samples: int) -> list[float]:

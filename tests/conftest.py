@@ -5,12 +5,16 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 import torch
 from s3_server import KEYS, S3, serve
 from scenes import SMALL_NET, write_luna
+
+if TYPE_CHECKING:
+    from ray.cluster_utils import Cluster
 
 os.environ["WANDB_MODE"] = os.environ.get("WANDB_MODE", "offline")
 os.environ["WANDB_SILENT"] = "true"
@@ -74,20 +78,17 @@ def s3(_s3_server: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
 
 
 @pytest.fixture(scope="session")
-def ray_here() -> Iterator[None]:
-    """One local Ray cluster with two CPUs for all tests that need one, in a temporary folder of its own."""
+def ray_here() -> "Iterator[Cluster]":
+    """A Ray cluster for all tests that need one: a node with two CPUs, to which a test may add others for its time."""
     import ray
+    from ray.cluster_utils import Cluster
 
     # A short path: the sockets inside it may not exceed 107 bytes.
     folder = tempfile.mkdtemp(prefix="vr", dir="/tmp")
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        _temp_dir=folder,
-        object_store_memory=100 * 2**20,
-    )
-    yield
+    head = {"num_cpus": 2, "include_dashboard": False, "temp_dir": folder, "object_store_memory": 100 * 2**20}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    ray.init(address=cluster.address, log_to_driver=False)
+    yield cluster
     ray.shutdown()
+    cluster.shutdown()
     shutil.rmtree(folder, ignore_errors=True)

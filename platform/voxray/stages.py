@@ -34,7 +34,7 @@ from voxray.report.contents import read_run
 from voxray.runs.fit import check_class_weights, fit, load_network, make_tracker
 from voxray.runs.folder import RunFolder, evaluate_key, run_folder, train_key
 from voxray.runs.folds import join_folds
-from voxray.runs.judge import check_unit, judge, judged_splits, predict_split
+from voxray.runs.judge import check_unit, judge, judged_splits, load_trained, predict_split
 from voxray.runs.judge_scans import judge_here, scans_to_judge, write_scan_metrics
 from voxray.runs.machine import check_memory
 from voxray.runs.predict import Options, check_scans, predict_here, scan_name
@@ -51,6 +51,7 @@ from voxray.store.write import (
     unfinished_shards,
     write_shard,
 )
+from voxray.termination import termination_noted
 from voxray.training.checkpoint import read_about
 from voxray.training.loop import choose_device
 
@@ -173,18 +174,21 @@ def train(experiment: Experiment, say: Say, *, with_ray: bool = True) -> None:
         return
     if record:
         say("train: the settings differ from those of the finished training, training again")
-    if not with_ray and experiment.training.workers > 1:
-        say(f"note: training.workers = {experiment.training.workers} wants Ray; without it one process trains")
+    if not with_ray and experiment.training.most_workers > 1:
+        workers = experiment.training.most_workers
+        say(f"note: without Ray one process does the work of {workers} workers; the result is the same")
     with locked(folder.path), reported(folder, "train", "steps") as show:
         began = time.perf_counter()
         folder.begin("train")
         if with_ray:
             from voxray.on_ray.train import train_on_ray
 
-            with _cluster(True):
-                train_on_ray(experiment, show)
+            # In this order, because Ray sets what SIGTERM does when it connects.
+            with _cluster(True), termination_noted() as asked:
+                train_on_ray(experiment, show, stop=asked)
         else:
-            fit(experiment, device=choose_device(experiment.training.device), show=show)
+            with termination_noted() as asked:
+                fit(experiment, device=choose_device(experiment.training.device), show=show, stop=asked)
         folder.mark_finished("train", key, time.perf_counter() - began)
     say(f"train: finished in {time.perf_counter() - began:.0f} s → {folder.model}")
 
@@ -285,8 +289,8 @@ def _is_all_finished(experiment: Experiment) -> bool:
 def _judge_patches(experiment: Experiment, store: PatchStore, show: Show, with_ray: bool) -> dict[str, Any]:
     splits = judged_splits(store)
     if not with_ray:
-        device = choose_device(experiment.training.device)
-        return judge(experiment, {split: [predict_split(experiment, split, device, (0, 1), show)] for split in splits})
+        trained = load_trained(experiment, choose_device(experiment.training.device))
+        return judge(experiment, {split: [predict_split(experiment, trained, split, (0, 1), show)] for split in splits})
     from voxray.on_ray.evaluate import predict_on_ray
 
     with _cluster(True):

@@ -2,6 +2,7 @@
 
 import functools
 import shlex
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from rich.console import Console
 
 from voxray.errors import VoxrayError
 from voxray.places import is_storage_error, storage_failure
+from voxray.termination import Stopped
 
 OUT = Console(highlight=False, soft_wrap=True)
 
@@ -36,9 +38,10 @@ def explained(command: Callable[..., None]) -> Callable[..., None]:
             if not is_storage_error(error):
                 raise
             _fail(str(storage_failure("object storage", error)), 1)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interruption:
             words = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-            _fail(f"interrupted; what is finished is kept, go on with: {words}", 130)
+            number = signal.SIGTERM if isinstance(interruption, Stopped) else signal.SIGINT
+            _fail(f"interrupted; what is finished is kept, go on with: {words}", 128 + number)
 
     return wrapper
 

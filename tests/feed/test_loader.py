@@ -58,12 +58,27 @@ def by_step(found: list[Batch]) -> dict[int, list[tuple[int, int]]]:
     return {step: sorted(pairs) for step, pairs in steps.items()}
 
 
-@pytest.mark.parametrize("ranks", [2, 4])
+@pytest.mark.parametrize("ranks", [2, 3, 4])
 def test_the_global_batches_of_some_lanes_do_not_depend_on_the_number_of_ranks(store: PatchStore, ranks: int) -> None:
     alone = batches(store, 1, ranks=1, lanes=4)
     assert by_step(batches(store, 1, ranks=ranks, lanes=4)) == by_step(alone)
     for pairs in by_step(alone).values():
         assert [place for place, _ in pairs] == list(range(len(pairs)))
+
+
+@pytest.mark.parametrize("first", [0, 1, 5, 11, 1000])
+@pytest.mark.parametrize("buffer_bytes", [1, 2**28])
+def test_an_epoch_from_a_step_on_is_the_end_of_the_whole_epoch(
+    store: PatchStore, first: int, buffer_bytes: int
+) -> None:
+    def feed() -> Feed:
+        return Feed(store, "train", 6, rank=1, ranks=2, lanes=3, seed=7, buffer_bytes=buffer_bytes)
+
+    whole, tail = list(feed().epoch(1)), list(feed().epoch(1, first))
+    assert [batch.step for batch in tail] == [batch.step for batch in whole[first:]]
+    for one, other in zip(whole[first:], tail, strict=True):
+        assert one.rows.tolist() == other.rows.tolist()
+        assert one.images.equal(other.images)
 
 
 def test_all_ranks_take_the_same_number_of_steps_with_the_same_totals(store: PatchStore) -> None:

@@ -12,6 +12,7 @@ from voxray.config.experiment import Experiment, ModelSpec, TrainingSpec
 from voxray.errors import WorkError
 from voxray.runs.fit import load_network, make_feed, make_recipe, make_task
 from voxray.store.read import open_store
+from voxray.termination import Stopped, never
 from voxray.training.checkpoint import Progress, load_model, save_model
 from voxray.training.loop import Watcher, build_optimizer, train
 
@@ -39,7 +40,11 @@ def spec(luna: Path, tmp_path_factory: pytest.TempPathFactory) -> Experiment:
 
 
 def fit(
-    spec: Experiment, folder: Path, watcher: Watcher | None = None, **training: Any
+    spec: Experiment,
+    folder: Path,
+    watcher: Watcher | None = None,
+    stop: Callable[[], bool] = never,
+    **training: Any,
 ) -> tuple[Progress, torch.nn.Module]:
     changed = spec.training.model_copy(update=training)
     spec = spec.model_copy(update={"training": changed})
@@ -49,7 +54,7 @@ def fit(
     feeds = [make_feed(spec, store, split, CPU) for split in ("train", "val")]
     recipe = make_recipe(spec, network.rank, CPU)
     task = make_task(spec, store, network.layers, CPU)
-    progress = train(model, feeds[0], feeds[1], changed, recipe, task, folder, key="k", watcher=watcher)
+    progress = train(model, feeds[0], feeds[1], changed, recipe, task, folder, key="k", watcher=watcher, stop=stop)
     return progress, model
 
 
@@ -94,6 +99,30 @@ def test_an_interrupted_training_ends_like_an_undisturbed_one(
     watcher = Watcher(on_epoch=lambda row: seen.append(row["epoch"]))
     resumed, twin = fit(spec, tmp_path / "b", watcher, weight_average=average)
     assert seen == [3, 4]
+    assert lasting(resumed.history) == lasting(whole.history)
+    assert same(model, twin)
+
+
+@pytest.mark.parametrize(("net", "average"), [(SMALL_NET, 0.9), (NORMED_NET, 0.0)])
+def test_a_training_that_is_asked_to_stop_goes_on_from_its_step(
+    spec: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, net: str, average: float
+) -> None:
+    monkeypatch.setattr("voxray.training.loop.ASK_S", 0.0)
+    (tmp_path / "net.json").write_text(net)
+    spec = spec.model_copy(update={"model": ModelSpec(architecture=str(tmp_path / "net.json"))})
+    whole, model = fit(spec, tmp_path / "a", weight_average=average)
+    seen: list[tuple[int, int, int]] = []
+    watcher = Watcher(on_step=lambda *at: seen.append(at))
+    steps = 0
+    for stops in (2, 3, 4):
+        asked = iter([False] * stops + [True])
+        with pytest.raises(Stopped):
+            fit(spec, tmp_path / "b", watcher, lambda asked=asked: next(asked), weight_average=average)
+        assert len(seen) > steps
+        steps = len(seen)
+    assert seen[-1][1] < seen[-1][2], "it was not stopped within an epoch"
+    resumed, twin = fit(spec, tmp_path / "b", watcher, weight_average=average)
+    assert len(seen) == len(set(seen)) == 4 * seen[-1][2], "a step was done twice, or never"
     assert lasting(resumed.history) == lasting(whole.history)
     assert same(model, twin)
 

@@ -198,6 +198,9 @@ class ModelSpec(Spec):
 class TrainingSpec(Spec):
     """How the network is fitted. `batch_size` is that of all workers together.
 
+    `workers` may be a pair, the fewest and the most: then as many work as the cluster has room for, and their number
+    may change while they do. The batches stay those of the most, which share out the patches whoever works.
+
     The schedule `exponential` multiplies the rate by `decay` after every `decay_steps` steps; 0 means an epoch's.
 
     With a `weight_average` a, the network that is validated and kept is not the last one but the running mean
@@ -218,10 +221,27 @@ class TrainingSpec(Spec):
     class_weights: Literal["none", "balanced"] | tuple[Annotated[float, Field(gt=0)], ...] = "none"
     early_stopping_epochs: Annotated[int, Field(ge=0)] = 0
     best: Literal["loss", "accuracy", "balanced_accuracy", "roc_auc", "average_precision", "dice"] = "loss"
-    workers: Positive = 1
+    workers: Positive | tuple[Positive, Positive] = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     buffer_bytes: Positive = 2**28
+
+    @field_validator("workers")
+    @classmethod
+    def _fewest_first(cls, workers: int | tuple[int, int]) -> int | tuple[int, int]:
+        if not isinstance(workers, int) and workers[0] > workers[1]:
+            raise ValueError("the fewest come first, then the most")
+        return workers
+
+    @property
+    def fewest_workers(self) -> int:
+        """Without so many there is no training."""
+        return self.workers if isinstance(self.workers, int) else self.workers[0]
+
+    @property
+    def most_workers(self) -> int:
+        """As many as may take part, and lanes of the patches' order."""
+        return self.workers if isinstance(self.workers, int) else self.workers[1]
 
 
 class EvaluationSpec(Spec):

@@ -67,10 +67,17 @@ class WindowBuffers:
 
 
 class LaneReader:
-    """Takes patches from the windows of a lane; the next window is decoded while this one is used up."""
+    """Takes patches from the windows of a lane; the next window is decoded while this one is used up.
 
-    def __init__(self, buffers: WindowBuffers, windows: list[Window], pool: ThreadPoolExecutor) -> None:
+    The first `skipped` patches are passed over, without decoding windows that lie before them.
+    """
+
+    def __init__(self, buffers: WindowBuffers, windows: list[Window], pool: ThreadPoolExecutor, skipped: int) -> None:
         self.buffers, self.pool = buffers, pool
+        while windows and skipped >= len(windows[0].rows):
+            skipped -= len(windows[0].rows)
+            windows = windows[1:]
+        self.skipped = skipped
         self.waiting = enumerate(windows)
         self.next = self._start()
         self.window: Window | None = None
@@ -96,7 +103,7 @@ class LaneReader:
         """The window in use, or the next one where that is used up."""
         if self.next is not None and (self.window is None or self.used == len(self.window.rows)):
             self.window, future = self.next
-            self.memory, self.used = future.result(), 0
+            self.memory, self.used, self.skipped = future.result(), self.skipped, 0
             self.next = self._start()
         if self.window is None:
             raise StoreError(self.buffers.where, "a lane without windows was asked for patches")

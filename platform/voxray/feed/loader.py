@@ -72,10 +72,10 @@ class Feed:
         Of all ranks together.
     rank, ranks : int
     lanes : int, optional
-        A multiple of `ranks`; by default `ranks`.
+        At least `ranks`, by default as many. The global batches depend on them, and not on the ranks that share them.
     seed : int
     buffer_bytes : int
-        Memory of the shuffle buffer of this rank. A split that fits into it is decoded only once.
+        Memory of the shuffle buffer of each lane. A split that fits into that of the only lane is decoded only once.
     pin : bool
         Put batches into page-locked memory, for a GPU.
     """
@@ -94,7 +94,7 @@ class Feed:
         pin: bool = False,
     ) -> None:
         self.lanes = lanes or ranks
-        if self.lanes % ranks or batch_size < self.lanes:
+        if self.lanes < ranks or batch_size < self.lanes:
             problem = f"{batch_size} patches in {self.lanes} lanes for {ranks} workers do not go together"
             raise ConfigError("training.batch_size", problem, "Take a batch of at least as many patches as workers")
         self.rank, self.ranks, self.seed, self.pin = rank, ranks, seed, pin
@@ -108,7 +108,7 @@ class Feed:
             # A small split would be one run, and so one lane's alone.
             chunks = int(self.slots.max()) // per_chunk + 1
             self.run_slots = min(self.run_slots, per_chunk * max(1, chunks // (self.lanes * RUNS_A_LANE)))
-        self.window_slots = max(self.run_slots, buffer_bytes * ranks // self.lanes // WINDOWS_AT_A_TIME // per_patch)
+        self.window_slots = max(self.run_slots, buffer_bytes // WINDOWS_AT_A_TIME // per_patch)
         self.shares = lane_shares(batch_size, self.lanes)
         self.inside = _inside(rows, store.info.size)
         known = rows.num_rows > 0 and rows["statistics"].null_count == 0
@@ -125,8 +125,8 @@ class Feed:
         """Patches that each lane gives to each step of an epoch, (steps, lanes)."""
         return step_counts([sum(len(w.rows) for w in lane) for lane in self._windows(epoch)], self.shares)
 
-    def epoch(self, epoch: int | None) -> Iterator[Batch]:
-        """The batches of an epoch, read ahead in the background; None keeps the order of the index."""
+    def epoch(self, epoch: int | None, first: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from step `first`, read ahead in the background; None keeps the index's order."""
         ready: queue.Queue[Batch | BaseException | None] = queue.Queue(BATCHES_AHEAD)
         stop = threading.Event()
 
@@ -138,7 +138,7 @@ class Feed:
 
         def read() -> None:
             try:
-                for batch in self._batches(epoch):
+                for batch in self._batches(epoch, first):
                     put(batch)
                     if stop.is_set():
                         return
@@ -163,14 +163,15 @@ class Feed:
     def _windows(self, epoch: int | None) -> list[list[Window]]:
         return lane_windows(self.slots, self.lanes, self.run_slots, self.window_slots, self.seed, epoch)
 
-    def _batches(self, epoch: int | None) -> Iterator[Batch]:
+    def _batches(self, epoch: int | None, first: int) -> Iterator[Batch]:
         windows = self._windows(epoch)
         counts = step_counts([sum(len(w.rows) for w in lane) for lane in windows], self.shares)
         offsets = np.cumsum(counts, axis=1) - counts
+        skipped = counts[:first].sum(axis=0)
         mine = self._own_lanes()
         with ThreadPoolExecutor(len(mine)) as pool:
-            readers = [LaneReader(self._buffers[lane], windows[lane], pool) for lane in mine]
-            for step, shares in enumerate(counts):
+            readers = [LaneReader(self._buffers[lane], windows[lane], pool, int(skipped[lane])) for lane in mine]
+            for step, shares in enumerate(counts[first:], first):
                 taken = [reader.take(int(shares[lane])) for reader, lane in zip(readers, mine, strict=True)]
                 rows = np.concatenate([rows for rows, _ in taken])
                 positions = np.concatenate([offsets[step, lane] + np.arange(shares[lane]) for lane in mine])

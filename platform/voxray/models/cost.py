@@ -97,7 +97,7 @@ def estimate_cost(
         The network doesn't fit the input, as `models.shapes.infer_shapes` says.
     """
     steps = check_fit(architecture, input_shape, classes, where)
-    batch_size = math.ceil(training.batch_size / training.workers)
+    batch_size = math.ceil(training.batch_size / training.fewest_workers)
     half = gpu if training.precision == "auto" else training.precision == "bfloat16"
     network = Operations(math.prod(input_shape), batch_size, half, gpu)
     labels = LABEL

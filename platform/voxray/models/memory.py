@@ -11,7 +11,7 @@ from voxray.models.operations import Operation, Operations
 # it, from the kernel and back (mallopt(3): M_MMAP_THRESHOLD grows up to DEFAULT_MMAP_THRESHOLD_MAX).
 LARGEST_ON_HEAP = 32 * 2**20
 # What such a heap takes over what it holds, because new blocks don't fit where old ones were: for the shipped
-# architectures it was 0.9 to 1.65 (benchmarks/cost.py).
+# architectures it was 1.05 to 1.6 (benchmarks/cost.py).
 HOLES = 1.25
 
 

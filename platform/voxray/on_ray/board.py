@@ -2,14 +2,16 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from voxray.errors import VoxrayError
 from voxray.progress import Show
+from voxray.termination import never
 
 POLL_S = 0.5
 
@@ -24,6 +26,15 @@ class Board:
     def __init__(self) -> None:
         self.lines: dict[str, tuple[int, int, str]] = {}
         self.problem: tuple[str, tuple[str, ...]] | None = None
+        self.stopping = False
+
+    def ask_to_stop(self) -> None:
+        """Tell the workers that look here to end."""
+        self.stopping = True
+
+    def is_stopping(self) -> bool:
+        """Whether they are to end."""
+        return self.stopping
 
     def write(self, worker: str, done: int, total: int, text: str) -> None:
         """Replace a worker's line."""
@@ -64,9 +75,11 @@ class Writer:
 
 
 @contextmanager
-def followed(show: Show) -> Iterator[Any]:
-    """A board whose changes are shown for the time of the block."""
-    board = Board.remote()  # type: ignore[attr-defined]
+def followed(show: Show, asked: Callable[[], bool] = never) -> Iterator[Any]:
+    """A board whose changes are shown for the time of the block; `asked` says when its workers are to stop."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    # Beside the driver: a board on another node could be lost with it.
+    board = Board.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
     stop = threading.Event()
 
     def follow() -> None:
@@ -74,6 +87,8 @@ def followed(show: Show) -> Iterator[Any]:
         while True:
             last = stop.wait(POLL_S)
             try:
+                if asked():
+                    board.ask_to_stop.remote()
                 state = ray.get(board.read.remote())
             except ray.exceptions.RayError:  # the cluster is gone; the work itself will say why
                 return

@@ -2,12 +2,15 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import ray
 
 LOCAL_OBJECT_STORE_BYTES = 256 * 2**20
+CPUS_BESIDE_GPU = 2
+
+Node = Mapping[str, float]
 
 
 @contextmanager
@@ -45,13 +48,46 @@ def has_gpu() -> bool:
     return bool(ray.cluster_resources().get("GPU", 0))
 
 
-def share_of_cluster(workers: int, device: str) -> tuple[int, int]:
-    """CPUs and GPUs for each of some workers that predict.
+def node_resources() -> list[Node]:
+    """What each node that is alive has to give."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
-    A GPU each where `device` allows and the cluster has enough of them, and then two CPUs to feed it; else an
-    equal share of all CPUs.
+
+def room_for(nodes: Sequence[Node], cpus: int, gpus: int) -> int:
+    """How many workers find room that take so many CPUs and GPUs each; none may lie on two nodes.
+
+    Parameters
+    ----------
+    nodes : sequence of mapping
+        What each node has, under ``CPU`` and ``GPU``.
+    cpus, gpus : int
+        At least one of them is more than 0.
     """
-    resources = ray.cluster_resources()
-    gpus = int(device != "cpu" and resources.get("GPU", 0) >= workers)
-    share = max(1, int(resources.get("CPU", 1) // workers))
-    return (min(2, share) if gpus else share), gpus
+    wanted = {name: amount for name, amount in (("CPU", cpus), ("GPU", gpus)) if amount}
+    return sum(min(int(node.get(name, 0) // amount) for name, amount in wanted.items()) for node in nodes)
+
+
+def predictors(device: str, on_cpus: int) -> tuple[int, int, int]:
+    """How many actors predict, each with a model of its own, and the CPUs and GPUs of each.
+
+    One for each GPU of the cluster, where `device` allows and there are any; else `on_cpus`, as far as there is room.
+    """
+    nodes = node_resources()
+    gpus = room_for(nodes, 0, 1) if device != "cpu" else 0
+    workers = gpus or max(1, min(on_cpus, room_for(nodes, 1, 0)))
+    return workers, largest_share(nodes, workers, int(gpus > 0)), int(gpus > 0)
+
+
+def largest_share(nodes: Sequence[Node], workers: int, gpus: int) -> int:
+    """Most CPUs that each of some workers can have; 0 where not all find room.
+
+    Parameters
+    ----------
+    nodes : sequence of mapping
+    workers : int
+    gpus : int
+        Of each worker. Beside one, two CPUs are enough to feed it.
+    """
+    most = int(sum(node.get("CPU", 0) for node in nodes) // workers)
+    shares = range(min(most, CPUS_BESIDE_GPU) if gpus else most, 0, -1)
+    return next((cpus for cpus in shares if room_for(nodes, cpus, gpus) >= workers), 0)

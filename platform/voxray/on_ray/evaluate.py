@@ -1,4 +1,4 @@
-"""Predictions of splits, one task for each part of them."""
+"""Predictions of splits by a pool of actors, each of which holds the model."""
 
 from typing import Any
 
@@ -8,44 +8,51 @@ import torch
 from voxray.config.experiment import Experiment
 from voxray.errors import VoxrayError, WorkError
 from voxray.on_ray.board import Writer, followed, in_own_words
-from voxray.on_ray.connect import share_of_cluster
+from voxray.on_ray.connect import predictors
 from voxray.progress import Show
-from voxray.runs.judge import predict_split
+from voxray.runs.judge import load_trained, predict_split
 from voxray.training.loop import choose_device
 from voxray.training.step import Part
 
+LOSSES = 3  # of an actor, after each of which another takes its place
+
 
 def predict_on_ray(experiment: Experiment, splits: list[str], show: Show) -> dict[str, list[Part]]:
-    """Predict splits with as many tasks as training has workers.
+    """Predict splits with an actor on each GPU, or else as many as training has workers.
 
     Raises
     ------
     WorkError
-        A task was lost.
+        An actor was lost again and again.
     """
-    ranks = experiment.training.workers
-    cpus, gpus = share_of_cluster(ranks, experiment.training.device)
-    task = ray.remote(num_cpus=cpus, num_gpus=gpus)(_predict)
+    spec = experiment.training
+    ranks, cpus, gpus = predictors(spec.device, spec.most_workers)
+    kind: Any = ray.remote(num_cpus=cpus, num_gpus=gpus, max_restarts=LOSSES, max_task_retries=LOSSES)(_Predictor)
     content = experiment.model_dump(mode="json")
     with followed(show) as board:
-        waiting = {
-            split: [task.remote(content, split, rank, ranks, cpus, board) for rank in range(ranks)] for split in splits
-        }
+        actors = [kind.remote(content, (rank, ranks), cpus, board) for rank in range(ranks)]
+        waiting = {split: [actor.predict.remote(split) for actor in actors] for split in splits}
         try:
-            return {split: ray.get(tasks) for split, tasks in waiting.items()}
+            return {split: ray.get(parts) for split, parts in waiting.items()}
         except ray.exceptions.RayError as error:
             last = str(error).strip().splitlines()[-1]
-            lost = WorkError("evaluate", f"a task failed: {last}", "Run voxray evaluate again")
+            lost = WorkError("evaluate", f"an actor failed: {last}", "Run voxray evaluate again")
             raise in_own_words(board, lost) from error
 
 
-def _predict(content: dict[str, object], split: str, rank: int, ranks: int, cpus: int, board: Any) -> Part:
-    torch.set_num_threads(cpus)
-    experiment = Experiment.model_validate(content)
-    writer = Writer(board, f"{split} {rank}")
-    try:
-        device = choose_device(experiment.training.device)
-        return predict_split(experiment, split, device, (rank, ranks), writer)
-    except VoxrayError as error:
-        writer.complain(error)
-        raise
+class _Predictor:
+    """Holds the model, and predicts its part of each split."""
+
+    def __init__(self, content: dict[str, Any], part: tuple[int, int], cpus: int, board: Any) -> None:
+        torch.set_num_threads(max(1, cpus))
+        self.experiment = Experiment.model_validate(content)
+        self.part, self.board = part, board
+        self.trained = load_trained(self.experiment, choose_device(self.experiment.training.device))
+
+    def predict(self, split: str) -> Part:
+        writer = Writer(self.board, f"{split} {self.part[0]}")
+        try:
+            return predict_split(self.experiment, self.trained, split, self.part, writer)
+        except VoxrayError as error:
+            writer.complain(error)
+            raise

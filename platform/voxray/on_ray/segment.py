@@ -9,7 +9,7 @@ import torch
 from voxray.config.experiment import Experiment
 from voxray.errors import VoxrayError, WorkError
 from voxray.on_ray.board import failure_row, raise_failure
-from voxray.on_ray.connect import share_of_cluster
+from voxray.on_ray.connect import node_resources, predictors
 from voxray.places import Place, place
 from voxray.progress import Show
 from voxray.runs.judge_scans import Case, judge_scan
@@ -19,7 +19,7 @@ from voxray.training.loop import choose_device
 
 
 def judge_on_ray(experiment: Experiment, cases: list[Case], show: Show) -> Iterator[Case]:
-    """Judge scans with as many actors as training has workers.
+    """Judge scans with an actor on each GPU, or else as many as training has workers.
 
     Raises
     ------
@@ -28,25 +28,24 @@ def judge_on_ray(experiment: Experiment, cases: list[Case], show: Show) -> Itera
     """
     spec = experiment.training
     arguments = (experiment.model_dump(mode="json"),)
-    for number, row in enumerate(_spread(_Judge, arguments, cases, spec.workers, spec.device), 1):
+    for number, row in enumerate(_spread(_Judge, arguments, cases, spec.most_workers, spec.device), 1):
         yield row["result"]
         show(number, len(cases), row["result"]["scan_id"])
 
 
 def predict_on_ray(run: Place, paths: Sequence[Place], options: Options, show: Show) -> Iterator[tuple[Place, str]]:
-    """Predict loose scans, one model on each GPU or else one on all CPUs; yields what came of each."""
+    """Predict loose scans, one model on each GPU or else on each node; yields what came of each."""
     rows = [{"path": str(path)} for path in paths]
-    workers = max(1, int(ray.cluster_resources().get("GPU", 0)))
-    for number, row in enumerate(_spread(_Predict, (run, options), rows, workers, "auto"), 1):
+    for number, row in enumerate(_spread(_Predict, (run, options), rows, len(node_resources()), "auto"), 1):
         yield place(row["result"]["path"]), row["result"]["outcome"]
         show(number, len(paths), place(row["result"]["path"]).name)
 
 
 def _spread(
-    kind: type["_Actor"], arguments: tuple[Any, ...], rows: list[dict[str, Any]], workers: int, device: str
+    kind: type["_Actor"], arguments: tuple[Any, ...], rows: list[dict[str, Any]], on_cpus: int, device: str
 ) -> Iterator[dict[str, Any]]:
     """Map rows with actors of a kind; each holds one model."""
-    cpus, gpus = share_of_cluster(workers, device)
+    workers, cpus, gpus = predictors(device, on_cpus)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     dataset = ray.data.from_items(rows, override_num_blocks=max(1, len(rows))).map(

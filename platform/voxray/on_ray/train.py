@@ -15,23 +15,35 @@ from pyarrow.fs import FSSpecHandler, PyFileSystem
 from voxray.config.experiment import Experiment
 from voxray.errors import ConfigError, VoxrayError, WorkError
 from voxray.on_ray.board import Writer, followed, in_own_words
+from voxray.on_ray.connect import largest_share, node_resources, room_for
 from voxray.places import Place
 from voxray.progress import Show
+from voxray.termination import Stopped, never
+
+FINISHED, STOPPED = "finished", "stopped"
+LOSSES = 3  # of workers, after each of which training goes on from the last epoch
+RESIZE_S = 30.0  # between looks whether an elastic training has room for more workers
 
 
 def train_on_ray(
     experiment: Experiment,
     show: Show,
     *,
+    stop: Callable[[], bool] = never,
     share: dict[str, float] | None = None,
     callbacks: Sequence[Any] = (),
 ) -> None:
     """Train with as many workers as the experiment asks for; results go to the run's folder.
 
+    A worker that is lost is replaced, and all go on from the last epoch. When a node is announced to go, they go on
+    without it from the step where they are. An elastic training does so with as many as there is room for.
+
     Parameters
     ----------
     experiment : Experiment
     show : callable
+    stop : callable
+        Whether to end before its time, with a checkpoint.
     share : dict, optional
         Resources of each worker, such as ``{"CPU": 1}``; else the workers share the whole cluster.
     callbacks : sequence
@@ -43,22 +55,28 @@ def train_on_ray(
         The cluster has fewer CPUs or GPUs than there are workers.
     WorkError
         Training failed.
+    Stopped
+        It was asked to.
     """
-    with followed(show) as board:
-        trainer = ray.train.torch.TorchTrainer(
-            _train_worker,
+    # The annotations of ray.train are those of its first version.
+    configs: Any = ray.train
+    with followed(show, stop) as board:
+        trainer: Any = ray.train.torch.TorchTrainer(
+            _train_worker,  # type: ignore[arg-type]  # what it gives back is new too
             train_loop_config={"experiment": experiment.model_dump(mode="json"), "board": board},
             scaling_config=_scaling(experiment) if share is None else _shared(experiment, share),
-            run_config=ray.train.RunConfig(
+            run_config=configs.RunConfig(
                 name="ray_train",
                 **_storage(experiment.out_path / "checkpoints"),
-                failure_config=ray.train.FailureConfig(max_failures=0),
-                callbacks=list(callbacks),
+                failure_config=configs.FailureConfig(max_failures=LOSSES),
+                callbacks=[_MistakesAreFinal(board), *callbacks],
             ),
         )
         own = signal.getsignal(signal.SIGINT)
         try:
-            trainer.fit()
+            while trainer.fit().return_value == STOPPED:
+                if stop():
+                    raise Stopped
         except SystemExit:
             # Ray Train answers Ctrl-C by leaving the process; the command line wants to say how to go on.
             raise KeyboardInterrupt from None
@@ -93,42 +111,57 @@ def _lost(error: Exception) -> WorkError:
 
 
 def _scaling(experiment: Experiment) -> ray.train.ScalingConfig:
-    workers = experiment.training.workers
-    resources = ray.cluster_resources()
-    gpus, cpus = resources.get("GPU", 0), resources.get("CPU", 0)
-    device = experiment.training.device
-    use_gpu = device == "cuda" or (device == "auto" and gpus >= workers)
-    if use_gpu and gpus < workers:
-        raise ConfigError(
-            "training.workers", f"{workers} workers want a GPU each, the cluster has {gpus:g}", "Ask for fewer"
-        )
-    share = int(cpus // workers)
-    if share < 1:
-        raise ConfigError(
-            "training.workers", f"{workers} workers want a CPU each, the cluster has {cpus:g}", "Ask for fewer"
-        )
-    # On CPUs a worker takes its whole share of them; beside a GPU two are enough to feed it.
-    cpus_each = min(share, 2) if use_gpu else share
-    return ray.train.ScalingConfig(
-        num_workers=workers, use_gpu=use_gpu, resources_per_worker={"CPU": cpus_each, **({"GPU": 1} if use_gpu else {})}
-    )
+    spec, nodes = experiment.training, node_resources()
+    fewest, most = spec.fewest_workers, spec.most_workers
+    use_gpu = spec.device == "cuda" or (spec.device == "auto" and room_for(nodes, 0, 1) >= fewest)
+    for name, found in (("GPU", room_for(nodes, 0, 1)), ("CPU", room_for(nodes, 1, 0))):
+        if found < fewest and (use_gpu or name == "CPU"):
+            problem = f"{fewest} workers want a {name} each, the cluster has {found}"
+            raise ConfigError("training.workers", problem, "Ask for fewer")
+    # Where there is no room for all yet, the nodes that come may be as small as can be.
+    cpus = largest_share(nodes, most, int(use_gpu)) or 1
+    settings: dict[str, Any] = {
+        "num_workers": most if fewest == most else (fewest, most),
+        "elastic_resize_monitor_interval_s": RESIZE_S,
+    }
+    share = {"CPU": cpus, **({"GPU": 1} if use_gpu else {})}
+    return ray.train.ScalingConfig(use_gpu=use_gpu, resources_per_worker=share, **settings)
 
 
 def _shared(experiment: Experiment, share: dict[str, float]) -> ray.train.ScalingConfig:
-    workers = experiment.training.workers
+    workers = experiment.training.most_workers
     return ray.train.ScalingConfig(num_workers=workers, use_gpu="GPU" in share, resources_per_worker=share)
 
 
-def _train_worker(config: dict[str, Any]) -> None:
+class _MistakesAreFinal(ray.train.UserCallback):
+    """Ends a training whose worker left a complaint: another try is for workers that were lost."""
+
+    def __init__(self, board: Any) -> None:
+        self.board = board
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:  # noqa: ARG002
+        if ray.get(self.board.read_problem.remote()) is not None:
+            raise WorkError("training", "a worker found a mistake")
+
+
+def _train_worker(config: dict[str, Any]) -> str:
     from voxray.runs.fit import fit  # here, so that a worker pays for it and not the driver
 
     writer = Writer(config["board"], "rank 0")
     experiment = Experiment.model_validate(config["experiment"])
     assigned = ray.get_runtime_context().get_assigned_resources()
     torch.set_num_threads(max(1, int(assigned.get("CPU", 1))))
+
+    def stop() -> bool:
+        """Whether a node is about to go, or the driver. Ray tells all ranks the same of the nodes, if all ask."""
+        return ray.train.get_preemption_info() is not None or bool(ray.get(writer.board.is_stopping.remote()))
+
     try:
         report = before_last(experiment, ray.train.report)
-        fit(experiment, device=ray.train.torch.get_device(), show=writer, report=report)
+        fit(experiment, device=ray.train.torch.get_device(), show=writer, report=report, stop=stop)
+    except Stopped:
+        return STOPPED
     except VoxrayError as error:
         writer.complain(error)
         raise
+    return FINISHED

@@ -61,7 +61,7 @@ def search_on_ray(book: Book, show: Show) -> None:
     share, together = shares(training, int(resources.get("CPU", 0)), int(resources.get("GPU", 0)))
     storage = search.folder / "ray_tune"
     shutil.rmtree(storage, ignore_errors=True)
-    own = share if training.workers == 1 else {"cpu": NESTED_CPU}
+    own = share if training.most_workers == 1 else {"cpu": NESTED_CPU}
     tuner = ray.tune.Tuner(
         ray.tune.with_resources(_try, own),
         tune_config=ray.tune.TuneConfig(
@@ -100,7 +100,7 @@ def shares(training: TrainingSpec, cpus: int, gpus: int) -> tuple[dict[str, floa
     ConfigError
         The cluster is too small for one trial.
     """
-    workers = training.workers
+    workers = training.most_workers
     together = cpus // workers
     if not together:
         raise ConfigError("training.workers", f"{workers} workers want a CPU each, the cluster has {cpus}", "Ask fewer")
@@ -138,7 +138,7 @@ def _train(experiment: Experiment, share: dict[str, float]) -> None:
     from voxray.runs.fit import fit
     from voxray.training.loop import choose_device
 
-    if experiment.training.workers > 1:
+    if experiment.training.most_workers > 1:
         from ray.tune.integration.ray_train import TuneReportCallback
 
         # Together with their driver, workers take no more than their number of CPUs.

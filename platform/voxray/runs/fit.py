@@ -26,6 +26,7 @@ from voxray.runs.folder import RunFolder, run_folder, train_key
 from voxray.runs.machine import check_memory
 from voxray.store.layout import write_parquet
 from voxray.store.read import PatchStore, open_store
+from voxray.termination import never
 from voxray.tracking import Tracker
 from voxray.training.checkpoint import save_model
 from voxray.training.loop import Watcher, train
@@ -77,6 +78,7 @@ def fit(
     device: torch.device,
     show: Show,
     report: Callable[[dict[str, Any]], None] = lambda row: None,
+    stop: Callable[[], bool] = never,
 ) -> None:
     """Train in this process, which may be one of several ranks.
 
@@ -88,6 +90,8 @@ def fit(
         (done, total, text) for a progress display; rank 0 only.
     report : callable
         Is given the history row of each epoch, on every rank.
+    stop : callable
+        Whether to end before its time, with a checkpoint.
     """
     rank, _ = rank_and_ranks()
     store = open_store(experiment.store_path)
@@ -116,6 +120,7 @@ def fit(
             key=key,
             watcher=Watcher(follower.on_step, follower.on_epoch),
             report=report,
+            stop=stop,
         )
         if tracker is not None:
             _write_results(folder, model, network, experiment, store, progress.history, progress.best_epoch)
@@ -199,6 +204,7 @@ def make_feed(
         experiment.training.batch_size,
         rank=rank,
         ranks=ranks,
+        lanes=max(ranks, experiment.training.most_workers),
         seed=experiment.seed,
         buffer_bytes=experiment.training.buffer_bytes,
         pin=device.type == "cuda",

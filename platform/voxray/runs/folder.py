@@ -105,9 +105,10 @@ def digest(content: Mapping[str, Any]) -> str:
 
 
 def train_key(experiment: Experiment, store_digest: str, architecture: str) -> str:
-    """Name of everything that a training depends on; workers and buffer are, because the order of patches does."""
+    """Name of everything that a training depends on; workers at most and buffer are, as the order of patches does."""
     parts = experiment.model_dump(mode="json", include={"seed", "intensity", "augment", "training"})
     parts["training"].pop("device")
+    parts["training"]["workers"] = experiment.training.most_workers
     return digest({**parts, "store": store_digest, "architecture": json.loads(architecture)})
 
 

@@ -5,11 +5,13 @@ Validation chooses the operating point; test only reports.
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
+from torch import nn
 
 from voxray.config.architecture import parse_architecture
 from voxray.config.experiment import Experiment
@@ -25,22 +27,33 @@ from voxray.runs.folder import run_folder
 from voxray.store.layout import write_parquet
 from voxray.store.read import PatchStore, open_store
 from voxray.training.checkpoint import load_model, read_about, write_about
-from voxray.training.step import Part, Predictions, join_predictions, predict_part
+from voxray.training.step import Part, Predictions, Recipe, join_predictions, predict_part
 
 JUDGED = ("val", "test")
 
 
-def predict_split(experiment: Experiment, split: str, device: torch.device, part: tuple[int, int], show: Show) -> Part:
-    """Rows and logits of one part (rank, ranks) of a split, by the run's model."""
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A run's model on its device, and what turns batches into its input."""
+
+    model: nn.Module
+    recipe: Recipe
+
+
+def load_trained(experiment: Experiment, device: torch.device) -> Trained:
+    """The run's model, ready to predict."""
     folder = run_folder(experiment)
     about = read_about(folder.model)
     layers = parse_architecture(about["architecture"], str(folder.model))
     model = build_model(layers, tuple(about["input_shape"]), len(about["classes"]), experiment.seed)
     load_model(folder.model, model)
-    store = open_store(experiment.store_path)
-    feed = make_feed(experiment, store, split, device, part)
-    recipe = make_recipe(experiment, len(about["input_shape"]) - 1, device)
-    return predict_part(model.to(device), feed, recipe, lambda step, steps: show(step, steps, split))
+    return Trained(model.to(device), make_recipe(experiment, len(about["input_shape"]) - 1, device))
+
+
+def predict_split(experiment: Experiment, trained: Trained, split: str, part: tuple[int, int], show: Show) -> Part:
+    """Rows and logits of one part (rank, ranks) of a split."""
+    feed = make_feed(experiment, open_store(experiment.store_path), split, trained.recipe.device, part)
+    return predict_part(trained.model, feed, trained.recipe, lambda step, steps: show(step, steps, split))
 
 
 def judge(experiment: Experiment, parts: Mapping[str, list[Part]]) -> dict[str, Any]:

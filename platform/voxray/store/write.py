@@ -112,6 +112,21 @@ def quarantine_part(path: Place, split: str, shard: int) -> Place:
     return path / PARTS_FOLDER / f"{split}-{shard:06d}.quarantine.parquet"
 
 
+def read_store(path: Place) -> StoreInfo:
+    """The attributes of a store that is being filled; StoreError where it is gone."""
+    info = read_info(path)
+    if info is None:
+        raise StoreError(str(path), "is no store any more", "Was it deleted while ingest ran? Start again")
+    return info
+
+
+def plan_rows(path: Place, info: StoreInfo, split: str, shard: int) -> list[Row]:
+    """The rows of the plan that are one shard's."""
+    group = shard_keys(info).index((split, shard))
+    with storage_errors(path), (path / PARTS_FOLDER / PLAN_FILE).open("rb") as plan:
+        return list(pq.ParquetFile(plan).read_row_group(group).to_pylist())
+
+
 def write_shard(path: Place, root: Place, fill: float, split: str, shard: int) -> ShardReport:
     """Read the scans of one shard, write their patches, and then the part file that vouches for them.
 
@@ -132,12 +147,8 @@ def write_shard(path: Place, root: Place, fill: float, split: str, shard: int) -
         The disk is full, or failed.
     """
     began = time.perf_counter()
-    info = read_info(path)
-    if info is None:
-        raise StoreError(str(path), "is no store any more", "Was it deleted while ingest ran? Start again")
-    group = shard_keys(info).index((split, shard))
-    with storage_errors(path), (path / PARTS_FOLDER / PLAN_FILE).open("rb") as plan:
-        rows = pq.ParquetFile(plan).read_row_group(group).to_pylist()
+    info = read_store(path)
+    rows = plan_rows(path, info, split, shard)
     first = shard * info.patches_per_shard
     # Only the chunks that are used: the last ones of a shard may stay absent.
     chunks = math.ceil((rows[-1]["slot"] + 1 - first) / info.patches_per_chunk)

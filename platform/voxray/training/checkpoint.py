@@ -1,6 +1,7 @@
 """Models and checkpoints as safetensors: tensors and a JSON header, nothing that could run code."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,12 +19,16 @@ MODEL, OPTIMIZER, AVERAGE = "model.", "optimizer.", "average."
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands after an epoch.
+    """Where a training stands after an epoch, or within one.
 
     Attributes
     ----------
     epoch : int
         Finished epochs.
+    step : int
+        Finished steps of the epoch after them.
+    loss_sums : sequence of float
+        What each rank's parts of the loss come to in these steps.
     best_value : float, optional
         Of the figure that chooses the best checkpoint.
     best_epoch : int
@@ -34,6 +39,8 @@ class Progress:
     """
 
     epoch: int = 0
+    step: int = 0
+    loss_sums: Sequence[float] = ()
     best_value: float | None = None
     best_epoch: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)

@@ -1,12 +1,11 @@
 """The training loop. It reads like a table of contents, and knows nothing of Ray."""
 
 import math
-import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -15,13 +14,15 @@ from voxray.config.experiment import TrainingSpec
 from voxray.errors import ConfigError
 from voxray.feed.loader import Feed
 from voxray.places import Place
+from voxray.termination import Stopped, never
 from voxray.training.checkpoint import Progress, load_checkpoint, load_model, save_checkpoint, save_model
-from voxray.training.ranks import rank_and_ranks
+from voxray.training.ranks import on_any_rank, rank_and_ranks
 from voxray.training.schedule import learning_rate
 from voxray.training.statistics import average_statistics
 from voxray.training.step import Recipe, Task, train_pass
 
 LAST, BEST = "last.safetensors", "best.safetensors"
+ASK_STEPS, ASK_S = 4, 1.0  # at most so often, with several ranks
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ def train(
     key: str,
     watcher: Watcher | None = None,
     report: Callable[[dict[str, Any]], None] = lambda row: None,
+    stop: Callable[[], bool] = never,
 ) -> Progress:
     """Fit a model; afterwards it holds the weights of the best epoch.
 
@@ -71,11 +73,18 @@ def train(
         Followed on rank 0.
     report : callable
         Is given the history row of each epoch, on every rank.
+    stop : callable
+        Whether training is asked to end before its time. All ranks ask at the same steps, now and then.
 
     Returns
     -------
     Progress
         With the history.
+
+    Raises
+    ------
+    Stopped
+        It was asked to. The checkpoint knows the step, and the same call goes on from it.
     """
     rank, _ = rank_and_ranks()
     watcher = watcher if watcher is not None and rank == 0 else Watcher()
@@ -84,10 +93,12 @@ def train(
     progress = load_checkpoint(folder / LAST, model, optimizer, average, key)
     kept = model if average is None else average.module
     parallel = _parallel(model)
+    asked = _Asked(stop, recipe.device)
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
     for epoch in range(progress.epoch, spec.epochs):
         if _is_over(progress, spec):
             break
-        seed_everything(recipe.seed, epoch, rank)
         outcome = train_pass(
             parallel,
             train_feed,
@@ -97,9 +108,17 @@ def train(
             task,
             lambda at, steps: learning_rate(spec, at, steps),
             lambda step, steps, epoch=epoch: watcher.on_step(epoch + 1, step, steps),  # type: ignore[misc]
+            first=progress.step,
+            loss_sums=progress.loss_sums,
+            stop=asked,
         )
         for each in (model, kept):
             average_statistics(each, outcome.own_patches)
+        if outcome.done < outcome.steps:
+            progress = replace(progress, step=outcome.done, loss_sums=outcome.loss_sums)
+            if rank == 0:
+                save_checkpoint(folder / LAST, model, optimizer, average, progress)
+            raise Stopped
         row = {
             "epoch": epoch + 1,
             "learning_rate": learning_rate(spec, epoch, outcome.steps),
@@ -148,13 +167,21 @@ def choose_device(setting: str) -> torch.device:
     return torch.device("cuda" if setting == "cuda" or (setting == "auto" and torch.cuda.is_available()) else "cpu")
 
 
-def seed_everything(seed: int, epoch: int, rank: int) -> None:
-    """The same (seed, epoch, rank) gives the same dropout, also after a restart."""
-    number = int(np.random.SeedSequence([seed, epoch, rank]).generate_state(1)[0])
-    random.seed(number)
-    torch.manual_seed(number)
-    torch.backends.cudnn.deterministic = True
-    torch.backends.cudnn.benchmark = False
+class _Asked:
+    """Whether any rank is asked to stop; so rarely that it costs nothing, and on all ranks at the same steps."""
+
+    def __init__(self, stop: Callable[[], bool], device: torch.device) -> None:
+        self.stop, self.device = stop, device
+        self.last = time.monotonic()
+
+    def __call__(self, step: int) -> bool:
+        _, ranks = rank_and_ranks()
+        if ranks > 1 and step % ASK_STEPS:
+            return False
+        if not on_any_rank(time.monotonic() - self.last >= ASK_S, self.device):
+            return False
+        self.last = time.monotonic()
+        return on_any_rank(self.stop(), self.device)
 
 
 def _parallel(model: nn.Module) -> nn.Module:
@@ -171,7 +198,7 @@ def _advance(progress: Progress, row: dict[str, Any], spec: TrainingSpec) -> tup
     best = progress.best_value
     improved = best is None or not math.isfinite(best) or (math.isfinite(value) and sign * value > sign * best)
     history = [*progress.history, row]
-    progress = replace(progress, epoch=row["epoch"], history=history)
+    progress = replace(progress, epoch=row["epoch"], step=0, loss_sums=(), history=history)
     return (replace(progress, best_value=value, best_epoch=row["epoch"]) if improved else progress), improved
 
 

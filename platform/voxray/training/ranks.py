@@ -23,6 +23,13 @@ def gather_objects(mine: Any) -> list[Any]:
     return everyone
 
 
+def on_any_rank(mine: bool, device: torch.device) -> bool:
+    """Whether something holds on any rank; all must ask."""
+    if rank_and_ranks()[1] == 1:
+        return mine
+    return bool(add_over_ranks(torch.tensor(float(mine), device=device)))
+
+
 def add_over_ranks(values: torch.Tensor) -> torch.Tensor:
     """Sums of a tensor over all ranks, in place."""
     if rank_and_ranks()[1] > 1:

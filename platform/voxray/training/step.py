@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -18,7 +18,7 @@ from voxray.evaluation.classification import Floats, Ints
 from voxray.feed.augment import change_batch, draw_changes, rotate_stored
 from voxray.feed.loader import Batch, Feed
 from voxray.feed.scale import scale_images, valid_voxels
-from voxray.training.ranks import add_over_ranks, gather_objects, rank_and_ranks
+from voxray.training.ranks import gather_objects, rank_and_ranks
 from voxray.training.statistics import unremembered
 
 Item = TypeVar("Item")
@@ -136,7 +136,22 @@ class Recipe:
 
 @dataclass(frozen=True)
 class PassReport:
-    """What a training pass cost; `patches` are those of all ranks, `own_patches` those of this one."""
+    """What came of a training pass.
+
+    Attributes
+    ----------
+    loss : float
+        Mean of the epoch; NaN where the pass was stopped.
+    seconds : float
+    wait_share : float
+        Of the seconds, for patches.
+    patches, own_patches : int
+        Of this pass: those of all ranks, and of this one.
+    steps, done : int
+        Of the epoch. Fewer are done than there are where the pass was stopped.
+    loss_sums : tuple of float
+        What each rank's parts of the loss come to, from the first step of the epoch on.
+    """
 
     loss: float
     seconds: float
@@ -144,6 +159,8 @@ class PassReport:
     patches: int
     own_patches: int
     steps: int
+    done: int
+    loss_sums: tuple[float, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,6 +192,10 @@ def train_pass(
     task: Task,
     rate: Callable[[float, int], float],
     on_step: Callable[[int, int], None],
+    *,
+    first: int = 0,
+    loss_sums: Sequence[float] = (),
+    stop: Callable[[int], bool] = lambda step: False,
 ) -> PassReport:
     """Fit the model to every patch of the feed once.
 
@@ -185,6 +206,12 @@ def train_pass(
         (progress in epochs, steps of an epoch) → learning rate.
     on_step : callable
         Is told (step, steps) after each step.
+    first : int
+        Steps that an earlier pass did, which was stopped.
+    loss_sums : sequence of float
+        As that pass reported them.
+    stop : callable
+        Is asked after each step (number of those done), on all ranks, whether to end here.
 
     Raises
     ------
@@ -192,12 +219,13 @@ def train_pass(
         The loss is no longer a finite number.
     """
     model.train()
-    _, ranks = rank_and_ranks()
-    steps, own = len(feed.steps(epoch)), 0
-    total = torch.zeros((), dtype=torch.float64, device=recipe.device)
+    rank, ranks = rank_and_ranks()
+    steps, patches, own, done = len(feed.steps(epoch)), 0, 0, first
+    total = torch.tensor(sum(loss_sums[rank::ranks]), dtype=torch.float64, device=recipe.device)
     began = time.perf_counter()
     clock = _WaitClock()
-    for batch in clock.watch(feed.epoch(epoch)):
+    for batch in clock.watch(feed.epoch(epoch, first)):
+        seed_step(recipe.seed, epoch, batch.step, rank)
         _set_rate(optimizer, rate(epoch + batch.step / steps, steps))
         inputs = recipe.inputs(batch, epoch)
         with recipe.autocast(), nullcontext() if inputs.count else unremembered(model):
@@ -208,13 +236,22 @@ def train_pass(
         (part * ranks).backward()
         optimizer.step()
         total += part.detach().double() * batch.total
-        own += inputs.count
-        on_step(batch.step + 1, steps)
-    loss = float(add_over_ranks(total)) / max(feed.count, 1)
+        patches, own, done = patches + batch.total, own + inputs.count, batch.step + 1
+        on_step(done, steps)
+        if done < steps and stop(done):
+            break
+    sums = tuple(gather_objects(float(total)))
+    loss = sum(sums) / max(feed.count, 1)
     if not math.isfinite(loss):
         raise WorkError(f"epoch {epoch + 1}", f"the training loss is {loss}", "Lower training.learning_rate")
     seconds = time.perf_counter() - began
-    return PassReport(loss, seconds, clock.seconds / seconds, feed.count, own, steps)
+    loss = loss if done == steps else math.nan
+    return PassReport(loss, seconds, clock.seconds / seconds, patches, own, steps, done, sums)
+
+
+def seed_step(seed: int, epoch: int, step: int, rank: int) -> None:
+    """The same (seed, epoch, step, rank) gives the same dropout, wherever training was interrupted."""
+    torch.manual_seed(int(np.random.SeedSequence([seed, epoch, step, rank]).generate_state(1)[0]))
 
 
 Part = tuple[Ints, Floats] | None

@@ -1,0 +1,97 @@
+"""An epoch in Ray Train against one in the plain loop: same store, network, patches and threads.
+
+Each side trains in turn, several times over, so that neighbours on the machine disturb both. An epoch's time is the
+clock's from one checkpoint to the next, so it holds training, validation, checkpoint and report; a training's first
+epoch is left out. While the plain loop trains there is no Ray. `ratio` is the plain loop's time over Ray's.
+Usage: python benchmarks/ray_overhead.py [--scans 10] [--epochs 5] [--rounds 3]
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import tempfile
+import threading
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from chests import chest_experiment, fill, prepare, write_chests
+
+from voxray import stages
+from voxray.config.experiment import Experiment
+
+PROJECT = Path(__file__).resolve().parents[1]
+EVERY_S = 0.05
+PER_SCAN = 48
+
+
+class Checkpoints:
+    """Notes when the checkpoint of a training is replaced."""
+
+    def __init__(self, spec: Experiment) -> None:
+        self.path = spec.out_path / "checkpoints" / "last.safetensors"
+        self.seen: list[int] = []
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> "Checkpoints":
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        self.thread.join()
+
+    def _watch(self) -> None:
+        while not self.stop.wait(EVERY_S):
+            if self.path.exists() and (now := self.path.stat().st_mtime_ns) not in self.seen[-1:]:
+                self.seen.append(now)
+
+
+def epoch_times(spec: Experiment, train: Callable[[], None]) -> list[float]:
+    """Seconds of each epoch of a training but the first."""
+    shutil.rmtree(spec.out_path / "checkpoints", ignore_errors=True)
+    with Checkpoints(spec) as checkpoints:
+        train()
+    return [(end - begin) / 1e9 for begin, end in pairwise(checkpoints.seen)]
+
+
+def main() -> None:
+    """Measure both sides in turn and print medians and ratio."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scans", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    cores = len(os.sched_getaffinity(0))
+    # Ray would give its workers way to neighbours.
+    os.environ.update({"RAY_worker_niceness": "0", "OMP_NUM_THREADS": str(cores)})
+    torch.set_num_threads(cores)
+    with tempfile.TemporaryDirectory() as folder:
+        write_chests(Path(folder) / "scans", options.scans, patches=PER_SCAN)
+        spec = chest_experiment(
+            Path(folder) / "scans",
+            Path(folder) / "run",
+            split={"val": 0.2, "test": 0},
+            model={"architecture": str(PROJECT / "configs" / "architectures" / "arch3dsm.json")},
+            training={"epochs": options.epochs, "batch_size": 32, "device": "cpu"},
+            tracking={"mode": "disabled"},
+        )
+        fill(spec, prepare(spec))
+        times: dict[str, list[float]] = {"plain": [], "ray": []}
+        for _ in range(options.rounds):
+            for name, found in times.items():
+                # What is finished would be reused.
+                (spec.out_path / "stages.json").unlink(missing_ok=True)
+                found += epoch_times(spec, lambda name=name: stages.train(spec, print, with_ray=name == "ray"))  # type: ignore[misc]
+    middle = {name: statistics.median(found) for name, found in times.items()}
+    for name, found in times.items():
+        print(f"{name:6} {middle[name]:6.2f} s an epoch, of {', '.join(f'{each:.2f}' for each in found)}")
+    print(json.dumps({"benchmark": "ray_overhead", "ratio": round(middle["plain"] / middle["ray"], 3)}))
+
+
+if __name__ == "__main__":
+    main()

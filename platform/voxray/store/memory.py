@@ -1,0 +1,92 @@
+"""How much memory the task takes that writes a shard, from the headers of its scans."""
+
+import math
+from collections.abc import Mapping
+
+from voxray.errors import ScanError
+from voxray.places import Place
+from voxray.scans.header import ScanHeader, read_header
+from voxray.scans.npz import is_npz_row
+from voxray.scans.resample import resampled_shape
+from voxray.store.cut import MASK_DTYPE
+from voxray.store.layout import StoreInfo
+from voxray.store.write import plan_rows, read_store
+
+PROCESS_BYTES = 400 * 2**20  # a process with its libraries, measured
+TASK_BYTES = 2**30  # what a task is given unasked: enough for scans as large as most are
+COPIES = 2  # of the voxels: as they are decoded, and turned or clipped
+FLOAT_BYTES = 16  # of a voxel in float64, twice: for statistics, and for interpolation
+MASK_BYTES = 8  # of a mask's voxel, twice in a wide type
+BLOCKS = 2  # of a shard: the patches, and as they are compressed
+
+Key = tuple[str, int]
+
+
+def scan_bytes(header: ScanHeader, info: StoreInfo) -> int:
+    """Bytes that a scan takes, at most, while its patches are cut.
+
+    Parameters
+    ----------
+    header : ScanHeader
+    info : StoreInfo
+        Of the store that the patches are for.
+    """
+    voxels = math.prod(header.shape)
+    spacing = info.patches["spacing_mm"]
+    after = 0 if spacing is None else math.prod(resampled_shape(header.shape, header.spacing_mm, tuple(spacing)))
+    floats = max(voxels if info.recipe["statistics"] or info.patches["sampling"] == "resized" else 0, after)
+    masks = (voxels + after) * MASK_BYTES if info.masks else 0
+    held = voxels * header.dtype.itemsize * COPIES + floats * FLOAT_BYTES
+    return header.size_bytes + header.channels * held + masks
+
+
+def block_bytes(info: StoreInfo) -> int:
+    """Bytes of a shard's patches and masks while they are written."""
+    voxels = math.prod(info.size)
+    each = info.patch_bytes + (voxels * MASK_DTYPE.itemsize if info.masks else 0)
+    return BLOCKS * each * info.patches_per_shard
+
+
+def shard_bytes(path: Place, root: Place, split: str, shard: int) -> int:
+    """Bytes that writing a shard takes: its block, and the largest of its scans, which are read one after the other.
+
+    A scan whose header cannot be read counts for nothing, and is set aside when its turn comes.
+    """
+    info = read_store(path)
+    scans = {row["path"] for row in plan_rows(path, info, split, shard)}
+    return PROCESS_BYTES + block_bytes(info) + max((_bytes_at(root / each, info) for each in scans), default=0)
+
+
+def memory_classes(needs: Mapping[Key, int], room: int | None) -> dict[int, list[Key]]:
+    """Shards by the bytes that their tasks are given: a power of two, so that there are few classes.
+
+    Parameters
+    ----------
+    needs : mapping
+        Bytes of each shard.
+    room : int, optional
+        Bytes of the largest node: more cannot be had, and a task that is given all of them has the node for itself.
+
+    Returns
+    -------
+    dict
+        The smallest first.
+    """
+    classes: dict[int, list[Key]] = {}
+    for key, needed in needs.items():
+        classes.setdefault(at_most(2 ** math.ceil(math.log2(needed)), room), []).append(key)
+    return dict(sorted(classes.items()))
+
+
+def at_most(wanted: int, room: int | None) -> int:
+    """As many bytes as wanted, or as there are."""
+    return wanted if room is None else min(wanted, room)
+
+
+def _bytes_at(path: Place, info: StoreInfo) -> int:
+    if is_npz_row(path):  # small, and not to be decoded for this
+        return 0
+    try:
+        return scan_bytes(read_header(path), info)
+    except ScanError:
+        return 0
