@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from itertools import accumulate
+from operator import sub
 
 from voxray.models.operations import Operation, Operations
 
@@ -65,12 +65,14 @@ def follow_step(network: Operations, losses: int, stepping: int) -> StepMemory:
 
 def _measure(blocks: Sequence[int], image: int, activations: int, *, on_gpu: bool) -> StepMemory:
     """What is in use at most of blocks that are taken and, with a negative size, given back."""
-    changes = np.array([image, *blocks], np.int64)
-    peak = int(changes.cumsum().max())
+    peak = max(accumulate(blocks, initial=image))
     if on_gpu:
         return StepMemory(peak, 0, activations)
-    on_heap = np.where(np.abs(changes) <= LARGEST_ON_HEAP, changes, 0)
-    heap, other = int(on_heap.cumsum().max()), int((changes - on_heap).cumsum().max())
+    heap, other = peak, 0
+    if max(image, *blocks) > LARGEST_ON_HEAP:
+        on_heap = [size if abs(size) <= LARGEST_ON_HEAP else 0 for size in (image, *blocks)]
+        heap = max(accumulate(on_heap))
+        other = max(accumulate(map(sub, (image, *blocks), on_heap)))
     return StepMemory(peak, round(HOLES * heap) + other - peak, activations)
 
 

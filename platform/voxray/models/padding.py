@@ -48,4 +48,4 @@ def sizes_after(padding: Padding, sizes: Sizes, kernel: Sizes, stride: Sizes) ->
 
 def divide(sizes: Sizes, stride: Sizes) -> tuple[int, ...]:
     """Sizes divided by a stride, rounded up."""
-    return tuple(-(-size // step) for size, step in zip(sizes, stride, strict=True))
+    return tuple([-(-size // step) for size, step in zip(sizes, stride, strict=True)])
