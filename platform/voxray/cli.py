@@ -19,8 +19,7 @@ from voxray.config.experiment import Experiment, TrainingSpec, load_experiment
 from voxray.config.space_schema import space_schema
 from voxray.errors import ConfigError
 from voxray.models.shapes import infer_shapes, parse_input
-from voxray.places import place
-from voxray.terminal import OUT, explained, say
+from voxray.terminal import OUT, explained, place_argument, say
 from voxray.units import bytes_text, count_text, parse_bytes, parse_count
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -95,7 +94,9 @@ class SearchMethod(StrEnum):
 def tune(
     experiment: ExperimentFile,
     space: Annotated[Path, typer.Option("--space", help="JSON file of the space.", show_default=False)],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the search.", parser=place, show_default=False)],
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder of the search.", parser=place_argument, show_default=False)
+    ],
     metric: Annotated[str, typer.Option("--metric", help="Figure of validation, such as val/roc_auc.")] = "val/loss",
     trials: Annotated[int, typer.Option(min=1, help="How many networks are tried.")] = 50,
     search: Annotated[SearchMethod, typer.Option("--search", help="How they are chosen.")] = SearchMethod.TPE,
@@ -195,15 +196,19 @@ def report(experiment: ExperimentFile, set_: Settings = None) -> None:
 @app.command()
 @explained
 def predict(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run.", parser=place, show_default=False)],
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.", parser=place_argument, show_default=False)],
     scans: Annotated[
-        list[Path], typer.Argument(help="Scans of any size and spacing.", parser=place, show_default=False)
+        list[Path], typer.Argument(help="Scans of any size and spacing.", parser=place_argument, show_default=False)
     ],
-    out: Annotated[Path, typer.Option("--out", help="Folder for what is found.", parser=place, show_default=False)],
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder for what is found.", parser=place_argument, show_default=False)
+    ],
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Of a segmentation: write them too.")] = False,
     mask: Annotated[
         Path | None,
-        typer.Option("--mask", help="Which slices to look at, where the training chose them by masks.", parser=place),
+        typer.Option(
+            "--mask", help="Which slices to look at, where the training chose them by masks.", parser=place_argument
+        ),
     ] = None,
     no_ray: NoRay = False,
 ) -> None:
@@ -222,11 +227,15 @@ def predict(
 @explained
 def inspect(
     source: Annotated[
-        Path, typer.Argument(help="Folder or file of scans, or an experiment's TOML.", parser=place, show_default=False)
+        Path,
+        typer.Argument(
+            help="Folder or file of scans, or an experiment's TOML.", parser=place_argument, show_default=False
+        ),
     ],
     voxels: Annotated[bool, typer.Option("--voxels", help="Read everything, not headers alone.")] = False,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for page, JSON and table.", parser=place, show_default=False)
+        Path | None,
+        typer.Option("--out", help="Folder for page, JSON and table.", parser=place_argument, show_default=False),
     ] = None,
     set_: Settings = None,
     no_ray: NoRay = False,
@@ -247,7 +256,9 @@ def inspect(
 
 @app.command()
 @explained
-def status(run: Annotated[Path, typer.Argument(help="Folder of a run.", parser=place, show_default=False)]) -> None:
+def status(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.", parser=place_argument, show_default=False)],
+) -> None:
     """Show what a run is doing: stage, rate, time left, failures."""
     from voxray.runs.status import status_lines
 

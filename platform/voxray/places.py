@@ -87,9 +87,16 @@ def list_once(folder: Place) -> Place:
     return listed
 
 
+def exists(path: Place) -> bool:
+    """Whether a file or folder is there."""
+    with storage_errors(path):
+        return path.exists()
+
+
 def matching(folder: Place, pattern: str) -> list[Place]:
     """What matches a pattern in a folder, in the order of the names."""
-    found: Iterable[Place] = folder.glob(pattern)
+    with storage_errors(folder):
+        found: Iterable[Place] = list(folder.glob(pattern))
     return sorted(found, key=lambda path: tuple(path.parts))
 
 

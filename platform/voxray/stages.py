@@ -28,7 +28,7 @@ from voxray.locks import locked
 from voxray.models.cost import Cost
 from voxray.patches.plan import Plan, empty_classes
 from voxray.patches.planned import plan_experiment
-from voxray.places import Place, place, read_bytes
+from voxray.places import Place, exists, place, read_bytes
 from voxray.progress import Show, progress
 from voxray.report.contents import read_run
 from voxray.runs.fit import check_class_weights, fit, load_network, make_tracker
@@ -109,7 +109,7 @@ def ingest(
     path = experiment.store_path
     with locked(path):
         info = prepare_store(path, planned.plan, planned.manifest)
-        if (path / INDEX_FILE).exists():
+        if exists(path / INDEX_FILE):
             forget_parts(path)
             say(f"ingest: the store {path} is finished, it is reused")
         else:
@@ -169,7 +169,7 @@ def train(experiment: Experiment, say: Say, *, with_ray: bool = True) -> None:
     folder = run_folder(experiment)
     key = current_train_key(experiment)
     record = folder.finished("train")
-    if record and record["key"] == key and folder.model.exists():
+    if record and record["key"] == key and exists(folder.model):
         say(f"train: finished earlier (in {record['seconds']:.0f} s), reused")
         return
     if record:
@@ -278,7 +278,7 @@ def _is_finished(folder: RunFolder, stage: str, key: str) -> bool:
 
 def _is_all_finished(experiment: Experiment) -> bool:
     """Whether nothing is left that needs a cluster."""
-    if not (experiment.store_path / INDEX_FILE).exists():
+    if not exists(experiment.store_path / INDEX_FILE):
         return False
     folder, trained = run_folder(experiment), current_train_key(experiment)
     return _is_finished(folder, "train", trained) and _is_finished(

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import typer
 from rich.console import Console
 
-from voxray.errors import VoxrayError
-from voxray.places import is_storage_error, storage_failure
+from voxray.errors import ConfigError, VoxrayError
+from voxray.places import Place, is_storage_error, place, storage_failure
 from voxray.termination import Stopped
 
 OUT = Console(highlight=False, soft_wrap=True)
@@ -20,6 +21,14 @@ OUT = Console(highlight=False, soft_wrap=True)
 def say(line: str) -> None:
     """Print one line to the user."""
     OUT.print(line, markup=False)
+
+
+def place_argument(text: str) -> Place:
+    """A path or URL of the command line."""
+    try:
+        return place(text)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def explained(command: Callable[..., None]) -> Callable[..., None]:

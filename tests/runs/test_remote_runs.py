@@ -1,15 +1,19 @@
 """Runs whose scans, store and folder lie in object storage."""
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from s3_server import KEYS, S3
-from scenes import SMALL_NET, experiment
+from scenes import SMALL_NET, experiment, write_toml
 
 from voxray import stages
+from voxray.cli import main
 from voxray.config.experiment import Experiment
 from voxray.errors import WorkError
 from voxray.runs.fit import fit
@@ -70,6 +74,26 @@ def test_a_training_that_was_cut_short_goes_on_elsewhere(here: Experiment, remot
     assert metrics_of(remote) == metrics_of(here)
 
 
+def test_a_run_that_was_killed_goes_on_in_another_process(
+    s3: S3, here: Experiment, remote: Experiment, tmp_path: Path
+) -> None:
+    long = {"epochs": 60}
+    spec = remote.model_copy(update={"training": remote.training.model_copy(update=long)})
+    whole = here.model_copy(update={"training": spec.training, "out": str(tmp_path / "whole")})
+    run(whole.model_copy(update={"store": spec.store}))
+    command = [sys.executable, "-c", "from voxray.cli import main; main()", "train", "--no-ray"]
+    process = subprocess.Popen([*command, str(write_toml(tmp_path / "there.toml", spec))])
+    folder = run_folder(spec)
+    while not (folder.checkpoints / "last.safetensors").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert not folder.model.exists()
+    run(spec)
+    assert metrics_of(spec) == metrics_of(whole)
+
+
 @pytest.mark.parametrize("unlucky", ["last.safetensors", "model.safetensors", "metrics.json"])
 def test_storage_that_cannot_be_written_stops_a_run_and_the_same_command_goes_on(
     s3: S3, here: Experiment, remote: Experiment, unlucky: str
@@ -91,6 +115,28 @@ def test_a_store_that_cannot_be_read_stops_a_training(s3: S3, here: Experiment, 
     s3.reset()
     run(spec)
     assert metrics_of(spec) == metrics_of(here)
+
+
+@pytest.mark.parametrize("fault", [403, 503])
+def test_the_status_of_a_run_that_cannot_be_reached_is_one_line(
+    s3: S3, fault: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    s3.fault = lambda method, path: fault
+    run = s3.new_folder()
+    with pytest.raises(SystemExit) as end:
+        main(["status", str(run)])
+    assert end.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"voxray: {run}: the storage fails for good: ")
+
+
+def test_a_password_on_the_command_line_is_refused_and_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["status", "s3://me:pass-word@bucket/run"])
+    assert end.value.code == 2
+    told = capsys.readouterr().err
+    assert "Leave them to the environment" in " ".join(told.split())
+    assert "pass-word" not in told
 
 
 def test_no_key_is_in_what_a_run_leaves(s3: S3, remote: Experiment, capsys: pytest.CaptureFixture[str]) -> None:

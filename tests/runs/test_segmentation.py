@@ -8,9 +8,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from s3_server import S3
 from scenes import experiment
 
 from voxray import stages
+from voxray.cli import main
 from voxray.config.architecture import parse_architecture
 from voxray.config.experiment import Experiment
 from voxray.config.unet import UNet
@@ -132,6 +134,20 @@ def test_predictions_lie_on_the_scan_in_its_own_geometry(finished: Experiment, b
     shares = nibabel.load(tmp_path / "out" / "turned_prob.nii.gz").get_fdata()
     np.testing.assert_allclose(shares.sum(-1), 1, atol=1e-4)
     np.testing.assert_array_equal(shares.argmax(-1), np.asarray(found[1].dataobj))
+
+
+def test_run_scan_and_label_map_may_lie_in_storage(
+    s3: S3, finished: Experiment, brains: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = sorted((brains / "imagesTr").glob("*.nii.gz"))[0]
+    stages.predict(finished.out_path, [source], Options(tmp_path / "out"), quiet, with_ray=False)
+    run, scans, out = s3.put_folder(Path(finished.out)), s3.put_folder(brains), s3.new_folder()
+    with pytest.raises(SystemExit) as end:
+        main(["predict", str(run), str(scans / "imagesTr" / source.name), "--out", str(out), "--no-ray"])
+    assert not end.value.code
+    name = f"{source.name[:-7]}_seg.nii.gz"
+    assert f"{out}/{name}" in capsys.readouterr().out
+    assert s3.contents(out)[name] == (tmp_path / "out" / name).read_bytes()
 
 
 def test_a_mask_may_keep_its_axes_in_another_order_than_its_image(

@@ -13,7 +13,7 @@ from voxray.datasets.recognise import recognise_layout
 from voxray.errors import DataError
 from voxray.patches.plan import Plan, empty_classes
 from voxray.patches.planned import plan_experiment
-from voxray.places import Place
+from voxray.places import Place, exists
 
 TARGETS = pa.schema(
     [
@@ -77,7 +77,7 @@ def read_subject(source: Place) -> Subject:
     DataError
         There is nothing there, or a list in it cannot be read.
     """
-    if not source.exists():
+    if not exists(source):
         raise DataError(str(source), "no such folder, file or experiment", "Check the path")
     layout = recognise_layout(source)
     spec = {"layout": layout, "root": str(source)}

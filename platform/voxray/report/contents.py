@@ -17,7 +17,7 @@ from voxray.errors import StoreError
 from voxray.evaluation.classification import Floats, Ints, call_classes
 from voxray.evaluation.segmentation import case_dice
 from voxray.evaluation.units import judged_units, known_and_said
-from voxray.places import Place, read_bytes
+from voxray.places import Place, exists, read_bytes
 from voxray.store.layout import read_parquet
 from voxray.store.read import PatchStore
 from voxray.training.checkpoint import read_about
@@ -147,7 +147,7 @@ def read_run(folder: Place, store: PatchStore) -> RunContents:
         history=read_parquet(_found(folder / "history.parquet")).to_pylist(),
         predictions={} if masks else {split: _read_predictions(folder, split, metrics) for split in judged},
         store=store,
-        versions=read_about(model).get("versions", {}) if model.exists() else {},
+        versions=read_about(model).get("versions", {}) if exists(model) else {},
         cases={split: _read_cases(folder, split) for split in judged} if masks else {},
         folder=folder,
     )
@@ -190,6 +190,6 @@ def _read_json(path: Place) -> Any:
 
 
 def _found(path: Place) -> Place:
-    if not path.exists():
+    if not exists(path):
         raise StoreError(str(path), "the run has no such file", "Run voxray train and voxray evaluate first")
     return path

@@ -9,7 +9,7 @@ from typing import Any
 
 from voxray.config.experiment import Experiment
 from voxray.files import write_bytes, write_json
-from voxray.places import Place, read_bytes
+from voxray.places import Place, exists, read_bytes
 
 STAGES = ("train", "evaluate")
 
@@ -68,7 +68,7 @@ class RunFolder:
     def pseudonym_key(self) -> bytes:
         """This run's own key for what leaves the machine; drawn when it is first asked for, and kept."""
         path = self.path / "pseudonyms.key"
-        if not path.exists():
+        if not exists(path):
             write_bytes(path, secrets.token_bytes(32))
         return read_bytes(path)
 
@@ -91,7 +91,7 @@ class RunFolder:
         write_json(self.stages, {**self._records(), stage: {"key": key, "seconds": round(seconds, 2)}})
 
     def _records(self) -> dict[str, Any]:
-        return json.loads(read_bytes(self.stages)) if self.stages.exists() else {}
+        return json.loads(read_bytes(self.stages)) if exists(self.stages) else {}
 
 
 def run_folder(experiment: Experiment) -> RunFolder:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from voxray.errors import NotReadyError, WorkError
 from voxray.files import write_json
-from voxray.places import Place, matching, read_bytes
+from voxray.places import Place, exists, matching, read_bytes
 from voxray.progress import Pace, Show, progress, rate_text
 from voxray.runs.folder import RunFolder
 
@@ -125,7 +125,7 @@ def reported(folder: RunFolder, stage: str, unit: str, done: int = 0) -> Iterato
 
 def read_status(folder: RunFolder) -> dict[str, StageStatus]:
     """The stages that were begun, in the order in which they were."""
-    if not folder.status.exists():
+    if not exists(folder.status):
         return {}
     content = json.loads(read_bytes(folder.status))
     stages = {name: StageStatus(**fields) for name, fields in content.items()}

@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 
 from voxray.datasets.manifest import QUARANTINE
 from voxray.errors import DataError
-from voxray.places import Place
+from voxray.places import Place, exists
 from voxray.store.cut import CONSTANT
 from voxray.store.layout import (
     INDEX,
@@ -61,7 +61,7 @@ def finish_store(
     keys = shard_keys(info)
     index = pa.concat_tables([read_parquet(index_part(path, *key)) for key in keys]).combine_chunks()
     aside = [quarantine_part(path, *key) for key in keys]
-    parts = [path / PARTS_FOLDER / QUARANTINE_FILE, *(part for part in aside if part.exists())]
+    parts = [path / PARTS_FOLDER / QUARANTINE_FILE, *(part for part in aside if exists(part))]
     quarantine = _one_row_each(pa.concat_tables([read_parquet(part, QUARANTINE) for part in parts]))
     _check_quarantine(path, info, index, quarantine, max_quarantined)
     leak = _describe_leak(index)
@@ -119,7 +119,7 @@ def _check_quarantine(
     unread = read.filter(pc.is_in(read["scan_id"], value_set=gone)) if lost else quarantine
     # These shards are tried again by the next run, when the scans have been mended.
     for key in shard_keys(info):
-        if quarantine_part(path, *key).exists():
+        if exists(quarantine_part(path, *key)):
             index_part(path, *key).unlink()
             quarantine_part(path, *key).unlink()
     reasons = "".join(f"\n  {row['reason']}" for row in unread.slice(0, 5).to_pylist())

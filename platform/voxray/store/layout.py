@@ -14,7 +14,7 @@ from zarr.storage import FsspecStore
 
 from voxray.errors import StoreError
 from voxray.files import whole_file
-from voxray.places import Place, as_file, storage_errors
+from voxray.places import Place, as_file, exists
 
 FORMAT = "voxray-patch-store"
 VERSION = 1
@@ -156,9 +156,8 @@ def read_info(path: Place) -> StoreInfo | None:
     StoreError
         Something else is there.
     """
-    with storage_errors(path):
-        if not (path / "zarr.json").exists():
-            return None
+    if not exists(path / "zarr.json"):
+        return None
     try:
         attributes: dict[str, Any] = dict(zarr.open_group(zarr_store(path), mode="r").attrs)
     except (ValueError, KeyError, TypeError, zarr.errors.BaseZarrError) as error:

@@ -11,7 +11,7 @@ import zarr
 from numpy.typing import NDArray
 
 from voxray.errors import NotReadyError, StoreError
-from voxray.places import Place, list_once
+from voxray.places import Place, exists, list_once
 from voxray.store.cut import patch_checksum
 from voxray.store.layout import (
     IMAGES,
@@ -79,7 +79,7 @@ def open_store(path: Place) -> PatchStore:
     info = read_info(path)
     if info is None:
         raise NotReadyError(str(path), "no patch store is here", "Run voxray ingest first")
-    if not (path / INDEX_FILE).exists():
+    if not exists(path / INDEX_FILE):
         raise NotReadyError(str(path), "the store is not finished: it has no index", "Run voxray ingest again")
     index, quarantine = _read_table(path / INDEX_FILE), _read_table(path / QUARANTINE_FILE)
     _check_shards_exist(path, index)
@@ -98,7 +98,7 @@ def _check_shards_exist(path: Place, index: pa.Table) -> None:
     path = list_once(path)
     for row in index.group_by(["split", "shard"]).aggregate([("label", "max")]).to_pylist():
         file = path / row["split"] / IMAGES / "c" / str(row["shard"]) / "0" / "0" / "0" / "0"
-        if not file.exists():
+        if not exists(file):
             raise StoreError(str(file), "this shard is missing", "Delete the store and ingest again")
 
 

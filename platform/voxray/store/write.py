@@ -18,7 +18,7 @@ from voxray.errors import ScanError, StoreError, WorkError
 from voxray.files import remove_unfinished, whole_file
 from voxray.patches.balance import SPLITS
 from voxray.patches.plan import PLAN, Plan
-from voxray.places import Place, remove_folder, storage_errors
+from voxray.places import Place, exists, remove_folder, storage_errors
 from voxray.scans.header import read_header
 from voxray.store.cut import MASK_DTYPE, Row, cut_scan
 from voxray.store.layout import (
@@ -212,9 +212,9 @@ def _by_scan(rows: list[Row]) -> Iterator[list[Row]]:
 
 def _check_vacant(path: Place) -> None:
     """Raise StoreError where something else than a store that was begun lies at `path`."""
-    if not path.exists():
+    if not exists(path):
         return
-    begun = (path / PARTS_FOLDER / PLAN_FILE).exists()
+    begun = exists(path / PARTS_FOLDER / PLAN_FILE)
     strange = [entry.name for entry in path.iterdir() if not (begun and entry.name in (PARTS_FOLDER, *SPLITS))]
     if strange:
         problem = f"is no patch store, but holds '{sorted(strange)[0]}'"

@@ -12,7 +12,7 @@ from torch import nn
 
 from voxray.errors import NotReadyError, WorkError
 from voxray.files import whole_file
-from voxray.places import Place, local_copy
+from voxray.places import Place, exists, local_copy
 
 MODEL, OPTIMIZER, AVERAGE = "model.", "optimizer.", "average."
 
@@ -85,7 +85,7 @@ def load_checkpoint(
     path: Place, model: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None, key: str
 ) -> Progress:
     """Continue from a checkpoint of the same training; a fresh start where there is none."""
-    if not path.exists():
+    if not exists(path):
         return Progress(key=key)
     tensors, about = _load(path)
     progress = Progress(**about["progress"])
