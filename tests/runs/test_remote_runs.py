@@ -77,7 +77,7 @@ def test_a_training_that_was_cut_short_goes_on_elsewhere(here: Experiment, remot
 def test_a_run_that_was_killed_goes_on_in_another_process(
     s3: S3, here: Experiment, remote: Experiment, tmp_path: Path
 ) -> None:
-    long = {"epochs": 60}
+    long = {"epochs": 40}
     spec = remote.model_copy(update={"training": remote.training.model_copy(update=long)})
     whole = here.model_copy(update={"training": spec.training, "out": str(tmp_path / "whole")})
     run(whole.model_copy(update={"store": spec.store}))
