@@ -11,8 +11,8 @@ from voxray.errors import VoxrayError, WorkError
 from voxray.on_ray.board import failure_row, raise_failure
 from voxray.on_ray.connect import node_resources
 from voxray.places import Place
-from voxray.store.memory import TASK_BYTES, at_most, memory_classes, shard_bytes
-from voxray.store.write import ShardReport, write_shard
+from voxray.store.memory import TASK_BYTES, at_most, memory_classes
+from voxray.store.write import ShardReport, write_shard_within
 
 BLOCKS = 1000
 
@@ -33,15 +33,12 @@ def write_shards(path: Place, root: Place, fill: float, keys: list[Key]) -> Iter
     # Nodes without CPUs take no tasks; where there are no others yet, an autoscaler knows what it can start.
     room = max((int(node.get("memory", 0)) for node in node_resources() if node.get("CPU")), default=None)
 
-    def write(given: int, split: str, shard: int) -> ShardReport | int:
-        needed = at_most(shard_bytes(path, root, split, shard), room)
-        return needed if needed > given else write_shard(path, root, fill, split, shard)
-
     waiting = {at_most(TASK_BYTES, room): keys}
     while waiting:
         needs: dict[Key, int] = {}
         for given, mine in waiting.items():
-            for key, came in spread_shards(partial(write, given), mine, given):
+            work = partial(write_shard_within, path, root, fill, given=given, room=room)
+            for key, came in spread_shards(work, mine, given):
                 if isinstance(came, ShardReport):
                     yield came
                 else:

@@ -60,8 +60,10 @@ def finish_store(
         raise DataError(str(path), f"{len(missing)} shards are not written yet", "Run ingest again")
     keys = shard_keys(info)
     index = pa.concat_tables([read_parquet(index_part(path, *key)) for key in keys]).combine_chunks()
-    aside = [quarantine_part(path, *key) for key in keys]
-    parts = [path / PARTS_FOLDER / QUARANTINE_FILE, *(part for part in aside if exists(part))]
+    # One look for all: in object storage each question takes its time.
+    there = {part.name for part in (path / PARTS_FOLDER).glob("*.quarantine.parquet")}
+    aside = [part for part in (quarantine_part(path, *key) for key in keys) if part.name in there]
+    parts = [path / PARTS_FOLDER / QUARANTINE_FILE, *aside]
     quarantine = _one_row_each(pa.concat_tables([read_parquet(part, QUARANTINE) for part in parts]))
     _check_quarantine(path, info, index, quarantine, max_quarantined)
     leak = _describe_leak(index)

@@ -8,9 +8,8 @@ from voxray.places import Place
 from voxray.scans.header import ScanHeader, read_header
 from voxray.scans.npz import is_npz_row
 from voxray.scans.resample import resampled_shape
-from voxray.store.cut import MASK_DTYPE
+from voxray.store.cut import MASK_DTYPE, Row
 from voxray.store.layout import StoreInfo
-from voxray.store.write import plan_rows, read_store
 
 PROCESS_BYTES = 400 * 2**20  # a process with its libraries, measured
 TASK_BYTES = 2**30  # what a task is given unasked: enough for scans as large as most are
@@ -47,13 +46,20 @@ def block_bytes(info: StoreInfo) -> int:
     return BLOCKS * each * info.patches_per_shard
 
 
-def shard_bytes(path: Place, root: Place, split: str, shard: int) -> int:
+def shard_bytes(root: Place, rows: list[Row], info: StoreInfo) -> int:
     """Bytes that writing a shard takes: its block, and the largest of its scans, which are read one after the other.
 
     A scan whose header cannot be read counts for nothing, and is set aside when its turn comes.
+
+    Parameters
+    ----------
+    root : Place
+        Folder of the scans.
+    rows : list of dict
+        The shard's rows of the plan.
+    info : StoreInfo
     """
-    info = read_store(path)
-    scans = {row["path"] for row in plan_rows(path, info, split, shard)}
+    scans = {row["path"] for row in rows}
     return PROCESS_BYTES + block_bytes(info) + max((_bytes_at(root / each, info) for each in scans), default=0)
 
 

@@ -33,6 +33,7 @@ from voxray.store.layout import (
     read_info,
     write_parquet,
 )
+from voxray.store.memory import at_most, shard_bytes
 from voxray.store.shards import shard_file, write_shard_file
 
 LOOK_AT_SCANS = 50
@@ -112,21 +113,6 @@ def quarantine_part(path: Place, split: str, shard: int) -> Place:
     return path / PARTS_FOLDER / f"{split}-{shard:06d}.quarantine.parquet"
 
 
-def read_store(path: Place) -> StoreInfo:
-    """The attributes of a store that is being filled; StoreError where it is gone."""
-    info = read_info(path)
-    if info is None:
-        raise StoreError(str(path), "is no store any more", "Was it deleted while ingest ran? Start again")
-    return info
-
-
-def plan_rows(path: Place, info: StoreInfo, split: str, shard: int) -> list[Row]:
-    """The rows of the plan that are one shard's."""
-    group = shard_keys(info).index((split, shard))
-    with storage_errors(path), (path / PARTS_FOLDER / PLAN_FILE).open("rb") as plan:
-        return list(pq.ParquetFile(plan).read_row_group(group).to_pylist())
-
-
 def write_shard(path: Place, root: Place, fill: float, split: str, shard: int) -> ShardReport:
     """Read the scans of one shard, write their patches, and then the part file that vouches for them.
 
@@ -146,9 +132,40 @@ def write_shard(path: Place, root: Place, fill: float, split: str, shard: int) -
     WorkError
         The disk is full, or failed.
     """
+    info, rows = _planned(path, split, shard)
+    return _write_rows(path, root, fill, info, rows)
+
+
+def write_shard_within(
+    path: Place, root: Place, fill: float, split: str, shard: int, given: int, room: int | None
+) -> ShardReport | int:
+    """Write a shard as `write_shard` does, if so many bytes of memory are enough; else say how many would be.
+
+    Parameters
+    ----------
+    given : int
+        Bytes that this task may take.
+    room : int, optional
+        Bytes that any could: who has them all goes ahead, whatever it needs.
+    """
+    info, rows = _planned(path, split, shard)
+    needed = at_most(shard_bytes(root, rows, info), room)
+    return needed if needed > given else _write_rows(path, root, fill, info, rows)
+
+
+def _planned(path: Place, split: str, shard: int) -> tuple[StoreInfo, list[Row]]:
+    """The store's attributes, and the rows of its plan that are one shard's."""
+    info = read_info(path)
+    if info is None:
+        raise StoreError(str(path), "is no store any more", "Was it deleted while ingest ran? Start again")
+    group = shard_keys(info).index((split, shard))
+    with storage_errors(path), (path / PARTS_FOLDER / PLAN_FILE).open("rb") as plan:
+        return info, pq.ParquetFile(plan).read_row_group(group).to_pylist()
+
+
+def _write_rows(path: Place, root: Place, fill: float, info: StoreInfo, rows: list[Row]) -> ShardReport:
     began = time.perf_counter()
-    info = read_store(path)
-    rows = plan_rows(path, info, split, shard)
+    split, shard = rows[0]["split"], rows[0]["shard"]
     first = shard * info.patches_per_shard
     # Only the chunks that are used: the last ones of a shard may stay absent.
     chunks = math.ceil((rows[-1]["slot"] + 1 - first) / info.patches_per_chunk)
