@@ -36,6 +36,7 @@ from voxray.store.finish import finish_store
 from voxray.store.layout import INDEX, StoreInfo, write_parquet
 from voxray.store.write import ShardReport, index_part, prepare_store, unfinished_shards
 
+BLOCKS = 1000  # tasks at most: with more shards than that, a task writes several
 PER_SCAN = 10
 UID = "1.3.6.1.4.1.14519.5.2.1.6279.6001."  # names of scans are as long as real ones
 CPUS = 1000
@@ -206,7 +207,7 @@ def no_work(split: str, shard: int) -> ShardReport:
     return ShardReport(split, shard, 0, 0, 0, 0.0)
 
 
-def measure_dispatch(tasks: int = 3000) -> tuple[float, float]:
+def measure_dispatch(tasks: int = BLOCKS) -> tuple[float, float]:
     """Seconds of the driver's processor for one more task, and bytes that its rows leave in the object store."""
     import ray
 
@@ -214,7 +215,7 @@ def measure_dispatch(tasks: int = 3000) -> tuple[float, float]:
 
     seconds = []
     with local_cluster(2):
-        # As many blocks as tasks: what Ray Data does for each of them is the driver's cost.
+        # Up to so many shards each has a task of its own, and Ray Data's work for one is the driver's cost.
         for count in (10, tasks // 10, tasks):
             began = time.process_time()
             list(spread_shards(no_work, [("train", shard) for shard in range(count)], 2**20))
@@ -231,12 +232,14 @@ def print_model(rows: int, driver: dict[str, Any], shard_s: float, dispatch_s: f
     print(f"driver      {own * 1e3:.4f} ms of processor a row: {describe(driver['seconds'], rows)}")
     memory = (f"{name} {driver[f'{name}_gib']:.1f}" for name in ("list", "plan", "finish"))
     print(f"memory      {', '.join(memory)} GiB at most until then")
-    print(f"dispatch    {dispatch_s * 1e3:.2f} ms of the driver a shard, so at most {1 / dispatch_s:,.0f} shards/s")
+    tasks = min(shards, BLOCKS)
+    print(f"dispatch    {dispatch_s * 1e3:.2f} ms of the driver a task, so at most {1 / dispatch_s:,.0f} tasks/s")
     whole = f"{shards * row_bytes / 2**20:.1f} MiB for {shards:,.0f} shards"
     print(f"objects     {row_bytes:.0f} bytes a shard in the object store, {whole}")
-    print(f"a shard     {shard_s:.2f} s of a CPU: {CPUS} CPUs finish {CPUS / shard_s:,.0f} shards/s")
-    busy = CPUS / shard_s * dispatch_s
-    print(f"{CPUS} CPUs   keep the driver busy to {busy:.0%}; it is the limit from {shard_s / dispatch_s:,.0f} CPUs on")
+    a_task = shards / tasks * shard_s
+    print(f"a shard     {shard_s:.2f} s of a CPU; {shards:,.0f} shards in {tasks:,.0f} tasks of {a_task:.0f} s")
+    minutes = shards * shard_s / CPUS / 60
+    print(f"{CPUS} CPUs   keep the driver busy to {CPUS / a_task * dispatch_s:.0%}, for {minutes:.0f} min")
 
 
 def describe(seconds: dict[str, float], rows: int) -> str:

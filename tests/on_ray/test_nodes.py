@@ -251,13 +251,12 @@ class Holder:
         """Be there."""
 
 
-def nap(split: str, shard: int) -> ShardReport:
-    began = time.time()
-    time.sleep(0.2)
-    return ShardReport(split, shard, 0, 0, 0, began)
-
-
 def test_tasks_that_do_not_fit_into_a_nodes_memory_together_run_one_after_the_other(ray_here: "Cluster") -> None:
+    def nap(split: str, shard: int) -> ShardReport:
+        began = time.time()
+        time.sleep(0.2)
+        return ShardReport(split, shard, 0, 0, 0, began)
+
     keys = [("train", shard) for shard in range(6)]
     with another_node(ray_here, memory=2**30), busy_head():
         for task_bytes, together in ((700 * 2**20, False), (300 * 2**20, True)):

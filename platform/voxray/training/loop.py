@@ -22,7 +22,7 @@ from voxray.training.statistics import average_statistics
 from voxray.training.step import Recipe, Task, train_pass
 
 LAST, BEST = "last.safetensors", "best.safetensors"
-ASK_STEPS, ASK_S = 4, 1.0  # at most so often, with several ranks
+ASK_STEPS, ASK_S = 4, 2.0  # at most so often, with several ranks
 
 
 @dataclass(frozen=True)
