@@ -254,16 +254,15 @@ class Holder:
 def test_tasks_that_do_not_fit_into_a_nodes_memory_together_run_one_after_the_other(ray_here: "Cluster") -> None:
     def nap(split: str, shard: int) -> ShardReport:
         began = time.time()
-        time.sleep(0.2)
+        time.sleep(0.5)
         return ShardReport(split, shard, 0, 0, 0, began)
 
-    keys = [("train", shard) for shard in range(6)]
+    keys = [("train", shard) for shard in range(12)]
     with another_node(ray_here, memory=2**30), busy_head():
-        for task_bytes, together in ((700 * 2**20, False), (300 * 2**20, True)):
-            reports = [report for _, report in spread_shards(nap, keys, task_bytes)]
-            starts = sorted(report.seconds for report in reports if isinstance(report, ShardReport))
-            assert len(starts) == len(keys)
-            assert any(later - start < 0.2 for start, later in pairwise(starts)) == together
+        reports = [report for _, report in spread_shards(nap, keys, 700 * 2**20)]
+    starts = sorted(report.seconds for report in reports if isinstance(report, ShardReport))
+    assert len(starts) == len(keys)
+    assert all(later - start >= 0.5 for start, later in pairwise(starts))
 
 
 def test_a_shard_that_wants_more_memory_than_its_task_was_given_is_written_by_another(

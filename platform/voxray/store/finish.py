@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 
 from voxray.datasets.manifest import QUARANTINE
 from voxray.errors import DataError
-from voxray.places import Place, exists
+from voxray.places import Place, exists, matching
 from voxray.store.cut import CONSTANT
 from voxray.store.layout import (
     INDEX,
@@ -61,7 +61,7 @@ def finish_store(
     keys = shard_keys(info)
     index = pa.concat_tables([read_parquet(index_part(path, *key)) for key in keys]).combine_chunks()
     # One look for all: in object storage each question takes its time.
-    there = {part.name for part in (path / PARTS_FOLDER).glob("*.quarantine.parquet")}
+    there = {part.name for part in matching(path / PARTS_FOLDER, "*.quarantine.parquet")}
     aside = [part for part in (quarantine_part(path, *key) for key in keys) if part.name in there]
     parts = [path / PARTS_FOLDER / QUARANTINE_FILE, *aside]
     quarantine = _one_row_each(pa.concat_tables([read_parquet(part, QUARANTINE) for part in parts]))
