@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pytest
 from s3_server import S3
 from scenes import SMALL_NET, experiment, write_toml
 
@@ -30,4 +32,8 @@ def test_a_run_on_ray_with_everything_in_storage_has_the_figures_of_one_without_
         env=environment, capture_output=True, encoding="utf-8", check=False,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
-    assert json.loads(run_folder(there).metrics.read_text()) == json.loads(run_folder(here).metrics.read_text())
+    found, expected = (json.loads(run_folder(spec).metrics.read_text()) for spec in (there, here))
+    for split in ("val", "test"):
+        for name in ("recall", "precision", "roc_auc", "loss", "confusion_matrix"):
+            # Sums are rounded otherwise where more threads share them.
+            assert np.asarray(found[split][name]) == pytest.approx(np.asarray(expected[split][name]), abs=1e-4)
