@@ -126,7 +126,7 @@ def ratios(*words: str) -> dict[str, float]:
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks of memory are read from Linux' /proc")
 @pytest.mark.skipif(torch.cuda.is_available(), reason="measures memory of the CPU")
 def test_memory_is_as_measured_on_a_cpu() -> None:
-    for name, ratio in ratios("archsm", "hippocampus_unet3d").items():
+    for name, ratio in ratios("archsm", "unet3d").items():
         assert ratio == pytest.approx(1, abs=0.15), name
 
 
