@@ -1,6 +1,7 @@
 """Runs whose scans, store and folder lie in object storage."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -82,7 +83,9 @@ def test_a_run_that_was_killed_goes_on_in_another_process(
     whole = here.model_copy(update={"training": spec.training, "out": str(tmp_path / "whole")})
     run(whole.model_copy(update={"store": spec.store}))
     command = [sys.executable, "-c", "from voxray.cli import main; main()", "train", "--no-ray"]
-    process = subprocess.Popen([*command, str(write_toml(tmp_path / "there.toml", spec))])
+    # As many threads as the tests have: sums of more differ in their last digits.
+    own = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([*command, str(write_toml(tmp_path / "there.toml", spec))], env=own)
     folder = run_folder(spec)
     while not (folder.checkpoints / "last.safetensors").exists():
         assert process.poll() is None
