@@ -115,7 +115,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, luna: Path) -> Path:
     return folder
 
 
-def spec_in(folder: Path, luna: Path, name: str, workers: object, epochs: int = 60) -> Experiment:
+def spec_in(folder: Path, luna: Path, name: str, workers: object, epochs: int = 16) -> Experiment:
     # Adam magnifies differences in last bits where gradients are small.
     training = {"workers": workers, "epochs": epochs, "batch_size": 14, "learning_rate": 0.01, "optimizer": "sgd"}
     return experiment(

@@ -33,7 +33,7 @@ def one_step(rows: int) -> Any:
     numbers, inside = torch.zeros(rows, dtype=torch.int64), torch.zeros((rows, 2, 3), dtype=torch.int64)
     places = np.arange(rows)
     batch = Batch(images, numbers, numbers, None, inside, None, places, places, 0, 3)
-    return SimpleNamespace(steps=lambda epoch: [3], epoch=lambda epoch: iter([batch]), count=3)
+    return SimpleNamespace(steps=lambda epoch: [3], epoch=lambda epoch, first: iter([batch]), count=3)
 
 
 def test_a_rank_whose_share_ran_out_leaves_no_trace_in_the_running_statistics() -> None:
