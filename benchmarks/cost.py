@@ -38,6 +38,7 @@ CASES = {
     "brats2020_resnet18": ("4x240x240", 2, 6),
     "brats_unet3d": ("4x160x160x16", 4, 1),
     "crops_cnn2d": ("1x50x50", 2, 400),
+    "crops_resnet2d": ("1x50x50", 2, 400),
     "hippocampus_unet3d": ("1x32x48x32", 3, 6),
     "lidc_cnn3d": ("2x32x32x20", 2, 128),
     "mosmed_cnn3d": ("1x128x128x64", 2, 1),

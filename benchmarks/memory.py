@@ -8,11 +8,11 @@ import argparse
 import json
 import os
 import tempfile
-import threading
 from pathlib import Path
 
 import psutil
 from chests import chest_experiment, prepare, write_chests
+from watching import watching
 
 from voxray.on_ray.connect import cluster
 from voxray.on_ray.ingest import write_shards
@@ -23,31 +23,21 @@ EVERY_S = 0.1
 
 
 class Peaks:
-    """Watches resident memory of this process and of Ray's workers below it."""
+    """Resident memory of this process and of Ray's workers below it, the highest that was seen."""
 
     def __init__(self) -> None:
         self.driver = self.worker = 0
-        self.stop = threading.Event()
-        self.thread = threading.Thread(target=self._watch)
 
-    def __enter__(self) -> "Peaks":
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop.set()
-        self.thread.join()
-
-    def _watch(self) -> None:
+    def look(self) -> None:
+        """Take note of what there is now."""
         me = psutil.Process()
-        while not self.stop.wait(EVERY_S):
-            self.driver = max(self.driver, me.memory_info().rss)
-            for child in me.children(recursive=True):
-                try:
-                    if child.name().startswith("ray::"):
-                        self.worker = max(self.worker, child.memory_info().rss)
-                except psutil.NoSuchProcess:
-                    continue
+        self.driver = max(self.driver, me.memory_info().rss)
+        for child in me.children(recursive=True):
+            try:
+                if child.name().startswith("ray::"):
+                    self.worker = max(self.worker, child.memory_info().rss)
+            except psutil.NoSuchProcess:
+                continue
 
 
 def link_copies(root: Path, target: Path, times: int) -> None:
@@ -71,7 +61,8 @@ def peak(root: Path, out: Path) -> dict[str, float]:
     """Peak memory in MiB of one ingest."""
     spec = chest_experiment(root, out)
     info = prepare(spec)
-    with Peaks() as peaks:
+    peaks = Peaks()
+    with watching(peaks.look, EVERY_S):
         for _ in write_shards(spec.store_path, root, spec.patches.fill, unfinished_shards(spec.store_path, info)):
             pass
         finish_store(spec.store_path, info, (), 0.0)

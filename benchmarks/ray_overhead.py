@@ -12,13 +12,13 @@ import os
 import shutil
 import statistics
 import tempfile
-import threading
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
 import torch
 from chests import chest_experiment, fill, prepare, write_chests
+from watching import watching
 
 from voxray import stages
 from voxray.config.experiment import Experiment
@@ -28,35 +28,19 @@ EVERY_S = 0.05
 PER_SCAN = 48
 
 
-class Checkpoints:
-    """Notes when the checkpoint of a training is replaced."""
-
-    def __init__(self, spec: Experiment) -> None:
-        self.path = spec.out_path / "checkpoints" / "last.safetensors"
-        self.seen: list[int] = []
-        self.stop = threading.Event()
-        self.thread = threading.Thread(target=self._watch)
-
-    def __enter__(self) -> "Checkpoints":
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop.set()
-        self.thread.join()
-
-    def _watch(self) -> None:
-        while not self.stop.wait(EVERY_S):
-            if self.path.exists() and (now := self.path.stat().st_mtime_ns) not in self.seen[-1:]:
-                self.seen.append(now)
-
-
 def epoch_times(spec: Experiment, train: Callable[[], None]) -> list[float]:
-    """Seconds of each epoch of a training but the first."""
-    shutil.rmtree(spec.out_path / "checkpoints", ignore_errors=True)
-    with Checkpoints(spec) as checkpoints:
+    """Seconds of each epoch of a training but the first, by when its checkpoint was replaced."""
+    folder = spec.out_path / "checkpoints"
+    shutil.rmtree(folder, ignore_errors=True)
+    checkpoint, seen = folder / "last.safetensors", list[int]()
+
+    def look() -> None:
+        if checkpoint.exists() and (now := checkpoint.stat().st_mtime_ns) not in seen[-1:]:
+            seen.append(now)
+
+    with watching(look, EVERY_S):
         train()
-    return [(end - begin) / 1e9 for begin, end in pairwise(checkpoints.seen)]
+    return [(end - begin) / 1e9 for begin, end in pairwise(seen)]
 
 
 def main() -> None:

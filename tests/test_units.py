@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voxray.errors import ConfigError
-from voxray.units import bytes_text, count_text, parse_bytes, parse_count
+from voxray.units import bytes_text, count_text, parse_bytes, parse_count, seconds_text
 
 
 @pytest.mark.parametrize(
@@ -12,6 +12,17 @@ from voxray.units import bytes_text, count_text, parse_bytes, parse_count
 )
 def test_sizes_have_three_digits(size: int, text: str) -> None:
     assert bytes_text(size) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        *((0, "0 s"), (0.042, "0.042 s"), (12.3, "12 s"), (99, "99 s"), (100, "1.7 min"), (5999, "100 min")),
+        *((6000, "1.7 h"), (7200, "2 h"), (100_000, "28 h")),
+    ],
+)
+def test_times_have_the_unit_that_suits_them(seconds: float, text: str) -> None:
+    assert seconds_text(seconds) == text
 
 
 @pytest.mark.parametrize(("text", "size"), [("8GiB", 8 * 2**30), ("500 MB", 500 * 10**6), ("1.5K", 1500), ("12", 12)])

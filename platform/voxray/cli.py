@@ -339,7 +339,7 @@ def describe(
         # As text, because rich takes brackets for its own.
         table.add_row(Text(line.place), line.type, line.detail, "x".join(map(str, line.output)), f"{line.parameters:,}")
     OUT.print(table)
-    say(f"{len(lines)} layers, {total:,} trainable parameters, {4 * total / 2**20:.1f} MiB as float32")
+    say(f"{len(lines)} layers, {total:,} trainable parameters, {bytes_text(4 * total)} as float32")
     say(f"a patch: {count_text(on_cpu.forward_flops)}FLOP to predict, {count_text(on_cpu.training_flops)}FLOP to train")
     memory = f"{bytes_text(on_cpu.peak_bytes)} on a CPU, {bytes_text(on_gpu.peak_bytes)} on a GPU in bfloat16"
     say(f"training with Adam, batches of {batch}: at most {memory}")
@@ -377,11 +377,11 @@ def _print_outline(experiment: Experiment) -> None:
     OUT.print(table)
     turned = planned.rotated_rows
     size = "x".join(map(str, (planned.channels, *plan.size)))
-    mebibytes = planned.channels * plan.patch_bytes * plan.table.num_rows / 2**20
+    everything = planned.channels * plan.patch_bytes * plan.table.num_rows
     say(f"data      {manifest.scans.num_rows:,} scans, {manifest.samples.num_rows:,} samples in {manifest.root}")
     if plan.masks:
         say(f"classes   {', '.join(plan.classes)}, of voxels")
-    say(f"patches   {size} {plan.dtype}, {mebibytes:,.1f} MiB before compression")
+    say(f"patches   {size} {plan.dtype}, {bytes_text(everything)} before compression")
     shard = f"up to {plan.patches_per_shard} patches in chunks of {plan.patches_per_chunk}"
     say(f"shards    {shard} → {experiment.store_path}")
     rotations = f", {turned:,} of them rotations of positives" if turned else ""

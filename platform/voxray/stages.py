@@ -31,7 +31,7 @@ from voxray.patches.planned import plan_experiment
 from voxray.places import Place, exists, place, read_bytes
 from voxray.progress import Show, progress
 from voxray.report.contents import read_run
-from voxray.runs.fit import check_class_weights, fit, load_network, make_tracker
+from voxray.runs.fit import Network, check_class_weights, fit, load_network, make_tracker
 from voxray.runs.folder import RunFolder, evaluate_key, run_folder, train_key
 from voxray.runs.folds import join_folds
 from voxray.runs.judge import check_unit, judge, judged_splits, load_trained, predict_split
@@ -67,6 +67,7 @@ class Outline:
     manifest: Manifest
     plan: Plan
     channels: int
+    network: Network
     cost: Cost
     device: torch.device  # that training would take on this machine
     rotations: int  # of each positive patch, beside itself
@@ -96,7 +97,7 @@ def outline(experiment: Experiment) -> Outline:
     gpu = experiment.training.device != "cpu" and torch.cuda.is_available()
     cost = network.cost(len(plan.classes), experiment.training, gpu=gpu)
     device = torch.device("cuda" if gpu else "cpu")
-    return Outline(manifest, plan, channels, cost, device, len(experiment.patches.rotations))
+    return Outline(manifest, plan, channels, network, cost, device, len(experiment.patches.rotations))
 
 
 def ingest(
@@ -180,16 +181,15 @@ def train(experiment: Experiment, say: Say, *, with_ray: bool = True) -> None:
     with locked(folder.path), reported(folder, "train", "steps") as show:
         began = time.perf_counter()
         folder.begin("train")
-        if with_ray:
-            from voxray.on_ray.train import train_on_ray
+        # In this order, because Ray sets what SIGTERM does when it connects.
+        with _cluster(with_ray), termination_noted() as asked:
+            if with_ray:
+                from voxray.on_ray.train import train_on_ray
 
-            # In this order, because Ray sets what SIGTERM does when it connects.
-            with _cluster(True), termination_noted() as asked:
                 train_on_ray(experiment, show, stop=asked)
-        else:
-            with termination_noted() as asked:
+            else:
                 fit(experiment, device=choose_device(experiment.training.device), show=show, stop=asked)
-        folder.mark_finished("train", key, time.perf_counter() - began)
+            folder.mark_finished("train", key, time.perf_counter() - began)
     say(f"train: finished in {time.perf_counter() - began:.0f} s → {folder.model}")
 
 

@@ -17,7 +17,7 @@ from voxray.files import write_json
 from voxray.locks import locked
 from voxray.on_ray.connect import cluster, has_gpu
 from voxray.places import place
-from voxray.runs.fit import check_trainable, load_network
+from voxray.runs.fit import check_trainable
 from voxray.runs.folder import RunFolder
 from voxray.runs.pace import measure_pace
 from voxray.runs.status import reported
@@ -129,20 +129,19 @@ def preview(experiment: Experiment, options: TuneOptions, show: Callable[[Any], 
     gpu = planned.device.type == "cuda"
     conditions = Conditions(patch_shape, classes, experiment.training, gpu, options.limits)
     survey = survey_space(load_space(options.space), conditions, options.seed)
-    path = Path(experiment.model.architecture)
-    network = load_network(place(experiment.model.architecture), patch_shape, classes)
-    pace = measure_pace(experiment, network, classes, planned.cost, planned.device)
+    name = place(experiment.model.architecture).stem
+    pace = measure_pace(experiment, planned.network, classes, planned.cost, planned.device)
     seconds_per_flop = planned.training_rows / pace
     for table in survey_tables(survey, seconds_per_flop):
         show(table)
-    show(f"an epoch: {planned.training_rows:,} patches; {path.stem} trains at {count_text(pace)}FLOP/s here")
-    show(f"picture: {write_survey_chart(options.out, survey, planned.cost, path.stem, seconds_per_flop)}")
+    show(f"an epoch: {planned.training_rows:,} patches; {name} trains at {count_text(pace)}FLOP/s here")
+    show(f"picture: {write_survey_chart(options.out, survey, planned.cost, name, seconds_per_flop)}")
 
 
 def _search(
     experiment: Experiment, options: TuneOptions, space: Space, store: PatchStore, say: Callable[[str], None]
 ) -> Search:
-    own = Path(experiment.model.architecture)
+    own = place(experiment.model.architecture)
     patch_shape = store.info.patch_shape
     starts, strangers = find_starts(space, experiment, [own, *options.starts], rank_of_patches(patch_shape))
     for name in strangers:

@@ -1,4 +1,4 @@
-"""Sizes and large numbers as people write them: 8GiB, 1.5G."""
+"""Sizes, times and large numbers as people write them: 8GiB, 12 min, 1.5G."""
 
 import re
 
@@ -27,6 +27,15 @@ def count_text(count: float) -> str:
     while count >= 999.5 and power < len(LETTERS) - 1:
         power, count = power + 1, count / 1000
     return f"{count:.3g}{' ' if power else ''}{LETTERS[power]}"
+
+
+def seconds_text(seconds: float) -> str:
+    """A time as people say it: ``0.042 s``, ``40 s``, ``12 min``, ``3.5 h``."""
+    value, unit = seconds, "s"
+    for larger in ("min", "h"):
+        if value >= 100:
+            value, unit = value / 60, larger
+    return f"{value:.2g} {unit}" if value < 9.95 else f"{value:.0f} {unit}"
 
 
 def parse_bytes(text: str, where: str) -> int:

@@ -26,6 +26,7 @@ SHIPPED = {
     "brats2020_resnet18": ((4, 240, 240), 2),
     "brats_unet3d": ((4, 160, 160, 16), 4),
     "crops_cnn2d": ((1, 50, 50), 2),
+    "crops_resnet2d": ((1, 50, 50), 2),
     "hippocampus_unet3d": ((1, 32, 48, 32), 3),
     "lidc_cnn3d": ((2, 32, 32, 20), 2),
     "mosmed_cnn3d": ((1, 128, 128, 64), 2),

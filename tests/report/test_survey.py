@@ -9,7 +9,7 @@ from rich.console import Console
 
 from voxray.config.experiment import TrainingSpec
 from voxray.config.space import load_space
-from voxray.report.survey import seconds_text, survey_tables, write_survey_chart
+from voxray.report.survey import survey_tables, write_survey_chart
 from voxray.search.candidates import Conditions, Limits
 from voxray.search.survey import Survey, survey_space
 
@@ -44,8 +44,3 @@ def test_the_picture_is_written_also_where_nothing_is_valid(survey: Survey, tmp_
     none = replace(survey, costs=())
     assert write_survey_chart(tmp_path, none, own, "own", 1e-9).exists()
     assert "0 valid" in printed(none)
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(0.042, "0.042 s"), (12.3, "12 s"), (90, "1.5 min"), (7200, "2 h")])
-def test_times_have_the_unit_that_suits_them(seconds: float, text: str) -> None:
-    assert seconds_text(seconds) == text

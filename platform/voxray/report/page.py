@@ -15,6 +15,7 @@ from voxray.report.repeat import command_lines, hide_paths, identity_rows, setti
 from voxray.report.scan_wording import family_of
 from voxray.report.segmentation import segmentation_parts
 from voxray.report.wording import FIGURES, MISSING, SPLIT_NAMES, count, percent
+from voxray.units import seconds_text
 
 
 def write_report(path: Place, run: RunContents) -> None:
@@ -70,7 +71,7 @@ def _learning(run: RunContents) -> dict[str, Any]:
         "learning": learning_charts(run),
         "best_epoch": run.best_epoch,
         "best_by": "lowest validation loss" if best == "loss" else f"highest {figure}",
-        "training_time": _duration(float(seconds.sum())),
+        "training_time": MISSING if (total := float(seconds.sum())) != total else seconds_text(total),
         "waited": MISSING if waited != waited else percent(waited, 1),
     }
 
@@ -101,11 +102,3 @@ def _repeat(run: RunContents) -> dict[str, Any]:
         "identity": identity_rows(run),
         "settings": settings_text(run.experiment),
     }
-
-
-def _duration(seconds: float) -> str:
-    if seconds != seconds:
-        return MISSING
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

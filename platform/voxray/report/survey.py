@@ -14,7 +14,7 @@ from voxray.models.cost import Cost
 from voxray.report.drawing import INK, SPLIT_COLOURS, legend_text, styled
 from voxray.report.wording import count
 from voxray.search.survey import Survey
-from voxray.units import bytes_text, count_text
+from voxray.units import bytes_text, count_text, seconds_text
 
 CHART_FILE = "dry_run.png"
 SHARES = (0, 10, 50, 90, 100)
@@ -113,11 +113,3 @@ def _measures(survey: Survey, seconds_per_flop: float) -> list[Measure]:
 
 def _size_text(size: float) -> str:
     return bytes_text(round(size))
-
-
-def seconds_text(seconds: float) -> str:
-    """A time with two digits, in the unit that suits it."""
-    for unit, size in (("h", 3600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.2g} {unit}"
-    return f"{seconds:.2g} s"

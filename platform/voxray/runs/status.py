@@ -15,6 +15,7 @@ from voxray.files import write_json
 from voxray.places import Place, exists, matching, read_bytes
 from voxray.progress import Pace, Show, progress, rate_text
 from voxray.runs.folder import RunFolder
+from voxray.units import seconds_text
 
 BEAT_S = 2.0
 SILENT_S = 30.0
@@ -158,21 +159,14 @@ def status_lines(run: Place, now: float) -> list[str]:
 def _line(name: str, stage: StageStatus, now: float) -> str:
     done = f"{stage.done:,} of {stage.total:,} {stage.unit}" if stage.total else "starting"
     text = f" · {stage.text}" if stage.text else ""
-    spent = say_seconds(stage.seen - stage.began)
+    spent = seconds_text(stage.seen - stage.began)
     if stage.state == "working" and now - stage.seen > SILENT_S:
         who = f"process {stage.process} on {stage.host}"
-        silence = f"no sign of life of {who} for {say_seconds(now - stage.seen)}; if it ended, the same command goes on"
-        return f"{name}: silent, {done}{text} · {silence}"
+        silence = f"no sign of life of {who} for {seconds_text(now - stage.seen)}"
+        return f"{name}: silent, {done}{text} · {silence}; if it ended, the same command goes on"
     if stage.state == "working":
         rate = f", {rate_text(stage.rate, stage.unit)}" if stage.rate > 0 else ""
-        left = f", {say_seconds(stage.left_s)} left" if stage.left_s is not None else ""
+        left = f", {seconds_text(stage.left_s)} left" if stage.left_s is not None else ""
         return f"{name}: working for {spent}, {done}{rate}{left}{text}"
     error = f" · {stage.error}" if stage.error else ""
     return f"{name}: {stage.state} after {spent}, {done}{text}{error}"
-
-
-def say_seconds(seconds: float) -> str:
-    """A time as people say it: ``40 s``, ``12 min``, ``3.5 h``."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -11,6 +11,7 @@ from voxray.config.folds import fold_experiments
 from voxray.config.points import find_point
 from voxray.config.sampling import Decisions, Space, check_rank
 from voxray.errors import ConfigError
+from voxray.places import Place
 from voxray.search.candidates import Conditions, Limits
 from voxray.search.trials import Goal, Trial, trial_folder
 from voxray.store.layout import StoreInfo
@@ -90,7 +91,7 @@ def parse_metric(metric: str, info: StoreInfo, best: str) -> Goal:
 
 
 def find_starts(
-    space: Space, experiment: Experiment, files: Sequence[Path], rank: int
+    space: Space, experiment: Experiment, files: Sequence[Place], rank: int
 ) -> tuple[tuple[tuple[str, Decisions], ...], list[str]]:
     """The decisions that make the networks of architecture files, and the names of those that the space cannot make."""
     check_rank(space, rank)
