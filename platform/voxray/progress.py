@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from voxray.units import seconds_text
+
 LOG_EVERY_S = 10.0
 
 Show = Callable[[int, int, str], None]
@@ -62,7 +64,7 @@ def rate_text(per_s: float, unit: str) -> str:
 
 @contextmanager
 def progress(stage: str, unit: str, done: int = 0) -> Iterator[Show]:
-    """Show how far a stage is; gives a function of (done, total, text).
+    """Show how far a stage is; gives a function of (done, total, text), whose total is 0 while it is not known.
 
     Parameters
     ----------
@@ -85,9 +87,9 @@ def progress(stage: str, unit: str, done: int = 0) -> Iterator[Show]:
         if moment - last < LOG_EVERY_S and now < total:
             return
         last = moment
-        left = "" if pace.left_s is None else f", {pace.left_s:,.0f} s left"
-        said = f"{stage}: {now:,}/{total:,} {unit}, {rate_text(pace.rate, unit)}{left}"
-        sys.stderr.write(f"{said}{' · ' + text if text else ''}\n")
+        left = "" if pace.left_s is None else f", {seconds_text(pace.left_s)} left"
+        said = f"{now:,}/{total:,} {unit}, {rate_text(pace.rate, unit)}{left}" if total else "starting"
+        sys.stderr.write(f"{stage}: {said}{' · ' + text if text else ''}\n")
         sys.stderr.flush()
 
     yield log
@@ -107,6 +109,6 @@ def _bar(stage: str, unit: str) -> Iterator[Show]:
         task = bar.add_task(stage, total=None, unit=unit, text="")
 
         def show(now: int, total: int, text: str) -> None:
-            bar.update(task, completed=now, total=total, text=text)
+            bar.update(task, completed=now, total=total or None, text=text)
 
         yield show

@@ -177,7 +177,7 @@ def train(experiment: Experiment, say: Say, *, with_ray: bool = True) -> None:
         say("train: the settings differ from those of the finished training, training again")
     if not with_ray and experiment.training.most_workers > 1:
         workers = experiment.training.most_workers
-        say(f"note: without Ray one process does the work of {workers} workers; the result is the same")
+        say(f"note: without Ray one process does the work of {workers} workers, in the same steps")
     with locked(folder.path), reported(folder, "train", "steps") as show:
         began = time.perf_counter()
         folder.begin("train")

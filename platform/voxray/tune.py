@@ -28,7 +28,6 @@ from voxray.search.results import leaderboard, write_leaderboard, write_winner
 from voxray.search.survey import survey_space
 from voxray.stages import ingest, outline
 from voxray.store.read import PatchStore, open_store
-from voxray.tracking import Tracker
 from voxray.units import count_text
 
 SEARCH_FILE = "search.json"
@@ -182,6 +181,7 @@ def _check_same(search: Search, stores: Sequence[PatchStore]) -> None:
 
 def _conclude(book: Book, say: Callable[[str], None], command: Sequence[str]) -> None:
     from voxray.report.search import write_search_report  # matplotlib takes a second
+    from voxray.tracking import Tracker
 
     search, trials = book.search, book.trials
     if not trials:

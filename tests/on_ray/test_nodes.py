@@ -53,7 +53,9 @@ def another_node(cluster: "Cluster", **resources: Any) -> Iterator[Any]:
         yield node
     finally:
         if node in cluster.worker_nodes:
-            cluster.remove_node(node, allow_graceful=False)
+            cluster.remove_node(node)
+        # What comes next is not to count on it.
+        wait_until(lambda: node.node_id not in [each["NodeID"] for each in ray.nodes() if each["Alive"]])
 
 
 @contextmanager
@@ -115,7 +117,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, luna: Path) -> Path:
     return folder
 
 
-def spec_in(folder: Path, luna: Path, name: str, workers: object, epochs: int = 16) -> Experiment:
+def spec_in(folder: Path, luna: Path, name: str, workers: object, epochs: int = 8) -> Experiment:
     # Adam magnifies differences in last bits where gradients are small.
     training = {"workers": workers, "epochs": epochs, "batch_size": 14, "learning_rate": 0.01, "optimizer": "sgd"}
     return experiment(
@@ -153,29 +155,31 @@ def test_two_nodes_with_two_workers_each_have_the_loss_curve_of_one_process(
     assert alone[-1]["train_loss"] < alone[0]["train_loss"]
 
 
-def test_a_training_whose_worker_is_killed_ends_like_one_that_was_left_alone(
-    folder: Path, luna: Path, together: Experiment, ray_here: "Cluster"
-) -> None:
-    spec = spec_in(folder, luna, "killed", 4)
+@pytest.mark.usefixtures("ray_here")
+def test_a_training_whose_worker_is_killed_ends_like_one_that_was_left_alone(folder: Path, luna: Path) -> None:
+    undisturbed = spec_in(folder, luna, "left", 2)
+    stages.train(undisturbed, quiet, with_ray=False)
+    spec = spec_in(folder, luna, "killed", 2)
 
     def kill_one() -> None:
         wait_until(lambda: finished_epochs(spec) >= 2)
         workers = train_workers()
-        assert len(workers) == 4
-        workers[2].send_signal(signal.SIGKILL)
+        assert len(workers) == 2
+        workers[1].send_signal(signal.SIGKILL)
         assert finished_epochs(spec) < spec.training.epochs
 
-    with another_node(ray_here), meanwhile(kill_one):
+    with meanwhile(kill_one):
         stages.train(spec, quiet)
-    # The sums over four ranks begin in another order after a start, and differ in their last bits.
-    assert_same_curve(history(spec), history(together))
+    assert_same_curve(history(spec), history(undisturbed))
 
 
 def test_a_training_takes_nodes_that_come_leaves_those_that_go_and_stops_when_asked(
     folder: Path, luna: Path, ray_here: "Cluster", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("voxray.on_ray.train.RESIZE_S", 1.0)
-    spec = spec_in(folder, luna, "elastic", (1, 4), epochs=250)
+    # Ray tries at first to place workers on the node that is about to go.
+    monkeypatch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "10")
+    spec = spec_in(folder, luna, "elastic", (1, 4), epochs=120)
     asked = Event()
     with ThreadPoolExecutor(1) as pool:
         training = pool.submit(train_on_ray, spec, lambda *_: None, stop=asked.is_set)
@@ -200,7 +204,7 @@ def test_a_training_takes_nodes_that_come_leaves_those_that_go_and_stops_when_as
             training.result()
     assert 0 < finished_epochs(spec) < spec.training.epochs
     stages.train(spec, quiet, with_ray=False)
-    undisturbed = spec_in(folder, luna, "undisturbed", 4, epochs=250)
+    undisturbed = spec_in(folder, luna, "undisturbed", 4, epochs=120)
     stages.train(undisturbed, quiet, with_ray=False)
     assert_same_curve(history(spec), history(undisturbed))
 

@@ -7,9 +7,8 @@ import time
 from pathlib import Path
 
 import psutil
-import pyarrow.parquet as pq
 import pytest
-from scenes import SHAPE, experiment, write_luna, write_toml
+from scenes import SHAPE, SMALL_NET, experiment, write_luna, write_toml
 
 from voxray import stages
 from voxray.config.experiment import Experiment
@@ -36,10 +35,12 @@ def test_the_store_is_the_same_with_and_without_ray(luna: Path, out: Path, tmp_p
 
 
 def test_metrics_are_the_same_with_and_without_ray(luna: Path, out: Path, tmp_path: Path) -> None:
+    # Dropout is drawn by each worker.
+    (out.parent / "architecture.json").write_text(SMALL_NET.replace('"drop_out": 10', '"drop_out": 0'))
     shared = {"path": str(tmp_path / "store")}
     metrics = []
     for with_ray in (False, True):
-        spec = experiment(luna, out.parent / f"run{with_ray}", store=shared)
+        spec = experiment(luna, out.parent / f"run{with_ray}", store=shared, training={"workers": 2})
         stages.run(spec, quiet, with_ray=with_ray)
         metrics.append(json.loads((spec.out_path / "metrics.json").read_text()))
         for name in ("experiment.json", "architecture.json", "model.safetensors", "history.parquet", "report.html"):
@@ -47,32 +48,11 @@ def test_metrics_are_the_same_with_and_without_ray(luna: Path, out: Path, tmp_pa
         told = [line.split(" after")[0] for line in status_lines(spec.out_path, time.time())]
         own = ["ingest: finished", "train: finished"] if not with_ray else ["train: finished"]
         assert told == [*own, "evaluate: finished", "report: finished"]
-    # The plain loop used one thread and the worker perhaps two, so sums may differ in their last bits.
+    # Two workers add up in another order than one process, so sums differ in their last bits.
     for split in ("val", "test"):
+        assert metrics[0][split]["samples"] == metrics[1][split]["samples"]
         for name in ("loss", "roc_auc", "recall"):
             assert metrics[0][split][name] == pytest.approx(metrics[1][split][name], rel=1e-4)
-
-
-def test_two_workers_come_to_the_loss_of_one(luna: Path, out: Path, tmp_path: Path) -> None:
-    # Without dropout, and with whole batches, both see the same gradients; lanes only change the order.
-    (out.parent / "architecture.json").write_text(
-        '[{"type": "P", "pool": "avg", "kernel_size": [4, 4, 6], "stride": [4, 4, 6]},'
-        ' {"type": "T", "activation": null}]'
-    )
-    rows, shared = [], {"path": str(tmp_path / "store")}
-    for workers in (1, 2):
-        training = {"workers": workers, "batch_size": 4096, "epochs": 3, "learning_rate": 0.01}
-        spec = experiment(luna, out.parent / f"run{workers}", store=shared, training=training)
-        stages.ingest(spec, quiet)
-        stages.train(spec, quiet)
-        stages.evaluate(spec, quiet)
-        metrics = json.loads((spec.out_path / "metrics.json").read_text())
-        rows.append((pq.read_table(spec.out_path / "history.parquet").to_pylist(), metrics))
-    for one, two in zip(rows[0][0], rows[1][0], strict=True):
-        for name in ("train_loss", "val_loss", "val_roc_auc"):
-            assert one[name] == pytest.approx(two[name], rel=1e-5)
-    assert rows[0][1]["val"]["samples"] == rows[1][1]["val"]["samples"]
-    assert rows[0][1]["test"]["confusion_matrix"] == rows[1][1]["test"]["confusion_matrix"]
 
 
 def test_an_error_in_a_worker_keeps_its_words(luna: Path, out: Path) -> None:

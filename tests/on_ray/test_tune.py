@@ -171,8 +171,9 @@ def test_a_trial_of_several_folds_is_their_mean_and_finished_folds_are_not_repea
     assert [each["val_loss"] for each in again.curve] == pytest.approx([each["val_loss"] for each in trial.curve])
 
 
+@pytest.mark.usefixtures("ray_here")
 def test_a_search_that_is_killed_goes_on_without_repeating_what_is_finished(
-    luna: Path, out: Path, tmp_path: Path
+    luna: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (out.parent / "architecture.json").write_text(SMALL_NET)
     words = command(tmp_path, experiment(luna, out, training={"epochs": 2}), "--trials", "4", "--search", "random")
@@ -196,9 +197,10 @@ def test_a_search_that_is_killed_goes_on_without_repeating_what_is_finished(
     written = {
         number: (search / "trials" / trial.name / "trial.json").stat().st_mtime_ns for number, trial in done.items()
     }
-    again = subprocess.run(run, env=environment, capture_output=True, encoding="utf-8", check=False)
-    assert again.returncode == 0, again.stderr
-    assert f"{len(done)} of 4 trials are finished already, going on" in again.stdout
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 0
+    assert f"{len(done)} of 4 trials are finished already, going on" in capsys.readouterr().out
     trials = read_trials(search)
     assert sorted(trials) == [0, 1, 2, 3]
     assert not any(trial.state == "running" for trial in trials.values())

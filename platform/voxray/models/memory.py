@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
-from operator import sub
+
+import numpy as np
 
 from voxray.models.operations import Operation, Operations
 
@@ -65,14 +65,12 @@ def follow_step(network: Operations, losses: int, stepping: int) -> StepMemory:
 
 def _measure(blocks: Sequence[int], image: int, activations: int, *, on_gpu: bool) -> StepMemory:
     """What is in use at most of blocks that are taken and, with a negative size, given back."""
-    peak = max(accumulate(blocks, initial=image))
+    sizes = np.array([image, *blocks])
+    peak = int(sizes.cumsum().max())
     if on_gpu:
         return StepMemory(peak, 0, activations)
-    heap, other = peak, 0
-    if max(image, *blocks) > LARGEST_ON_HEAP:
-        on_heap = [size if abs(size) <= LARGEST_ON_HEAP else 0 for size in (image, *blocks)]
-        heap = max(accumulate(on_heap))
-        other = max(accumulate(map(sub, (image, *blocks), on_heap)))
+    on_heap = np.where(np.abs(sizes) <= LARGEST_ON_HEAP, sizes, 0)
+    heap, other = int(on_heap.cumsum().max()), int((sizes - on_heap).cumsum().max())
     return StepMemory(peak, round(HOLES * heap) + other - peak, activations)
 
 

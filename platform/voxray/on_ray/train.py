@@ -60,11 +60,14 @@ def train_on_ray(
     """
     # The annotations of ray.train are those of its first version.
     configs: Any = ray.train
+    scaling = _scaling(experiment) if share is None else _shared(experiment, share)
+    # A node that was lost a moment ago, or one that is still to come, may keep a training waiting.
+    show(0, 0, f"waits for {_wanted(scaling)}")
     with followed(show, stop) as board:
         trainer: Any = ray.train.torch.TorchTrainer(
             _train_worker,  # type: ignore[arg-type]  # what it gives back is new too
             train_loop_config={"experiment": experiment.model_dump(mode="json"), "board": board},
-            scaling_config=_scaling(experiment) if share is None else _shared(experiment, share),
+            scaling_config=scaling,
             run_config=configs.RunConfig(
                 name="ray_train",
                 **_storage(experiment.out_path / "checkpoints"),
@@ -126,6 +129,15 @@ def _scaling(experiment: Experiment) -> ray.train.ScalingConfig:
     }
     share = {"CPU": cpus, **({"GPU": 1} if use_gpu else {})}
     return ray.train.ScalingConfig(use_gpu=use_gpu, resources_per_worker=share, **settings)
+
+
+def _wanted(scaling: ray.train.ScalingConfig) -> str:
+    """The workers that Ray is asked for, in words: ``2 workers with 1 CPU and 1 GPU each``."""
+    resources: Any = scaling.resources_per_worker
+    workers: Any = scaling.num_workers
+    share = " and ".join(f"{amount:g} {name}" for name, amount in resources.items())
+    number = f"{workers[0]} to {workers[1]}" if isinstance(workers, tuple) else str(workers)
+    return f"{number} worker{'' if number == '1' else 's'} with {share} each"
 
 
 def _shared(experiment: Experiment, share: dict[str, float]) -> ray.train.ScalingConfig:

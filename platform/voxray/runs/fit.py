@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import torch
@@ -27,13 +27,15 @@ from voxray.runs.machine import check_memory
 from voxray.store.layout import write_parquet
 from voxray.store.read import PatchStore, open_store
 from voxray.termination import never
-from voxray.tracking import Tracker
 from voxray.training.checkpoint import save_model
 from voxray.training.loop import Watcher, train
 from voxray.training.losses import class_weights
 from voxray.training.ranks import rank_and_ranks
 from voxray.training.step import Recipe, Task
 from voxray.training.tasks import Classification, Segmentation
+
+if TYPE_CHECKING:
+    from voxray.tracking import Tracker
 
 CLASSIFICATION_BEST = ("loss", "accuracy", "balanced_accuracy", "roc_auc", "average_precision")
 CLASSIFICATION_LOSSES = ("cross_entropy",)
@@ -107,7 +109,7 @@ def fit(
     key = train_key(experiment, store.info.digest, network.text)
     folder = run_folder(experiment)
 
-    def run(tracker: Tracker | None) -> None:
+    def run(tracker: "Tracker | None") -> None:
         follower = _Follower(experiment, tracker, show)
         progress = train(
             model,
@@ -211,8 +213,10 @@ def make_feed(
     )
 
 
-def make_tracker(experiment: Experiment, key: str, about: Mapping[str, Any] | None = None) -> Tracker:
+def make_tracker(experiment: Experiment, key: str, about: Mapping[str, Any] | None = None) -> "Tracker":
     """The W&B run of an experiment; the same training has the same run id. `about` is told beside the settings."""
+    from voxray.tracking import Tracker  # W&B takes half a second, which one of many workers needs alone
+
     private: Any = {"out": True, "data": {"root"}, "store": {"path"}, "privacy": True}
     content = {**experiment.model_dump(mode="json", exclude=private), **(about or {})}
     architecture = read_bytes(place(experiment.model.architecture))
@@ -233,12 +237,18 @@ def make_tracker(experiment: Experiment, key: str, about: Mapping[str, Any] | No
 class _Follower:
     """Passes on what the training loop tells: to the progress display and to W&B."""
 
-    def __init__(self, experiment: Experiment, tracker: Tracker | None, show: Show) -> None:
+    def __init__(self, experiment: Experiment, tracker: "Tracker | None", show: Show) -> None:
         self.epochs, self.tracker, self.show = experiment.training.epochs, tracker, show
         self.text = ""
+        self.epoch = self.steps = self.before = 0
 
     def on_step(self, epoch: int, step: int, steps: int) -> None:
-        self.show((epoch - 1) * steps + step, self.epochs * steps, f"epoch {epoch}/{self.epochs}{self.text}")
+        # Epochs may differ in their steps; those before the first that is seen here are taken to be like it.
+        if epoch != self.epoch:
+            self.before += self.steps if self.epoch else (epoch - 1) * steps
+            self.epoch, self.steps = epoch, steps
+        total = self.before + (self.epochs - epoch + 1) * steps
+        self.show(self.before + step, total, f"epoch {epoch}/{self.epochs}{self.text}")
 
     def on_epoch(self, row: dict[str, Any]) -> None:
         figures = [(name, row[f"val_{name}"]) for name in ("loss", "recall", "roc_auc", "dice") if f"val_{name}" in row]
