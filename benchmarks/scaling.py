@@ -3,7 +3,7 @@
 The first part ingests on Ray with one CPU and with two in turn, its processes warm, the files in the page cache. The
 second plans, prepares and finishes a store of so many patches without reading a scan: the tasks' part files are made
 up, and making them is not counted. `ratio` is one CPU's time over two's.
-Usage: python benchmarks/scaling.py [--scans 24] [--rounds 3] [--rows 10_000_000] [--skip-ingest]
+Usage: python benchmarks/scaling.py [--scans 40] [--rounds 3] [--rows 10_000_000] [--skip-ingest]
 """
 
 import argparse
@@ -45,10 +45,12 @@ TARGET_ROWS = 10_000_000
 
 @contextmanager
 def local_cluster(cpus: int) -> Iterator[None]:
-    """A Ray cluster with so many CPUs, in a folder of its own."""
+    """A Ray cluster with so many CPUs, in a folder of its own; all its processes run on so many cores, and no other."""
     import ray
 
     folder = tempfile.mkdtemp(prefix="vrb", dir="/tmp")
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(cores)[:cpus])
     ray.init(
         address="local",
         num_cpus=cpus,
@@ -62,6 +64,7 @@ def local_cluster(cpus: int) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+        os.sched_setaffinity(0, cores)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -250,7 +253,7 @@ def describe(seconds: dict[str, float], rows: int) -> str:
 def main() -> None:
     """Measure, and print what it means."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scans", type=int, default=24)
+    parser.add_argument("--scans", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=TARGET_ROWS)
     parser.add_argument("--skip-ingest", action="store_true")

@@ -1,12 +1,15 @@
 """A search on a phantom against a plain loop that trains the same networks one after another, without pruning.
 
-    python benchmarks/tune.py /tmp/tune --trials 20 --loop 4
+    python benchmarks/tune.py /tmp/tune
 
-The loop trains `--loop` of the search's networks, evenly chosen, for all epochs and with all cores.
+No network may have more parameters than arch3dsm, nor take more than five times its operations. The loop trains every
+network of the search in turn, with all cores, for `--loop` epochs; what all epochs would take it is told from the last
+of them. The last line is JSON: `ratio` is the loop's time over the search's.
 """
 
 import argparse
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from voxray.cli import main
 from voxray.config.experiment import Experiment, load_experiment
 from voxray.runs.fit import fit
 from voxray.search.trials import Goal, read_trials
+from voxray.stages import outline
 from voxray.training.loop import choose_device
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -42,6 +46,23 @@ def run(*words: str) -> float:
     return time.perf_counter() - began
 
 
+def loop_seconds(spec: Experiment, epochs: int) -> float:
+    """Seconds that a training takes without Ray, foretold from its first epochs."""
+    moments = [time.perf_counter()]
+    training = {"epochs": epochs, "early_stopping_epochs": 0}
+    short = Experiment.model_validate(
+        {**spec.model_dump(mode="json"), "training": {**spec.training.model_dump(), **training}}
+    )
+    fit(
+        short,
+        device=choose_device("cpu"),
+        show=lambda done, total, text: None,
+        report=lambda row: moments.append(time.perf_counter()),
+    )
+    moments.append(time.perf_counter())
+    return moments[-1] - moments[0] + (spec.training.epochs - epochs) * (moments[-2] - moments[-3])
+
+
 def benchmark(folder: Path, trials: int, epochs: int, loop: int, scans: int) -> None:
     """Print trials per hour of both ways, and the networks that beat the one that the search started from."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -51,9 +72,10 @@ def benchmark(folder: Path, trials: int, epochs: int, loop: int, scans: int) -> 
         run("phantom", "luna16", str(folder / "phantom"), "--scans", str(scans), "--matrix", "128")
     run("ingest", str(toml), "--no-ray")
     own = load_experiment(toml)
-    limit = parameters_of(own)
+    cost = outline(own).cost
     search = ["--space", str(PROJECT / "configs/spaces/cnn3d.json"), "--out", str(folder / "search")]
-    limits = ["--trials", str(trials), "--max-parameters", str(limit), "--metric", f"val/{GOAL.name}"]
+    limits = ["--trials", str(trials), "--max-parameters", str(cost.parameters), "--metric", f"val/{GOAL.name}"]
+    limits += ["--max-flops", str(5 * cost.forward_flops)]
     seconds = run("tune", str(toml), *search, *limits)
     found = read_trials(folder / "search")
     rate = 3600 * len(found) / seconds
@@ -62,30 +84,22 @@ def benchmark(folder: Path, trials: int, epochs: int, loop: int, scans: int) -> 
     for trial in GOAL.ranked(found)[:5]:
         print(f"  trial {trial.name}: {GOAL.value(trial):.4f}, {trial.parameters:,} parameters, {trial.state}")
     print(f"  arch3dsm: {GOAL.value(first):.4f}, {first.parameters:,} parameters, {first.state}")
-    chosen = sorted(found)[:: max(1, len(found) // max(loop, 1))][:loop]
-    began = time.perf_counter()
-    for number in chosen:
-        content = json.loads((folder / "search/trials" / found[number].name / "experiment.json").read_text())
-        spec = Experiment.model_validate({**content, "out": str(folder / "loop" / found[number].name)})
-        fit(spec, device=choose_device("cpu"), show=lambda done, total, text: None)
-    if chosen:
-        alone = 3600 * len(chosen) / (time.perf_counter() - began)
-        print(f"loop: {alone:.0f} trials an hour; the search does {rate / alone:.1f} times as many")
-
-
-def parameters_of(experiment: Experiment) -> int:
-    """Of the experiment's own network."""
-    from voxray import stages
-
-    return stages.outline(experiment).cost.parameters
+    shutil.rmtree(folder / "loop", ignore_errors=True)
+    alone = 0.0
+    for trial in found.values():
+        content = json.loads((folder / "search/trials" / trial.name / "experiment.json").read_text())
+        spec = Experiment.model_validate({**content, "out": str(folder / "loop" / trial.name)})
+        alone += loop_seconds(spec, loop)
+    print(f"loop: {alone:.0f} s for all epochs of the same networks, {3600 * len(found) / alone:.0f} an hour")
+    print(json.dumps({"benchmark": "tune", "search_s": round(seconds), "ratio": round(alone / seconds, 2)}))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--trials", type=int, default=20)
-    parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--loop", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=16)
+    parser.add_argument("--loop", type=int, default=2)
     parser.add_argument("--scans", type=int, default=40)
     given = parser.parse_args()
     benchmark(given.folder.resolve(), given.trials, given.epochs, given.loop, given.scans)

@@ -43,6 +43,14 @@ def cluster() -> Iterator[None]:
         ray.shutdown()
 
 
+def settle_data() -> None:
+    """Ray Data as every stage wants it: it shows nothing, and gives out tasks as long as there is a CPU for one."""
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    # It would hold CPUs back, one of two, for those who come after; here nobody does, and rows are small.
+    context.op_resource_reservation_enabled = False
+
+
 def has_gpu() -> bool:
     """Whether the connected cluster has a GPU."""
     return bool(ray.cluster_resources().get("GPU", 0))

@@ -9,7 +9,7 @@ import ray
 
 from voxray.errors import VoxrayError, WorkError
 from voxray.on_ray.board import failure_row, raise_failure
-from voxray.on_ray.connect import node_resources
+from voxray.on_ray.connect import node_resources, settle_data
 from voxray.places import Place
 from voxray.store.memory import TASK_BYTES, at_most, memory_classes
 from voxray.store.write import ShardReport, write_shard_within
@@ -50,9 +50,7 @@ def spread_shards(
     work: Callable[[str, int], ShardReport | int], keys: list[Key], memory_bytes: int
 ) -> Iterator[tuple[Key, ShardReport | int]]:
     """Do something for each shard in a task that has so much memory; yields what came of it, in any order."""
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.execution_options.preserve_order = False
+    settle_data()
 
     def work_on(row: dict[str, Any]) -> dict[str, Any]:
         nothing = ShardReport(row["split"], row["shard"], 0, 0, 0, 0.0)

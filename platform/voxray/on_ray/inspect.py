@@ -7,6 +7,7 @@ import ray
 
 from voxray.errors import WorkError
 from voxray.inspection.facts import look_at
+from voxray.on_ray.connect import settle_data
 from voxray.places import Place
 
 
@@ -25,9 +26,7 @@ def look_on_ray(root: Place, pieces: list[pa.Table], classes: Sequence[str], vox
     WorkError
         A task failed for good.
     """
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.execution_options.preserve_order = False
+    settle_data()
 
     def look(targets: pa.Table) -> pa.Table:
         return look_at(root, targets, classes, voxels)

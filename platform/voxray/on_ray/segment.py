@@ -9,7 +9,7 @@ import torch
 from voxray.config.experiment import Experiment
 from voxray.errors import VoxrayError, WorkError
 from voxray.on_ray.board import failure_row, raise_failure
-from voxray.on_ray.connect import node_resources, predictors
+from voxray.on_ray.connect import node_resources, predictors, settle_data
 from voxray.places import Place, place
 from voxray.progress import Show
 from voxray.runs.judge_scans import Case, judge_scan
@@ -46,8 +46,7 @@ def _spread(
 ) -> Iterator[dict[str, Any]]:
     """Map rows with actors of a kind; each holds one model."""
     workers, cpus, gpus = predictors(device, on_cpus)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
+    settle_data()
     dataset = ray.data.from_items(rows, override_num_blocks=max(1, len(rows))).map(
         kind,  # type: ignore[arg-type]  # the annotation knows functions only
         fn_constructor_args=(cpus, device, *arguments),
