@@ -2,17 +2,21 @@
 
 Each side trains in turn, several times over, so that neighbours on the machine disturb both. An epoch's time is the
 clock's from one checkpoint to the next, so it holds training, validation, checkpoint and report; a training's first
-epoch is left out. While the plain loop trains there is no Ray. `ratio` is the plain loop's time over Ray's.
-Usage: python benchmarks/ray_overhead.py [--scans 10] [--epochs 5] [--rounds 3]
+epoch is left out. While the plain loop trains there is no Ray. Both compute with as many threads as there are cores but
+one: Ray is a dozen processes, which together take a sixth of a core, and where they interrupt one thread of a step the
+others wait for it. `--threads` gives both sides another number. `ratio` is the plain loop's time over Ray's.
+Usage: python benchmarks/ray_overhead.py [--scans 10] [--epochs 5] [--rounds 3] [--threads N]
 """
 
 import argparse
 import json
+import logging
 import os
 import shutil
 import statistics
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from itertools import pairwise
 from pathlib import Path
 
@@ -26,6 +30,19 @@ from voxray.config.experiment import Experiment
 PROJECT = Path(__file__).resolve().parents[1]
 EVERY_S = 0.05
 PER_SCAN = 48
+
+
+@contextmanager
+def local_cluster(cpus: int) -> Iterator[None]:
+    """A Ray cluster whose one worker gets so many CPUs, and so computes with as many threads."""
+    import ray
+
+    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+    ray.init(address="local", num_cpus=cpus, object_store_memory=256 * 2**20, **quiet)
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 def epoch_times(spec: Experiment, train: Callable[[], None]) -> list[float]:
@@ -49,11 +66,11 @@ def main() -> None:
     parser.add_argument("--scans", type=int, default=10)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=max(1, len(os.sched_getaffinity(0)) - 1))
     options = parser.parse_args()
-    cores = len(os.sched_getaffinity(0))
     # Ray would give its workers way to neighbours.
-    os.environ.update({"RAY_worker_niceness": "0", "OMP_NUM_THREADS": str(cores)})
-    torch.set_num_threads(cores)
+    os.environ.update({"RAY_worker_niceness": "0", "OMP_NUM_THREADS": str(options.threads)})
+    torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
         write_chests(Path(folder) / "scans", options.scans, patches=PER_SCAN)
         spec = chest_experiment(
@@ -70,7 +87,8 @@ def main() -> None:
             for name, found in times.items():
                 # What is finished would be reused.
                 (spec.out_path / "stages.json").unlink(missing_ok=True)
-                found += epoch_times(spec, lambda name=name: stages.train(spec, print, with_ray=name == "ray"))  # type: ignore[misc]
+                with local_cluster(options.threads) if name == "ray" else nullcontext():
+                    found += epoch_times(spec, lambda name=name: stages.train(spec, print, with_ray=name == "ray"))  # type: ignore[misc]
     middle = {name: statistics.median(found) for name, found in times.items()}
     for name, found in times.items():
         print(f"{name:6} {middle[name]:6.2f} s an epoch, of {', '.join(f'{each:.2f}' for each in found)}")

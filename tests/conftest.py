@@ -68,25 +68,34 @@ def _s3_server() -> Iterator[S3]:
         yield server
 
 
+def _name_server(environment: pytest.MonkeyPatch, server: S3) -> None:
+    for name, value in {**KEYS, "AWS_ENDPOINT_URL": server.url, "AWS_MAX_ATTEMPTS": "3"}.items():
+        environment.setenv(name, value)
+
+
 @pytest.fixture
 def s3(_s3_server: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
     """An S3 server on loopback that the environment names, without faults and with nothing asked of it yet."""
-    for name, value in {**KEYS, "AWS_ENDPOINT_URL": _s3_server.url, "AWS_MAX_ATTEMPTS": "3"}.items():
-        monkeypatch.setenv(name, value)
+    _name_server(monkeypatch, _s3_server)
     _s3_server.reset()
     return _s3_server
 
 
 @pytest.fixture(scope="session")
-def ray_here() -> "Iterator[Cluster]":
-    """A Ray cluster for all tests that need one: a node with two CPUs, to which a test may add others for its time."""
+def ray_here(_s3_server: S3) -> "Iterator[Cluster]":
+    """A Ray cluster for all tests that need one: a node with two CPUs, to which a test may add others for its time.
+
+    The environment of its processes names the S3 server.
+    """
     import ray
     from ray.cluster_utils import Cluster
 
     # A short path: the sockets inside it may not exceed 107 bytes.
     folder = tempfile.mkdtemp(prefix="vr", dir="/tmp")
     head = {"num_cpus": 2, "include_dashboard": False, "temp_dir": folder, "object_store_memory": 100 * 2**20}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    with pytest.MonkeyPatch.context() as environment:
+        _name_server(environment, _s3_server)
+        cluster = Cluster(initialize_head=True, head_node_args=head)
     ray.init(address=cluster.address, log_to_driver=False)
     yield cluster
     ray.shutdown()

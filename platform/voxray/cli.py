@@ -128,6 +128,7 @@ def tune(
         raise ConfigError(
             "--out", f"a search keeps its book on a disk, got '{out}'", "Name a folder that all nodes see"
         )
+    from voxray.config.folds import fold_experiments
     from voxray.search.candidates import Limits
     from voxray.tune import TuneOptions, preview
     from voxray.tune import tune as search_space
@@ -149,11 +150,14 @@ def tune(
         minimize=minimize.value if minimize else None,
         folds=folds,
     )
+    spec = load_experiment(experiment, set_ or ())
     if dry_run:
-        preview(load_experiment(experiment, set_ or ()), options, OUT.print)
+        preview(spec, options, OUT.print)
         return
-    command = ["voxray", "train", str(experiment), *(word for each in set_ or () for word in ("--set", each))]
-    search_space(load_experiment(experiment, set_ or ()), options, say, command)
+    # Where the experiment has folds itself, a run trains them all.
+    stage = "run" if len(fold_experiments(spec)) > 1 else "train"
+    command = ["voxray", stage, str(experiment), *(word for each in set_ or () for word in ("--set", each))]
+    search_space(spec, options, say, command)
 
 
 @app.command()

@@ -261,7 +261,7 @@ def test_tasks_that_do_not_fit_into_a_nodes_memory_together_run_one_after_the_ot
         time.sleep(0.5)
         return ShardReport(split, shard, 0, 0, 0, began)
 
-    keys = [("train", shard) for shard in range(12)]
+    keys = [("train", shard) for shard in range(6)]
     with another_node(ray_here, memory=2**30), busy_head():
         reports = [report for _, report in spread_shards(nap, keys, 700 * 2**20)]
     starts = sorted(report.seconds for report in reports if isinstance(report, ShardReport))

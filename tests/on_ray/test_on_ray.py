@@ -6,13 +6,16 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
+from s3_server import S3
 from scenes import SHAPE, SMALL_NET, experiment, write_luna, write_toml
 
 from voxray import stages
 from voxray.config.experiment import Experiment
 from voxray.errors import ConfigError, DataError, WorkError
+from voxray.runs.folder import run_folder
 from voxray.runs.status import SILENT_S, status_lines
 
 pytestmark = pytest.mark.usefixtures("ray_here")
@@ -34,25 +37,28 @@ def test_the_store_is_the_same_with_and_without_ray(luna: Path, out: Path, tmp_p
     assert contents(plain.store_path) == contents(spread.store_path)
 
 
-def test_metrics_are_the_same_with_and_without_ray(luna: Path, out: Path, tmp_path: Path) -> None:
+def test_a_run_on_ray_with_everything_in_storage_has_the_figures_of_one_without_either(
+    s3: S3, luna: Path, out: Path
+) -> None:
     # Dropout is drawn by each worker.
-    (out.parent / "architecture.json").write_text(SMALL_NET.replace('"drop_out": 10', '"drop_out": 0'))
-    shared = {"path": str(tmp_path / "store")}
+    architecture = out.parent / "architecture.json"
+    architecture.write_text(SMALL_NET.replace('"drop_out": 10', '"drop_out": 0'))
+    changes = {"training": {"workers": 2}, "model": {"architecture": str(architecture)}}
+    here = experiment(luna, out, **changes)
+    there = experiment(s3.put_folder(luna), s3.new_folder(), **changes)
     metrics = []
-    for with_ray in (False, True):
-        spec = experiment(luna, out.parent / f"run{with_ray}", store=shared, training={"workers": 2})
+    for spec, with_ray in ((here, False), (there, True)):
         stages.run(spec, quiet, with_ray=with_ray)
-        metrics.append(json.loads((spec.out_path / "metrics.json").read_text()))
-        for name in ("experiment.json", "architecture.json", "model.safetensors", "history.parquet", "report.html"):
-            assert (spec.out_path / name).exists()
-        told = [line.split(" after")[0] for line in status_lines(spec.out_path, time.time())]
-        own = ["ingest: finished", "train: finished"] if not with_ray else ["train: finished"]
-        assert told == [*own, "evaluate: finished", "report: finished"]
+        folder = run_folder(spec)
+        metrics.append(json.loads(folder.metrics.read_text()))
+        for path in (folder.experiment, folder.architecture, folder.model, folder.history, folder.report):
+            assert path.exists()
+        told = [line.split(" after")[0] for line in status_lines(folder.path, time.time())]
+        assert told == [f"{stage}: finished" for stage in ("ingest", "train", "evaluate", "report")]
     # Two workers add up in another order than one process, so sums differ in their last bits.
     for split in ("val", "test"):
-        assert metrics[0][split]["samples"] == metrics[1][split]["samples"]
-        for name in ("loss", "roc_auc", "recall"):
-            assert metrics[0][split][name] == pytest.approx(metrics[1][split][name], rel=1e-4)
+        for name in ("samples", "loss", "roc_auc", "recall", "precision", "confusion_matrix"):
+            assert np.asarray(metrics[1][split][name]) == pytest.approx(np.asarray(metrics[0][split][name]), rel=1e-4)
 
 
 def test_an_error_in_a_worker_keeps_its_words(luna: Path, out: Path) -> None:

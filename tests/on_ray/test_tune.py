@@ -143,7 +143,8 @@ def test_a_trial_of_several_workers_is_one_of_ray_train(luna: Path, out: Path, t
 def test_a_trial_of_several_folds_is_their_mean_and_finished_folds_are_not_repeated(
     luna: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = command(tmp_path, experiment(luna, out, training={"epochs": 2}), "--trials", "1", "--folds", "2")
+    spec = experiment(luna, out, training={"epochs": 2}, split={"folds": 3})
+    words = command(tmp_path, spec, "--trials", "1", "--folds", "2")
     with pytest.raises(SystemExit) as ended:
         main([*words, "--minimize", "parameters"])
     assert ended.value.code == 0
@@ -158,7 +159,9 @@ def test_a_trial_of_several_folds_is_their_mean_and_finished_folds_are_not_repea
     assert float(row["value"]) == pytest.approx(np.mean(values))
     assert float(row["spread"]) == pytest.approx(np.std(values, ddof=1))
     assert (row["folds"], row["front"]) == ("2", "yes")
-    assert "over 2 folds" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "over 2 folds" in said
+    assert "repeat it with: voxray run " in said
     # As a process leaves it that is killed in its second fold.
     path = search / "trials" / "0000" / "trial.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "state": "running", "curve": trial.curve[:2]}))
