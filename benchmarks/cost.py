@@ -1,6 +1,6 @@
 """The predicted memory of training against the measured, for every shipped architecture.
 
-    python benchmarks/cost.py [ARCHITECTURE …] [--precision bfloat16]
+    python benchmarks/cost.py [ARCHITECTURE …] [--precision bfloat16] [--batch 600]
 
 Measured is, each in a process of its own, how much the peak of resident memory grows over two training steps; on a
 GPU, `torch.cuda.max_memory_allocated`. The last line is JSON.
@@ -115,6 +115,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="ARCHITECTURE")
     parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--batch", type=int, help="patches, instead of each network's own number")
     parser.add_argument("--measure", type=int, metavar="BATCH", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
@@ -123,7 +124,7 @@ def main() -> None:
     ratios = {}
     print(f"{'architecture':20} {'batch':>5} {'predicted':>11} {'measured':>11}  ratio   (MiB, {options.precision})")
     for name in options.names or sorted(path.stem for path in FILES.glob("*.json")):
-        batch_size = CASES[name][2]
+        batch_size = options.batch or CASES[name][2]
         words = [sys.executable, __file__, name, "--precision", options.precision, "--measure", str(batch_size)]
         measured = int(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
         predicted = predict(name, batch_size, options.precision).peak_bytes

@@ -10,18 +10,18 @@ Usage: python benchmarks/ray_overhead.py [--scans 10] [--epochs 5] [--rounds 3] 
 
 import argparse
 import json
-import logging
 import os
 import shutil
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 
 import torch
 from chests import chest_experiment, fill, prepare, write_chests
+from clusters import local_cluster
 from watching import watching
 
 from voxray import stages
@@ -30,19 +30,6 @@ from voxray.config.experiment import Experiment
 PROJECT = Path(__file__).resolve().parents[1]
 EVERY_S = 0.05
 PER_SCAN = 48
-
-
-@contextmanager
-def local_cluster(cpus: int) -> Iterator[None]:
-    """A Ray cluster whose one worker gets so many CPUs, and so computes with as many threads."""
-    import ray
-
-    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
-    ray.init(address="local", num_cpus=cpus, object_store_memory=256 * 2**20, **quiet)
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def epoch_times(spec: Experiment, train: Callable[[], None]) -> list[float]:

@@ -8,7 +8,6 @@ Usage: python benchmarks/scaling.py [--scans 40] [--rounds 3] [--rows 10_000_000
 
 import argparse
 import json
-import logging
 import os
 import resource
 import shutil
@@ -27,6 +26,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from clusters import local_cluster
 from ingest_nifti import brain_experiment, write_brains
 
 from voxray.config.experiment import Experiment
@@ -44,35 +44,22 @@ TARGET_ROWS = 10_000_000
 
 
 @contextmanager
-def local_cluster(cpus: int) -> Iterator[None]:
-    """A Ray cluster with so many CPUs, in a folder of its own; all its processes run on so many cores, and no other."""
-    import ray
-
-    folder = tempfile.mkdtemp(prefix="vrb", dir="/tmp")
-    cores = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, sorted(cores)[:cpus])
-    ray.init(
-        address="local",
-        num_cpus=cpus,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        object_store_memory=256 * 2**20,
-        _temp_dir=folder,
-    )
+def on_cores(count: int) -> Iterator[None]:
+    """This process, and those that it starts, run on so many cores and no other."""
+    every = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(every)[:count])
     try:
         yield
     finally:
-        ray.shutdown()
-        os.sched_setaffinity(0, cores)
-        shutil.rmtree(folder, ignore_errors=True)
+        os.sched_setaffinity(0, every)
 
 
 def ingest_seconds(cpus: int, made: list[tuple[Experiment, StoreInfo]]) -> float:
     """Seconds that so many CPUs take for the shards of the last store; those before warm the processes up."""
     from voxray.on_ray.ingest import write_shards
 
-    with local_cluster(cpus):
+    # One CPU does the work of the driver and of Ray too.
+    with on_cores(cpus), local_cluster(cpus):
         for spec, info in made:
             began = time.perf_counter()
             list(write_shards(spec.store_path, Path(spec.data.root), 0, unfinished_shards(spec.store_path, info)))

@@ -49,12 +49,9 @@ def run(*words: str) -> float:
 def loop_seconds(spec: Experiment, epochs: int) -> float:
     """Seconds that a training takes without Ray, foretold from its first epochs."""
     moments = [time.perf_counter()]
-    training = {"epochs": epochs, "early_stopping_epochs": 0}
-    short = Experiment.model_validate(
-        {**spec.model_dump(mode="json"), "training": {**spec.training.model_dump(), **training}}
-    )
+    training = spec.training.model_copy(update={"epochs": epochs, "early_stopping_epochs": 0})
     fit(
-        short,
+        spec.model_copy(update={"training": training}),
         device=choose_device("cpu"),
         show=lambda done, total, text: None,
         report=lambda row: moments.append(time.perf_counter()),

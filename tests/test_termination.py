@@ -39,7 +39,7 @@ def test_a_training_whose_process_is_ended_goes_on_by_the_same_command_to_the_sa
     changes = {"store": {"path": str(tmp_path / "store")}, "training": {"epochs": 20, "batch_size": 4}}
     spec = experiment(luna, out, **changes)
     stages.ingest(spec, quiet, with_ray=False)
-    # It asks at every step, not once a second: this training is too short for that.
+    # It asks at every step, not every two seconds: this training is too short for that.
     program = "from voxray.cli import main; from voxray.training import loop; loop.ASK_S = 0; main()"
     command = [sys.executable, "-c", program, "train", "--no-ray"]
     command.append(str(write_toml(tmp_path / "a.toml", spec)))

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from ingesting import contents
 from s3_server import S3
 from scenes import SHAPE, SMALL_NET, experiment, write_luna, write_toml
 
@@ -23,10 +24,6 @@ pytestmark = pytest.mark.usefixtures("ray_here")
 
 def quiet(line: str) -> None:
     """Swallow what a stage says."""
-
-
-def contents(path: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(path)): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
 
 
 def test_the_store_is_the_same_with_and_without_ray(luna: Path, out: Path, tmp_path: Path) -> None:
