@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from voxray.evaluation.classification import precision_recall_curve, roc_auc
+from voxray.metrics.classification import precision_recall_curve, roc_auc
 
 PRECISIONS = (0.5, 0.74, 0.85)
 

@@ -16,12 +16,13 @@ from pathlib import Path
 
 import torch
 
-from voxray.config.architecture import load_architecture
-from voxray.config.experiment import AugmentSpec, IntensitySpec, TrainingSpec
-from voxray.config.unet import UNet
+from voxray.config.preprocessing import AugmentSpec, IntensitySpec
+from voxray.config.training import TrainingSpec
 from voxray.models.build import build_model
-from voxray.models.cost import Cost, estimate_cost
+from voxray.models.cost.estimate import Cost, estimate_cost
 from voxray.models.shapes import parse_input
+from voxray.models.spec.load import load_architecture
+from voxray.models.spec.unet import UNet
 from voxray.training.loop import build_optimizer
 from voxray.training.segmentation_losses import segmentation_loss_part
 from voxray.training.step import Recipe

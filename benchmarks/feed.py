@@ -18,8 +18,8 @@ import zarr
 from chests import chest_experiment, fill, prepare, write_chests
 from zarr.core.buffer import default_buffer_prototype
 
-from voxray.feed.loader import Feed
-from voxray.feed.scale import scale_window
+from voxray.loader.loader import Feed
+from voxray.loader.normalize import scale_window
 from voxray.scans.read import open_scan, read_region
 from voxray.store.read import PatchStore, open_store
 from voxray.volume import PatchBox

@@ -2,7 +2,7 @@
 
 A scan of 240×240×155 and its mask, four patches of 96×96×96 of both. Both sides single-threaded, no Ray on either, the
 files in the page cache for both, the same Zarr arrays written; ours checks image against mask and writes checksums and
-the index besides. Seconds are those of the processor, so that neighbours on the machine do not count; the clock's are
+the index besides. Seconds are those of the processor, so that neighbors on the machine do not count; the clock's are
 printed too.
 Usage: python benchmarks/ingest_nifti.py [--kind stripped|head] [--scans 6] [--repeats 7]
 """
@@ -61,8 +61,8 @@ def write_brains(root: Path, kind: str, scans: int, seed: int = 0) -> Manifest:
         paths = {"path": f"{name}.nii.gz", "label_path": f"{name}_mask.nii.gz"}
         listed.append({"scan_id": name, "patient_id": name, **paths})
         write(root / f"{name}_mask.nii.gz", brain.label)
-        for centre in rng.integers(half, np.array(SHAPE) - half, (PATCHES, 3)):
-            place = RAS_AFFINE[:3, :3] @ centre + RAS_AFFINE[:3, 3]
+        for center in rng.integers(half, np.array(SHAPE) - half, (PATCHES, 3)):
+            place = RAS_AFFINE[:3, :3] @ center + RAS_AFFINE[:3, 3]
             columns = dict(zip(("x_mm", "y_mm", "z_mm"), place.tolist(), strict=True))
             samples.append({"scan_id": name, "row": len(samples), "label": 0, **columns})
     tables = pa.Table.from_pylist(listed, schema=SCANS), pa.Table.from_pylist(samples, schema=SAMPLES)
@@ -103,8 +103,8 @@ def with_get_fdata(spec: Experiment, info: StoreInfo) -> None:
             path = row["path"]
             # The files run to the left and to the back: a view that runs the other way costs nothing.
             volumes = [nibabel.load(root / file).get_fdata()[::-1, ::-1] for file in (path, row["label_path"])]
-        centre = to_voxel[:3, :3] @ [row["x_mm"], row["y_mm"], row["z_mm"]] + to_voxel[:3, 3]
-        x, y, z = np.rint(centre).astype(int) - np.array(SIZE) // 2
+        center = to_voxel[:3, :3] @ [row["x_mm"], row["y_mm"], row["z_mm"]] + to_voxel[:3, 3]
+        x, y, z = np.rint(center).astype(int) - np.array(SIZE) // 2
         for block, volume in zip(blocks, volumes, strict=True):
             patch = volume[x : x + SIZE[0], y : y + SIZE[1], z : z + SIZE[2]]
             block[row["slot"] % info.patches_per_shard] = patch

@@ -14,8 +14,8 @@ import psutil
 from chests import chest_experiment, prepare, write_chests
 from watching import watching
 
-from voxray.on_ray.connect import cluster
-from voxray.on_ray.ingest import write_shards
+from voxray.executors.ray.connect import cluster
+from voxray.executors.ray.ingest import write_shards
 from voxray.store.finish import finish_store
 from voxray.store.write import unfinished_shards
 

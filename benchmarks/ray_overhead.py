@@ -1,6 +1,6 @@
 """An epoch in Ray Train against one in the plain loop: same store, network, patches and threads.
 
-Each side trains in turn, several times over, so that neighbours on the machine disturb both. An epoch's time is the
+Each side trains in turn, several times over, so that neighbors on the machine disturb both. An epoch's time is the
 clock's from one checkpoint to the next, so it holds training, validation, checkpoint and report; a training's first
 epoch is left out. While the plain loop trains there is no Ray. Both compute with as many threads as there are cores but
 one: Ray is a dozen processes, which together take a sixth of a core, and where they interrupt one thread of a step the
@@ -24,8 +24,8 @@ from chests import chest_experiment, fill, prepare, write_chests
 from clusters import local_cluster
 from watching import watching
 
-from voxray import stages
 from voxray.config.experiment import Experiment
+from voxray.stages.train import train as train_stage
 
 PROJECT = Path(__file__).resolve().parents[1]
 EVERY_S = 0.05
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=max(1, len(os.sched_getaffinity(0)) - 1))
     options = parser.parse_args()
-    # Ray would give its workers way to neighbours.
+    # Ray would give its workers way to neighbors.
     os.environ.update({"RAY_worker_niceness": "0", "OMP_NUM_THREADS": str(options.threads)})
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
@@ -75,7 +75,7 @@ def main() -> None:
                 # What is finished would be reused.
                 (spec.out_path / "stages.json").unlink(missing_ok=True)
                 with local_cluster(options.threads) if name == "ray" else nullcontext():
-                    found += epoch_times(spec, lambda name=name: stages.train(spec, print, with_ray=name == "ray"))  # type: ignore[misc]
+                    found += epoch_times(spec, lambda name=name: train_stage(spec, print, with_ray=name == "ray"))  # type: ignore[misc]
     middle = {name: statistics.median(found) for name, found in times.items()}
     for name, found in times.items():
         print(f"{name:6} {middle[name]:6.2f} s an epoch, of {', '.join(f'{each:.2f}' for each in found)}")

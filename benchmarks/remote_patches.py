@@ -16,8 +16,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from s3_server import KEYS, S3, serve
 
-from voxray.places import Place
 from voxray.scans.read import fetch_regions, open_scan, read_region
+from voxray.storage.paths import Place
 from voxray.volume import PatchBox
 
 SIZE = (64, 64, 10)

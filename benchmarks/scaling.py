@@ -56,7 +56,7 @@ def on_cores(count: int) -> Iterator[None]:
 
 def ingest_seconds(cpus: int, made: list[tuple[Experiment, StoreInfo]]) -> float:
     """Seconds that so many CPUs take for the shards of the last store; those before warm the processes up."""
-    from voxray.on_ray.ingest import write_shards
+    from voxray.executors.ray.ingest import write_shards
 
     # One CPU does the work of the driver and of Ray too.
     with on_cores(cpus), local_cluster(cpus):
@@ -93,7 +93,7 @@ def measure_ingest(scans: int, rounds: int) -> dict[str, float]:
 
 @contextmanager
 def timed(name: str, found: dict[str, float]) -> Iterator[None]:
-    """Note the processor's seconds of a block, which neighbours on the machine do not change."""
+    """Note the processor's seconds of a block, which neighbors on the machine do not change."""
     began = time.process_time()
     yield
     found[name] = time.process_time() - began
@@ -107,14 +107,14 @@ def long_list(rows: int) -> Manifest:
     paths = pc.binary_join_element_wise("subset/", names, ".nii.gz", "")
     rng = np.random.default_rng(0)
     of_scan = names.take(pa.array(np.repeat(np.arange(scans), PER_SCAN)))
-    centres = [rng.uniform(0, 300, rows) for _ in range(3)]
+    centers = [rng.uniform(0, 300, rows) for _ in range(3)]
     labels = (np.arange(rows) % PER_SCAN == 0).astype(np.int64)
     return Manifest(
         root=Path("/nowhere"),
         classes=("nothing", "nodule"),
         scans=pa.table([names, names, paths, empty, empty], schema=SCANS),
         samples=pa.table(
-            [of_scan, pa.array(np.arange(rows)), *map(pa.array, centres), pa.array(labels)], schema=SAMPLES
+            [of_scan, pa.array(np.arange(rows)), *map(pa.array, centers), pa.array(labels)], schema=SAMPLES
         ),
         quarantine=QUARANTINE.empty_table(),
         channels=("ct",),
@@ -201,7 +201,7 @@ def measure_dispatch(tasks: int = BLOCKS) -> tuple[float, float]:
     """Seconds of the driver's processor for one more task, and bytes that its rows leave in the object store."""
     import ray
 
-    from voxray.on_ray.ingest import spread_shards
+    from voxray.executors.ray.ingest import spread_shards
 
     seconds = []
     with local_cluster(2):
@@ -249,7 +249,7 @@ def main() -> None:
     if options.simulate:
         simulate(options.rows, options.simulate)
         return
-    # Ray would give its workers way to neighbours.
+    # Ray would give its workers way to neighbors.
     os.environ.update({"RAY_worker_niceness": "0", "OMP_NUM_THREADS": "1", "RAY_DATA_LOG_LEVEL": "ERROR"})
     result: dict[str, Any] = {"benchmark": "scaling", "rows": options.rows}
     driver = simulated(options.rows)

@@ -23,9 +23,9 @@ import psutil
 import torch
 from monai.inferers import sliding_window_inference
 
-from voxray.config.architecture import load_architecture
 from voxray.inference.sliding_window import Predict, slide
 from voxray.models.build import build_model
+from voxray.models.spec.load import load_architecture
 
 ARCHITECTURE = Path(__file__).parents[1] / "configs" / "architectures" / "hippocampus_unet3d.json"
 SIZE = (128, 128, 64)

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from voxray.config.experiment import TrainingSpec
-from voxray.config.sampling import at_random
-from voxray.config.space import load_space
+from voxray.config.training import TrainingSpec
 from voxray.errors import ConfigError
-from voxray.search.candidates import Conditions, draw, weigh
+from voxray.search.constraints import Conditions, draw, weigh
+from voxray.search.space.load import load_space
+from voxray.search.space.sampling import at_random
 
 FILES = Path(__file__).resolve().parents[1] / "configs" / "spaces"
 PATCHES = {"cnn2d": (1, 64, 64, 1), "cnn3d": (1, 64, 64, 10), "resnet": (4, 240, 240, 1), "unet": (1, 32, 48, 32)}

@@ -13,11 +13,12 @@ import shutil
 import time
 from pathlib import Path
 
-from voxray.cli import main
-from voxray.config.experiment import Experiment, load_experiment
-from voxray.runs.fit import fit
+from voxray.cli.app import main
+from voxray.config.experiment import Experiment
+from voxray.config.load import load_experiment
 from voxray.search.trials import Goal, read_trials
-from voxray.stages import outline
+from voxray.stages.outline import outline
+from voxray.training.fit import fit
 from voxray.training.loop import choose_device
 
 PROJECT = Path(__file__).resolve().parents[1]

@@ -2,6 +2,6 @@
 
 import sys
 
-from voxray.cli import main
+from voxray.cli.app import main
 
 main(["tune", *sys.argv[1:]])

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SHAPE = (12, 11, 10)
-CLASSES = {"0": "background", "1": "liver", "2": "tumour"}
+CLASSES = {"0": "background", "1": "liver", "2": "tumor"}
 
 
 def write_nifti(path: Path, voxels: NDArray[Any], affine: NDArray[Any] | None = None) -> None:
@@ -24,7 +24,7 @@ def image_of(seed: int, shape: tuple[int, ...] = SHAPE) -> NDArray[np.int16]:
 
 
 def mask_of(shape: tuple[int, ...] = SHAPE) -> NDArray[np.uint8]:
-    """A liver with a tumour in it."""
+    """A liver with a tumor in it."""
     mask = np.zeros(shape, np.uint8)
     mask[2:9, 2:9, 2:8] = 1
     mask[4:6, 4:6, 4:6] = 2

@@ -8,9 +8,9 @@ import torch
 import torch.distributed as dist
 
 from voxray.config.experiment import Experiment
-from voxray.feed.loader import Feed
-from voxray.runs.fit import load_network, make_recipe, make_task
+from voxray.loader.loader import Feed
 from voxray.store.read import open_store
+from voxray.training.fit import load_network, make_recipe, make_task
 from voxray.training.loop import train
 
 LANES = 2

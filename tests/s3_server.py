@@ -12,7 +12,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
-from voxray.places import Place, place
+from voxray.storage.paths import Place, place
 
 BUCKET = "bucket"
 KEYS = {

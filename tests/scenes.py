@@ -9,7 +9,7 @@ import SimpleITK
 from numpy.typing import NDArray
 
 from voxray.config.experiment import Experiment
-from voxray.places import Place
+from voxray.storage.paths import Place
 
 SHAPE = (40, 36, 14)
 SPACING = (0.7, 0.7, 2.0)

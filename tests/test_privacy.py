@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voxray.config.experiment import PrivacySpec
+from voxray.config.data import PrivacySpec
 from voxray.errors import ConfigError
 from voxray.privacy import pseudonym, read_key, telling_words, without_names
 

@@ -9,7 +9,7 @@ import pytest
 from offline_wandb import all_records
 from scenes import experiment, write_toml
 
-from voxray.config.experiment import load_experiment
+from voxray.config.load import load_experiment
 from voxray.errors import ConfigError
 
 # Reading with these runs whatever code the file brings along.
@@ -63,7 +63,7 @@ def test_the_search_for_dangers_finds_them(source: str, found: list[str]) -> Non
 
 def test_no_key_of_the_environment_is_kept_printed_or_sent(luna: Path, out: Path) -> None:
     spec = experiment(luna, out, tracking={"mode": "offline"}, training={"epochs": 1})
-    command = [sys.executable, "-c", "from voxray.cli import main; main()", "run"]
+    command = [sys.executable, "-c", "from voxray.cli.app import main; main()", "run"]
     command += [str(write_toml(out.parent / "small.toml", spec)), "--no-ray"]
     environment = {**os.environ, **SECRETS}
     done = subprocess.run(command, env=environment, cwd=out.parent, capture_output=True, check=True)

@@ -10,11 +10,13 @@ import pytest
 from PIL import Image
 from scenes import write_luna
 
-from voxray import stages
-from voxray.config.experiment import load_experiment
+from voxray.config.load import load_experiment
 from voxray.phantom.brats2020 import write_brats2020
 from voxray.phantom.decathlon import write_decathlon
 from voxray.phantom.mosmed import write_mosmed
+from voxray.stages.evaluate import evaluate
+from voxray.stages.ingest import ingest
+from voxray.stages.train import train
 
 EXPERIMENTS = sorted((Path(__file__).parents[1] / "configs" / "experiments").glob("*.toml"))
 RNG = np.random.default_rng(0)
@@ -105,6 +107,6 @@ def test_it_runs_from_scans_to_figures(file: Path, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     root = small.data(tmp_path / "data")
     spec = load_experiment(file, [f"data.root={root}", f"out={tmp_path / 'run'}", *SHORT, *small.settings])
-    for stage in (stages.ingest, stages.train, stages.evaluate):
+    for stage in (ingest, train, evaluate):
         stage(spec, lambda line: None, with_ray=False)  # type: ignore[operator]
     assert (tmp_path / "run" / "metrics.json").exists()

@@ -16,7 +16,7 @@ class Volume:
     voxels : ndarray, (channel, x, y, z)
         In the scan's own numbers. May be a view of a memory-mapped file: slice before computing.
     affine : ndarray, (4, 4), float64
-        Voxel index to world millimetres, RAS+.
+        Voxel index to world millimeters, RAS+.
     fetch : callable, optional
         Where the voxels lie in object storage and were not fetched yet: brings what views of `voxels` show into their
         memory.
@@ -34,7 +34,7 @@ class Volume:
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
-        """Distance of neighbouring voxel centres along x, y, z in millimetres."""
+        """Distance of neighboring voxel centers along x, y, z in millimeters."""
         x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
         return float(x), float(y), float(z)
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from voxray.config.experiment import load_experiment
+from voxray.config.load import load_experiment
 from voxray.errors import ConfigError
 
 MINIMAL = """

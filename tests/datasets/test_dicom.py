@@ -92,7 +92,7 @@ def test_captures_and_localisers_are_left_out_with_the_reason(tmp_path: Path) ->
     assert any("1 files are no DICOM files" in note for note in manifest.notes)
 
 
-def test_unlabelled_series_and_labels_of_nothing_are_named(tmp_path: Path) -> None:
+def test_unlabeled_series_and_labels_of_nothing_are_named(tmp_path: Path) -> None:
     write(tmp_path, 0)
     write(tmp_path, 1)
     write(tmp_path, 2)
@@ -156,7 +156,7 @@ def test_no_pixel_is_read_while_listing(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        (["name,label", "a,0"], r"has no column that says what is labelled \(known: folder, patient, series\)"),
+        (["name,label", "a,0"], r"has no column that says what is labeled \(known: folder, patient, series\)"),
         (["folder,lable", "a,0"], "has no column 'label'"),
         (["folder,label", "case0,0", "./case0/,1"], "names the same folder in the lines 2 and 3"),
         (["folder,label,split", "case0,0,train", "case1,1,trian"], "unknown split 'trian'"),

@@ -6,7 +6,7 @@ import pyarrow.compute as pc
 import pytest
 from numpy.typing import NDArray
 
-from voxray.config.experiment import DataSpec
+from voxray.config.data import DataSpec
 from voxray.datasets.layouts import read_manifest
 from voxray.datasets.manifest import Manifest
 from voxray.datasets.medmnist import read_medmnist

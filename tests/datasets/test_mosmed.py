@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from voxray.config.experiment import DataSpec
+from voxray.config.data import DataSpec
 from voxray.datasets.layouts import read_manifest
 from voxray.datasets.manifest import Manifest
 from voxray.datasets.mosmed import read_mosmed

@@ -26,7 +26,7 @@ def facts_of(spacing: list[float | None], extent: int = 64, high: list[float] | 
 
 
 @given(numbers)
-def test_robust_z_is_the_distance_in_normalised_median_deviations(values: list[float]) -> None:
+def test_robust_z_is_the_distance_in_normalized_median_deviations(values: list[float]) -> None:
     array = np.array(values)
     unit = max(median_abs_deviation(array, scale="normal"), 0.01)
     np.testing.assert_allclose(robust_z(array, 0.01), (array - np.median(array)) / unit, rtol=1e-4)

@@ -118,7 +118,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def submit(head: Head, folder: Path, *words: object, **changes: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from voxray.cli import main; main()", "submit", *map(str, words)]
+    command = [sys.executable, "-c", "from voxray.cli.app import main; main()", "submit", *map(str, words)]
     environment = {**head.environment, "PYTHONPATH": str(folder / "platform"), **changes}
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", timeout=JOB_S, check=False

@@ -14,7 +14,7 @@ def test_pooling_agrees_with_scipy_on_windows_that_reach_over_the_border(
     image = np.random.default_rng(0).normal(size=size).astype(np.float32) - 5
     stride = (1,) * len(size)
     pairs = [pad_axis("same", *axis) for axis in zip(size, kernel, stride, strict=True)]
-    # SciPy centres an even window one to the left of ours: SAME puts the odd padding on the far side.
+    # SciPy centers an even window one to the left of ours: SAME puts the odd padding on the far side.
     origin = [-1 if extent % 2 == 0 else 0 for extent in kernel]
     tensor = torch.from_numpy(image)[None, None]
     largest = maximum_filter(image, kernel, mode="constant", cval=-np.inf, origin=origin)

@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voxray.config.layers import Padding
 from voxray.models.padding import pad_axis, sizes_after
+from voxray.models.spec.layers import Padding
 
 sizes, kernels, strides = st.integers(1, 12), st.integers(1, 7), st.integers(1, 4)
 
 
-@pytest.mark.parametrize("padding", ["same", "centred"])
+@pytest.mark.parametrize("padding", ["same", "centered"])
 @given(sizes, kernels, strides)
 def test_padding_gives_ceil_of_size_over_stride_and_its_odd_part_goes_to_the_far_side(
     padding: Padding, size: int, kernel: int, stride: int

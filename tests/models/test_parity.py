@@ -11,12 +11,12 @@ from keras import layers as kl
 from monai.networks.nets import resnet18
 from torch import nn
 
-from voxray.config.architecture import load_architecture
 from voxray.models.build import build_model
+from voxray.models.spec.load import load_architecture
 
 
 def shipped(project: Path, name: str, shape: tuple[int, ...]) -> nn.Module:
-    """A shipped network whose batch normalisations are no longer those of an untrained one."""
+    """A shipped network whose batch normalizations are no longer those of an untrained one."""
     model = build_model(load_architecture(project / "configs" / "architectures" / f"{name}.json"), shape, 2, 0)
     generator = torch.Generator().manual_seed(0)
     for module in model.modules():

@@ -6,17 +6,17 @@ from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from voxray.config.architecture import parse_architecture
 from voxray.errors import ConfigError
 from voxray.models.blocks import GlobalMean, PaddedConvolution, PaddedPooling, ResidualBlock
 from voxray.models.build import build_model
 from voxray.models.shapes import count_parameters, infer_shapes
+from voxray.models.spec.load import parse_architecture
 
 
 @st.composite
 def layers_of_maps(draw: st.DrawFn, rank: int, nested: int = 1) -> list[dict[str, Any]]:
     """Layers that maps enter and leave; those of a block keep the size but for their strides."""
-    paddings = ["same", "centred", "valid"] if nested else ["same", "centred"]
+    paddings = ["same", "centered", "valid"] if nested else ["same", "centered"]
     raw: list[dict[str, Any]] = []
     for _ in range(draw(st.integers(1, 3))):
         kind = draw(st.sampled_from("CPNDR" if nested else "CPND"))
@@ -30,7 +30,7 @@ def layers_of_maps(draw: st.DrawFn, rank: int, nested: int = 1) -> list[dict[str
         elif kind == "P":
             layer |= {"pool": draw(st.sampled_from(["max", "avg"]))}
         elif kind == "N":
-            layer |= {"normalisation": draw(st.sampled_from(["batch", "instance"])), "activation": "elu"}
+            layer |= {"normalization": draw(st.sampled_from(["batch", "instance"])), "activation": "elu"}
         elif kind == "D":
             layer |= {"drop_out": 20}
         elif kind == "R":
@@ -84,7 +84,7 @@ def test_the_predicted_shapes_and_parameters_are_the_real_ones(
 
 POOL = {"type": "P", "pool": "max", "kernel_size": [2, 2, 2], "stride": [2, 2, 2]}
 CONVOLUTION = {"type": "C", "activation": None, "num_output": 2, "kernel_size": [3, 3, 3], "stride": [1, 1, 1]}
-NORM = {"type": "N", "normalisation": "batch"}
+NORM = {"type": "N", "normalization": "batch"}
 BLOCK = {"type": "R", "activation": "relu", "layers": [CONVOLUTION]}
 OUTPUT = {"type": "T", "activation": None}
 
@@ -116,7 +116,7 @@ def test_what_does_not_fit_is_named_before_any_tensor_is_made(raw: list[dict[str
     assert words in str(caught.value)
 
 
-def test_a_shortcut_is_adapted_only_where_it_must_be_and_normalised_like_the_block() -> None:
+def test_a_shortcut_is_adapted_only_where_it_must_be_and_normalized_like_the_block() -> None:
     wide = {**CONVOLUTION, "num_output": 6, "stride": [2, 2, 1]}
     raw = [
         {**BLOCK, "layers": [wide, {**NORM, "epsilon": 0.5}]},

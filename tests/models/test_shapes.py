@@ -3,11 +3,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from voxray.config.architecture import load_architecture
-from voxray.config.experiment import load_experiment
+from voxray.config.load import load_experiment
 from voxray.errors import ConfigError
 from voxray.models.build import build_model
 from voxray.models.shapes import count_parameters, infer_shapes, model_input, parse_input
+from voxray.models.spec.load import load_architecture
 
 PUBLISHED = {
     "archsm": ((1, 64, 64), 99_948),

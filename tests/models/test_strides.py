@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from voxray.config.architecture import parse_architecture
-from voxray.config.sampling import at_random, sample
-from voxray.config.space import load_space
 from voxray.errors import ConfigError
 from voxray.models.shapes import infer_shapes
+from voxray.models.spec.load import parse_architecture
 from voxray.models.strides import fit_strides
+from voxray.search.space.load import load_space
+from voxray.search.space.sampling import at_random, sample
 
 POOL = {"type": "P", "pool": "max", "kernel_size": [2, 2, 2], "stride": [2, 2, 2]}
 T = {"type": "T", "activation": None}

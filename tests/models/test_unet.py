@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from voxray.config.architecture import load_architecture, parse_architecture
-from voxray.config.unet import UNet
 from voxray.errors import ConfigError
 from voxray.models.blocks import PaddedConvolution
 from voxray.models.build import build_model
 from voxray.models.shapes import count_parameters, infer_shapes, model_input
+from voxray.models.spec.load import load_architecture, parse_architecture
+from voxray.models.spec.unet import UNet
 from voxray.models.unet import StepUp, UNetModel
 from voxray.models.unet_shapes import least_sizes
 
@@ -80,7 +80,7 @@ def networks(draw: st.DrawFn) -> tuple[tuple[int, ...], dict[str, Any]]:
         "pool": sizes(levels - 1, 3),
         "pooling": draw(st.sampled_from(["max", "stride"])),
         "upsampling": draw(st.sampled_from(["nearest", "linear", "transposed"])),
-        "normalisation": draw(st.sampled_from(["none", "batch", "instance"])),
+        "normalization": draw(st.sampled_from(["none", "batch", "instance"])),
         "activation": draw(st.sampled_from(["relu", "leaky_relu", "elu", "tanh"])),
         "residual": draw(st.booleans()),
         "deep_supervision": levels > 2 and draw(st.booleans()),
@@ -118,7 +118,7 @@ def test_the_predicted_shapes_and_parameters_are_the_real_ones(network: tuple[tu
 @settings(max_examples=60, deadline=None)
 @given(networks())
 def test_the_least_sizes_fit_and_one_voxel_less_does_not(network: tuple[tuple[int, ...], dict[str, Any]]) -> None:
-    architecture = unet(**{**network[1], "normalisation": "none"})
+    architecture = unet(**{**network[1], "normalization": "none"})
     least = least_sizes(architecture)
     infer_shapes(architecture, (1, *least), 2, "net.json")
     for axis, size in enumerate(least):
@@ -163,18 +163,18 @@ def test_voxels_stay_where_they_were_when_the_stride_does_not_divide_the_size(si
     assert torch.equal(raised[0, 0, 0], last.float())
 
 
-def test_instance_normalisation_leaves_each_channel_of_each_patch_with_mean_zero_and_deviation_one() -> None:
-    model = build_model(unet(normalisation="instance"), (1, 8, 8, 8), 2, 0)
+def test_instance_normalization_leaves_each_channel_of_each_patch_with_mean_zero_and_deviation_one() -> None:
+    model = build_model(unet(normalization="instance"), (1, 8, 8, 8), 2, 0)
     assert isinstance(model, UNetModel)
-    normalised = model.down[0].body(torch.rand(3, 1, 8, 8, 8) * 50)
+    normalized = model.down[0].body(torch.rand(3, 1, 8, 8, 8) * 50)
     expected = F.instance_norm(model.down[0].body[0](torch.rand(3, 1, 8, 8, 8)))
-    assert normalised.shape == expected.shape
-    torch.testing.assert_close(normalised.mean((2, 3, 4)), torch.zeros(3, 2), atol=1e-4, rtol=0)
-    torch.testing.assert_close(normalised.std((2, 3, 4), correction=0), torch.ones(3, 2), atol=1e-2, rtol=0)
+    assert normalized.shape == expected.shape
+    torch.testing.assert_close(normalized.mean((2, 3, 4)), torch.zeros(3, 2), atol=1e-4, rtol=0)
+    torch.testing.assert_close(normalized.std((2, 3, 4), correction=0), torch.ones(3, 2), atol=1e-2, rtol=0)
 
 
 def test_a_network_takes_other_sizes_than_that_of_its_patches() -> None:
-    model = build_model(unet(pooling="stride", normalisation="instance"), (1, 8, 8, 8), 2, 0).eval()
+    model = build_model(unet(pooling="stride", normalization="instance"), (1, 8, 8, 8), 2, 0).eval()
     for shape in ((8, 8, 8), (13, 9, 4), (30, 5, 7)):
         assert model(torch.rand(1, 1, *shape)).shape == (1, 2, *shape)
 
@@ -204,9 +204,9 @@ def test_a_map_that_shrinks_to_nothing_is_named_with_the_size_that_fits() -> Non
 
 
 @pytest.mark.parametrize("kind", ["batch", "instance"])
-def test_normalising_a_single_voxel_is_refused(kind: str) -> None:
-    with pytest.raises(ConfigError, match=rf"down\[2\]: {kind} normalisation of a map of one voxel"):
-        infer_shapes(unet(normalisation=kind), (1, 4, 4, 4), 2, "net.json")
+def test_normalizing_a_single_voxel_is_refused(kind: str) -> None:
+    with pytest.raises(ConfigError, match=rf"down\[2\]: {kind} normalization of a map of one voxel"):
+        infer_shapes(unet(normalization=kind), (1, 4, 4, 4), 2, "net.json")
 
 
 def test_an_input_of_another_rank_is_refused() -> None:

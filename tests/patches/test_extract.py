@@ -53,10 +53,10 @@ def test_a_candidate_outside_the_scan_is_refused(voxel: tuple[float, float, floa
     boxes = patch_boxes(volume, voxel_to_world(AFFINE, np.array([good, voxel, good])), (64, 64, 10))
     assert [isinstance(box, PatchBox) for box in boxes] == [True, False, True]
     assert isinstance(boxes[1], ScanError)
-    assert "its centre lies outside the scan: voxel (" in str(boxes[1])
+    assert "its center lies outside the scan: voxel (" in str(boxes[1])
 
 
-def test_without_a_centre_the_patch_is_in_the_middle_of_the_image() -> None:
+def test_without_a_center_the_patch_is_in_the_middle_of_the_image() -> None:
     assert patch_boxes(volume_of((50, 50, 1)), None, (50, 50, 1)) == [PatchBox((0, 0, 0), (50, 50, 1))]
     assert patch_boxes(volume_of((47, 50, 1)), None, (50, 50, 1)) == [PatchBox((-2, 0, 0), (50, 50, 1))]
 

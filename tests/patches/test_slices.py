@@ -61,7 +61,7 @@ def test_without_a_region_or_with_nothing_in_it_the_middle_is_taken() -> None:
     assert planes(155, 4, None) == [75, 76, 77, 78]
 
 
-def test_a_small_region_near_the_end_is_filled_up_with_its_neighbours() -> None:
+def test_a_small_region_near_the_end_is_filled_up_with_its_neighbors() -> None:
     assert planes(10, 4, [9]) == [6, 7, 8, 9]
     assert planes(10, 4, [0, 1]) == [0, 1, 2, 3]
     assert planes(10, 4, [4, 5]) == [3, 4, 5, 6]

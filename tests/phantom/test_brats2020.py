@@ -55,7 +55,7 @@ def test_the_mask_of_patient_355_has_its_public_name(tmp_path: Path, monkeypatch
     assert masks[1] == "BraTS20_Training_002/W39_1998.09.19_Segm.nii"
 
 
-def test_every_fifth_tumour_is_of_low_grade() -> None:
+def test_every_fifth_tumor_is_of_low_grade() -> None:
     grades = [grade_of(number) for number in range(1, 101)]
     assert grades.count("LGG") == 20
     assert grades[:5] == ["HGG"] * 4 + ["LGG"]

@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_layout_is_read_without_a_complaint(folder: Path) -> None:
     manifest = read_decathlon(folder)
-    assert manifest.classes == ("background", "edema", "non-enhancing tumor", "enhancing tumour")
+    assert manifest.classes == ("background", "edema", "non-enhancing tumor", "enhancing tumor")
     assert manifest.channels == ("FLAIR", "T1w", "t1gd", "T2w")
     assert manifest.quarantine.num_rows == 0
     assert manifest.scans["scan_id"].to_pylist() == ["BRATS_001", "BRATS_002", "BRATS_003"]
@@ -80,7 +80,7 @@ def test_the_files_do_not_depend_on_the_number_of_workers(folder: Path, tmp_path
 
 
 @pytest.mark.parametrize("number", range(6))
-def test_the_parts_of_a_tumour_lie_in_each_other_and_in_the_brain(number: int) -> None:
+def test_the_parts_of_a_tumor_lie_in_each_other_and_in_the_brain(number: int) -> None:
     case = draw_case(0, number, shape=SHAPE)
     brain = (case.voxels > 0).all(axis=-1)
     np.testing.assert_array_equal(brain, (case.voxels != 0).any(axis=-1))
@@ -88,8 +88,8 @@ def test_the_parts_of_a_tumour_lie_in_each_other_and_in_the_brain(number: int) -
     assert label(brain)[1] == 1
     assert brain[case.label > 0].all()
     assert set(np.unique(case.label).tolist()) == {0, 1, 2, 3}
-    tumour = (case.label > 0).sum() / brain.sum()
-    assert 0.015 < tumour < 0.15
+    tumor = (case.label > 0).sum() / brain.sum()
+    assert 0.015 < tumor < 0.15
     # What touches a part from outside is the part around it, but for voxels that only touch by a corner.
     for part in (2, 3):
         ring = binary_dilation(case.label >= part) & (case.label < part) & brain

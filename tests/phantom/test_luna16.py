@@ -1,4 +1,4 @@
-"""The synthetic LUNA16: its layout, its truth, and that only neighbouring slices tell a nodule from a vessel."""
+"""The synthetic LUNA16: its layout, its truth, and that only neighboring slices tell a nodule from a vessel."""
 
 import csv
 import hashlib
@@ -223,7 +223,7 @@ def _patch(scan: PhantomScan, point_mm: NDArray[np.float64]) -> NDArray[np.int16
     offset = np.array(scan.direction).T @ (point_mm - scan.origin_mm)
     x, y, z = np.rint(offset / scan.spacing_mm).astype(int)
     first = int(np.clip(z - 5, 0, scan.voxels.shape[0] - 10))
-    # The centre slice is slice 5 of the patch except at the ends, where tests here do not look.
+    # The center slice is slice 5 of the patch except at the ends, where tests here do not look.
     return scan.voxels[first : first + 10, y - 16 : y + 16, x - 16 : x + 16]
 
 

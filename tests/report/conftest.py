@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 import zarr
 
-from voxray.config.architecture import parse_architecture
 from voxray.config.experiment import Experiment
 from voxray.datasets.manifest import QUARANTINE
-from voxray.evaluation.classification import bootstrap_intervals, choose_threshold, figures, without_nan
-from voxray.report.contents import RunContents, SplitPredictions
+from voxray.metrics.classification import bootstrap_intervals, choose_threshold, figures, without_nan
+from voxray.models.spec.load import parse_architecture
+from voxray.report.run.contents import RunContents, SplitPredictions
 from voxray.store.layout import INDEX, INDEX_FILE, QUARANTINE_FILE, StoreInfo, create_arrays
 from voxray.store.read import PatchStore
 

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from voxray.config.architecture import parse_architecture
 from voxray.config.experiment import Experiment
 from voxray.datasets.manifest import QUARANTINE
-from voxray.evaluation.classification import without_nan
-from voxray.evaluation.segmentation import bootstrap_intervals, case_dice, case_figures, mean_figures
-from voxray.report.contents import Case, RunContents
+from voxray.metrics.classification import without_nan
+from voxray.metrics.segmentation import bootstrap_intervals, case_dice, case_figures, mean_figures
+from voxray.models.spec.load import parse_architecture
+from voxray.report.run.contents import Case, RunContents
 from voxray.store.layout import INDEX, StoreInfo
 from voxray.store.read import PatchStore
 

@@ -8,10 +8,10 @@ from voxray.scans.intensity import (
     clip_between,
     clip_percentiles,
     clip_voxels,
-    standardise_by,
-    standardise_nonzero,
-    standardise_planes,
-    standardise_volume,
+    standardize_by,
+    standardize_nonzero,
+    standardize_planes,
+    standardize_volume,
     volume_statistics,
 )
 
@@ -49,14 +49,14 @@ def plain(images: np.ndarray, inside: np.ndarray, planes: bool) -> np.ndarray:
 
 @pytest.mark.parametrize("dtype", [torch.int16, torch.float32])
 @pytest.mark.parametrize("padded", [False, True])
-def test_standardised_batches_are_those_of_numpy(dtype: torch.dtype, padded: bool) -> None:
+def test_standardized_batches_are_those_of_numpy(dtype: torch.dtype, padded: bool) -> None:
     images, valid = batch(), valid_of()
     tensor, mask = torch.from_numpy(images).to(dtype), torch.from_numpy(valid) if padded else None
     inside = np.broadcast_to(valid if padded else True, images.shape)
     for function, expected in (
-        (standardise_planes, plain(images, inside, planes=True)),
-        (standardise_volume, plain(images, inside, planes=False)),
-        (standardise_nonzero, plain(images, inside & (images != 0), planes=False)),
+        (standardize_planes, plain(images, inside, planes=True)),
+        (standardize_volume, plain(images, inside, planes=False)),
+        (standardize_nonzero, plain(images, inside & (images != 0), planes=False)),
     ):
         result = function(tensor, mask)
         assert result.dtype == torch.float32
@@ -69,15 +69,15 @@ def test_standardised_batches_are_those_of_numpy(dtype: torch.dtype, padded: boo
 def test_a_constant_plane_becomes_exactly_zero(value: float, seed: int) -> None:
     images = torch.from_numpy(np.random.default_rng(seed).normal(0, 50, (1, 1, 7, 9, 3))).float()
     images[..., 1] = value
-    result = standardise_planes(images)
+    result = standardize_planes(images)
     assert (result[..., 1] == 0).all()
     assert result[..., 0].std(correction=0).item() == pytest.approx(1, abs=1e-4)
-    assert (standardise_volume(torch.full((1, 1, 7, 9, 3), value)) == 0).all()
+    assert (standardize_volume(torch.full((1, 1, 7, 9, 3), value)) == 0).all()
 
 
 def test_a_batch_without_a_valid_voxel_is_zero_and_no_nan() -> None:
     images, nothing = torch.from_numpy(batch()), torch.zeros((2, 1, 6, 5, 4), dtype=torch.bool)
-    for function in (standardise_planes, standardise_volume, standardise_nonzero):
+    for function in (standardize_planes, standardize_volume, standardize_nonzero):
         assert (function(images, nothing) == 0).all()
     assert (clip_percentiles(images, 1, 99, nothing) == 0).all()
 
@@ -120,7 +120,7 @@ def test_an_empty_channel_has_statistics_of_zero(dtype: str) -> None:
     assert (found.percentiles == 0).all()
 
 
-def test_patches_by_the_statistics_of_their_scans_are_cut_from_the_standardised_scan() -> None:
+def test_patches_by_the_statistics_of_their_scans_are_cut_from_the_standardized_scan() -> None:
     images = batch()
     found = [volume_statistics(image, (5, 95)) for image in images]
     cut = (slice(None), slice(None), slice(1, 4), slice(2, 5), slice(0, 3))
@@ -129,10 +129,10 @@ def test_patches_by_the_statistics_of_their_scans_are_cut_from_the_standardised_
     def stacked(name: str) -> torch.Tensor:
         return torch.from_numpy(np.stack([getattr(each, name) for each in found]))
 
-    whole = standardise_volume(torch.from_numpy(images))
-    torch.testing.assert_close(standardise_by(patches, stacked("mean"), stacked("deviation")), whole[cut])
-    whole = standardise_nonzero(torch.from_numpy(images))
-    result = standardise_by(patches, stacked("nonzero_mean"), stacked("nonzero_deviation"), keep_zero=True)
+    whole = standardize_volume(torch.from_numpy(images))
+    torch.testing.assert_close(standardize_by(patches, stacked("mean"), stacked("deviation")), whole[cut])
+    whole = standardize_nonzero(torch.from_numpy(images))
+    result = standardize_by(patches, stacked("nonzero_mean"), stacked("nonzero_deviation"), keep_zero=True)
     torch.testing.assert_close(result, whole[cut])
     low, high = stacked("percentiles").unbind(2)
     whole = clip_percentiles(torch.from_numpy(images), 5, 95)
@@ -143,7 +143,7 @@ def test_padding_stays_zero_when_bounds_or_statistics_are_given() -> None:
     images, valid = torch.from_numpy(batch()), torch.from_numpy(valid_of())
     some = torch.full((2, 2), 5.0)
     outside = ~valid.expand_as(images)
-    assert (standardise_by(images, some, some, valid)[outside] == 0).all()
+    assert (standardize_by(images, some, some, valid)[outside] == 0).all()
     assert (clip_between(images, -some, some, valid)[outside] == 0).all()
 
 

@@ -11,9 +11,9 @@ from s3_server import CUT, S3
 from scenes import write_metaimage
 
 from voxray.errors import ScanError, WorkError
-from voxray.places import Place
 from voxray.scans.header import read_header
 from voxray.scans.read import fetch_regions, open_scan, read_region
+from voxray.storage.paths import Place
 from voxray.volume import PatchBox
 
 FLIPPED = (-1, 0, 0, 0, -1, 0, 0, 0, 1)

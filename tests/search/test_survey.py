@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from voxray.config.experiment import TrainingSpec
-from voxray.config.space import load_space
-from voxray.search.candidates import Conditions, Limits
+from voxray.config.training import TrainingSpec
+from voxray.search.constraints import Conditions, Limits
+from voxray.search.space.load import load_space
 from voxray.search.survey import kind_of, survey_space
 
 
@@ -13,7 +13,7 @@ def test_every_sample_is_either_weighed_or_refused_with_a_reason(project: Path) 
     conditions = Conditions((1, 32, 32, 1), 2, TrainingSpec(batch_size=8), limits=Limits(parameters=100_000))
     survey = survey_space(space, conditions, 0)
     assert survey.drawn == 1000
-    one_voxel = "batch normalisation of a map of one voxel leaves nothing of it"
+    one_voxel = "batch normalization of a map of one voxel leaves nothing of it"
     assert set(survey.refused) == {"more parameters than 100,000", one_voxel}
     assert 0 < len(survey.costs) < 1000
     assert max(cost.parameters for cost in survey.costs) <= 100_000

@@ -11,10 +11,12 @@ import pytest
 from nibabel.affines import from_matvec
 from scenes import experiment
 
-from voxray import stages
 from voxray.config.experiment import Experiment
 from voxray.errors import DataError
 from voxray.phantom.decathlon import write_decathlon
+from voxray.stages.evaluate import evaluate
+from voxray.stages.ingest import ingest
+from voxray.stages.train import train
 from voxray.store.read import PatchStore, open_store
 
 NET = {"type": "unet", "dimensions": 3, "down": [[2], [4]], "up": [[2]], "output": {"activation": "sigmoid"}}
@@ -22,7 +24,7 @@ CASES, SHAPE = 16, (28, 26, 24)
 EMPTY = "BRATS_009"
 REASONS = {
     "BRATS_001": "its mask has the value 7 at voxel (3, 4, 5), which has no name (known: 0 background, 1 edema, "
-    "2 non-enhancing tumor, 3 enhancing tumour); 1 voxels are such. Name it or correct the mask.",
+    "2 non-enhancing tumor, 3 enhancing tumor); 1 voxels are such. Name it or correct the mask.",
     "BRATS_002": "its mask has 28x26x22 voxels, got an image of 28x26x24. Give a mask of this image.",
     "BRATS_003": "is 4 mm apart, more than 0.05. Give both files the same affine.",
     "BRATS_004": "voxel (3, 4, 5) of channel 1 is no finite number, got nan; 1 are such. Fetch or convert it again.",
@@ -95,7 +97,7 @@ def spec_of(root: Path, folder: Path, allowed: float, **patches: object) -> Expe
 
 
 def ingested(spec: Experiment) -> PatchStore:
-    stages.ingest(spec, lambda line: None, with_ray=False)
+    ingest(spec, lambda line: None, with_ray=False)
     return open_store(spec.store_path)
 
 
@@ -149,8 +151,8 @@ def test_a_data_set_of_nothing_but_background_says_so(tmp_path: Path) -> None:
 def test_what_is_left_is_trained_on_and_judged(brains: Path, tmp_path: Path) -> None:
     spec = spec_of(brains, tmp_path, 0.5)
     store = ingested(spec)
-    stages.train(spec, lambda line: None, with_ray=False)
-    stages.evaluate(spec, lambda line: None, with_ray=False)
+    train(spec, lambda line: None, with_ray=False)
+    evaluate(spec, lambda line: None, with_ray=False)
     metrics = json.loads((spec.out_path / "metrics.json").read_text())
     judged = set(store.rows("val")["scan_id"].to_pylist())
     assert EMPTY in judged, "choose a seed that puts it there"

@@ -7,13 +7,13 @@ import pytest
 from dicom_scenes import image, save, slices, stored_voxels, write_series
 from scenes import experiment
 
-from voxray import stages
+from voxray.stages.ingest import ingest
 from voxray.store.read import open_store
 
 
 @pytest.fixture
 def mixed(tmp_path: Path) -> Path:
-    """Eight good series and one of each bad kind, all labelled by folder."""
+    """Eight good series and one of each bad kind, all labeled by folder."""
     root = tmp_path / "data"
     for number in range(8):
         write_series(root / f"good{number}", slices(stored_voxels(number), PatientID=f"P{number}"))
@@ -41,7 +41,7 @@ def test_bad_series_are_named_and_the_others_are_ingested(mixed: Path, out: Path
         mixed, out, data={"layout": "dicom", "root": str(mixed)}, patches=patches, store={"max_quarantined": 0.5}
     )
     said: list[str] = []
-    stages.ingest(spec, said.append, with_ray=False, verify=True)
+    ingest(spec, said.append, with_ray=False, verify=True)
     store = open_store(spec.store_path)
     reasons = {row["path"]: row["reason"] for row in store.quarantine.to_pylist()}
     assert set(store.index["scan_id"].to_pylist()) == {f"good{number}" for number in range(8)}

@@ -15,7 +15,7 @@ MIB = 2**20
 
 
 def info(*, masks: bool = False, statistics: bool = False, **patches: Any) -> StoreInfo:
-    recipe = {"statistics": statistics, "patches": {"spacing_mm": None, "sampling": "centre", **patches}}
+    recipe = {"statistics": statistics, "patches": {"spacing_mm": None, "sampling": "center", **patches}}
     return StoreInfo(("a", "b"), masks, (64, 64, 10), 1, "int16", 4, 400, {"train": 1}, 1, "d", recipe, ())
 
 

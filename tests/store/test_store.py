@@ -11,12 +11,12 @@ from ingesting import begin, contents, finish, ingest, write
 from PIL import Image
 from scenes import SHAPE, experiment, write_luna, write_metaimage
 
-from voxray import stages
 from voxray.config.experiment import Experiment
 from voxray.datasets.layouts import read_manifest
 from voxray.errors import DataError, NotReadyError, StoreError, WorkError
 from voxray.patches.plan import plan_patches
 from voxray.scans.read import open_scan, read_region
+from voxray.stages.ingest import ingest as ingest_stage
 from voxray.store import write as store_write
 from voxray.store.read import check_store, open_store
 from voxray.store.write import shard_keys
@@ -121,7 +121,7 @@ def broken_luna(root: Path) -> dict[str, str]:
         names[1]: "is missing",
         names[2]: "is no MetaImage header",
         names[3]: "cannot hold its value nan",
-        names[4]: f"sample {outside - 1}: its centre lies outside the scan",
+        names[4]: f"sample {outside - 1}: its center lies outside the scan",
         "1.2.3.unknown": "no subset folder holds 1.2.3.unknown.mhd",
     }
 
@@ -184,7 +184,7 @@ def test_identical_voxels_in_a_published_split_are_kept_and_noted(out: Path, tmp
     data = {"layout": "medmnist", "root": str(tmp_path / "some.npz")}
     patches = {"size": [6, 16, 16], "negatives_per_positive": "all", "rotations": [], "fill": 0}
     spec = experiment(tmp_path, out, data=data, patches=patches, store={"dtype": "uint8"})
-    stages.ingest(spec, print, with_ray=False, verify=True)
+    ingest_stage(spec, print, with_ray=False, verify=True)
     store = open_store(spec.store_path)
     assert store.index.num_rows == 6
     assert any("train_images/0 (train)" in note and "kept" in note for note in store.info.notes)

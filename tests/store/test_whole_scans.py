@@ -84,7 +84,7 @@ def test_scans_with_fractions_are_rounded_to_a_store_of_whole_numbers(chests: Pa
     assert store.open_images("train").dtype == np.int16
 
 
-def test_a_slice_is_that_of_its_scan_and_shows_the_tumour(brains: Path, out: Path) -> None:
+def test_a_slice_is_that_of_its_scan_and_shows_the_tumor(brains: Path, out: Path) -> None:
     store = ingest(of_brains(brains, out))
     assert not store.info.masks
     assert store.info.channels == 4

@@ -7,22 +7,23 @@ import pytest
 import torch
 from scenes import SMALL_NET, experiment
 
-from voxray import stages
-from voxray.config.experiment import Experiment, ModelSpec, TrainingSpec
+from voxray.config.experiment import Experiment
+from voxray.config.training import ModelSpec, TrainingSpec
+from voxray.console.signals import Stopped, never
 from voxray.errors import WorkError
-from voxray.runs.fit import load_network, make_feed, make_recipe, make_task
+from voxray.stages.ingest import ingest
 from voxray.store.read import open_store
-from voxray.termination import Stopped, never
 from voxray.training.checkpoint import Progress, load_model, save_model
+from voxray.training.fit import load_network, make_feed, make_recipe, make_task
 from voxray.training.loop import Watcher, build_optimizer, train
 
 CPU = torch.device("cpu")
 NORMED_NET = """[
   {"type": "C", "activation": null, "num_output": 4, "kernel_size": [3, 3, 3], "stride": [2, 2, 2], "bias": false},
-  {"type": "N", "normalisation": "batch", "activation": "relu"},
+  {"type": "N", "normalization": "batch", "activation": "relu"},
   {"type": "R", "activation": "relu", "layers": [
     {"type": "C", "activation": null, "num_output": 6, "kernel_size": [3, 3, 3], "stride": [2, 2, 1], "bias": false},
-    {"type": "N", "normalisation": "batch"}
+    {"type": "N", "normalization": "batch"}
   ]},
   {"type": "G"},
   {"type": "D", "drop_out": 10},
@@ -35,7 +36,7 @@ def spec(luna: Path, tmp_path_factory: pytest.TempPathFactory) -> Experiment:
     folder = tmp_path_factory.mktemp("loop")
     (folder / "architecture.json").write_text(SMALL_NET)
     spec = experiment(luna, folder / "run", training={"learning_rate": 0.01, "epochs": 4})
-    stages.ingest(spec, lambda line: None, with_ray=False)
+    ingest(spec, lambda line: None, with_ray=False)
     return spec
 
 

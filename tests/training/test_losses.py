@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from voxray.config.experiment import TrainingSpec
+from voxray.config.training import TrainingSpec
 from voxray.training.losses import class_weights, cross_entropy_part
 from voxray.training.schedule import learning_rate
 

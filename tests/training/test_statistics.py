@@ -5,8 +5,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from voxray.config.experiment import AugmentSpec, IntensitySpec
-from voxray.feed.loader import Batch
+from voxray.config.preprocessing import AugmentSpec, IntensitySpec
+from voxray.loader.loader import Batch
 from voxray.training.statistics import unremembered
 from voxray.training.step import Recipe, train_pass
 from voxray.training.tasks import Classification

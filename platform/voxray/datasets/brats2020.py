@@ -1,4 +1,4 @@
-"""BraTS 2020: four MR sequences of each patient, each in a file of its own, and the grade of the tumour.
+"""BraTS 2020: four MR sequences of each patient, each in a file of its own, and the grade of the tumor.
 
 ``BraTS20_Training_001/BraTS20_Training_001_{flair,t1,t1ce,t2,seg}.nii`` and ``name_mapping.csv`` with the columns
 ``Grade`` and ``BraTS_2020_subject_ID`` (https://www.med.upenn.edu/cbica/brats2020/data.html). In the public set the
@@ -12,7 +12,7 @@ import pyarrow as pa
 from voxray.datasets.files import SUFFIXES, case_name, nifti_files
 from voxray.datasets.manifest import SAMPLES, SCANS, Manifest, quarantine_rows
 from voxray.datasets.tables import read_csv
-from voxray.places import Place, matching, path_below
+from voxray.storage.paths import Place, matching, path_below
 
 LIST, GRADE, SUBJECT = "name_mapping.csv", "Grade", "BraTS_2020_subject_ID"
 CLASSES = ("LGG", "HGG")
@@ -43,7 +43,7 @@ class Files:
 def read_brats2020(root: Place) -> Manifest:
     """List the patients of a BraTS 2020 training folder; reads no voxel.
 
-    A patient is one scan of four channels and one sample, whose label is the tumour's grade. Masks say where the tumour
+    A patient is one scan of four channels and one sample, whose label is the tumor's grade. Masks say where the tumor
     is; they are not what is learned.
 
     Parameters

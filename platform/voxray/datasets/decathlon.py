@@ -11,11 +11,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from voxray.config.checking import nearest
+from voxray.config.validation import nearest
 from voxray.datasets.files import case_name, nifti_files
 from voxray.datasets.manifest import SAMPLES, SCANS, Manifest, quarantine_rows
 from voxray.errors import DataError
-from voxray.places import Place
+from voxray.storage.paths import Place
 
 DATASET_FILE = "dataset.json"
 IMAGES, LABELS = "imagesTr", "labelsTr"
@@ -38,7 +38,7 @@ class Case:
 def read_decathlon(root: Place) -> Manifest:
     """List the training cases of a Decathlon task folder; reads no voxel.
 
-    A case is one scan and one sample: no centre, and label 0, because the classes are those of the mask's voxels.
+    A case is one scan and one sample: no center, and label 0, because the classes are those of the mask's voxels.
     Its patient is itself. Files without their counterpart go to quarantine.
 
     Parameters

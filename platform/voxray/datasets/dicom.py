@@ -12,12 +12,12 @@ from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 
-from voxray.config.checking import nearest
+from voxray.config.validation import nearest
 from voxray.datasets.manifest import SAMPLES, SCANS, Manifest, quarantine_rows
 from voxray.datasets.tables import given_splits, label_codes, read_csv, without_empty_cells
 from voxray.errors import DataError
-from voxray.places import Place, path_below
-from voxray.scans.dicom_files import DicomFolder, read_folder
+from voxray.scans.formats.dicom.headers import DicomFolder, read_folder
+from voxray.storage.paths import Place, path_below
 
 KEYS = ("series", "folder", "patient")  # the first of these columns says what a label belongs to
 Row = dict[str, object]
@@ -72,7 +72,7 @@ def read_dicom(
 ) -> Manifest:
     """List the DICOM series in a folder and below; reads headers, and no pixel.
 
-    Each labelled series is a scan and one sample, cut around its middle.
+    Each labeled series is a scan and one sample, cut around its middle.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ def _read_labels(path: Place, classes: tuple[str, ...] | None) -> LabelList:
     key = next((column for column in KEYS if column in table.column_names), None)
     if key is None:
         hint = nearest(table.column_names[0], KEYS)
-        raise DataError(str(path), f"has no column that says what is labelled ({hint})", "Add one of them")
+        raise DataError(str(path), f"has no column that says what is labeled ({hint})", "Add one of them")
     words = table[key].to_pylist()
     values = [str(PurePosixPath(word.replace("\\", "/"))) for word in words] if key == "folder" else words
     rows = {value: row for row, value in reversed(list(enumerate(values)))}

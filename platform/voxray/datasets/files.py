@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from voxray.places import Place, matching
+from voxray.storage.paths import Place, matching
 
 SUFFIXES = (".nii.gz", ".nii")
 

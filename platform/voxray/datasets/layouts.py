@@ -1,6 +1,6 @@
 """From the experiment's data section to a Manifest."""
 
-from voxray.config.experiment import DataSpec
+from voxray.config.data import DataSpec
 from voxray.datasets.brats2020 import read_brats2020
 from voxray.datasets.decathlon import read_decathlon
 from voxray.datasets.dicom import read_dicom
@@ -10,7 +10,7 @@ from voxray.datasets.medmnist import read_medmnist
 from voxray.datasets.mosmed import read_mosmed
 from voxray.datasets.table import read_table
 from voxray.errors import DataError
-from voxray.places import list_once, place
+from voxray.storage.paths import list_once, place
 
 
 def read_manifest(data: DataSpec, *, with_patients: bool = False) -> Manifest:

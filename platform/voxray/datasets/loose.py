@@ -5,8 +5,8 @@ import pyarrow as pa
 from voxray.datasets.dicom import find_series
 from voxray.datasets.manifest import SAMPLES, SCANS, Manifest, quarantine_rows
 from voxray.errors import DataError
-from voxray.places import Place, matching, path_below
 from voxray.scans.read import OPENERS
+from voxray.storage.paths import Place, matching, path_below
 
 
 def read_loose(root: Place) -> Manifest:

@@ -1,4 +1,4 @@
-"""LUNA16: ``subset0..9/<seriesuid>.mhd`` and a list of candidates in world millimetres, LPS.
+"""LUNA16: ``subset0..9/<seriesuid>.mhd`` and a list of candidates in world millimeters, LPS.
 
 The public lists give no patient: each series counts as one.
 """
@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from voxray.datasets.manifest import SAMPLES, SCANS, Manifest, quarantine_rows, samples_per_scan
 from voxray.datasets.tables import read_csv
 from voxray.errors import DataError
-from voxray.places import Place, matching, path_below
+from voxray.storage.paths import Place, matching, path_below
 
 CLASSES = ("other", "nodule")
 LISTS = ("candidates_V2.csv", "candidates.csv")

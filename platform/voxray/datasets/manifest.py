@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from voxray.places import Place
+from voxray.storage.paths import Place
 
 SCANS = pa.schema(
     [
@@ -22,7 +22,7 @@ SAMPLES = pa.schema(
     [
         ("scan_id", pa.string()),
         ("row", pa.int64()),  # row of the data set's own list, from 0
-        ("x_mm", pa.float64()),  # centre, world RAS; null means the centre of the image
+        ("x_mm", pa.float64()),  # center, world RAS; null means the center of the image
         ("y_mm", pa.float64()),
         ("z_mm", pa.float64()),
         ("label", pa.int64()),  # class of the sample; 0 where the classes are those of a mask's voxels

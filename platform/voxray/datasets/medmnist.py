@@ -11,17 +11,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from voxray.config.checking import nearest
+from voxray.config.validation import nearest
 from voxray.datasets.manifest import SAMPLES, SCANS, Manifest, quarantine_rows
 from voxray.datasets.tables import SPLITS
 from voxray.errors import DataError
-from voxray.places import Place
+from voxray.storage.paths import Place
 
-COLOURS = ("red", "green", "blue")
+COLORS = ("red", "green", "blue")
 
 
 @dataclass(frozen=True, eq=False)
-class Labelled:
+class Labeled:
     """One split: the shape of its images, which are not read, and its labels (n,)."""
 
     shape: tuple[int, ...]
@@ -63,12 +63,12 @@ def read_medmnist(path: Place, classes: tuple[str, ...] | None = None) -> Manife
         samples=pa.table(dict(zip(SAMPLES.names, samples, strict=True)), schema=SAMPLES),
         quarantine=quarantine_rows([]),
         notes=("MedMNIST names no patients: each image counts as one patient",),
-        channels=COLOURS if _is_coloured(shapes.pop()) else ("intensity",),
+        channels=COLORS if _is_colored(shapes.pop()) else ("intensity",),
         published_split=True,
     )
 
 
-def _read_split(path: Place, split: str) -> Labelled:
+def _read_split(path: Place, split: str) -> Labeled:
     try:
         with path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
             images, labels = f"{split}_images.npy", f"{split}_labels.npy"
@@ -85,7 +85,7 @@ def _read_split(path: Place, split: str) -> Labelled:
     if len(shape) not in (3, 4):
         problem = f"{split}_images wants (n, y, x), (n, y, x, 3) or (n, z, y, x), got {shape}"
         raise DataError(str(path), problem, "Give a MedMNIST file")
-    return Labelled(shape, _single_labels(path, split, values, shape[0]))
+    return Labeled(shape, _single_labels(path, split, values, shape[0]))
 
 
 def _read_shape(file: object) -> tuple[int, ...]:
@@ -108,8 +108,8 @@ def _single_labels(path: Place, split: str, values: NDArray[np.generic], count: 
     return values.reshape(-1).astype(np.int64)
 
 
-def _is_coloured(shape: tuple[int, ...]) -> bool:
-    return len(shape) == 3 and shape[-1] == len(COLOURS)
+def _is_colored(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 3 and shape[-1] == len(COLORS)
 
 
 def _classes(path: Place, labels: NDArray[np.int64], names: tuple[str, ...] | None) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from voxray.datasets.files import case_name, nifti_files
 from voxray.datasets.manifest import SAMPLES, SCANS, Manifest, quarantine_rows
 from voxray.errors import DataError
-from voxray.places import Place, matching, path_below
+from voxray.storage.paths import Place, matching, path_below
 
 NORMAL, ABNORMAL = "normal", "abnormal"
 FOLDERS = {"CT-0": NORMAL, **dict.fromkeys(("CT-1", "CT-2", "CT-3", "CT-4", "CT-23"), ABNORMAL)}

@@ -10,8 +10,8 @@ from voxray.config.experiment import Experiment
 from voxray.datasets.layouts import read_manifest
 from voxray.datasets.manifest import Manifest, quarantine_rows
 from voxray.errors import ConfigError, DataError
-from voxray.places import Place
 from voxray.privacy import pseudonym, telling_words, without_names
+from voxray.storage.paths import Place
 
 
 def hide_names(manifest: Manifest, key: bytes) -> Manifest:

@@ -8,7 +8,7 @@ import pyarrow as pa
 from voxray.datasets.manifest import SAMPLES, SCANS, Manifest, quarantine_rows
 from voxray.datasets.tables import given_splits, label_codes, read_csv, without_empty_cells
 from voxray.errors import DataError
-from voxray.places import Place
+from voxray.storage.paths import Place
 
 
 def read_table(
@@ -63,5 +63,5 @@ def read_table(
 
 
 def _joined(files: tuple[str, ...]) -> str:
-    """One path for the files of a scan's channels, as `voxray.scans.channels` reads it."""
+    """One path for the files of a scan's channels, as `voxray.scans.formats.channels` reads it."""
     return files[0] if len(files) == 1 else "{" + ",".join(files) + "}"

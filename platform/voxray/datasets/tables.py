@@ -6,9 +6,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as csv
 
-from voxray.config.checking import nearest
+from voxray.config.validation import nearest
 from voxray.errors import DataError
-from voxray.places import Place, as_file
+from voxray.storage.paths import Place, as_file
 
 SPLITS = ("train", "val", "test")
 NAMING = ("path", "series", "folder", "patient", "label", "patient_id", "split")

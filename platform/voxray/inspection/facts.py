@@ -8,11 +8,11 @@ import pyarrow as pa
 
 from voxray.errors import ScanError
 from voxray.inspection.subject import TARGETS
-from voxray.places import Place
 from voxray.scans.header import ScanHeader, read_header
 from voxray.scans.intensity import volume_statistics
 from voxray.scans.masks import check_finite, check_same_grid, label_classes
 from voxray.scans.read import open_scan
+from voxray.storage.paths import Place
 from voxray.store.cut import voxel_checksum
 from voxray.volume import Volume
 

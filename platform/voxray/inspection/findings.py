@@ -154,7 +154,7 @@ def _channels(subject: Subject, facts: pa.Table) -> Iterator[Row]:
 
 
 def _outside(subject: Subject, facts: pa.Table) -> Iterator[Row]:
-    """One finding for each scan with samples whose centre is not in it."""
+    """One finding for each scan with samples whose center is not in it."""
     samples = subject.manifest.samples.filter(pc.is_valid(subject.manifest.samples["x_mm"]))
     known = facts.filter(pc.is_valid(facts["affine"]))
     place = pc.index_in(samples["scan_id"], value_set=known["scan_id"].combine_chunks())

@@ -5,15 +5,16 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from voxray.config.experiment import DataSpec, Experiment
+from voxray.config.data import DataSpec
+from voxray.config.experiment import Experiment
 from voxray.datasets.layouts import read_manifest
 from voxray.datasets.loose import read_loose
 from voxray.datasets.manifest import Manifest, shared_patients
-from voxray.datasets.recognise import recognise_layout
+from voxray.datasets.recognize import recognize_layout
 from voxray.errors import DataError
 from voxray.patches.plan import Plan, empty_classes
 from voxray.patches.planned import plan_experiment
-from voxray.places import Place, exists
+from voxray.storage.paths import Place, exists
 
 TARGETS = pa.schema(
     [
@@ -79,7 +80,7 @@ def read_subject(source: Place) -> Subject:
     """
     if not exists(source):
         raise DataError(str(source), "no such folder, file or experiment", "Check the path")
-    layout = recognise_layout(source)
+    layout = recognize_layout(source)
     spec = {"layout": layout, "root": str(source)}
     manifest = read_manifest(DataSpec.model_validate(spec)) if layout else read_loose(source)
     return Subject(source.resolve().name, layout or "", manifest, _targets(manifest, None))

@@ -52,7 +52,7 @@ def complete(subject: Subject, facts: pa.Table, voxels: bool) -> Inspection:
     return Inspection(subject, ordered, find_all(subject, ordered), voxels)
 
 
-def summarise(inspection: Inspection) -> dict[str, Any]:
+def summarize(inspection: Inspection) -> dict[str, Any]:
     """Everything but the rows of single scans, as plain values.
 
     Returns

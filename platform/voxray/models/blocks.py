@@ -104,13 +104,13 @@ class LogitPair(nn.Module):
         return F.pad(logit, (1, 0))
 
 
-def build_normalisation(
+def build_normalization(
     kind: Literal["batch", "instance"], rank: int, channels: int, epsilon: float = 1e-5, momentum: float = 0.1
 ) -> nn.Module:
-    """Normalisation of maps of `rank` axes. `momentum` is the weight of the newest batch in the running means."""
+    """Normalization of maps of `rank` axes. `momentum` is the weight of the newest batch in the running means."""
     if kind == "batch":
         return BATCH[rank](channels, epsilon, momentum)
-    # A group for each channel is instance normalisation, without torch's copies to another memory format.
+    # A group for each channel is instance normalization, without torch's copies to another memory format.
     return nn.GroupNorm(channels, channels, epsilon)
 
 

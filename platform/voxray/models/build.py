@@ -3,10 +3,10 @@
 import torch
 from torch import nn
 
-from voxray.config.architecture import Architecture
-from voxray.config.unet import UNet
 from voxray.models.sequential import SequentialModel
 from voxray.models.shapes import infer_shapes
+from voxray.models.spec.load import Architecture
+from voxray.models.spec.unet import UNet
 from voxray.models.unet import UNetModel
 
 

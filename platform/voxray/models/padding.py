@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from functools import lru_cache
 
-from voxray.config.layers import Padding
+from voxray.models.spec.layers import Padding
 
 Sizes = Sequence[int]
 
@@ -24,13 +24,13 @@ def pad_axis(padding: Padding, size: int, kernel: int, stride: int) -> tuple[int
     """
     if padding == "valid":
         return 0, 0
-    if padding == "centred":
-        return centre(kernel)
+    if padding == "centered":
+        return center(kernel)
     total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
 
 
-def centre(kernel: int) -> tuple[int, int]:
+def center(kernel: int) -> tuple[int, int]:
     """Padding that puts a window around every stride-th voxel from the first one on, whatever the size.
 
     It is (k - 1) / 2 on both sides, as PyTorch's networks have it; the odd one of an even kernel is at the far side.

@@ -5,17 +5,6 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from voxray.config.layers import (
-    Convolution,
-    Dense,
-    Dropout,
-    GlobalAverage,
-    Layer,
-    Normalisation,
-    Output,
-    Pooling,
-    Residual,
-)
 from voxray.models.blocks import (
     ACTIVATIONS,
     GlobalMean,
@@ -24,10 +13,21 @@ from voxray.models.blocks import (
     PaddedPooling,
     Pairs,
     ResidualBlock,
-    build_normalisation,
+    build_normalization,
 )
 from voxray.models.padding import pad_axes
 from voxray.models.sequential_shapes import Shape, shape_after
+from voxray.models.spec.layers import (
+    Convolution,
+    Dense,
+    Dropout,
+    GlobalAverage,
+    Layer,
+    Normalization,
+    Output,
+    Pooling,
+    Residual,
+)
 
 
 class SequentialModel(nn.Sequential):
@@ -35,7 +35,7 @@ class SequentialModel(nn.Sequential):
 
     def __init__(self, layers: Sequence[Layer], shape: Shape, classes: int) -> None:
         super().__init__(*build_layers(layers, shape, classes))
-        _initialise(self)
+        _initialize(self)
 
 
 def build_layers(layers: Sequence[Layer], shape: Shape, classes: int) -> list[nn.Module]:
@@ -58,9 +58,9 @@ def _modules(layer: Layer, shape: Shape, classes: int) -> list[nn.Module]:
             modules = [PaddedConvolution(shape[0], layer.num_output, *sizes, bias=layer.bias)]
         case Pooling():
             modules = [PaddedPooling(layer.pool, shape[1:], layer.kernel_size, layer.stride, _pairs(layer, shape))]
-        case Normalisation():
-            kind, rank = layer.normalisation, len(shape) - 1
-            modules = [build_normalisation(kind, rank, shape[0], layer.epsilon, layer.momentum)]
+        case Normalization():
+            kind, rank = layer.normalization, len(shape) - 1
+            modules = [build_normalization(kind, rank, shape[0], layer.epsilon, layer.momentum)]
         case Residual():
             body, shortcut = (
                 nn.Sequential(*build_layers(inner, shape, classes))
@@ -76,7 +76,7 @@ def _modules(layer: Layer, shape: Shape, classes: int) -> list[nn.Module]:
             return [nn.Linear(shape[0], layer.units(classes)), *pair]
         case Dropout():
             modules = []
-    if isinstance(layer, Convolution | Normalisation | Dense):
+    if isinstance(layer, Convolution | Normalization | Dense):
         modules.append(ACTIVATIONS[layer.activation]())
     drop = getattr(layer, "drop_out", 0)
     return [*modules, nn.Dropout(drop / 100)] if drop else modules
@@ -86,7 +86,7 @@ def _pairs(layer: Convolution | Pooling, shape: Shape) -> Pairs:
     return pad_axes(layer.padding, shape[1:], layer.kernel_size, layer.stride)
 
 
-def _initialise(model: nn.Module) -> None:
+def _initialize(model: nn.Module) -> None:
     weighted = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Conv3d | nn.Linear)]
     for module in weighted:
         nn.init.kaiming_normal_(module.weight, nonlinearity="linear" if module is weighted[-1] else "relu")

@@ -5,18 +5,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from operator import le
 from typing import NamedTuple
 
-from voxray.config.layers import (
+from voxray.models.padding import sizes_after
+from voxray.models.spec.layers import (
     Convolution,
     Dense,
     Dropout,
     GlobalAverage,
     Layer,
-    Normalisation,
+    Normalization,
     Output,
     Pooling,
     Residual,
 )
-from voxray.models.padding import sizes_after
 from voxray.models.table import LayerShape
 
 Shape = tuple[int, ...]
@@ -65,7 +65,7 @@ def shape_after(layer: Layer, shape: Shape, classes: int) -> Shape:
     match layer:
         case Convolution():
             return layer.num_output, *sizes_after(layer.padding, shape[1:], layer.kernel_size, layer.stride)
-        case Normalisation() | Dropout():
+        case Normalization() | Dropout():
             return shape
         case Pooling():
             return shape[0], *sizes_after(layer.padding, shape[1:], layer.kernel_size, layer.stride)
@@ -92,8 +92,8 @@ def step_problems(step: Step) -> list[str]:
     match layer:
         case Convolution() | Pooling():
             return _shrink_problems(step.place, layer, entering, leaving)
-        case Normalisation() if math.prod(entering[1:]) == 1:
-            problem = f"{layer.normalisation} normalisation of a map of one voxel leaves nothing of it"
+        case Normalization() if math.prod(entering[1:]) == 1:
+            problem = f"{layer.normalization} normalization of a map of one voxel leaves nothing of it"
             return [f"{step.place}: {problem}; give a larger patch or smaller strides"]
         case Residual():
             return _sum_problems(step)
@@ -109,7 +109,7 @@ def _parameters(step: Step) -> int:
     match layer:
         case Convolution():
             return (math.prod(layer.kernel_size) * entering[0] + layer.bias) * layer.num_output
-        case Normalisation():
+        case Normalization():
             return 2 * entering[0]
         case Dense():
             return (math.prod(entering) + 1) * layer.num_output
@@ -126,8 +126,8 @@ def _detail(layer: Layer) -> str:
             words = [f"{pool}{_by(layer.kernel_size)} / {_by(layer.stride)}"]
             words += [layer.padding] if layer.padding != "same" else []
             words += ["no bias"] if isinstance(layer, Convolution) and not layer.bias else []
-        case Normalisation():
-            words = [layer.normalisation]
+        case Normalization():
+            words = [layer.normalization]
         case GlobalAverage():
             words = ["mean of each map"]
         case Residual():
@@ -158,7 +158,7 @@ def _sum_problems(step: Step) -> list[str]:
     if shortcut == step.leaving or 0 in step.leaving:
         return []
     problem = f"they give {_by(step.leaving)}, its shortcut {_by(shortcut)}, which cannot be added"
-    return [f"{step.place}.layers: {problem}; use the padding 'same' or 'centred' in them"]
+    return [f"{step.place}.layers: {problem}; use the padding 'same' or 'centered' in them"]
 
 
 def _by(sizes: Shape) -> str:

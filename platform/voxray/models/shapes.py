@@ -1,9 +1,9 @@
 """Shapes and parameter counts of an architecture from integers alone, before any tensor exists."""
 
-from voxray.config.architecture import Architecture, rank_of
-from voxray.config.unet import UNet
 from voxray.errors import ConfigError, ConfigFileError
 from voxray.models.sequential_shapes import Step, in_order, step_line, step_problems, walk_layers
+from voxray.models.spec.load import Architecture, rank_of
+from voxray.models.spec.unet import UNet
 from voxray.models.table import LayerShape
 from voxray.models.unet_shapes import follow_unet, unet_problems
 

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from voxray.config.unet import UNet
-from voxray.models.blocks import ACTIVATIONS, PaddedConvolution, Sizes, build_normalisation
-from voxray.models.padding import centre
+from voxray.models.blocks import ACTIVATIONS, PaddedConvolution, Sizes, build_normalization
+from voxray.models.padding import center
+from voxray.models.spec.unet import UNet
 
 TRANSPOSED: dict[int, Callable[..., nn.Module]] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 POOLS: dict[int, Callable[..., nn.Module]] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
@@ -29,11 +29,11 @@ class Level(nn.Module):
         for number, (before, after) in enumerate(pairwise((channels, *filters))):
             if number:
                 body.append(_activation(unet))
-            body += _normalised(unet, before, after, kernel, ones if number else stride)
+            body += _normalized(unet, before, after, kernel, ones if number else stride)
         self.body = nn.Sequential(*body)
         self.residual = unet.residual
         adapted = unet.residual and (channels != filters[-1] or max(stride) > 1)
-        self.shortcut = nn.Sequential(*(_normalised(unet, channels, filters[-1], ones, stride) if adapted else []))
+        self.shortcut = nn.Sequential(*(_normalized(unet, channels, filters[-1], ones, stride) if adapted else []))
         self.end = nn.Sequential(_activation(unet), *([nn.Dropout(unet.drop_out / 100)] if unet.drop_out else []))
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
@@ -109,7 +109,7 @@ class UNetModel(nn.Module):
             rising = filters[-1]
             if unet.deep_supervision or step == len(unet.up) - 1:
                 self.outputs.append(_convolution(rising, unet.channels(classes), ones, ones))
-        _initialise(self)
+        _initialize(self)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
         """(n, channel, x, y[, z]) → logits (n, class, x, y[, z]); see the class for deep supervision."""
@@ -129,14 +129,14 @@ class UNetModel(nn.Module):
 
 def _convolution(channels: int, filters: int, kernel: Sizes, stride: Sizes, *, bias: bool = True) -> nn.Module:
     """(n, channel, …) → (n, filters, ceil(… / stride)), with padding that is the same for every size."""
-    return PaddedConvolution(channels, filters, kernel, stride, [centre(extent) for extent in kernel], bias=bias)
+    return PaddedConvolution(channels, filters, kernel, stride, [center(extent) for extent in kernel], bias=bias)
 
 
-def _normalised(unet: UNet, channels: int, filters: int, kernel: Sizes, stride: Sizes) -> Sequence[nn.Module]:
-    if unet.normalisation == "none":
+def _normalized(unet: UNet, channels: int, filters: int, kernel: Sizes, stride: Sizes) -> Sequence[nn.Module]:
+    if unet.normalization == "none":
         return [_convolution(channels, filters, kernel, stride)]
     convolution = _convolution(channels, filters, kernel, stride, bias=False)
-    return [convolution, build_normalisation(unet.normalisation, unet.rank, filters)]
+    return [convolution, build_normalization(unet.normalization, unet.rank, filters)]
 
 
 def _activation(unet: UNet) -> nn.Module:
@@ -145,7 +145,7 @@ def _activation(unet: UNet) -> nn.Module:
     return kind() if unet.activation == "tanh" else kind(inplace=True)
 
 
-def _initialise(model: UNetModel) -> None:
+def _initialize(model: UNetModel) -> None:
     """He et al. 2015, normal, fan in; what gives logits or upsamples with the spread of a linear layer; biases zero."""
     linear = {id(module) for output in model.outputs for module in output.modules()}
     for module in model.modules():

@@ -3,8 +3,8 @@
 import math
 from collections.abc import Iterator
 
-from voxray.config.unet import UNet
 from voxray.models.padding import divide
+from voxray.models.spec.unet import UNet
 from voxray.models.table import LayerShape
 
 
@@ -58,9 +58,9 @@ def unet_problems(unet: UNet, input_shape: tuple[int, ...]) -> list[str]:
                     f"left; {'xyz'[axis]} wants {fine[axis]} or more"
                 )
         sizes = divide(sizes, stride)
-    if not problems and math.prod(sizes) == 1 and unet.normalisation != "none":
+    if not problems and math.prod(sizes) == 1 and unet.normalization != "none":
         problems.append(
-            f"down[{len(unet.down) - 1}]: {unet.normalisation} normalisation of a map of one voxel leaves nothing of "
+            f"down[{len(unet.down) - 1}]: {unet.normalization} normalization of a map of one voxel leaves nothing of "
             "it; give a larger patch or fewer levels"
         )
     return problems
@@ -82,8 +82,8 @@ def _follow_level(
     kernel: tuple[int, ...],
     stride: tuple[int, ...],
 ) -> Iterator[LayerShape]:
-    entering, norm = shape[0], "" if unet.normalisation == "none" else f", {unet.normalisation} norm"
-    # A bias would be taken off again by the normalisation, which has a shift and a scale of its own.
+    entering, norm = shape[0], "" if unet.normalization == "none" else f", {unet.normalization} norm"
+    # A bias would be taken off again by the normalization, which has a shift and a scale of its own.
     each = 2 if norm else 1
     maps = divide(shape[1:], stride)
     adapted = unet.residual and (entering != filters[-1] or max(stride) > 1)

@@ -10,7 +10,7 @@ from voxray.volume import PatchBox, Volume
 
 
 def patch_boxes(
-    volume: Volume, centres_mm: NDArray[np.float64] | None, size: tuple[int, int, int]
+    volume: Volume, centers_mm: NDArray[np.float64] | None, size: tuple[int, int, int]
 ) -> list[PatchBox | ScanError]:
     """The boxes of patches around points.
 
@@ -20,7 +20,7 @@ def patch_boxes(
     Parameters
     ----------
     volume : Volume
-    centres_mm : ndarray, (n, 3), optional
+    centers_mm : ndarray, (n, 3), optional
         World RAS; None means one patch in the middle of the volume.
     size : tuple of int
         Voxels along x, y, z.
@@ -28,25 +28,25 @@ def patch_boxes(
     Returns
     -------
     list of PatchBox or ScanError
-        An error stands where a centre lies outside the volume.
+        An error stands where a center lies outside the volume.
     """
     shape, extent = np.array(volume.shape), np.array(size)
     middle = (shape // 2).astype(float)[None]
-    centres = middle if centres_mm is None else world_to_voxel(volume.affine, centres_mm)
-    starts = np.floor(centres + 0.5).astype(int) - extent // 2
+    centers = middle if centers_mm is None else world_to_voxel(volume.affine, centers_mm)
+    starts = np.floor(centers + 0.5).astype(int) - extent // 2
     spare = int(shape[2] - extent[2])
     starts[:, 2] = np.clip(starts[:, 2], 0, spare) if spare >= 0 else -(-spare // 2)
-    outside = np.any((centres < -0.5) | (centres > shape - 0.5), axis=1).tolist()
+    outside = np.any((centers < -0.5) | (centers > shape - 0.5), axis=1).tolist()
     return [
-        _outside(volume, centre) if lost else PatchBox((start[0], start[1], start[2]), size)
-        for start, centre, lost in zip(starts.tolist(), centres, outside, strict=True)
+        _outside(volume, center) if lost else PatchBox((start[0], start[1], start[2]), size)
+        for start, center, lost in zip(starts.tolist(), centers, outside, strict=True)
     ]
 
 
-def _outside(volume: Volume, centre: NDArray[np.float64]) -> ScanError:
-    at = ", ".join(f"{value:.1f}" for value in centre)
+def _outside(volume: Volume, center: NDArray[np.float64]) -> ScanError:
+    at = ", ".join(f"{value:.1f}" for value in center)
     extent = "x".join(map(str, volume.shape))
-    return ScanError("sample", f"its centre lies outside the scan: voxel ({at}) of {extent}", "Correct the list")
+    return ScanError("sample", f"its center lies outside the scan: voxel ({at}) of {extent}", "Correct the list")
 
 
 def cut_patch(

@@ -117,7 +117,7 @@ def foreground_counts(label: NDArray[np.generic], size: Sequence[int]) -> NDArra
 
 
 def _foreground_spans(label: NDArray[np.generic]) -> list[tuple[int, int]]:
-    """First and one past the last foreground index of each axis: a tumour fills little of a scan."""
+    """First and one past the last foreground index of each axis: a tumor fills little of a scan."""
     across_x = np.any(label, axis=0)
     y, z = _span(np.any(across_x, axis=1)), _span(np.any(across_x, axis=0))
     x = _span(np.any(label[:, slice(*y), slice(*z)], axis=(1, 2)))

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from voxray.config.experiment import Experiment, PatchesSpec
+from voxray.config.data import PatchesSpec
+from voxray.config.experiment import Experiment
 from voxray.datasets.manifest import Manifest, shared_patients
 from voxray.errors import DataError
 from voxray.patches.balance import SPLITS, choose_fold, keep_negatives, split_patients
@@ -114,7 +115,7 @@ def plan_patches(manifest: Manifest, experiment: Experiment) -> Plan:
     splits = _splits(samples, samples["label"].to_numpy(), experiment)
     masks = manifest.masks_are_targets and manifest.scans["label_path"].null_count < manifest.scans.num_rows
     spec = experiment.patches
-    if spec.sampling != "centre":
+    if spec.sampling != "center":
         _check_sampling(samples, manifest, spec, masks)
     counts = np.full(samples.num_rows, spec.per_scan)
     if spec.sampling == "grid":
@@ -158,7 +159,7 @@ def _check_sampling(samples: pa.Table, manifest: Manifest, spec: PatchesSpec, ma
     """Raise DataError where a data set has not what boxes of whole scans want."""
     where, setting = str(manifest.root), f"patches.sampling = '{spec.sampling}'"
     if len(pc.unique(samples["scan_id"])) < samples.num_rows:
-        raise DataError(where, f"{setting} wants one sample for each scan, got several", "Set it to 'centre'")
+        raise DataError(where, f"{setting} wants one sample for each scan, got several", "Set it to 'center'")
     if masks and spec.sampling in OF_CLASSES:
         raise DataError(where, f"{setting} is for classes of scans, got masks to learn", "Set it to 'whole'")
     if spec.wants_masks and manifest.scans["label_path"].null_count == manifest.scans.num_rows:
@@ -200,7 +201,7 @@ def store_recipe(experiment: Experiment, manifest: str) -> dict[str, object]:
 
 
 def _windows(experiment: Experiment) -> list[list[float]] | None:
-    """What voxels are clipped to while the store is filled: before resizing, which mixes neighbours."""
+    """What voxels are clipped to while the store is filled: before resizing, which mixes neighbors."""
     clips = experiment.patches.sampling == "resized" and experiment.intensity.kind == "window"
     return [[float(low), float(high)] for low, high in experiment.intensity.windows] if clips else None
 

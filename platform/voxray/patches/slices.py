@@ -13,7 +13,7 @@ def slice_boxes(
     """The boxes of a number of slices, in the order of z; in plane all lie in the middle of the volume.
 
     The slices that the region touches are parted into `count` equal runs, and the middle of each run is taken. Where
-    there are fewer of them, neighbouring slices around the middle of the region are taken; and those in the middle of
+    there are fewer of them, neighboring slices around the middle of the region are taken; and those in the middle of
     the volume where there is no region, or nothing in it.
 
     Parameters

@@ -1,4 +1,4 @@
-"""A brain with a glioma as four MR sequences show it, and the mask of the tumour's parts.
+"""A brain with a glioma as four MR sequences show it, and the mask of the tumor's parts.
 
 Everything is drawn in *brain coordinates*: the brain's half axes are 1 whatever the grid, so that a small grid shows
 the whole brain, only coarser. Axes are (x, y, z), RAS.
@@ -18,10 +18,10 @@ HALF_AXES = (0.29, 0.36, 0.45)
 ROOM = 1.12  # no part of the brain lies farther out
 
 # Signal of each tissue in FLAIR, T1w, T1gd and T2w, as parts of white matter's: fluid is dark but in T2w, oedema bright
-# in FLAIR and T2w, and only vital tumour takes up gadolinium.
+# in FLAIR and T2w, and only vital tumor takes up gadolinium.
 SIGNAL = {
     "white": (1.00, 1.00, 1.00, 1.00),
-    "grey": (1.18, 0.80, 0.82, 1.30),
+    "gray": (1.18, 0.80, 0.82, 1.30),
     "nuclei": (1.10, 0.88, 0.90, 1.15),
     "fluid": (0.40, 0.42, 0.42, 2.30),
     "edema": (1.75, 0.76, 0.78, 1.85),
@@ -33,7 +33,7 @@ CHANNELS = 4
 LEAST_AXIS = 24
 # Of the public files: 1 mm, x to the left, y to the back, and y's origin at a matrix of 240.
 AFFINE = np.array([[-1.0, 0, 0, 0], [0, -1.0, 0, 239], [0, 0, 1.0, 0], [0, 0, 0, 1.0]])
-# Parts of a tumour, outermost first: tissue, height of its lobes, least and most of the part before (the brain) that
+# Parts of a tumor, outermost first: tissue, height of its lobes, least and most of the part before (the brain) that
 # it fills.
 Parts = tuple[tuple[str, float, float, float], ...]
 NESTED: Parts = (("edema", 0.10, 0.02, 0.12), ("core", 0.05, 0.25, 0.55), ("enhancing", 0.05, 0.25, 0.6))
@@ -49,7 +49,7 @@ class Brain:
     voxels : ndarray of int16, (x, y, z, channel)
         Exactly 0 outside the brain, above 0 inside.
     label : ndarray of uint8, (x, y, z)
-        0, and for the parts of the tumour 1, 2, …; each lies inside the one before.
+        0, and for the parts of the tumor 1, 2, …; each lies inside the one before.
     """
 
     voxels: NDArray[np.int16]
@@ -73,9 +73,9 @@ class _Canvas:
         """Edge of the widest voxel in brain coordinates."""
         return max(float(axis.flat[1] - axis.flat[0]) for axis in self.axes)
 
-    def distance(self, centre: tuple[float, ...], radii: tuple[float, ...]) -> Field:
-        """Distance from a centre, in radii of an ellipsoid."""
-        parts = [((axis - at) / radius) ** 2 for axis, at, radius in zip(self.axes, centre, radii, strict=True)]
+    def distance(self, center: tuple[float, ...], radii: tuple[float, ...]) -> Field:
+        """Distance from a center, in radii of an ellipsoid."""
+        parts = [((axis - at) / radius) ** 2 for axis, at, radius in zip(self.axes, center, radii, strict=True)]
         return np.asarray(np.sqrt(parts[0] + parts[1] + parts[2]), dtype=np.float32)
 
 
@@ -96,13 +96,13 @@ def draw_brain(rng: np.random.Generator, shape: tuple[int, int, int], channels: 
     channels : int
         The first so many of FLAIR, T1w, T1gd and T2w.
     parts : tuple
-        Of the tumour: oedema, non-enhancing core and enhancing core inside each other, unless told otherwise.
+        Of the tumor: oedema, non-enhancing core and enhancing core inside each other, unless told otherwise.
     """
     canvas = _lay_out(rng, shape)
     radius = canvas.distance((0, 0, 0), (1, 1, 1)) + 0.025 * smooth_field(rng, canvas.shape, 5)
     brain = radius < 1
-    tumour, part = _draw_tumour(rng, canvas, brain, parts)
-    tissues = [*_healthy_tissues(rng, canvas, radius), *tumour]
+    tumor, part = _draw_tumor(rng, canvas, brain, parts)
+    tissues = [*_healthy_tissues(rng, canvas, radius), *tumor]
     voxels = np.zeros((*shape, channels), np.int16, order="F")
     x, y, z = (slice(a, a + n) for a, n in zip(canvas.start, canvas.shape, strict=True))
     for channel in range(channels):
@@ -165,16 +165,16 @@ def _healthy_tissues(rng: np.random.Generator, canvas: _Canvas, radius: Field) -
     nuclei = warp + 1 - mirrored.distance((0.30, 0.02, -0.02), (0.14, 0.30, 0.20))
     third = 1 - canvas.distance((0, -0.05, -0.12), (0.035, 0.22, 0.16))
     return [
-        ("grey", cortex),
+        ("gray", cortex),
         ("nuclei", _share(nuclei, edge / 0.14)),
         ("fluid", np.maximum(sulci, np.maximum(_share(horns, edge / 0.11), _share(third, edge / 0.04)))),
     ]
 
 
-def _draw_tumour(
+def _draw_tumor(
     rng: np.random.Generator, canvas: _Canvas, brain: NDArray[np.bool_], parts: Parts
 ) -> tuple[list[tuple[str, Field]], NDArray[np.uint8]]:
-    """The tumour's tissues, each inside the one before, and the mask that goes with them."""
+    """The tumor's tissues, each inside the one before, and the mask that goes with them."""
     depth = _lesion(rng, canvas)
     if rng.random() < 0.25:
         depth = np.maximum(depth, _lesion(rng, canvas) - np.float32(0.2))
@@ -197,9 +197,9 @@ def _draw_tumour(
 def _lesion(rng: np.random.Generator, canvas: _Canvas) -> Field:
     """Depth inside an ellipsoid somewhere in the brain: 1 in its middle, falling on beyond its surface."""
     direction = rng.standard_normal(3)
-    centre = direction / np.linalg.norm(direction) * rng.uniform(0.25, 0.6)
+    center = direction / np.linalg.norm(direction) * rng.uniform(0.25, 0.6)
     radii = LESION_RADIUS * rng.uniform(0.8, 1.25, 3)
-    return np.asarray(1 - canvas.distance(tuple(centre.tolist()), tuple(radii.tolist())))
+    return np.asarray(1 - canvas.distance(tuple(center.tolist()), tuple(radii.tolist())))
 
 
 def _paint(

@@ -1,6 +1,6 @@
 """A synthetic BraTS 2020: brains with gliomas of high and low grade in the layout of the public training set.
 
-``BraTS20_Training_001/BraTS20_Training_001_{flair,t1,t1ce,t2,seg}.nii`` and ``name_mapping.csv``. A tumour of high
+``BraTS20_Training_001/BraTS20_Training_001_{flair,t1,t1ce,t2,seg}.nii`` and ``name_mapping.csv``. A tumor of high
 grade has a ring that takes up contrast around a necrosis; one of low grade has neither. Every fifth patient is of low
 grade, as in the public set. Everything about a patient follows from the seed and the patient's number.
 """
@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from voxray.errors import ConfigError
-from voxray.files import write_text
 from voxray.phantom.brain import AFFINE, CHANNELS, NESTED, Brain, Parts, check_shape, draw_brain
 from voxray.scans.write import write_nifti
+from voxray.storage.atomic import write_text
 from voxray.volume import Volume
 
 WHERE = "phantom brats2020"
@@ -87,7 +87,7 @@ def grade_of(number: int) -> str:
 
 
 def draw_patient(seed: int, number: int, *, shape: tuple[int, int, int]) -> Brain:
-    """Draw one patient, numbered from 1, with the public numbers of its tumour's parts."""
+    """Draw one patient, numbered from 1, with the public numbers of its tumor's parts."""
     grade = grade_of(number)
     brain = draw_brain(np.random.default_rng([seed, number]), shape, CHANNELS, PARTS[grade])
     return Brain(brain.voxels, np.array(LABELS[grade], np.uint8)[brain.label])

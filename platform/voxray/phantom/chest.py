@@ -1,6 +1,6 @@
 """A chest as CT shows it, without findings: body wall, ribs, spine, heart and two lungs, in Hounsfield units.
 
-Positions are *body millimetres*: x towards the patient's left, y towards the back, z towards the head (LPS), with the
+Positions are *body millimeters*: x towards the patient's left, y towards the back, z towards the head (LPS), with the
 origin in the middle of the imaged volume. Voxels are int16 in file order (z, y, x).
 """
 
@@ -33,18 +33,18 @@ class Grid:
     spacing_mm: tuple[float, float, float]
 
     def axis_mm(self, axis: int) -> NDArray[np.float32]:
-        """Positions of the voxel centres along one axis (0 = x), float32, in body millimetres."""
+        """Positions of the voxel centers along one axis (0 = x), float32, in body millimeters."""
         count = self.shape[axis]
         return ((np.arange(count) - (count - 1) / 2) * self.spacing_mm[axis]).astype(np.float32)
 
     def index_of(self, points_mm: Floats) -> NDArray[np.float64]:
-        """Fractional voxel index (x, y, z) of points (..., 3) in body millimetres."""
+        """Fractional voxel index (x, y, z) of points (..., 3) in body millimeters."""
         return np.asarray(points_mm / np.array(self.spacing_mm) + (np.array(self.shape) - 1) / 2)
 
 
 @dataclass(frozen=True)
 class Chest:
-    """Shape of one chest. Lengths are half axes or positions in body millimetres.
+    """Shape of one chest. Lengths are half axes or positions in body millimeters.
 
     Parameters
     ----------
@@ -52,10 +52,10 @@ class Chest:
         Half axes of the body's outline in x and y.
     lung_mm
         Half axes of a lung in x, y and z.
-    lung_centre_mm
-        Distance of a lung's centre from the mid-plane, and its y.
-    heart_mm, heart_centre_mm
-        Half axes and centre of the heart in x and y; it pushes into the lower left lung.
+    lung_center_mm
+        Distance of a lung's center from the mid-plane, and its y.
+    heart_mm, heart_center_mm
+        Half axes and center of the heart in x and y; it pushes into the lower left lung.
     fat
         Thickness of the fat under the skin as a part of the body's half axis.
     rib_phase
@@ -64,9 +64,9 @@ class Chest:
 
     body_mm: tuple[float, float]
     lung_mm: tuple[float, float, float]
-    lung_centre_mm: tuple[float, float]
+    lung_center_mm: tuple[float, float]
     heart_mm: tuple[float, float]
-    heart_centre_mm: tuple[float, float]
+    heart_center_mm: tuple[float, float]
     fat: float
     rib_phase: float
 
@@ -83,9 +83,9 @@ def draw_chest(rng: np.random.Generator, grid: Grid) -> Chest:
             half_depth * rng.uniform(0.66, 0.72),
             grid.shape[2] * grid.spacing_mm[2] * 0.48,
         ),
-        lung_centre_mm=(half_width * 0.45, half_depth * rng.uniform(-0.02, 0.04)),
+        lung_center_mm=(half_width * 0.45, half_depth * rng.uniform(-0.02, 0.04)),
         heart_mm=(heart, heart * rng.uniform(0.75, 0.95)),
-        heart_centre_mm=(half_width * rng.uniform(0.08, 0.14), -half_depth * rng.uniform(0.22, 0.30)),
+        heart_center_mm=(half_width * rng.uniform(0.08, 0.14), -half_depth * rng.uniform(0.22, 0.30)),
         fat=rng.uniform(0.05, 0.10),
         rib_phase=rng.uniform(0, 2 * np.pi),
     )
@@ -99,7 +99,7 @@ def lung_depth_mm(chest: Chest, x: Floats, y: Floats, z: Floats) -> Floats:
     chest
         The chest.
     x, y, z
-        Body millimetres, of shapes that broadcast together.
+        Body millimeters, of shapes that broadcast together.
 
     Returns
     -------
@@ -110,13 +110,13 @@ def lung_depth_mm(chest: Chest, x: Floats, y: Floats, z: Floats) -> Floats:
     height = z / chest.lung_mm[2]
     # A lung is wide at its base and narrow at its apex.
     span = np.sqrt(np.maximum(1 - np.abs(height) ** np.where(height < 0, 6.0, 3.0), 1e-4)).astype(z.dtype)
-    ahead = (y - chest.lung_centre_mm[1]) / (chest.lung_mm[1] * span)
+    ahead = (y - chest.lung_center_mm[1]) / (chest.lung_mm[1] * span)
     width = chest.lung_mm[0] * span * np.clip(1 + 0.15 * ahead, 0.8, 1.2)
-    across = (np.abs(x) - chest.lung_centre_mm[0]) / width
+    across = (np.abs(x) - chest.lung_center_mm[0]) / width
     depth = (1 - np.sqrt(across * across + ahead * ahead)) * (min(chest.lung_mm[:2]) * span)
     swell = np.sqrt(np.clip(1 - ((height + 0.45) / 0.65) ** 2, 1e-4, 1)).astype(z.dtype)
-    heart_x = (x - chest.heart_centre_mm[0]) / (chest.heart_mm[0] * swell)
-    heart_y = (y - chest.heart_centre_mm[1]) / (chest.heart_mm[1] * swell)
+    heart_x = (x - chest.heart_center_mm[0]) / (chest.heart_mm[0] * swell)
+    heart_y = (y - chest.heart_center_mm[1]) / (chest.heart_mm[1] * swell)
     beside_heart = (np.sqrt(heart_x * heart_x + heart_y * heart_y) - 1) * (min(chest.heart_mm) * swell)
     return np.asarray(np.minimum(depth, beside_heart))
 
@@ -131,7 +131,7 @@ def paint_chest(rng: np.random.Generator, chest: Chest, grid: Grid) -> Voxels:
     """
     wall, with_ribs = _paint_wall(chest, grid), _rib_painter(chest, grid)
     x, y = grid.axis_mm(0), grid.axis_mm(1)
-    reach = chest.lung_centre_mm[0] + 1.25 * chest.lung_mm[0]
+    reach = chest.lung_center_mm[0] + 1.25 * chest.lung_mm[0]
     columns, rows = _span(np.abs(x) <= reach), _span(np.abs(y) <= 1.1 * chest.lung_mm[1])
     x_lung, y_lung = x[np.newaxis, columns], y[rows, np.newaxis]
     # Blood sinks: a lung is denser towards the back of a lying patient.
@@ -151,7 +151,7 @@ def paint_chest(rng: np.random.Generator, chest: Chest, grid: Grid) -> Voxels:
 
 
 def add_noise(rng: np.random.Generator, voxels: Voxels, sigma_hu: float) -> None:
-    """Add Gaussian noise that is correlated between neighbours in a plane, as a reconstruction kernel leaves it.
+    """Add Gaussian noise that is correlated between neighbors in a plane, as a reconstruction kernel leaves it.
 
     Fresh numbers for each of 30 million voxels would cost more than all the rest, so windows at random places of a few
     prepared slabs are used; a patch never sees the same noise twice.
@@ -191,10 +191,10 @@ def _paint_wall(chest: Chest, grid: Grid) -> NDArray[np.float32]:
         (0.0, 0.80 * depth, 0.025 * width, 0.10 * depth, 220.0),
         (0.0, -0.82 * depth, 0.10 * width, 0.05 * depth, 150.0),
         (0.08 * width, 0.34 * depth, 0.075 * width, 0.075 * width, MUSCLE_HU + 5),
-        (*chest.heart_centre_mm, *chest.heart_mm, MUSCLE_HU),
+        (*chest.heart_center_mm, *chest.heart_mm, MUSCLE_HU),
     )
-    for centre_x, centre_y, half_x, half_y, level in ellipses:
-        radius = np.sqrt(((x - centre_x) / half_x) ** 2 + ((y - centre_y) / half_y) ** 2)
+    for center_x, center_y, half_x, half_y, level in ellipses:
+        radius = np.sqrt(((x - center_x) / half_x) ** 2 + ((y - center_y) / half_y) ** 2)
         share = np.clip((1 - radius) * (min(half_x, half_y) / grid.spacing_mm[0]) + 0.5, 0, 1)
         plane += share * (np.float32(level) - plane)
     return plane

@@ -1,4 +1,4 @@
-"""A synthetic task 01 of the Medical Segmentation Decathlon: brains with tumours in the layout of the public data set.
+"""A synthetic task 01 of the Medical Segmentation Decathlon: brains with tumors in the layout of the public data set.
 
 `dataset.json`, `imagesTr/BRATS_001.nii.gz` with the sequences as fourth axis, and `labelsTr`. Everything about a case
 follows from the seed and the case's number.
@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 
 from voxray.errors import ConfigError
-from voxray.files import write_text
 from voxray.phantom.brain import AFFINE, CHANNELS, Brain, check_shape, draw_brain
 from voxray.scans.write import write_nifti
+from voxray.storage.atomic import write_text
 from voxray.volume import Volume
 
 WHERE = "phantom decathlon"
 MODALITY = ("FLAIR", "T1w", "t1gd", "T2w")
 # Spelled as in the public file.
-LABELS = ("background", "edema", "non-enhancing tumor", "enhancing tumour")
+LABELS = ("background", "edema", "non-enhancing tumor", "enhancing tumor")
 
 Job = tuple[Path, int, int, tuple[int, int, int], int]
 
@@ -37,7 +37,7 @@ def write_decathlon(
     progress: Callable[[int, int], None] | None = None,
     workers: int = 1,
 ) -> None:
-    """Write a synthetic brain tumour task.
+    """Write a synthetic brain tumor task.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def _description(cases: int, channels: int) -> dict[str, Any]:
     names = [_case_name(number) for number in range(cases)]
     return {
         "name": "BRATS",
-        "description": "Synthetic gliomas: tumour and oedema in brain images",
+        "description": "Synthetic gliomas: tumor and oedema in brain images",
         "reference": "voxray phantom decathlon",
         "licence": "CC0",
         "release": "1.0",

@@ -31,20 +31,20 @@ VESSEL_SHARE = 0.7  # of the negatives; the others lie on the wall, in the media
 PLEURAL_SHARE = 0.15  # of nodules and vessels that touch the lung's border
 _FREE_MM = 1.0  # between a finding's border in its own slice and any other
 _MOST_FILLED = 0.2  # the part of the lungs' area that vessels may take in a small chest
-_APART_MM = 6.0  # along z, beyond the half height of two neighbours
+_APART_MM = 6.0  # along z, beyond the half height of two neighbors
 _TRIES = 12
 
 
 @dataclass(frozen=True)
 class Findings:
-    """All that is in the lungs of a scan, and the candidates, in body millimetres (see `chest`).
+    """All that is in the lungs of a scan, and the candidates, in body millimeters (see `chest`).
 
     Parameters
     ----------
     stacks
         Everything to paint.
     nodules
-        (n, 4): centre x, y, z and diameter.
+        (n, 4): center x, y, z and diameter.
     candidates
         (m, 3) positions; the first n belong to the nodules, in order, and all others are negatives.
     kinds
@@ -121,7 +121,7 @@ def _place_sections(rng: np.random.Generator, grid: Grid, chest: Chest, sections
 
 def _places_in_lung(rng: np.random.Generator, grid: Grid, chest: Chest, least_mm: float, most_mm: float) -> Points:
     """Places (n, 3) spread evenly over the part of the lungs so deep; the deepest of all if no place is deep enough."""
-    half = np.array([chest.lung_centre_mm[0] + 1.2 * chest.lung_mm[0], *chest.lung_mm[1:]])
+    half = np.array([chest.lung_center_mm[0] + 1.2 * chest.lung_mm[0], *chest.lung_mm[1:]])
     points = rng.uniform(-1, 1, (600, 3)) * half * (1, 1, 0.85)
     points[:, 2] = _near_slices(rng, grid, points[:, 2])
     depth = lung_depth_mm(chest, *points.T)
@@ -189,7 +189,7 @@ def _widened(tracks: Points) -> Points:
 
 
 def _points_on_vessels(rng: np.random.Generator, grid: Grid, chest: Chest, placed: list[Stack], count: int) -> Points:
-    """Up to `count` points (n, 3) on vessel centres: each vessel's anchor first, then free places further along."""
+    """Up to `count` points (n, 3) on vessel centers: each vessel's anchor first, then free places further along."""
     nodules = _widened(_tracks([stack for stack in placed if not stack.is_vessel]))
     vessels = [stack for stack in placed if stack.is_vessel]
     tracks = _tracks(vessels)
@@ -207,7 +207,7 @@ def _points_on_vessels(rng: np.random.Generator, grid: Grid, chest: Chest, place
     free: NDArray[np.bool_] = np.logical_not(crossings.any(axis=0))
     taken = [(int(number), float(z)) for number, z in zip(first, anchors[:, 2], strict=True)]
     chosen: list[int] = []
-    # Apart and free if possible; in a small chest, neighbouring slices and crowded places have to do.
+    # Apart and free if possible; in a small chest, neighboring slices and crowded places have to do.
     for apart, crowded in ((2.5, False), (1.5, False), (0.5, False), (0.5, True)):
         for index in rng.permutation(len(points)):
             if len(taken) == count:
@@ -227,7 +227,7 @@ def _all_along(
     owner, points = [], []
     for number, stack in enumerate(vessels):
         z = _near_slices(rng, grid, grid.axis_mm(2).astype(np.float64))
-        x, y = stack.centre_at(z)
+        x, y = stack.center_at(z)
         fits = (stack.scale_at(z) > 0) & (np.abs(z) < 0.85 * chest.lung_mm[2])
         fits &= lung_depth_mm(chest, x, y, z) > 0.2 * stack.section.radius_mm
         points.append(np.stack([x, y, z], axis=-1)[fits])

@@ -1,7 +1,7 @@
 """A synthetic LUNA16: chest scans with nodules and vessels in the layout of the public data set.
 
 Folders `subset0` … `subset9` with `<seriesuid>.mhd` and `.raw`, `candidates.csv` and `annotations.csv`; coordinates
-are world millimetres in LPS. In one slice a nodule below 9 mm looks like a vessel; only neighbouring slices tell them
+are world millimeters in LPS. In one slice a nodule below 9 mm looks like a vessel; only neighboring slices tell them
 apart. Everything about a scan follows from the seed and the scan's number.
 """
 
@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxray.errors import ConfigError
-from voxray.files import write_text
 from voxray.phantom.chest import Grid, Voxels, add_noise, draw_chest, paint_chest
 from voxray.phantom.findings import NODULE, place_findings
 from voxray.phantom.metaimage import write_metaimage
 from voxray.phantom.sections import paint_stack
+from voxray.storage.atomic import write_text
 
 SUBSETS = 10
 SLICE_SPACINGS_MM = (0.625, 1.0, 1.25, 2.0, 2.5)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from voxray.files import whole_file, write_text
+from voxray.storage.atomic import whole_file, write_text
 
 
 def write_metaimage(
@@ -30,7 +30,7 @@ def write_metaimage(
     voxels
         (z, y, x) int16.
     spacing_mm, origin_mm
-        In x, y, z order, LPS millimetres; the origin is the centre of the first voxel.
+        In x, y, z order, LPS millimeters; the origin is the center of the first voxel.
     direction
         Rows of the 3×3 direction matrix; MetaIO, and so this file, stores it column by column.
     compressed

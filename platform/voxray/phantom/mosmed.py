@@ -41,7 +41,7 @@ class PhantomStudy:
     voxels : ndarray of int16, (x, y, z)
         Hounsfield units; x grows to the patient's left, y to the front, z to the head.
     affine : ndarray, (4, 4)
-        Index to world millimetres, RAS.
+        Index to world millimeters, RAS.
     """
 
     folder: str
@@ -54,7 +54,7 @@ class PhantomStudy:
 class _Patch:
     """An ellipsoid of ground glass: where it is, how large, and by how much it is denser than air-filled lung."""
 
-    centre_mm: tuple[float, float, float]
+    center_mm: tuple[float, float, float]
     radii_mm: tuple[float, float, float]
     haze_hu: float
 
@@ -119,7 +119,7 @@ def draw_study(seed: int, number: int, *, matrix: int = 512) -> PhantomStudy:
 
 def _draw_patches(rng: np.random.Generator, chest: Chest) -> list[_Patch]:
     """Patches of both lungs, most of them near the pleura and in the lower half."""
-    reach = (chest.lung_centre_mm[0] + chest.lung_mm[0], chest.lung_mm[1], 0.85 * chest.lung_mm[2])
+    reach = (chest.lung_center_mm[0] + chest.lung_mm[0], chest.lung_mm[1], 0.85 * chest.lung_mm[2])
     points = rng.uniform(-1, 1, (4000, 3)) * reach
     points[:, 2] -= 0.15 * chest.lung_mm[2]
     depth = lung_depth_mm(chest, *points.T)
@@ -138,9 +138,9 @@ def _cloud(voxels: NDArray[np.int16], chest: Chest, grid: Grid, breath_hu: float
     for plane, z in zip(voxels, grid.axis_mm(2), strict=True):
         denser = np.full(plane.shape, breath_hu, np.float32)
         for patch in patches:
-            height = (float(z) - patch.centre_mm[2]) / patch.radii_mm[2]
+            height = (float(z) - patch.center_mm[2]) / patch.radii_mm[2]
             if abs(height) < 1:
-                across, ahead = ((axis - patch.centre_mm[n]) / patch.radii_mm[n] for n, axis in enumerate((x, y)))
+                across, ahead = ((axis - patch.center_mm[n]) / patch.radii_mm[n] for n, axis in enumerate((x, y)))
                 inside = np.clip(1 - across * across - ahead * ahead - height * height, 0, 1)
                 # Opacities do not add up: where two overlap, the denser one is seen.
                 np.maximum(denser, breath_hu + patch.haze_hu * np.sqrt(inside), out=denser)

@@ -2,7 +2,7 @@
 
 A lung nodule and a vessel that runs through the slices differ in one thing only: what their cross section does from
 slice to slice. Both are therefore painted by one function from one kind of cross section, drawn from one distribution:
-a single slice cannot tell them apart, because nothing in it differs. Lengths are body millimetres (see `chest`).
+a single slice cannot tell them apart, because nothing in it differs. Lengths are body millimeters (see `chest`).
 """
 
 import math
@@ -35,7 +35,7 @@ class Section:
     edge_mm
         Width over which the density falls from all to nothing.
     hu
-        Density at the centre.
+        Density at the center.
     """
 
     radius_mm: float
@@ -48,7 +48,7 @@ class Section:
 
     @property
     def reach_mm(self) -> float:
-        """No part of the section lies farther from its centre than this."""
+        """No part of the section lies farther from its center than this."""
         return self.radius_mm * math.sqrt(self.aspect) * (1 + self.lobes) + self.edge_mm / 2
 
 
@@ -61,9 +61,9 @@ class Stack:
     section
         The section at the anchor.
     anchor_mm
-        Its centre x, y, z.
+        Its center x, y, z.
     slope, bend
-        Drift of the centre in x and y per mm of z, and per mm² of it.
+        Drift of the center in x and y per mm of z, and per mm² of it.
     below_mm, above_mm
         How far the stack goes on from its anchor.
     taper
@@ -84,8 +84,8 @@ class Stack:
         """Whether the section goes on through the slices instead of vanishing."""
         return self.taper is not None
 
-    def centre_at(self, z: Floats) -> tuple[Floats, Floats]:
-        """Where the section's centre is (x, y) at heights z, also beyond the ends."""
+    def center_at(self, z: Floats) -> tuple[Floats, Floats]:
+        """Where the section's center is (x, y) at heights z, also beyond the ends."""
         away = z - self.anchor_mm[2]
         x, y = (self.anchor_mm[axis] + away * (self.slope[axis] + away * self.bend[axis]) for axis in (0, 1))
         return x, y
@@ -133,7 +133,7 @@ def draw_vessel(rng: np.random.Generator, section: Section, anchor_mm: Floats, c
     near = anchor_mm[2] + np.linspace(-7, 7, 15) * slice_mm
     for upright in (1.0, 0.75, 0.5, 0.25, 0.0):
         stack = _stack(section, anchor_mm, slope * upright, bend * upright, float(below), float(above), taper)
-        depth = lung_depth_mm(chest, *stack.centre_at(near), near)
+        depth = lung_depth_mm(chest, *stack.center_at(near), near)
         if depth[np.abs(near) < 0.8 * chest.lung_mm[2]].min(initial=np.inf) > 0:
             break
     return stack
@@ -170,14 +170,14 @@ def paint_stack(voxels: Voxels, grid: Grid, chest: Chest, stack: Stack) -> None:
         What to paint.
     """
     section = stack.section
-    slices, centres, scale = _slices_inside(grid, chest, stack)
+    slices, centers, scale = _slices_inside(grid, chest, stack)
     margin = int(np.ceil(section.reach_mm * 1.2 / grid.spacing_mm[0])) + 1
-    middle = np.rint(centres).astype(np.int64)
+    middle = np.rint(centers).astype(np.int64)
     limit = np.array(grid.shape[:2])
     fits = np.all((middle >= margin) & (middle < limit - margin), axis=1)
-    slices, centres, scale, middle = slices[fits], centres[fits], scale[fits], middle[fits]
+    slices, centers, scale, middle = slices[fits], centers[fits], scale[fits], middle[fits]
     tile = np.arange(-margin, margin + 1)
-    off_mm = (tile - (centres - middle)[..., np.newaxis]) * grid.spacing_mm[0]
+    off_mm = (tile - (centers - middle)[..., np.newaxis]) * grid.spacing_mm[0]
     share = _coverage(section, scale, off_mm[:, 0].astype(np.float32), off_mm[:, 1].astype(np.float32))
     where = (
         slices[:, np.newaxis, np.newaxis],
@@ -210,9 +210,9 @@ def _coverage(section: Section, scale: Floats, x: NDArray[np.float32], y: NDArra
 def _slices_inside(
     grid: Grid, chest: Chest, stack: Stack
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """The slices that a stack reaches without a break from its anchor: indices, centres (n, 2) in voxels, sizes."""
+    """The slices that a stack reaches without a break from its anchor: indices, centers (n, 2) in voxels, sizes."""
     heights = grid.axis_mm(2).astype(np.float64)
-    x, y = stack.centre_at(heights)
+    x, y = stack.center_at(heights)
     scale = stack.scale_at(heights)
     there = scale > 0.05
     if stack.is_vessel:

@@ -6,7 +6,7 @@ import jinja2
 def template_environment() -> jinja2.Environment:
     """The templates of all pages."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("voxray", "report"),
+        loader=jinja2.PackageLoader("voxray", "report/templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

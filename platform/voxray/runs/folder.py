@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from voxray.config.experiment import Experiment
-from voxray.files import write_bytes, write_json
-from voxray.places import Place, exists, read_bytes
+from voxray.storage.atomic import write_bytes, write_json
+from voxray.storage.paths import Place, exists, read_bytes
 
 STAGES = ("train", "evaluate")
 

@@ -10,12 +10,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
+from voxray.console.progress import Pace, Show, progress, rate_text
+from voxray.console.units import seconds_text
 from voxray.errors import NotReadyError, WorkError
-from voxray.files import write_json
-from voxray.places import Place, exists, matching, read_bytes
-from voxray.progress import Pace, Show, progress, rate_text
 from voxray.runs.folder import RunFolder
-from voxray.units import seconds_text
+from voxray.storage.atomic import write_json
+from voxray.storage.paths import Place, exists, matching, read_bytes
 
 BEAT_S = 2.0
 SILENT_S = 30.0

@@ -20,7 +20,7 @@ def canonical_volume(voxels: NDArray[np.generic], affine: NDArray[np.float64]) -
     voxels : ndarray, (channel, i, j, k)
         In the file's order.
     affine : ndarray, (4, 4)
-        Index (i, j, k) to world millimetres, RAS.
+        Index (i, j, k) to world millimeters, RAS.
 
     Returns
     -------
@@ -93,14 +93,14 @@ def lps_affine(
 
 
 def world_to_voxel(affine: NDArray[np.float64], points_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-    """World millimetres (n, 3) to continuous voxel indices (n, 3); a voxel's centre is at its integer index."""
+    """World millimeters (n, 3) to continuous voxel indices (n, 3); a voxel's center is at its integer index."""
     inverse = np.linalg.inv(affine)
     voxels: NDArray[np.float64] = points_mm @ inverse[:3, :3].T + inverse[:3, 3]
     return voxels
 
 
 def voxel_to_world(affine: NDArray[np.float64], indices: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Continuous voxel indices (n, 3) to world millimetres (n, 3)."""
+    """Continuous voxel indices (n, 3) to world millimeters (n, 3)."""
     points: NDArray[np.float64] = indices @ affine[:3, :3].T + affine[:3, 3]
     return points
 
@@ -108,7 +108,7 @@ def voxel_to_world(affine: NDArray[np.float64], indices: NDArray[np.float64]) ->
 def corners_apart_mm(
     shape: tuple[int, int, int], affine: NDArray[np.float64], other: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """How far two affines put the eight corners of a volume apart: voxel indices (8, 3), and millimetres (8,)."""
+    """How far two affines put the eight corners of a volume apart: voxel indices (8, 3), and millimeters (8,)."""
     corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(shape) - 1)
     apart = voxel_to_world(affine, corners) - voxel_to_world(other, corners)
     return corners, np.linalg.norm(apart, axis=1)

@@ -8,16 +8,16 @@ import SimpleITK
 from numpy.typing import NDArray
 from PIL import Image
 
-from voxray.places import Place, as_file, size_of, storage_errors
-from voxray.scans.channels import channel_files, check_one_grid
-from voxray.scans.dicom import is_dicom, read_series
+from voxray.scans.formats.channels import channel_files, check_one_grid
+from voxray.scans.formats.dicom.series import is_dicom, read_series
+from voxray.scans.formats.metaimage import find_voxels, read_metaimage_header
+from voxray.scans.formats.nifti import is_scaled, read_nifti_header, split_channels
+from voxray.scans.formats.npz import is_npz_row
 from voxray.scans.geometry import axis_codes, canonical_grid, check_affine, lps_affine
-from voxray.scans.metaimage import find_voxels, read_metaimage_header
-from voxray.scans.nifti import is_scaled, read_nifti_header, split_channels
-from voxray.scans.npz import is_npz_row
 from voxray.scans.read import PICTURES, as_scan_errors, copied, copied_series, open_file
+from voxray.storage.paths import Place, as_file, size_of, storage_errors
 
-COLOURED, DEEP = 3, {"I": "int32", "F": "float32", "I;16": "<u2", "I;16L": "<u2", "I;16B": ">u2"}
+COLORED, DEEP = 3, {"I": "int32", "F": "float32", "I;16": "<u2", "I;16L": "<u2", "I;16B": ">u2"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class ScanHeader:
     dtype : numpy.dtype
         Of the voxels in memory.
     affine : ndarray, (4, 4)
-        Voxel index to world millimetres, RAS+.
+        Voxel index to world millimeters, RAS+.
     axes : str
         Where the axes of the file point to, such as ``LPS``; empty for pictures and stacks, which have no place in a
         patient.
@@ -49,7 +49,7 @@ class ScanHeader:
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
-        """Distance of neighbouring voxel centres along x, y, z in millimetres."""
+        """Distance of neighboring voxel centers along x, y, z in millimeters."""
         x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
         return float(x), float(y), float(z)
 
@@ -152,11 +152,11 @@ def _read_nrrd(path: Place) -> _FileHeader:
 def _read_picture(path: Place) -> _FileHeader:
     with Image.open(as_file(path)) as picture:
         if picture.mode == "P":
-            return _decode(path)  # its palette may hold greys or colours
+            return _decode(path)  # its palette may hold greys or colors
         width, height = picture.size
-        grey = picture.mode in ("1", "L", "LA", *DEEP)
+        gray = picture.mode in ("1", "L", "LA", *DEEP)
         dtype = np.dtype(DEEP.get(picture.mode, "uint8"))
-    return _FileHeader(1 if grey else COLOURED, (width, height, 1), dtype, np.eye(4), (path,))
+    return _FileHeader(1 if gray else COLORED, (width, height, 1), dtype, np.eye(4), (path,))
 
 
 READERS: dict[str, Callable[[Place], _FileHeader]] = {

@@ -1,4 +1,4 @@
-"""Intensities made comparable: statistics of a whole scan, and batches standardised, clipped and scaled by them.
+"""Intensities made comparable: statistics of a whole scan, and batches standardized, clipped and scaled by them.
 
 Batches are tensors (n, channel, x, y, z) on any device; the result is float32 and never shares memory with its input.
 `valid` is true where a voxel belongs to the scan, with the shape (n, 1, x, y, z) or the batch's; voxels outside count
@@ -28,7 +28,7 @@ class VolumeStatistics:
     nonzero_mean, nonzero_deviation : ndarray, (channel,)
         Of the voxels other than 0; both 0 where there are none.
     percentiles : ndarray, (channel, rank)
-        Of all voxels, linear between neighbours, at the ranks that were asked for.
+        Of all voxels, linear between neighbors, at the ranks that were asked for.
     """
 
     mean: NDArray[np.float64]
@@ -90,30 +90,30 @@ def clip_voxels(voxels: NDArray[Any], windows: Sequence[Sequence[float]]) -> NDA
     return clipped
 
 
-def standardise_planes(images: torch.Tensor, valid: torch.Tensor | None = None) -> torch.Tensor:
+def standardize_planes(images: torch.Tensor, valid: torch.Tensor | None = None) -> torch.Tensor:
     """Zero mean and unit deviation in each channel and z plane; a constant plane becomes 0 (S3 of the seeds)."""
-    return _standardised(images, valid, PLANE)
+    return _standardized(images, valid, PLANE)
 
 
-def standardise_volume(images: torch.Tensor, valid: torch.Tensor | None = None) -> torch.Tensor:
+def standardize_volume(images: torch.Tensor, valid: torch.Tensor | None = None) -> torch.Tensor:
     """Zero mean and unit deviation in each channel of each image; a constant one becomes 0."""
-    return _standardised(images, valid, VOLUME)
+    return _standardized(images, valid, VOLUME)
 
 
-def standardise_nonzero(images: torch.Tensor, valid: torch.Tensor | None = None) -> torch.Tensor:
+def standardize_nonzero(images: torch.Tensor, valid: torch.Tensor | None = None) -> torch.Tensor:
     """The same among the voxels other than 0 of each channel; those that are 0 stay 0."""
     inside = images != 0
-    return _standardised(images, inside if valid is None else inside & valid, VOLUME)
+    return _standardized(images, inside if valid is None else inside & valid, VOLUME)
 
 
-def standardise_by(
+def standardize_by(
     images: torch.Tensor,
     mean: torch.Tensor,
     deviation: torch.Tensor,
     valid: torch.Tensor | None = None,
     keep_zero: bool = False,
 ) -> torch.Tensor:
-    """Standardise patches by statistics of the scans that they come from.
+    """Standardize patches by statistics of the scans that they come from.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def clip_percentiles(images: torch.Tensor, low: float, high: float, valid: torch
     ----------
     images : Tensor, (n, channel, x, y, z)
     low, high : float
-        Percentiles from 0 to 100, linear between neighbours as in numpy.
+        Percentiles from 0 to 100, linear between neighbors as in numpy.
     valid : Tensor of bool, optional
     """
     flat = images.to(torch.float32).flatten(2)
@@ -169,7 +169,7 @@ def clip_between(
     return result if valid is None else result.masked_fill_(~valid, 0)
 
 
-def _standardised(images: torch.Tensor, inside: torch.Tensor | None, dims: tuple[int, ...]) -> torch.Tensor:
+def _standardized(images: torch.Tensor, inside: torch.Tensor | None, dims: tuple[int, ...]) -> torch.Tensor:
     values = images.to(torch.float32)
     if inside is None:
         # The distance from the largest value is exactly 0 in a constant plane, whatever the mean would be rounded to.

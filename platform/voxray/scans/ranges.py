@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from voxray.places import read_ranges
+from voxray.storage.paths import read_ranges
 
 if TYPE_CHECKING:
     from upath import UPath

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from voxray.errors import ScanError, WorkError
-from voxray.places import Place, as_file, local_copy, storage_errors
-from voxray.scans.channels import channel_files, join_channels
-from voxray.scans.dicom import is_dicom, open_series
+from voxray.scans.formats.channels import channel_files, join_channels
+from voxray.scans.formats.dicom.series import is_dicom, open_series
+from voxray.scans.formats.metaimage import fetch_metaimage, inflate_metaimage, map_metaimage, read_metaimage_header
+from voxray.scans.formats.nifti import read_nifti, split_channels
+from voxray.scans.formats.npz import is_npz_row, open_npz_row
 from voxray.scans.geometry import canonical_volume, check_affine, lps_affine
-from voxray.scans.metaimage import fetch_metaimage, inflate_metaimage, map_metaimage, read_metaimage_header
-from voxray.scans.nifti import read_nifti, split_channels
-from voxray.scans.npz import is_npz_row, open_npz_row
+from voxray.storage.paths import Place, as_file, local_copy, storage_errors
 from voxray.volume import PatchBox, Volume
 
 
@@ -214,7 +214,7 @@ def _plain_nifti(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
 def _open_picture(path: Place) -> Volume:
     try:
         with Image.open(as_file(path)) as picture:
-            plain = picture if picture.mode in GREY else picture.convert("L" if picture.mode in ("1", "LA") else "RGB")
+            plain = picture if picture.mode in GRAY else picture.convert("L" if picture.mode in ("1", "LA") else "RGB")
             pixels = np.asarray(plain)
     except UnidentifiedImageError:
         raise ScanError(str(path), "is no picture", "Fetch the file again") from None
@@ -224,7 +224,7 @@ def _open_picture(path: Place) -> Volume:
     return Volume(channels.transpose(0, 2, 1)[..., None], np.eye(4))
 
 
-GREY = ("L", "I", "F", "I;16", "I;16L", "I;16B")
+GRAY = ("L", "I", "F", "I;16", "I;16L", "I;16B")
 PICTURES = (".jpg", ".jpeg", ".png")
 OPENERS: dict[str, Callable[[Place], Volume]] = {
     ".mhd": _open_metaimage,

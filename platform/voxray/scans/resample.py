@@ -35,7 +35,7 @@ def resample(volume: Volume, spacing_mm: tuple[float, float, float], order: int)
     Returns
     -------
     Volume
-        Of the same dtype: integers are rounded to the nearest. Beyond the outermost voxel centres their values go on.
+        Of the same dtype: integers are rounded to the nearest. Beyond the outermost voxel centers their values go on.
         The same object where nothing changes.
     """
     ratios = _ratios(volume.spacing_mm, spacing_mm)
@@ -66,7 +66,7 @@ def _ratios(spacing_mm: tuple[float, float, float], wanted_mm: tuple[float, floa
 def resize(volume: Volume, shape: tuple[int, int, int], where: str) -> Volume:
     """Bring a volume to a number of voxels by linear interpolation, whatever that does to its spacing.
 
-    The outermost voxel centres stay where they are ("align corners"): voxel i of n lies at i · (m − 1) / (n − 1) of m.
+    The outermost voxel centers stay where they are ("align corners"): voxel i of n lies at i · (m − 1) / (n − 1) of m.
     That is what ``scipy.ndimage.zoom`` does with ``order=1``; like it, nothing is smoothed before voxels are skipped.
     Along an axis that shrinks to one voxel the middle is taken, where SciPy takes the first.
 
@@ -147,7 +147,7 @@ class _Places:
     Attributes
     ----------
     below, above : ndarray of int, (wanted,)
-        Neighbouring indices.
+        Neighboring indices.
     share : ndarray of float, (wanted,)
         Weight of the one above.
     extent : int
@@ -182,11 +182,11 @@ def _sampled(voxels: NDArray[np.generic], positions: list[NDArray[np.float64]], 
 
 
 def _find_places(positions: NDArray[np.float64], extent: int, order: int, backward: bool) -> _Places:
-    """Neighbours of fractional indices; outside, the border goes on. With order 0 the nearest has all the weight."""
+    """Neighbors of fractional indices; outside, the border goes on. With order 0 the nearest has all the weight."""
     inside = np.clip(positions if order else np.floor(positions + 0.5), 0, extent - 1)
     below = np.floor(inside).astype(np.int64)
-    neighbours = (below, np.minimum(below + 1, extent - 1))
-    first, second = (extent - 1 - each for each in neighbours) if backward else neighbours
+    neighbors = (below, np.minimum(below + 1, extent - 1))
+    first, second = (extent - 1 - each for each in neighbors) if backward else neighbors
     return _Places(first, second, inside - below, extent)
 
 

@@ -5,8 +5,8 @@ import gzip
 import nibabel
 import numpy as np
 
-from voxray.files import whole_file
-from voxray.places import Place
+from voxray.storage.atomic import whole_file
+from voxray.storage.paths import Place
 from voxray.volume import Volume
 
 

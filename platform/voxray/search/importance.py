@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import rankdata
 
-from voxray.config.decisions import Label
+from voxray.search.space.distributions import Label
 from voxray.search.trials import Goal, Trial
 
 LEAST = 8  # trials that a share can be told from

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from voxray.config.architecture import load_architecture
 from voxray.config.experiment import Experiment
 from voxray.config.folds import fold_experiments
-from voxray.config.points import find_point
-from voxray.config.sampling import Decisions, Space, check_rank
 from voxray.errors import ConfigError
-from voxray.places import Place
-from voxray.search.candidates import Conditions, Limits
+from voxray.models.spec.load import load_architecture
+from voxray.search.constraints import Conditions, Limits
+from voxray.search.space.inverse import find_point
+from voxray.search.space.sampling import Decisions, Space, check_rank
 from voxray.search.trials import Goal, Trial, trial_folder
+from voxray.storage.paths import Place
 from voxray.store.layout import StoreInfo
 from voxray.training.tasks import epoch_figures
 

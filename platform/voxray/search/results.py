@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from voxray.files import write_json, write_text
 from voxray.search.trials import Goal, Trial, trial_folder
+from voxray.storage.atomic import write_json, write_text
 
 COSTS = ("parameters", "memory_mib", "mflops")
 FIRST = ("rank", "trial", "state", "value", "spread", "folds", "front", "epochs", *COSTS, "seconds", "origin", "reason")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from voxray.config.sampling import Space, at_random
 from voxray.errors import ConfigError
-from voxray.models.cost import Cost
-from voxray.search.candidates import Conditions, draw, weigh
+from voxray.models.cost.estimate import Cost
+from voxray.search.constraints import Conditions, draw, weigh
+from voxray.search.space.sampling import Space, at_random
 
 SAMPLES = 1000
 

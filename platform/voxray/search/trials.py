@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import stdev
 from typing import Any, Literal
 
-from voxray.config.decisions import Label
+from voxray.search.space.distributions import Label
 
 State = Literal["running", "finished", "pruned", "failed"]
 TRIALS, TRIAL_FILE = "trials", "trial.json"

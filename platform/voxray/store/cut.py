@@ -9,18 +9,18 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from voxray.config.experiment import PatchesSpec
+from voxray.config.data import PatchesSpec
 from voxray.errors import EmptyScanError, ScanError
 from voxray.patches.extract import cut_patch, patch_boxes
 from voxray.patches.foreground import draw_boxes, grid_boxes, random_boxes, whole_box
 from voxray.patches.slices import slice_boxes
-from voxray.places import Place, place_in
 from voxray.privacy import telling_words, without_names
 from voxray.scans.geometry import voxel_to_world
 from voxray.scans.intensity import clip_voxels, statistics_rows, volume_statistics
 from voxray.scans.masks import check_finite, check_label, check_same_grid
 from voxray.scans.read import PICTURES, fetch_regions, open_scan, read_region
 from voxray.scans.resample import resample, resize
+from voxray.storage.paths import Place, place_in
 from voxray.store.layout import StoreInfo
 from voxray.volume import PatchBox, Volume
 
@@ -132,7 +132,7 @@ def _needs_regions_only(info: StoreInfo) -> bool:
 
 
 def _open_mask(root: Place, row: Row, volume: Volume, info: StoreInfo) -> Volume | None:
-    """Classes of voxels where they are learned, else 1 where anything is labelled; None where no mask is wanted."""
+    """Classes of voxels where they are learned, else 1 where anything is labeled; None where no mask is wanted."""
     guides = PatchesSpec.model_validate(info.patches).wants_masks
     if not info.masks and not guides:
         return None
@@ -162,8 +162,8 @@ def _resized(volume: Volume, info: StoreInfo, where: str) -> Volume:
 
 def _boxes(rows: list[Row], volume: Volume, region: Volume | None, info: StoreInfo) -> list[PatchBox | ScanError]:
     """A box, or an error, for each row."""
-    if info.patches["sampling"] == "centre":
-        return patch_boxes(volume, centres_of(rows), info.size)
+    if info.patches["sampling"] == "center":
+        return patch_boxes(volume, centers_of(rows), info.size)
     boxes = _boxes_of_scan(rows[0], volume, None if region is None else region.voxels[0], info)
     if rows[-1]["number"] >= len(boxes):
         found = "x".join(map(str, volume.shape))
@@ -191,18 +191,18 @@ def _boxes_of_scan(
     return draw_boxes(region, info.size, spec["per_scan"], spec["min_foreground"], rng)
 
 
-def centres_of(rows: list[Row]) -> NDArray[np.float64] | None:
-    """World centres (n, 3) of a scan's samples; None where the images as a whole are the samples."""
+def centers_of(rows: list[Row]) -> NDArray[np.float64] | None:
+    """World centers (n, 3) of a scan's samples; None where the images as a whole are the samples."""
     if rows[0]["x_mm"] is None:
         return None
     return np.array([(row["x_mm"], row["y_mm"], row["z_mm"]) for row in rows])
 
 
 def _index_row(row: Row, volume: Volume, box: PatchBox, info: StoreInfo) -> Row:
-    centre = [row["x_mm"], row["y_mm"], row["z_mm"]]
+    center = [row["x_mm"], row["y_mm"], row["z_mm"]]
     if row["x_mm"] is None:
         middle = np.array([box.start]) + np.array(box.size) // 2
-        centre = voxel_to_world(volume.affine, middle)[0].tolist()
+        center = voxel_to_world(volume.affine, middle)[0].tolist()
     names = ("split", "slot", "shard", "label", "scan_id", "patient_id", "row")
     return {
         **{name: row[name] for name in names},
@@ -210,7 +210,7 @@ def _index_row(row: Row, volume: Volume, box: PatchBox, info: StoreInfo) -> Row:
         "rotation": 0,
         **dict(zip(("x_start", "y_start", "z_start"), box.start, strict=True)),
         **dict(zip(("x_extent", "y_extent", "z_extent"), volume.shape, strict=True)),
-        **dict(zip(("x_mm", "y_mm", "z_mm"), centre, strict=True)),
+        **dict(zip(("x_mm", "y_mm", "z_mm"), center, strict=True)),
     }
 
 

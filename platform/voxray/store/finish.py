@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 
 from voxray.datasets.manifest import QUARANTINE
 from voxray.errors import DataError
-from voxray.places import Place, exists, matching
+from voxray.storage.paths import Place, exists, matching
 from voxray.store.cut import CONSTANT
 from voxray.store.layout import (
     INDEX,

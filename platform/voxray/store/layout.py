@@ -13,8 +13,8 @@ from zarr.codecs import BloscCodec
 from zarr.storage import FsspecStore
 
 from voxray.errors import StoreError
-from voxray.files import whole_file
-from voxray.places import Place, as_file, exists
+from voxray.storage.atomic import whole_file
+from voxray.storage.paths import Place, as_file, exists
 
 FORMAT = "voxray-patch-store"
 VERSION = 1
@@ -45,7 +45,7 @@ INDEX = pa.schema(
         ("x_extent", pa.int32()),  # voxels of that volume
         ("y_extent", pa.int32()),
         ("z_extent", pa.int32()),
-        ("x_mm", pa.float64()),  # centre, world RAS
+        ("x_mm", pa.float64()),  # center, world RAS
         ("y_mm", pa.float64()),
         ("z_mm", pa.float64()),
         ("statistics", pa.list_(pa.list_(pa.float64()))),  # of the whole scan, where the recipe asks for them

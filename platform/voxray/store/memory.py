@@ -4,10 +4,10 @@ import math
 from collections.abc import Mapping
 
 from voxray.errors import ScanError
-from voxray.places import Place
+from voxray.scans.formats.npz import is_npz_row
 from voxray.scans.header import ScanHeader, read_header
-from voxray.scans.npz import is_npz_row
 from voxray.scans.resample import resampled_shape
+from voxray.storage.paths import Place
 from voxray.store.cut import MASK_DTYPE, Row
 from voxray.store.layout import StoreInfo
 

@@ -11,7 +11,7 @@ import zarr
 from numpy.typing import NDArray
 
 from voxray.errors import NotReadyError, StoreError
-from voxray.places import Place, exists, list_once
+from voxray.storage.paths import Place, exists, list_once
 from voxray.store.cut import patch_checksum
 from voxray.store.layout import (
     IMAGES,

@@ -10,8 +10,8 @@ import numpy as np
 from numcodecs import Blosc, blosc
 from numpy.typing import NDArray
 
-from voxray.files import whole_file
-from voxray.places import Place
+from voxray.storage.atomic import whole_file
+from voxray.storage.paths import Place
 from voxray.store.layout import COMPRESSION, LEVEL
 
 ABSENT = 2**64 - 1

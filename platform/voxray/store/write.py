@@ -15,11 +15,11 @@ import pyarrow.parquet as pq
 
 from voxray.datasets.manifest import QUARANTINE, Manifest
 from voxray.errors import ScanError, StoreError, WorkError
-from voxray.files import remove_unfinished, whole_file
 from voxray.patches.balance import SPLITS
 from voxray.patches.plan import PLAN, Plan
-from voxray.places import Place, exists, remove_folder, storage_errors
 from voxray.scans.header import read_header
+from voxray.storage.atomic import remove_unfinished, whole_file
+from voxray.storage.paths import Place, exists, remove_folder, storage_errors
 from voxray.store.cut import MASK_DTYPE, Row, cut_scan
 from voxray.store.layout import (
     IMAGES,

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from voxray.errors import NotReadyError, WorkError
-from voxray.files import whole_file
-from voxray.places import Place, exists, local_copy
+from voxray.storage.atomic import whole_file
+from voxray.storage.paths import Place, exists, local_copy
 
 MODEL, OPTIMIZER, AVERAGE = "model.", "optimizer.", "average."
 

@@ -10,11 +10,11 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from voxray.config.experiment import TrainingSpec
+from voxray.config.training import TrainingSpec
+from voxray.console.signals import Stopped, never
 from voxray.errors import ConfigError
-from voxray.feed.loader import Feed
-from voxray.places import Place
-from voxray.termination import Stopped, never
+from voxray.loader.loader import Feed
+from voxray.storage.paths import Place
 from voxray.training.checkpoint import Progress, load_checkpoint, load_model, save_checkpoint, save_model
 from voxray.training.ranks import on_any_rank, rank_and_ranks
 from voxray.training.schedule import learning_rate
@@ -141,7 +141,7 @@ def train(
 
 
 def build_optimizer(model: nn.Module, spec: TrainingSpec) -> torch.optim.Optimizer:
-    """The optimiser of a spec. L2 acts on weights, not on biases; with `adamw` it is decoupled."""
+    """The optimizer of a spec. L2 acts on weights, not on biases; with `adamw` it is decoupled."""
     weights = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
     groups = [{"params": weights, "weight_decay": spec.l2}, {"params": others, "weight_decay": 0.0}]
@@ -152,7 +152,7 @@ def build_optimizer(model: nn.Module, spec: TrainingSpec) -> torch.optim.Optimiz
 
 
 def build_average(model: nn.Module, optimizer: torch.optim.Optimizer, spec: TrainingSpec) -> AveragedModel | None:
-    """The running mean of the weights, which follows each step of the optimiser; None where none is asked for."""
+    """The running mean of the weights, which follows each step of the optimizer; None where none is asked for."""
     if not spec.weight_average:
         return None
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(spec.weight_average), use_buffers=True)

@@ -2,7 +2,7 @@
 
 import math
 
-from voxray.config.experiment import TrainingSpec
+from voxray.config.training import TrainingSpec
 
 
 def learning_rate(spec: TrainingSpec, progress: float, steps: int) -> float:

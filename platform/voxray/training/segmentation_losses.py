@@ -147,12 +147,12 @@ def supervision_weights(count: int) -> list[float]:
 
 
 def nearest_voxels(values: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
-    """The last axes of `values` at the voxels nearest to the centres of a coarser grid of these sizes."""
+    """The last axes of `values` at the voxels nearest to the centers of a coarser grid of these sizes."""
     first = values.ndim - len(sizes)
     for axis, size in enumerate(sizes, first):
         old = values.shape[axis]
         if size != old:
-            # The centre of coarse voxel i lies at (i + ½) · old / size; integers round down without error.
+            # The center of coarse voxel i lies at (i + ½) · old / size; integers round down without error.
             index = (2 * torch.arange(size, device=values.device) + 1) * old // (2 * size)
             values = values.index_select(axis, index)
     return values

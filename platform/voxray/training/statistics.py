@@ -1,4 +1,4 @@
-"""Running statistics of batch normalisation where a batch is dealt to several ranks."""
+"""Running statistics of batch normalization where a batch is dealt to several ranks."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

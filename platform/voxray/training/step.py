@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from voxray.config.experiment import AugmentSpec, IntensitySpec
+from voxray.config.preprocessing import AugmentSpec, IntensitySpec
 from voxray.errors import WorkError
-from voxray.evaluation.classification import Floats, Ints
-from voxray.feed.augment import change_batch, draw_changes, rotate_stored
-from voxray.feed.loader import Batch, Feed
-from voxray.feed.scale import scale_images, valid_voxels
+from voxray.loader.augment import change_batch, draw_changes, rotate_stored
+from voxray.loader.loader import Batch, Feed
+from voxray.loader.normalize import scale_images, valid_voxels
+from voxray.metrics.classification import Floats, Ints
 from voxray.training.ranks import gather_objects, rank_and_ranks
 from voxray.training.statistics import unremembered
 

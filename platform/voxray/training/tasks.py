@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from voxray.evaluation.classification import choose_threshold, figures, recall_at_precision
-from voxray.feed.loader import Feed
+from voxray.loader.loader import Feed
+from voxray.metrics.classification import choose_threshold, figures, recall_at_precision
 from voxray.models.outputs import Activation, class_probabilities, label_maps
 from voxray.training.losses import cross_entropy_part
 from voxray.training.ranks import add_over_ranks

@@ -1,0 +1,60 @@
+"""What every command says: one line an outcome, one line and an exit code for what went wrong."""
+
+import functools
+import shlex
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from voxray.console.signals import Stopped
+from voxray.errors import ConfigError, VoxrayError
+from voxray.storage.paths import Place, is_storage_error, place, storage_failure
+
+OUT = Console(highlight=False, soft_wrap=True)
+
+
+def say(line: str) -> None:
+    """Print one line to the user."""
+    OUT.print(line, markup=False)
+
+
+def place_argument(text: str) -> Place:
+    """A path or URL of the command line."""
+    try:
+        return place(text)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def explained(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn errors of Voxray, and Ctrl-C, into one line and an exit code."""
+
+    @functools.wraps(command)
+    def wrapper(*positional: Any, **named: Any) -> None:
+        try:
+            command(*positional, **named)
+        except VoxrayError as error:
+            _fail(str(error), error.exit_code)
+        except OSError as error:
+            where = error.filename or "disk or storage"
+            _fail(f"{where}: {error.strerror or error}. The same command goes on when that is mended.", 1)
+        except Exception as error:
+            if not is_storage_error(error):
+                raise
+            _fail(str(storage_failure("object storage", error)), 1)
+        except KeyboardInterrupt as interruption:
+            words = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+            number = signal.SIGTERM if isinstance(interruption, Stopped) else signal.SIGINT
+            _fail(f"interrupted; what is finished is kept, go on with: {words}", 128 + number)
+
+    return wrapper
+
+
+def _fail(line: str, code: int) -> None:
+    sys.stderr.write(f"voxray: {line}\n")
+    raise SystemExit(code)

@@ -1,0 +1,105 @@
+"""Read an experiment file."""
+
+import json
+import os
+import re
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from voxray.config.experiment import Experiment
+from voxray.config.validation import describe_problems
+from voxray.errors import ConfigError, ConfigFileError
+from voxray.storage.paths import Place, is_url, place, read_bytes
+
+SECRET_NAME = re.compile(r"((^|_)(key|secret|token)|password|passwd|passphrase)(_id)?$", re.IGNORECASE)
+PATH_KEYS = (("out",), ("data", "root"), ("store", "path"), ("model", "architecture"), ("privacy", "key_file"))
+
+
+def load_experiment(path: Path, settings: Sequence[str] = ()) -> Experiment:
+    """Read and check an experiment file.
+
+    Parameters
+    ----------
+    path : Path
+        TOML file.
+    settings : sequence of str
+        ``key.path=value`` each; the value is TOML, or else a plain string.
+
+    Raises
+    ------
+    ConfigError
+        With every problem that was found, each with its key path.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(str(path), "no such experiment file", "Check the path") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(str(path), f"not a TOML file: {error}", "Correct it there") from None
+    except OSError as error:
+        raise ConfigError(str(path), f"cannot be read: {error.strerror}", "Check the path") from None
+    _make_paths_absolute(raw, path.resolve().parent, str(path))
+    for setting in settings:
+        _apply_setting(raw, setting)
+    try:
+        # As JSON, because there a list may be a tuple and yet no text a number and no flag an integer.
+        return Experiment.model_validate_json(json.dumps(raw, default=str), strict=True)
+    except ValidationError as error:
+        lines = describe_problems(error, Experiment)
+        raise ConfigFileError(str(path), "\n  ".join(["the experiment has problems.", *lines])) from None
+
+
+def read_experiment(path: Place) -> Experiment:
+    """Read back the resolved ``experiment.json`` of a run."""
+    return Experiment.model_validate(json.loads(read_bytes(path)))
+
+
+def _apply_setting(raw: dict[str, Any], setting: str) -> None:
+    key, separator, text = setting.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError("--set", f"wants key.path=value, got '{setting}'", "For example --set training.epochs=5")
+    try:
+        value: Any = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *parents, last = key.strip().split(".")
+    if (*parents, last) in PATH_KEYS:
+        value = _absolute(str(value), Path.cwd(), f"--set {key}")
+    table = raw
+    for parent in parents:
+        table = table.setdefault(parent, {})
+        if not isinstance(table, dict):
+            raise ConfigError("--set", f"'{parent}' in '{key}' is a value, not a table", "Check the key path")
+    table[last] = value
+
+
+def _make_paths_absolute(raw: dict[str, Any], base: Path, where: str) -> None:
+    for *parents, last in PATH_KEYS:
+        table: Any = raw
+        for parent in parents:
+            table = table.get(parent, {}) if isinstance(table, dict) else {}
+        if isinstance(table, dict) and isinstance(table.get(last), str):
+            table[last] = _absolute(table[last], base, f"{where}: {'.'.join([*parents, last])}")
+
+
+def _absolute(path: str, base: Path, where: str) -> str:
+    def value_of(match: re.Match[str]) -> str:
+        name, default = match["name"], match["default"]
+        if SECRET_NAME.search(name):
+            problem = f"the environment variable {name} is a secret by its name, and settings are kept with a run"
+            raise ConfigError(where, problem, "Name a variable that holds a place")
+        value = os.environ.get(name, default)
+        if value is None:
+            raise ConfigError(where, f"the environment variable {name} is not set", "Set it, or write the path")
+        return value
+
+    if not path.strip():
+        raise ConfigError(where, "is empty", "Write a path")
+    filled = re.sub(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}", value_of, path)
+    if is_url(filled):
+        return str(place(filled, where))
+    return os.path.normpath(base / Path(filled).expanduser())

@@ -1,0 +1,1 @@
+"""Progress, units and signals of a terminal session."""

@@ -1,0 +1,137 @@
+"""The evaluate stage: predictions of a trained model → operating point and figures.
+
+Validation chooses the operating point; test only reports.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import nn
+
+from voxray.config.experiment import Experiment
+from voxray.console.progress import Show
+from voxray.errors import ConfigError
+from voxray.metrics.aggregate import PATIENT, check_one_class_each, judged_units, known_and_said, log_loss
+from voxray.metrics.classification import Floats, bootstrap_intervals, choose_threshold, figures, without_nan
+from voxray.models.build import build_model
+from voxray.models.spec.load import parse_architecture
+from voxray.patches.plan import Plan
+from voxray.runs.folder import run_folder
+from voxray.storage.atomic import write_json
+from voxray.store.layout import write_parquet
+from voxray.store.read import PatchStore, open_store
+from voxray.training.checkpoint import load_model, read_about, write_about
+from voxray.training.fit import make_feed, make_recipe
+from voxray.training.step import Part, Predictions, Recipe, join_predictions, predict_part
+
+JUDGED = ("val", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A run's model on its device, and what turns batches into its input."""
+
+    model: nn.Module
+    recipe: Recipe
+
+
+def load_trained(experiment: Experiment, device: torch.device) -> Trained:
+    """The run's model, ready to predict."""
+    folder = run_folder(experiment)
+    about = read_about(folder.model)
+    layers = parse_architecture(about["architecture"], str(folder.model))
+    model = build_model(layers, tuple(about["input_shape"]), len(about["classes"]), experiment.seed)
+    load_model(folder.model, model)
+    return Trained(model.to(device), make_recipe(experiment, len(about["input_shape"]) - 1, device))
+
+
+def predict_split(experiment: Experiment, trained: Trained, split: str, part: tuple[int, int], show: Show) -> Part:
+    """Rows and logits of one part (rank, ranks) of a split."""
+    feed = make_feed(experiment, open_store(experiment.store_path), split, trained.recipe.device, part)
+    return predict_part(trained.model, feed, trained.recipe, lambda step, steps: show(step, steps, split))
+
+
+def judge(experiment: Experiment, parts: Mapping[str, list[Part]]) -> dict[str, Any]:
+    """Write predictions, ``metrics.json`` and the operating point.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    parts : mapping
+        Split → the parts that the ranks predicted.
+
+    Returns
+    -------
+    dict
+        The content of ``metrics.json``.
+    """
+    folder = run_folder(experiment)
+    store = open_store(experiment.store_path)
+    rows = {split: store.rows(split) for split in parts}
+    joined = {split: join_predictions(mine, rows[split]["label"].to_numpy()) for split, mine in parts.items()}
+    tables = {split: _with_rows(predictions, rows[split]) for split, predictions in joined.items()}
+    units = {split: judged_units(table, experiment.evaluation.unit) for split, table in tables.items()}
+    threshold = _operating_point(units["val"], experiment.evaluation.target_recall)
+    for split, table in tables.items():
+        write_parquet(table, folder.predictions(split))
+    figures_of = {split: unit_figures(experiment, table, threshold) for split, table in units.items()}
+    metrics = without_nan({split: {**values, "threshold": threshold} for split, values in figures_of.items()})
+    write_json(folder.metrics, metrics)
+    write_about(folder.model, {**read_about(folder.model), "threshold": threshold})
+    return metrics
+
+
+def check_unit(experiment: Experiment, plan: Plan) -> None:
+    """Raise where patients are to be judged, but are not of one class each."""
+    if experiment.evaluation.unit != PATIENT:
+        return
+    if plan.masks:
+        raise ConfigError("evaluation.unit", f"'{PATIENT}' is for classifiers, got scans with masks", "Leave it out")
+    check_one_class_each(np.asarray(plan.table["patient_id"].to_pylist(), dtype=str), plan.table["label"].to_numpy())
+
+
+def judged_splits(store: PatchStore) -> list[str]:
+    """The splits that are there to be judged."""
+    return [split for split in JUDGED if store.rows(split).num_rows]
+
+
+def unit_figures(experiment: Experiment, units: pa.Table, threshold: float | Floats | None) -> dict[str, Any]:
+    """Figures of ``metrics.json`` with their intervals.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    units : pyarrow.Table
+        What is judged, as `judged_units` gives it.
+    threshold : float or ndarray, (n,), optional
+        The operating point, or that of each unit.
+    """
+    labels, probabilities = known_and_said(units)
+    patients = np.asarray(units["patient_id"].to_pylist(), dtype=str)
+    spec = experiment.evaluation
+    return {
+        "unit": spec.unit,
+        **figures(labels, probabilities, threshold),
+        "loss": log_loss(labels, probabilities),
+        "patients": len(np.unique(patients)),
+        "intervals": bootstrap_intervals(labels, probabilities, patients, threshold, spec.bootstrap, experiment.seed),
+    }
+
+
+def _with_rows(predictions: Predictions, rows: pa.Table) -> pa.Table:
+    """Rows of the index with the probabilities of their patches."""
+    column = pa.array(predictions.probabilities.tolist(), pa.list_(pa.float64()))
+    return rows.take(pa.array(predictions.rows)).append_column("probabilities", column)
+
+
+def _operating_point(val: pa.Table, target_recall: float) -> float | None:
+    labels, probabilities = known_and_said(val)
+    if probabilities.shape[1] != 2:
+        return None
+    threshold = choose_threshold(labels, probabilities[:, 1], target_recall)
+    return None if math.isnan(threshold) else threshold

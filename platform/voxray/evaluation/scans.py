@@ -1,0 +1,93 @@
+"""The evaluate stage of a segmentation run: whole scans against their masks, in millimeters."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from voxray.config.experiment import Experiment
+from voxray.datasets.pseudonyms import files_of
+from voxray.inference.predict import plain_name
+from voxray.inference.segmenter import Segmenter, load_segmenter, segment_scan
+from voxray.metrics.classification import without_nan
+from voxray.metrics.segmentation import bootstrap_intervals, case_figures, mean_figures
+from voxray.runs.folder import run_folder
+from voxray.scans.geometry import in_axes_of
+from voxray.scans.masks import label_classes
+from voxray.scans.read import open_scan
+from voxray.scans.write import write_nifti
+from voxray.storage.atomic import write_json
+from voxray.storage.paths import place
+from voxray.store.layout import write_parquet
+from voxray.store.read import PatchStore
+
+Case = dict[str, Any]
+
+
+def scans_to_judge(experiment: Experiment, store: PatchStore, split: str) -> list[Case]:
+    """The scans of a split by name: split, scan_id, patient_id, path and label_path, and `files`, scan and mask."""
+    rows = store.rows(split).select(["split", "scan_id", "patient_id", "path", "label_path"])
+    seen: dict[str, Case] = {row["scan_id"]: row for row in reversed(rows.to_pylist())}
+    cases = [seen[name] for name in sorted(seen)]
+    files = files_of(experiment, cases)
+    return [{**case, "files": list(map(str, mine))} for case, mine in zip(cases, files, strict=True)]
+
+
+def judge_scan(segmenter: Segmenter, case: Case) -> Case:
+    """Segment one scan, keep its label map in the run's folder and compare it with its mask.
+
+    Returns
+    -------
+    dict
+        The case without `files`, ``prediction`` (path of the label map, relative to the run's folder) and figures per
+        class.
+    """
+    scan, mask = map(place, case["files"])
+    prediction, _ = segment_scan(segmenter, scan)
+    file = Path("predictions") / case["split"] / f"{plain_name(Path(case['path']))}_seg.nii.gz"
+    write_nifti(segmenter.experiment.out_path / str(file), prediction)
+    # The mask's file may keep its axes in another order than the scan's.
+    label = in_axes_of(open_scan(mask), prediction.affine)
+    truth = label_classes(label, segmenter.classes, case["label_path"])
+    tolerance = segmenter.experiment.evaluation.tolerance_mm
+    figures = case_figures(truth, prediction.voxels[0], label.spacing_mm, segmenter.classes, tolerance)
+    told = {key: value for key, value in case.items() if key != "files"}
+    return {**told, "prediction": str(file), **figures}
+
+
+def judge_here(
+    experiment: Experiment, cases: list[Case], device: torch.device, show: Callable[[int, int, str], None]
+) -> Iterator[Case]:
+    """Judge scans one after the other in this process."""
+    segmenter = load_segmenter(experiment.out_path, device)
+    for number, case in enumerate(cases, 1):
+        yield judge_scan(segmenter, case)
+        show(number, len(cases), case["scan_id"])
+
+
+def write_scan_metrics(experiment: Experiment, judged: Mapping[str, list[Case]]) -> dict[str, Any]:
+    """Write the table of cases of each split and ``metrics.json``; returns its content."""
+    folder = run_folder(experiment)
+    metrics: dict[str, Any] = {}
+    for split, cases in judged.items():
+        table = pa.Table.from_pylist(cases)
+        write_parquet(table.take(pc.sort_indices(table["scan_id"])), folder.predictions(split))
+        metrics[split] = scan_metrics(experiment, cases)
+    metrics = without_nan(metrics)
+    write_json(folder.metrics, metrics)
+    return metrics
+
+
+def scan_metrics(experiment: Experiment, cases: list[Case]) -> dict[str, Any]:
+    """Means of the cases' figures, with intervals over patients."""
+    figures = [{key: value for key, value in case.items() if isinstance(value, float)} for case in cases]
+    patients = [case["patient_id"] for case in cases]
+    return {
+        **mean_figures(figures),
+        "scans": len(cases),
+        "patients": len(set(patients)),
+        "intervals": bootstrap_intervals(figures, patients, experiment.evaluation.bootstrap, experiment.seed),
+    }

@@ -1,0 +1,38 @@
+"""Looking at scans on Ray Data: tables of paths go out, tables of facts come back."""
+
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+import ray
+
+from voxray.errors import WorkError
+from voxray.executors.ray.connect import settle_data
+from voxray.inspection.facts import look_at
+from voxray.storage.paths import Place
+
+
+def look_on_ray(root: Place, pieces: list[pa.Table], classes: Sequence[str], voxels: bool) -> Iterator[pa.Table]:
+    """The facts of some scans, a task for each piece; in the order in which they are finished.
+
+    Parameters
+    ----------
+    root, classes, voxels
+        As for `look_at`.
+    pieces : list of pyarrow.Table
+        Schema TARGETS.
+
+    Raises
+    ------
+    WorkError
+        A task failed for good.
+    """
+    settle_data()
+
+    def look(targets: pa.Table) -> pa.Table:
+        return look_at(root, targets, classes, voxels)
+
+    dataset = ray.data.from_arrow(pieces).map_batches(look, batch_format="pyarrow", batch_size=None, num_cpus=1)
+    try:
+        yield from dataset.iter_batches(batch_format="pyarrow", batch_size=None)
+    except ray.exceptions.RayError as error:
+        raise WorkError("inspect", f"a task was lost: {type(error).__name__}", "Try again") from error

@@ -1,0 +1,132 @@
+"""Loose scans → label maps, or verdicts with pictures, beside each other in a folder."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from voxray.errors import DataError, ScanError
+from voxray.inference.classifier import Classifier, classify_scan, is_classifier, load_classifier
+from voxray.inference.segmenter import Segmenter, load_segmenter, segment_scan
+from voxray.scans.formats.channels import channel_files
+from voxray.scans.read import OPENERS
+from voxray.scans.write import write_nifti
+from voxray.storage.atomic import write_bytes, write_json
+from voxray.storage.paths import Place
+from voxray.visualization.evidence import evidence_picture
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is written of each scan, and where.
+
+    Attributes
+    ----------
+    out : Place
+        The folder.
+    probabilities : bool
+        Whether a segmentation writes them beside its label maps.
+    mask : Place, optional
+        Says which slices of the scan a classifier looks at, where its training chose them so.
+    """
+
+    out: Place
+    probabilities: bool = False
+    mask: Place | None = None
+
+
+def check_scans(paths: Sequence[Place]) -> None:
+    """Raise DataError where two scans would be written to one file."""
+    names: dict[str, Place] = {}
+    for path in paths:
+        first = names.setdefault(plain_name(path), path)
+        if first != path:
+            problem = f"would be written to the same file as {first}"
+            raise DataError(str(path), problem, "Predict them into two folders")
+
+
+def plain_name(path: Place) -> str:
+    """A scan's name without its suffix, ``.nii.gz`` as a whole."""
+    name = scan_name(path)
+    suffix = max((each for each in OPENERS if name.lower().endswith(each)), key=len, default="")
+    return name[: len(name) - len(suffix)]
+
+
+def scan_name(path: Place) -> str:
+    """The name of a scan's file; of the first one where it has several."""
+    return channel_files(path)[0].name
+
+
+def predict_scan(segmenter: Segmenter, path: Place, out: Place, probabilities: bool) -> str:
+    """Segment one scan and write it; returns what came of it, in words.
+
+    ``NAME_seg.nii.gz`` holds the label map in the scan's own geometry, ``NAME_prob.nii.gz`` the probabilities.
+    """
+    try:
+        labels, shares = segment_scan(segmenter, path)
+    except ScanError as error:
+        return f"left out: {error}"
+    target = out / f"{plain_name(path)}_seg.nii.gz"
+    write_nifti(target, labels)
+    if probabilities:
+        write_nifti(out / f"{plain_name(path)}_prob.nii.gz", shares)
+    counts = torch.bincount(torch.from_numpy(labels.voxels.copy()).flatten().long(), minlength=len(segmenter.classes))
+    millilitres = abs(float(torch.linalg.det(torch.from_numpy(labels.affine[:3, :3])))) / 1000
+    named = zip(segmenter.classes[1:], counts[1:].tolist(), strict=True)
+    return f"{target}: {', '.join(f'{name} {count * millilitres:.1f} ml' for name, count in named)}"
+
+
+def judge_loose_scan(classifier: Classifier, path: Place, out: Place, mask: Place | None) -> str:
+    """Classify one scan and write what is found; returns it in words.
+
+    ``NAME.json`` holds the probabilities and the verdict, ``NAME_evidence.png`` slices with what speaks for it.
+    """
+    try:
+        verdict = classify_scan(classifier, path, mask)
+    except ScanError as error:
+        return f"left out: {error}"
+    named = dict(zip(classifier.classes, verdict.probabilities.tolist(), strict=True))
+    ranked = sorted(named.items(), key=lambda pair: -pair[1])
+    shares = ", ".join(f"{name} {100 * value:.1f} %" for name, value in ranked)
+    called = classifier.classes[verdict.label]
+    picture, _ = evidence_picture(verdict.images, verdict.evidence, shares, classifier.classes[verdict.shown])
+    name = plain_name(path)
+    write_json(
+        out / f"{name}.json",
+        {
+            "scan": scan_name(path),
+            "probabilities": named,
+            "verdict": called,
+            "threshold": classifier.threshold,
+            "patches": len(verdict.images),
+            "evidence": {"picture": f"{name}_evidence.png", "of": classifier.classes[verdict.shown]},
+        },
+    )
+    write_bytes(out / f"{name}_evidence.png", picture)
+    return f"{shares}; {_verdict_words(classifier, called)}"
+
+
+def _verdict_words(classifier: Classifier, called: str) -> str:
+    if classifier.threshold is None:
+        return f"called {called}, the most probable class"
+    finding = classifier.classes[1]
+    return f"called {called} ({finding} from {100 * classifier.threshold:.1f} % on, the operating point)"
+
+
+def predict_here(
+    run: Place, paths: Sequence[Place], options: Options, device: torch.device, show: Callable[[int, int, str], None]
+) -> Iterator[tuple[Place, str]]:
+    """Predict scans one after the other in this process."""
+    predict = load_predictor(run, options, device)
+    for number, path in enumerate(paths, 1):
+        yield path, predict(path)
+        show(number, len(paths), scan_name(path))
+
+
+def load_predictor(run: Place, options: Options, device: torch.device) -> Callable[[Place], str]:
+    """The model of a run as a function: predicts a scan, writes what it finds, returns it in words."""
+    if is_classifier(run):
+        classifier = load_classifier(run, device)
+        return lambda path: judge_loose_scan(classifier, path, options.out, options.mask)
+    segmenter = load_segmenter(run, device)
+    return lambda path: predict_scan(segmenter, path, options.out, options.probabilities)

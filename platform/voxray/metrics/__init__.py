@@ -1,0 +1,1 @@
+"""Metrics: counts that add up, and the values computed from them."""

@@ -1,0 +1,1 @@
+"""What a network costs before a tensor exists: operations, FLOPs and memory."""

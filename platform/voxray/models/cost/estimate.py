@@ -1,0 +1,155 @@
+"""What a network costs before it exists: parameters, floating-point operations and the memory of training."""
+
+import math
+from dataclasses import dataclass
+
+from voxray.config.training import TrainingSpec
+from voxray.models.cost.memory import follow_step
+from voxray.models.cost.operations import FLOAT, Operations
+from voxray.models.cost.sequential import run_steps
+from voxray.models.cost.unet import run_unet
+from voxray.models.shapes import check_fit
+from voxray.models.spec.load import Architecture
+from voxray.models.spec.unet import UNet
+
+MOMENTS = {"adam": 2, "adamw": 2, "sgd": 1}  # copies of the weights that an optimizer keeps
+STEPPING = {"adam": 4, "adamw": 3, "sgd": 3}  # copies of a tensor of weights while it is updated
+LABEL, INSIDE = 8, 1  # bytes of a class, and of whether a voxel is inside the scan
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a network costs.
+
+    Attributes
+    ----------
+    parameters : int
+        Trainable ones.
+    forward_flops, training_flops : int
+        Of convolutions and dense layers, for a patch: through the network, and forward and backward. A multiplication
+        and an addition are two.
+    weights_bytes, gradients_bytes, optimizer_bytes : int
+        Kept all the time. Those of the optimizer hold the running mean of the weights too, if there is one.
+    batch_bytes, activations_bytes : int
+        The network's input, and what is kept of a batch when the forward pass ends.
+    workspace_bytes : int
+        What else there is when memory is fullest: gradients of activations, the loss, copies that kernels make.
+    unused_bytes : int
+        What a CPU's C library holds of freed memory: blocks up to 32 MiB go back to its heap and not to the system.
+    """
+
+    parameters: int
+    forward_flops: int
+    training_flops: int
+    weights_bytes: int
+    gradients_bytes: int
+    optimizer_bytes: int
+    batch_bytes: int
+    activations_bytes: int
+    workspace_bytes: int
+    unused_bytes: int
+
+    @property
+    def peak_bytes(self) -> int:
+        """The most memory that training takes."""
+        return (
+            self.weights_bytes
+            + self.gradients_bytes
+            + self.optimizer_bytes
+            + self.batch_bytes
+            + self.activations_bytes
+            + self.workspace_bytes
+            + self.unused_bytes
+        )
+
+
+def estimate_cost(
+    architecture: Architecture,
+    input_shape: tuple[int, ...],
+    classes: int,
+    training: TrainingSpec,
+    where: str,
+    *,
+    gpu: bool = False,
+) -> Cost:
+    """The cost of training a network, from integers alone: no tensor is made.
+
+    Memory is what PyTorch has asked for and not given back; its libraries, and what an allocator of a GPU keeps for
+    later, come on top (docs/cost.md).
+
+    Parameters
+    ----------
+    architecture : Sequential or UNet
+    input_shape : tuple of int
+        (channel, x, y[, z]).
+    classes : int
+        Background included, where there is one.
+    training : TrainingSpec
+        The memory is that of one of its workers.
+    where : str
+        File, named in errors.
+    gpu : bool
+        Kernels of a GPU, not those of a CPU.
+
+    Raises
+    ------
+    ConfigError
+        The network doesn't fit the input, as `models.shapes.infer_shapes` says.
+    """
+    steps = check_fit(architecture, input_shape, classes, where)
+    batch_size = math.ceil(training.batch_size / training.fewest_workers)
+    half = gpu if training.precision == "auto" else training.precision == "bfloat16"
+    network = Operations(math.prod(input_shape), batch_size, half, gpu)
+    labels = LABEL
+    if isinstance(architecture, UNet):
+        logits = run_unet(network, architecture, (network.image, input_shape), classes)
+        labels = math.prod(input_shape[1:]) * (LABEL + INSIDE)
+        for value, shape in logits:
+            voxels = math.prod(shape[1:]) * batch_size
+            network.lose(value, *(voxels * size for size in loss_bytes(training.loss, shape[0], classes - 1)))
+    else:
+        logits = [(run_steps(network, steps, network.image), ())]
+        network.lose(logits[0][0], 0, 0, 0)
+    stepping = STEPPING[training.optimizer] * FLOAT * (network.parameters if gpu else network.largest)
+    memory = follow_step(network, len(logits), stepping)
+    gradients, image = FLOAT * network.parameters, network.sizes[0]
+    return Cost(
+        network.parameters,
+        network.forward_flops,
+        network.forward_flops + network.backward_flops,
+        weights_bytes=FLOAT * (network.parameters + network.buffers),
+        gradients_bytes=gradients,
+        optimizer_bytes=gradients * (MOMENTS[training.optimizer] + bool(training.weight_average)),
+        batch_bytes=image + labels * batch_size,
+        activations_bytes=memory.activations,
+        workspace_bytes=memory.peak - image - memory.activations - gradients,
+        unused_bytes=memory.held,
+    )
+
+
+def loss_bytes(loss: str, channels: int, classes: int) -> tuple[int, int, int]:
+    """What a loss of `training.segmentation_losses` keeps, and needs for a moment forward and backward, for a voxel.
+
+    Parameters
+    ----------
+    loss : str
+        Terms joined by ``_``, as `TrainingSpec.loss`.
+    channels : int
+        Of the logits: with softmax one for each class, with sigmoid one for each but the background.
+    classes : int
+        Without the background.
+    """
+    softmax = channels > classes
+    kept = before = after = 0
+    if "dice" in loss:
+        # Probabilities, those inside and the truth as numbers, two masks of each class; products and squares pass.
+        kept, before, after = FLOAT * (channels + 2 * classes) + 2 * classes, FLOAT * 2 * classes, FLOAT * 3 * classes
+    if "cross_entropy" in loss:
+        # The logarithms of probabilities and the labels, or the truth as numbers and masks.
+        kept += FLOAT * (channels + 1) + LABEL if softmax else (FLOAT + 1) * classes
+        after = max(after, FLOAT * 2 * channels)
+    if "focal" in loss:
+        # The logarithm of the probability of what is true, its complement, a power of it and their product.
+        kept += FLOAT * (channels + 5) + LABEL if softmax else FLOAT * 8 * classes
+        after = max(after, FLOAT * 2 * channels)
+    return kept, max(before, FLOAT * 2 * classes), after

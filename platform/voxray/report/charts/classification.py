@@ -1,0 +1,229 @@
+"""The charts of a classifier's report: ROC, precision-recall, scores, calibration."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+
+from voxray.metrics.classification import Floats, Ints, precision_recall_curve, roc_curve
+from voxray.report.run.contents import RunContents, SplitPredictions
+from voxray.report.text.metrics import SPLIT_NAMES, decimals, plural
+from voxray.visualization.style import (
+    CLASS_COLORS,
+    DASHES,
+    INK,
+    MUTED,
+    SPLIT_COLORS,
+    SQUARE,
+    WIDE,
+    legend_above,
+    legend_text,
+    new_axes,
+    styled,
+    thin_curve,
+    to_svg,
+    unit_axis,
+)
+
+BINS = 25
+CALIBRATION_BINS = 10
+NAMED_CURVES = 10
+DOTTED: dict[str, Any] = {"color": MUTED, "linewidth": 0.9, "linestyle": (0, (1, 2))}
+
+
+@dataclass(frozen=True, eq=False)
+class _Curve:
+    """What a ROC or precision-recall curve is drawn from, and how it looks."""
+
+    split: str
+    label: str
+    color: str
+    dash: str
+    truth: Ints
+    scores: Floats
+
+
+def curve_charts(run: RunContents) -> dict[str, Markup]:
+    """ROC and precision-recall curves by name: of all splits together, or of each split when there are more classes."""
+    if len(run.classes) == 2:
+        return {"roc": _roc(run, run.splits), "precision-recall": _precision_recall(run, run.splits)}
+    charts = {}
+    for split in run.splits:
+        charts[f"roc-{split}"] = _roc(run, (split,))
+        charts[f"precision-recall-{split}"] = _precision_recall(run, (split,))
+    return charts
+
+
+@styled
+def _roc(run: RunContents, splits: Sequence[str]) -> Markup:
+    figure, axes = new_axes(SQUARE, "false-positive rate (1 − specificity)", "recall (sensitivity)")
+    for curve in _curves(run, splits):
+        false_rates, recalls, _ = roc_curve(curve.truth, curve.scores)
+        area = f", AUC {decimals(run.metrics[curve.split].get('roc_auc'))}" if len(run.classes) == 2 else ""
+        x, y = thin_curve(false_rates, recalls)
+        axes.plot(x, y, color=curve.color, linestyle=curve.dash, label=curve.label + area)
+    for split, (false_rate, recall, _) in _operating_points(run, splits).items():
+        _mark(axes, false_rate, recall, SPLIT_COLORS[split])
+    _legend_threshold(axes, run)
+    axes.plot([0, 1], [0, 1], **DOTTED, label="chance")
+    unit_axis(axes, x=True, y=True)
+    legend_above(axes, 2)
+    return to_svg(figure, _name("roc", run, splits), f"ROC curve, {_named(splits)}")
+
+
+@styled
+def _precision_recall(run: RunContents, splits: Sequence[str]) -> Markup:
+    figure, axes = new_axes(SQUARE, "recall (sensitivity)", "precision")
+    two = len(run.classes) == 2
+    for curve in _curves(run, splits):
+        precisions, recalls, _ = precision_recall_curve(curve.truth, curve.scores)
+        area = f", AP {decimals(run.metrics[curve.split].get('average_precision'))}" if two else ""
+        x, y = thin_curve(recalls, precisions)
+        axes.plot(x, y, color=curve.color, linestyle=curve.dash, label=curve.label + area)
+        if two:
+            axes.axhline(curve.truth.mean(), **{**DOTTED, "color": curve.color})
+    for split, (_, recall, precision) in _operating_points(run, splits).items():
+        _mark(axes, recall, precision, SPLIT_COLORS[split])
+    _legend_threshold(axes, run)
+    if two:
+        axes.plot([], [], **DOTTED, label="chance")
+    unit_axis(axes, x=True, y=True)
+    legend_above(axes, 2)
+    return to_svg(figure, _name("precision-recall", run, splits), f"Precision-recall curve, {_named(splits)}")
+
+
+def score_charts(run: RunContents) -> dict[str, Markup]:
+    """How the scores of each class are spread, for each split, and calibration."""
+    draw = _score_histogram if len(run.classes) == 2 else _score_ranges
+    charts = {f"scores-{split}": draw(run, split) for split in run.splits}
+    return {**charts, "calibration": _calibration(run)}
+
+
+@styled
+def _score_histogram(run: RunContents, split: str) -> Markup:
+    said = f"probability of {run.classes[1]}"
+    figure, axes = new_axes(WIDE, said, f"{plural(run.unit)} of the class (%)")
+    predictions = run.predictions[split]
+    edges = np.linspace(0, 1, BINS + 1)
+    for number, name in enumerate(run.classes):
+        mine = predictions.probabilities[predictions.labels == number, 1]
+        if not len(mine):
+            continue
+        share = 100 * np.histogram(mine, edges)[0] / len(mine)
+        color = CLASS_COLORS[number]
+        axes.stairs(share, edges, fill=True, color=color, alpha=0.25)
+        axes.stairs(share, edges, color=color, linewidth=1.5, label=f"{legend_text(name)} ({len(mine):,})")
+    if run.threshold is not None:
+        label = f"threshold {run.threshold:.3f}"
+        axes.axvline(run.threshold, color=INK, linewidth=1.1, linestyle=(0, (4, 2)), label=label)
+    unit_axis(axes, x=True)
+    axes.set_ylim(bottom=0)
+    legend_above(axes, 3)
+    return to_svg(figure, f"scores-{split}", f"Distribution of the {said}, {SPLIT_NAMES[split].lower()}")
+
+
+@styled
+def _score_ranges(run: RunContents, split: str) -> Markup:
+    """A line for each class: median, middle half and middle nine tenths of the probability of the truth."""
+    said = "probability given to the true class"
+    width, height = WIDE
+    figure, axes = new_axes((width, max(height, 0.9 + 0.24 * len(run.classes))), said, "")
+    predictions = run.predictions[split]
+    scores = predictions.truth_probabilities()
+    for number in range(len(run.classes)):
+        mine = scores[predictions.labels == number]
+        if len(mine):
+            low, quarter, median, three_quarters, high = np.percentile(mine, [5, 25, 50, 75, 95])
+            color = CLASS_COLORS[number % len(CLASS_COLORS)]
+            axes.plot([low, high], [number, number], color=color, linewidth=1.2)
+            axes.plot([quarter, three_quarters], [number, number], color=color, linewidth=6, solid_capstyle="butt")
+            axes.plot([median], [number], "o", color="white", markeredgecolor=INK, markersize=5)
+    axes.set_yticks(range(len(run.classes)), [legend_text(name) for name in run.classes])
+    axes.set_ylim(len(run.classes) - 0.5, -0.5)
+    unit_axis(axes, x=True)
+    return to_svg(figure, f"scores-{split}", f"Range of the {said}, {SPLIT_NAMES[split].lower()}")
+
+
+@styled
+def _calibration(run: RunContents) -> Markup:
+    two = len(run.classes) == 2
+    said, seen = (f"predicted probability of {run.classes[1]}", f"share that is {run.classes[1]}")
+    if not two:
+        said, seen = "probability of the called class", "share that is called right"
+    figure, axes = new_axes(SQUARE, said, seen)
+    for split in run.splits:
+        predicted, observed, sizes = calibration_bins(*_calls(run.predictions[split], two))
+        areas = 8 + 80 * sizes / max(sizes.max(initial=1), 1)
+        color = SPLIT_COLORS[split]
+        axes.plot(predicted, observed, color=color, linewidth=1.2, label=SPLIT_NAMES[split].lower())
+        axes.scatter(predicted, observed, s=areas, color=color, edgecolor="white", linewidth=0.6, zorder=3)
+    axes.plot([], [], "o", color=MUTED, markersize=6, label=f"size: {plural(run.unit)}")
+    axes.plot([0, 1], [0, 1], **DOTTED, label="as predicted")
+    unit_axis(axes, x=True, y=True)
+    legend_above(axes, 2)
+    return to_svg(figure, "calibration", f"Calibration: {seen} against {said}")
+
+
+def calibration_bins(predicted: Floats, happened: Floats) -> tuple[Floats, Floats, Floats]:
+    """Mean prediction, observed share and size of each bin of ten that holds anything."""
+    member = np.minimum((predicted * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+    sizes = np.bincount(member, minlength=CALIBRATION_BINS).astype(np.float64)
+    used = sizes > 0
+    means = [np.bincount(member, values, CALIBRATION_BINS)[used] / sizes[used] for values in (predicted, happened)]
+    return means[0], means[1], sizes[used]
+
+
+def _calls(predictions: SplitPredictions, two: bool) -> tuple[Floats, Floats]:
+    if two:
+        return predictions.probabilities[:, 1], (predictions.labels == 1).astype(np.float64)
+    right = predictions.called(None) == predictions.labels
+    return predictions.probabilities.max(axis=1, initial=0), right.astype(np.float64)
+
+
+def _curves(run: RunContents, splits: Sequence[str]) -> list[_Curve]:
+    """Every curve that can be drawn: both kinds must be there."""
+    two = len(run.classes) == 2
+    curves = []
+    for split in splits:
+        predictions = run.predictions[split]
+        for number, name in [(1, run.classes[1])] if two else list(enumerate(run.classes)):
+            truth = (predictions.labels == number).astype(np.int64)
+            if not 0 < truth.sum() < len(truth):
+                continue
+            label = SPLIT_NAMES[split].lower() if two else legend_text(name) if number < NAMED_CURVES else ""
+            color = SPLIT_COLORS[split] if two else CLASS_COLORS[number % len(CLASS_COLORS)]
+            dash = "-" if two else DASHES[number // len(CLASS_COLORS) % len(DASHES)]
+            curves.append(_Curve(split, label, color, dash, truth, predictions.probabilities[:, number]))
+    return curves
+
+
+def _operating_points(run: RunContents, splits: Sequence[str]) -> Mapping[str, tuple[float, float, float]]:
+    """False-positive rate, recall and precision of each split at the threshold, where all three have a value."""
+    if len(run.classes) != 2 or run.threshold is None:
+        return {}
+    points = {}
+    for split in splits:
+        (quiet, alarms), (missed, found) = run.metrics[split]["confusion_matrix"]
+        if quiet + alarms and missed + found and alarms + found:
+            points[split] = (alarms / (quiet + alarms), found / (missed + found), found / (alarms + found))
+    return points
+
+
+def _mark(axes: Axes, x: float, y: float, color: str) -> None:
+    axes.plot([x], [y], "o", markersize=8, color=color, markeredgecolor="white", markeredgewidth=1.4, zorder=4)
+
+
+def _legend_threshold(axes: Axes, run: RunContents) -> None:
+    if len(run.classes) == 2 and run.threshold is not None:
+        axes.plot([], [], "o", color=MUTED, markersize=6, label=f"threshold {run.threshold:.3f}")
+
+
+def _name(kind: str, run: RunContents, splits: Sequence[str]) -> str:
+    return kind if len(run.classes) == 2 else f"{kind}-{splits[0]}"
+
+
+def _named(splits: Sequence[str]) -> str:
+    return " and ".join(SPLIT_NAMES[split].lower() for split in splits)

@@ -1,0 +1,172 @@
+"""Middle slices of scans side by side."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from voxray.errors import ScanError
+from voxray.inspection.summary import Inspection
+from voxray.report.run.cases import Outline, svg_path
+from voxray.scans.formats.channels import channel_files
+from voxray.scans.masks import label_classes
+from voxray.scans.read import OPENERS, open_scan
+from voxray.storage.paths import Place
+from voxray.visualization.overlay import AXIAL, LOW_HIGH, PLANES, PlaneAxes, outlines, take_plane, to_gray
+from voxray.visualization.slices import encode_png, is_picture, shorten_id
+from voxray.visualization.style import class_color
+from voxray.volume import Volume
+
+TILE_PIXELS = 192
+# An axis so much coarser than the others is that of the slices that were acquired.
+COARSER = 1.5
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One scan of a montage.
+
+    Attributes
+    ----------
+    path, title, note : str
+    uri : str
+        The gray or colored picture.
+    width_mm, height_mm : float
+    outlines : tuple of Outline
+        Of the mask's classes.
+    """
+
+    path: str
+    title: str
+    note: str
+    uri: str
+    width_mm: float
+    height_mm: float
+    outlines: tuple[Outline, ...]
+
+    @property
+    def view_box(self) -> str:
+        """A square with the picture in its middle, in millimeters."""
+        side = max(self.width_mm, self.height_mm)
+        return f"{(self.width_mm - side) / 2:.2f} {(self.height_mm - side) / 2:.2f} {side:.2f} {side:.2f}"
+
+
+def choose_evenly(facts: pa.Table, limit: int) -> list[Row]:
+    """At most `limit` scans that can be read, evenly spaced among those of each class, one class after the other.
+
+    Parameters
+    ----------
+    facts : pyarrow.Table
+        Schema FACTS.
+    limit : int
+    """
+    known = facts.filter(pc.is_valid(facts["channels"])).sort_by([("label", "ascending"), ("number", "ascending")])
+    labels = known["label"].to_pylist()
+    groups = [np.flatnonzero([label == each for label in labels]) for each in dict.fromkeys(labels)]
+    chosen: list[int] = []
+    for place, group in enumerate(groups):
+        share = (limit - len(chosen)) // (len(groups) - place)
+        at = np.linspace(0, len(group) - 1, min(share, len(group))).round().astype(int)
+        chosen += group[at].tolist()
+    return list(known.take(pa.array(chosen, pa.int64())).to_pylist())
+
+
+def choose_flagged(inspection: Inspection, limit: int) -> list[tuple[Row, str]]:
+    """Scans with a finding, the worst of each kind by turns, each once; with what was found."""
+    about = inspection.findings.filter(pc.is_valid(inspection.findings["number"])).to_pylist()
+    kinds: dict[str, list[Row]] = {}
+    for row in about:
+        kinds.setdefault(row["kind"], []).append(row)
+    chosen: dict[int, str] = {}
+    for turn in range(max(map(len, kinds.values()), default=0)):
+        for rows in kinds.values():
+            if turn < len(rows) and len(chosen) < limit:
+                chosen.setdefault(rows[turn]["number"], rows[turn]["detail"])
+        if len(chosen) >= limit:
+            break
+    scans = inspection.facts.take(pa.array(list(chosen), pa.int64())).to_pylist()
+    return list(zip(scans, chosen.values(), strict=True))
+
+
+def draw_tiles(inspection: Inspection, scans: Sequence[tuple[Row, str]]) -> list[Tile]:
+    """Pictures of some scans, each with a note; those that cannot be read are left out."""
+    tiles = []
+    for row, note in scans:
+        try:
+            tiles.append(_draw(inspection, row, note))
+        except ScanError:
+            continue  # which is a finding already
+    return tiles
+
+
+def _draw(inspection: Inspection, row: Row, note: str) -> Tile:
+    subject = inspection.subject
+    root = subject.manifest.root
+    image = open_scan(root / row["path"])
+    labels = None if row["label_path"] is None else _labels(root / row["label_path"], image, subject.mask_classes)
+    picture = is_picture(row["path"])
+    plane = AXIAL if picture else slice_plane(image)
+    index = _middle(labels, plane) if labels is not None and labels.any() else image.shape[plane.cut] // 2
+    shown = image.voxels if len(image.voxels) == 3 and picture else image.voxels[:1]
+    pixels = [each[:, :, index].T if picture else take_plane(each, plane, index) for each in shown]
+    gray = [_gray(each) for each in pixels]
+    steps = np.array([image.spacing_mm[plane.across], image.spacing_mm[plane.up]])
+    height_mm, width_mm = (float(size) for size in np.array(gray[0].shape) * steps[::-1])
+    borders = [] if labels is None else _borders(take_plane(labels, plane, index), steps)
+    uri = encode_png(gray[0] if len(gray) == 1 else np.stack(gray, axis=-1), TILE_PIXELS)
+    return Tile(row["path"], shorten_id(_stem(row["scan_id"])), note, uri, width_mm, height_mm, tuple(borders))
+
+
+def slice_plane(image: Volume) -> PlaneAxes:
+    """The plane that a scan was acquired in: across its coarsest axis where one is coarser, else the axial one."""
+    spacing = np.array(image.spacing_mm)
+    coarsest = int(spacing.argmax())
+    if image.shape[2] > 1 and spacing[coarsest] > COARSER * np.delete(spacing, coarsest).max():
+        return next(plane for plane in PLANES if plane.cut == coarsest)
+    return AXIAL
+
+
+def _stem(scan_id: str) -> str:
+    """A scan's name without the suffix of a file; of several files the first one's, of a number what it counts."""
+    name = str(channel_files(Path(scan_id))[0])
+    suffix = next((each for each in OPENERS if name.lower().endswith(each)), "")
+    stem = name[: len(name) - len(suffix)]
+    *folders, last = stem.split("/")
+    return f"{folders[-1]} {last}" if folders and last.isdecimal() else stem
+
+
+def _gray(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    known = pixels[np.isfinite(pixels)]
+    low, high = np.percentile(known, LOW_HIGH) if known.size else (0, 0)
+    return to_gray(pixels, float(low), float(high))
+
+
+def _labels(path: Place, image: Volume, classes: Sequence[str]) -> NDArray[np.uint8] | None:
+    """The mask's classes; None where it cannot be laid over the image, which is a finding already."""
+    try:
+        mask = open_scan(path)
+        labels = label_classes(mask, classes, str(path)) if classes else (mask.voxels[0] != 0).astype(np.uint8)
+    except ScanError:
+        return None
+    return labels if mask.shape == image.shape else None
+
+
+def _middle(labels: NDArray[np.uint8], plane: PlaneAxes) -> int:
+    """The middle of what is labeled along the axis that a plane cuts."""
+    others = tuple(axis for axis in range(3) if axis != plane.cut)
+    found = np.flatnonzero(labels.any(axis=others))
+    return int(found[len(found) // 2])
+
+
+def _borders(labels: NDArray[np.uint8], steps: NDArray[np.float64]) -> list[Outline]:
+    return [
+        Outline("".join(svg_path(line * steps) for line in outlines(labels == label)), class_color(label), True)
+        for label in np.unique(labels[labels > 0]).tolist()
+    ]

@@ -1,0 +1,69 @@
+"""A judged run as W&B is shown it: the figures, and pictures of where the kept model fails.
+
+Scans go by pseudonyms there, also where the run itself names them.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from voxray.privacy import pseudonym
+from voxray.report.run.cases import choose_cases, gray_levels, read_case
+from voxray.report.run.contents import RunContents
+from voxray.runs.folder import RunFolder
+from voxray.tracking.wandb_run import Picture, Tracker
+from voxray.visualization.overlay import AXIAL, center_of, take_plane, to_gray
+from voxray.visualization.slices import display_slices, is_picture, shown_patches
+
+SPLIT = "val"
+PICTURES = 8
+
+
+def show_judged(tracker: Tracker, run: RunContents) -> None:
+    """Log what an evaluation found, all of the weights that were kept and of the validation split.
+
+    Parameters
+    ----------
+    tracker : Tracker
+        Entered.
+    run : RunContents
+        With metrics and predictions.
+    """
+    tracker.log_summary(run.metrics)
+    if tracker.mode == "disabled":
+        return
+    if run.cases:
+        tracker.log_pictures(f"{SPLIT}/cases", list(_overlays(run)), run.classes)
+        return
+    predictions = run.predictions[SPLIT]
+    called = predictions.called(run.threshold)
+    tracker.log_calls(predictions.labels, called, predictions.probabilities, run.classes)
+    tracker.log_pictures(f"{SPLIT}/patches", list(_hardest(run)), run.classes)
+
+
+def _overlays(run: RunContents) -> Iterator[Picture]:
+    """Best, median and worst scan, each in the axial plane through the middle of its truth."""
+    key = RunFolder(run.folder).pseudonym_key()
+    for title, case in choose_cases(run.cases[SPLIT]):
+        scan, truth, prediction = read_case(run, case)
+        z = center_of(truth, prediction)[AXIAL.cut]
+        gray = to_gray(take_plane(scan.voxels[0], AXIAL, z), *gray_levels(run, scan))
+        masks = {"truth": take_plane(truth, AXIAL, z), "prediction": take_plane(prediction, AXIAL, z)}
+        name = case["scan_id"] if run.store.info.private else pseudonym(key, "scan", case["scan_id"])
+        yield Picture(f"{title}: {name}, mean Dice {case['dice']:.3f}, slice {z + 1}", gray, masks)
+
+
+def _hardest(run: RunContents) -> Iterator[Picture]:
+    """Middle slices of the patches whose truth was given the lowest probability."""
+    predictions = run.predictions[SPLIT]
+    chosen = np.argsort(predictions.truth_probabilities(), kind="stable")[:PICTURES]
+    called = predictions.called(run.threshold)
+    rows = predictions.rows.take(chosen).to_pylist()
+    patches = run.store.read_patches(SPLIT, np.array([row["slot"] for row in rows], dtype=np.int64))
+    scaled = shown_patches(torch.from_numpy(patches), run.experiment.intensity).numpy()
+    for place, row, patch in zip(chosen.tolist(), rows, scaled, strict=True):
+        slices = display_slices(patch, is_picture(row["path"]))
+        given = predictions.probabilities[place]
+        truth, said = run.classes[row["label"]], run.classes[called[place]]
+        yield Picture(f"truth {truth}, called {said} ({given[called[place]]:.0%})", slices[len(slices) // 2])

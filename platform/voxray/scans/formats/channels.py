@@ -1,0 +1,77 @@
+"""Scans of which each channel is a file of its own: one path names them all, and one volume holds them."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxray.errors import ScanError
+from voxray.scans.geometry import corners_apart_mm
+from voxray.storage.paths import Place, place
+from voxray.volume import Volume
+
+TOLERANCE_MM = 0.05
+
+
+def channel_files(path: Place) -> list[Place]:
+    """The files of a scan, in the order of its channels.
+
+    A path that ends in a name with a list in braces stands for several files, as in a shell: ``a_{t1,t2}.nii`` for
+    ``a_t1.nii`` and ``a_t2.nii``, ``{images/a.nii,masks/a.nii}`` for files in two folders. Every other path stands for
+    itself.
+    """
+    listed = re.fullmatch(r"(.*)\{([^{}]*,[^{}]*)\}([^/{}]*)", str(path))
+    if listed is None:
+        return [path]
+    before, names, after = listed.groups()
+    return [place(f"{before}{name}{after}") for name in names.split(",")]
+
+
+def join_channels(volumes: Sequence[Volume], names: Sequence[str], where: str) -> Volume:
+    """One volume of all channels.
+
+    Parameters
+    ----------
+    volumes : sequence of Volume
+        In the axes of their files.
+    names : sequence of str
+        Their names for the message.
+    where : str
+        Name of the scan.
+
+    Returns
+    -------
+    Volume
+        (channel, i, j, k), of the smallest dtype that holds all of them, with the affine of the first.
+
+    Raises
+    ------
+    ScanError
+        They have other shapes, or lie elsewhere.
+    """
+    check_one_grid([(volume.shape, volume.affine) for volume in volumes], names, where)
+    channels = [channel for volume in volumes for channel in volume.voxels]
+    # In memory as a NIfTI file of several channels: x runs fastest and the channel slowest.
+    joined = np.stack([channel.T for channel in channels])
+    return Volume(joined.transpose(0, 3, 2, 1), volumes[0].affine)
+
+
+def check_one_grid(
+    grids: Sequence[tuple[tuple[int, int, int], NDArray[np.float64]]], names: Sequence[str], where: str
+) -> None:
+    """Raise ScanError where the files of a scan have other shapes or affines than the first."""
+    shape, affine = grids[0]
+    for (other_shape, other_affine), name in zip(grids[1:], names[1:], strict=True):
+        if other_shape != shape:
+            shapes = f"{_extent(shape)} in {names[0]} and {_extent(other_shape)} in {name}"
+            raise ScanError(where, f"its files have different shapes, got {shapes}", "Fetch it again")
+        _, apart = corners_apart_mm(shape, affine, other_affine)
+        # Written so that a NaN in an affine is found too.
+        if not (apart <= TOLERANCE_MM).all():
+            problem = f"{name} lies elsewhere than {names[0]}, got {np.max(apart):.4g} mm between their corners"
+            raise ScanError(where, problem, "Give all its files the same affine")
+
+
+def _extent(shape: tuple[int, int, int]) -> str:
+    return "x".join(map(str, shape))

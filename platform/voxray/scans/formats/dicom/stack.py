@@ -1,0 +1,109 @@
+"""From the places of single slices to one regular grid, or the reason why there is none. Pure."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxray.errors import ScanError
+from voxray.scans.formats.dicom.headers import Slice
+from voxray.scans.geometry import LPS_TO_RAS
+
+# Headers round: a slice may lie this share of a slice distance off its place, and directions may differ by as much.
+OFF_PLACE = 0.05
+OFF_DIRECTION = 1e-3
+MOST_TILT_DEGREES = 0.5
+
+Vector = NDArray[np.float64]
+
+
+def stack_slices(slices: Sequence[Slice], where: str) -> tuple[list[Slice], Vector]:
+    """Sort slices along their normal.
+
+    Parameters
+    ----------
+    slices : sequence of Slice
+        Of one series, in any order.
+    where : str
+        For messages.
+
+    Returns
+    -------
+    list of Slice
+        In the order of the third axis.
+    ndarray, (4, 4)
+        Index (column, row, slice) to world millimeters, RAS.
+
+    Raises
+    ------
+    ScanError
+        Sizes or directions differ, a slice is missing or there twice, distances differ, or the gantry was tilted.
+    """
+    first = slices[0]
+    _check_alike(slices, where)
+    normal = np.cross(*first.directions)
+    heights = np.array([each.position for each in slices]) @ normal
+    order = np.argsort(heights, kind="stable")
+    ordered = [slices[index] for index in order]
+    step = _step(ordered, heights[order], normal, where)
+    affine = np.eye(4)
+    affine[:3, 0] = first.directions[0] * first.spacing_mm[0]
+    affine[:3, 1] = first.directions[1] * first.spacing_mm[1]
+    affine[:3, 2] = step
+    affine[:3, 3] = ordered[0].position
+    return ordered, LPS_TO_RAS @ affine
+
+
+def _check_alike(slices: Sequence[Slice], where: str) -> None:
+    """Raise ScanError unless all slices have one size, one spacing and one direction, at right angles."""
+    first = slices[0]
+    shapes = sorted({each.shape for each in slices})
+    if len(shapes) > 1:
+        raise ScanError(where, f"mixes slices of {' and '.join(f'{x}x{y}' for x, y in shapes)} voxels")
+    spacings = np.array([each.spacing_mm for each in slices])
+    if (spacings <= 0).any() or np.ptp(spacings, axis=0).max() > OFF_DIRECTION * spacings.max():
+        raise ScanError(where, f"mixes pixel spacings from {spacings.min():g} to {spacings.max():g} mm")
+    directions = np.array([each.directions for each in slices])
+    if np.abs(directions - first.directions).max() > OFF_DIRECTION:
+        raise ScanError(where, "its slices face different directions", "Give each direction a series of its own")
+    if np.abs(first.directions @ first.directions.T - np.eye(2)).max() > OFF_DIRECTION:
+        raise ScanError(where, "ImageOrientationPatient holds no unit vectors at a right angle")
+
+
+def _step(ordered: Sequence[Slice], heights: Vector, normal: Vector, where: str) -> Vector:
+    """The vector from a slice to the next one, mm, LPS."""
+    if len(ordered) == 1:
+        if ordered[0].thickness_mm is None:
+            raise ScanError(where, "is a single slice without SliceThickness")
+        thick: Vector = normal * ordered[0].thickness_mm
+        return thick
+    _check_heights(heights, where)
+    positions = np.array([each.position for each in ordered])
+    step: Vector = (positions[-1] - positions[0]) / (len(ordered) - 1)
+    places = positions[0] + np.arange(len(ordered))[:, None] * step
+    if np.linalg.norm(positions - places, axis=1).max() > OFF_PLACE * np.linalg.norm(step):
+        raise ScanError(where, "its slices do not lie behind each other in one line")
+    tilt = np.degrees(np.arccos(min(1.0, float(step @ normal / np.linalg.norm(step)))))
+    if tilt > MOST_TILT_DEGREES:
+        problem = f"was taken with a gantry tilt of {tilt:.1f}°: its slices are not stacked at right angles"
+        raise ScanError(where, problem, "Resample it to an upright grid first")
+    return step
+
+
+def _check_heights(heights: Vector, where: str) -> None:
+    """Raise ScanError unless slices, sorted, lie in equal distances along their normal."""
+    gaps = np.diff(heights)
+    mean = float(gaps.mean())
+    same = int((gaps <= OFF_PLACE * max(mean, float(np.median(gaps)))).sum())
+    if same:
+        problem = f"{same} of {len(heights)} slices lie where another one lies"
+        raise ScanError(where, problem, "Give each time, echo or copy a series of its own")
+    off = np.abs(heights - np.linspace(heights[0], heights[-1], len(heights))).max()
+    if off <= OFF_PLACE * mean:
+        return
+    multiples = gaps / gaps.min()
+    lost = int(np.rint(multiples).sum()) - len(gaps)
+    if lost and np.abs(multiples - np.rint(multiples)).max() <= 2 * OFF_PLACE:
+        at = heights[int((multiples > 1.5).argmax())]
+        raise ScanError(where, f"misses {lost} slices, the first behind {at:.1f} mm along the normal", "Fetch them")
+    raise ScanError(where, f"has unequal slice distances, from {gaps.min():g} to {gaps.max():g} mm")

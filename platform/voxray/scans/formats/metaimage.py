@@ -1,0 +1,246 @@
+"""MetaImage headers, and uncompressed voxels of which a region touches only its own bytes: on disk, or in storage.
+
+Source: the MetaIO documentation of ``ObjectType = Image`` files.
+"""
+
+import mmap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from isal import isal_zlib
+from numpy.typing import NDArray
+
+from voxray.errors import ScanError
+from voxray.scans.geometry import lps_affine
+from voxray.scans.ranges import Fetch, fetch_views
+from voxray.storage.paths import Place, read_bytes, read_start, size_of
+
+if TYPE_CHECKING:
+    from upath import UPath
+
+DTYPES = {
+    "MET_CHAR": "i1",
+    "MET_UCHAR": "u1",
+    "MET_SHORT": "i2",
+    "MET_USHORT": "u2",
+    "MET_INT": "i4",
+    "MET_UINT": "u4",
+    "MET_FLOAT": "f4",
+    "MET_DOUBLE": "f8",
+}
+HEADER_LIMIT_BYTES = 65536
+CORRECT = "Correct the header, or write the scan again"
+
+
+@dataclass(frozen=True, eq=False)
+class MetaImageHeader:
+    """What the text header says.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (i, j, k), i runs fastest in the file.
+    dtype : numpy.dtype
+        With the file's byte order.
+    affine : ndarray, (4, 4)
+        Index (i, j, k) to world RAS.
+    data_path : Place
+        File of the voxels.
+    data_offset : int
+        Where they begin; -1 means that they end with the file.
+    compressed : bool
+    """
+
+    shape: tuple[int, int, int]
+    dtype: np.dtype[np.generic]
+    channels: int
+    affine: NDArray[np.float64]
+    data_path: Place
+    data_offset: int
+    compressed: bool
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the uncompressed voxels."""
+        i, j, k = self.shape
+        return i * j * k * self.channels * self.dtype.itemsize
+
+
+def read_metaimage_header(path: Place) -> MetaImageHeader:
+    """Parse a ``.mhd`` or ``.mha`` header.
+
+    Raises
+    ------
+    ScanError
+        A key is missing or has a value that cannot be.
+    """
+    fields, offset = _read_fields(path)
+    dimensions = _numbers(path, fields, "DimSize")
+    if len(dimensions) != 3 or min(dimensions) < 1:
+        raise ScanError(str(path), f"DimSize wants three sizes, got '{fields['DimSize']}'", CORRECT)
+    element = _need(path, fields, "ElementType")
+    if element not in DTYPES:
+        raise ScanError(str(path), f"ElementType '{element}' is not supported", f"Known: {', '.join(DTYPES)}")
+    big_endian = _flag(fields, "BinaryDataByteOrderMSB") or _flag(fields, "ElementByteOrderMSB")
+    data = _need(path, fields, "ElementDataFile")
+    if data == "LIST" or "%" in data:
+        raise ScanError(str(path), f"ElementDataFile '{data}' spreads over several files", "Write it as one file")
+    return MetaImageHeader(
+        shape=(int(dimensions[0]), int(dimensions[1]), int(dimensions[2])),
+        dtype=np.dtype((">" if big_endian else "<") + DTYPES[element]),
+        channels=int(fields.get("ElementNumberOfChannels", "1")),
+        affine=_affine(path, fields),
+        data_path=path if data == "LOCAL" else path.parent / data,
+        data_offset=offset if data == "LOCAL" else int(fields.get("HeaderSize", "0")),
+        compressed=_flag(fields, "CompressedData"),
+    )
+
+
+def map_metaimage(header: MetaImageHeader, path: Path, where: str) -> NDArray[np.generic]:
+    """The voxels of an uncompressed file, (channel, i, j, k), as a read-only view of the file.
+
+    Raises
+    ------
+    ScanError
+        The voxel file is missing, or shorter than the header says.
+    """
+    offset = find_voxels(header, where)
+    with path.open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    # Without this the kernel reads ahead far beyond a patch's own lines.
+    mapped.madvise(mmap.MADV_RANDOM)
+    return _voxels(header, mapped, offset)
+
+
+def fetch_metaimage(header: MetaImageHeader, path: "UPath", where: str) -> tuple[NDArray[np.generic], Fetch]:
+    """The voxels of an uncompressed file in object storage, and what brings them.
+
+    Returns
+    -------
+    ndarray, (channel, i, j, k)
+        Zeros where nothing has been fetched yet; such memory is not taken from the machine before.
+    callable
+        Fetches what views of that array show, by byte ranges.
+
+    Raises
+    ------
+    ScanError
+        The voxel file is missing, or shorter than the header says.
+    """
+    offset = find_voxels(header, where)
+    memory = mmap.mmap(-1, header.size_bytes)
+
+    def fetch(views: Sequence[NDArray[np.generic]]) -> None:
+        fetch_views(path, offset, memory, views)
+
+    return _voxels(header, memory, 0), fetch
+
+
+def _voxels(header: MetaImageHeader, memory: mmap.mmap, offset: int) -> NDArray[np.generic]:
+    i, j, k = header.shape
+    flat = np.frombuffer(memory, header.dtype, count=i * j * k * header.channels, offset=offset)
+    return flat.reshape(k, j, i, header.channels).transpose(3, 2, 1, 0)
+
+
+def find_voxels(header: MetaImageHeader, where: str) -> int:
+    """Byte of the voxel file at which the voxels begin, compressed or not.
+
+    Raises
+    ------
+    ScanError
+        The voxel file is missing, or shorter than the header says.
+    """
+    found = _file_size(header, where)
+    if header.compressed:
+        return max(header.data_offset, 0)
+    offset = header.data_offset if header.data_offset >= 0 else found - header.size_bytes
+    if offset < 0 or found - offset < header.size_bytes:
+        problem = f"{header.data_path.name} holds {max(found - offset, 0):,} bytes of voxels, got a header that wants "
+        raise ScanError(where, f"{problem}{header.size_bytes:,}", "The file is cut off; fetch it again")
+    return offset
+
+
+def inflate_metaimage(header: MetaImageHeader, where: str) -> NDArray[np.generic]:
+    """The voxels of a compressed file, (channel, i, j, k).
+
+    Raises
+    ------
+    ScanError
+        The stream is damaged or has another length than the header says: a reader that only fills what it can
+        would pass on whatever was in memory before.
+    """
+    data = read_bytes(header.data_path)[find_voxels(header, where) :]
+    try:
+        plain = isal_zlib.decompress(data)
+    except isal_zlib.error as error:  # type: ignore[misc]  # its stub does not say that it is an exception
+        raise ScanError(where, f"{header.data_path.name} cannot be inflated: {error}", "Fetch it again") from None
+    if len(plain) != header.size_bytes:
+        problem = f"{header.data_path.name} holds {len(plain):,} bytes of voxels, got a header that wants "
+        raise ScanError(where, f"{problem}{header.size_bytes:,}", "Fetch it again")
+    i, j, k = header.shape
+    return np.frombuffer(plain, header.dtype).reshape(k, j, i, header.channels).transpose(3, 2, 1, 0)
+
+
+def _file_size(header: MetaImageHeader, where: str) -> int:
+    try:
+        return size_of(header.data_path)
+    except FileNotFoundError:
+        raise ScanError(where, f"its voxel file {header.data_path.name} is missing", "Fetch it again") from None
+
+
+def _read_fields(path: Place) -> tuple[dict[str, str], int]:
+    head = read_start(path, HEADER_LIMIT_BYTES)
+    fields: dict[str, str] = {}
+    position = 0
+    for line in head.splitlines(keepends=True):
+        position += len(line)
+        key, separator, value = line.decode("ascii", errors="replace").partition("=")
+        if not separator:
+            break
+        fields[key.strip()] = value.strip()
+        # The format says that this key is the last one of the header.
+        if key.strip() == "ElementDataFile":
+            return fields, position
+    raise ScanError(str(path), "is no MetaImage header: no line 'ElementDataFile = …'", "Fetch the file again")
+
+
+def _affine(path: Place, fields: dict[str, str]) -> NDArray[np.float64]:
+    spacing = _numbers(path, fields, "ElementSpacing", "ElementSize", default="1 1 1")
+    origin = _numbers(path, fields, "Offset", "Origin", "Position", default="0 0 0")
+    turn = _numbers(path, fields, "TransformMatrix", "Orientation", "Rotation", default="1 0 0 0 1 0 0 0 1")
+    if len(spacing) != 3 or len(origin) != 3 or len(turn) != 9:
+        found = f"{len(spacing)}, {len(origin)} and {len(turn)}"
+        raise ScanError(str(path), f"spacing, offset and direction want 3, 3 and 9 numbers, got {found}", CORRECT)
+    if min(spacing) <= 0:
+        raise ScanError(str(path), f"spacing must be above zero, got {spacing}", CORRECT)
+    # The file lists one direction vector after the other; they are the columns of the matrix.
+    direction = np.array(turn).reshape(3, 3).T
+    if abs(np.linalg.det(direction)) < 1e-3:
+        raise ScanError(str(path), f"direction matrix is singular, got {turn}", CORRECT)
+    return lps_affine(np.array(origin), direction, np.array(spacing))
+
+
+def _need(path: Place, fields: dict[str, str], key: str) -> str:
+    if key not in fields:
+        raise ScanError(str(path), f"the header has no '{key}'", CORRECT)
+    return fields[key]
+
+
+def _numbers(path: Place, fields: dict[str, str], *keys: str, default: str | None = None) -> list[float]:
+    text = next((fields[key] for key in keys if key in fields), default)
+    if text is None:
+        raise ScanError(str(path), f"the header has no '{keys[0]}'", CORRECT)
+    try:
+        numbers = [float(word) for word in text.split()]
+    except ValueError:
+        raise ScanError(str(path), f"'{keys[0]}' wants numbers, got '{text}'", CORRECT) from None
+    if not np.isfinite(numbers).all():
+        raise ScanError(str(path), f"'{keys[0]}' wants finite numbers, got '{text}'", CORRECT)
+    return numbers
+
+
+def _flag(fields: dict[str, str], key: str) -> bool:
+    return fields.get(key, "False").lower() == "true"

@@ -1,0 +1,57 @@
+"""Space files: an architecture file whose leaves are replaced by choices → a checked tree that can be sampled.
+
+The language is described in docs/spaces.md.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from voxray.config.validation import nearest, read_json
+from voxray.errors import ConfigFileError
+from voxray.search.space.check import check_samples
+from voxray.search.space.nodes import List, Object
+from voxray.search.space.parse import Parser
+from voxray.search.space.sampling import Space
+
+KEYS = ("let", "architecture", "experiment")
+
+
+def load_space(path: Path) -> Space:
+    """Read and check a space file.
+
+    Raises
+    ------
+    ConfigError
+        With every problem and its place, such as ``architecture[1].of[0].num_output``.
+    """
+    return parse_space(read_json(path, "space", "Check --space"), str(path))
+
+
+def parse_space(raw: Any, where: str) -> Space:
+    """Check a parsed space.
+
+    Besides what is written wrongly, layers and settings that a decision can make and that no architecture or experiment
+    file may hold are problems. Whether a network fits its input is a matter of each sample.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if not isinstance(raw, dict) or not isinstance(raw.get("architecture"), list | dict):
+        found = f"got {type(raw).__name__}" if not isinstance(raw, dict) else "'architecture' is missing or no list"
+        raise ConfigFileError(where, f'wants {{"architecture": [ … ], "experiment": {{ … }}}}, {found}')
+    problems = [f"{key}: unknown key; {nearest(key, KEYS)}" for key in raw if key not in KEYS]
+    parser = Parser()
+    lets, names = parser.lets(raw.get("let", {}), "let", {})
+    if isinstance(raw["architecture"], list):
+        architecture: List | Object = parser.items(raw["architecture"], "architecture", names)
+    else:
+        architecture = parser.network(raw["architecture"], "architecture", names)
+    settings = parser.settings(raw.get("experiment", {}), names)
+    problems += parser.finish()
+    space = Space(where, lets, architecture, settings, (2, 3))
+    if not problems:
+        space, problems = check_samples(space)
+    if problems:
+        raise ConfigFileError(where, "\n  ".join(["the space has problems.", *problems]))
+    return space

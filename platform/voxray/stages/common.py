@@ -1,0 +1,36 @@
+"""What stages share."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from voxray.runs.folder import RunFolder
+
+Say = Callable[[str], None]
+SAID = ("recall", "precision", "error", "roc_auc", "dice")  # figures that a terminal shows
+
+
+def _is_finished(folder: RunFolder, stage: str, key: str) -> bool:
+    record = folder.finished(stage)
+    return record is not None and record["key"] == key
+
+
+def _cluster(wanted: bool) -> AbstractContextManager[None]:
+    """A Ray cluster for the time of a block, or nothing. Ray is imported where it is used: all else works without."""
+    if not wanted:
+        return nullcontext()
+    from voxray.executors.ray.connect import cluster
+
+    return cluster()
+
+
+def _say_metrics(metrics: dict[str, Any], say: Say) -> None:
+    for split, values in metrics.items():
+        wanted = [name for name in values["intervals"] if name in SAID or name.startswith("dice/")]
+        say(f"evaluate: {split}: {', '.join(_figure(values, name) for name in wanted)}")
+
+
+def _figure(values: dict[str, Any], name: str) -> str:
+    numbers = [values[name], *values["intervals"][name]]
+    value, low, high = ("–" if number is None else f"{number:.3f}" for number in numbers)
+    return f"{name} {value} [{low}, {high}]"

@@ -1,0 +1,58 @@
+"""What a run will do, before it does it."""
+
+from dataclasses import dataclass
+
+import torch
+
+from voxray.config.experiment import Experiment
+from voxray.datasets.manifest import Manifest
+from voxray.errors import ConfigError
+from voxray.evaluation.patches import check_unit
+from voxray.models.cost.estimate import Cost
+from voxray.patches.plan import Plan
+from voxray.patches.planned import plan_experiment
+from voxray.storage.paths import place
+from voxray.store.write import (
+    count_channels,
+)
+from voxray.training.fit import Network, check_class_weights, load_network
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What an experiment will do, before it does it."""
+
+    manifest: Manifest
+    plan: Plan
+    channels: int
+    network: Network
+    cost: Cost
+    device: torch.device  # that training would take on this machine
+    rotations: int  # of each positive patch, beside itself
+
+    @property
+    def training_rows(self) -> int:
+        """Patches of an epoch."""
+        return self.plan.count("train") + self.rotated_rows
+
+    @property
+    def rotated_rows(self) -> int:
+        """Those of them that are rotations of others."""
+        return self.rotations * (self.plan.count("train") - self.plan.count("train", 0))
+
+
+def outline(experiment: Experiment) -> Outline:
+    """Read the lists of the data set, plan the patches and check the architecture; opens a few scans at most."""
+    manifest, plan = plan_experiment(experiment)
+    path = place(experiment.model.architecture)
+    check_class_weights(experiment, plan.classes)
+    channels = count_channels(plan, manifest)
+    if len(windows := experiment.intensity.windows) not in (1, channels):
+        problem = f"wants one window, or one for each of {channels} channels, got {len(windows)}"
+        raise ConfigError("intensity.window", problem, "Give as many")
+    check_unit(experiment, plan)
+    network = load_network(path, (channels, *experiment.patches.size), len(plan.classes))
+    gpu = experiment.training.device != "cpu" and torch.cuda.is_available()
+    cost = network.cost(len(plan.classes), experiment.training, gpu=gpu)
+    device = torch.device("cuda" if gpu else "cpu")
+    return Outline(manifest, plan, channels, network, cost, device, len(experiment.patches.rotations))

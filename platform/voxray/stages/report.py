@@ -1,0 +1,26 @@
+"""A finished evaluation to its report."""
+
+from voxray.config.experiment import Experiment
+from voxray.errors import NotReadyError
+from voxray.report.run.contents import read_run
+from voxray.runs.folder import evaluate_key, run_folder
+from voxray.runs.status import heartbeat
+from voxray.stages.common import Say, _is_finished
+from voxray.stages.train import _need_training
+from voxray.storage.paths import Place
+from voxray.store.read import open_store
+
+
+def report(experiment: Experiment, say: Say) -> Place:
+    """Everything in the run's folder → one HTML file."""
+    folder = run_folder(experiment)
+    key = evaluate_key(experiment, _need_training(experiment, folder))
+    if not _is_finished(folder, "evaluate", key):
+        raise NotReadyError(str(folder.path), "holds no finished evaluation of this", "Run voxray evaluate first")
+    from voxray.report.run.page import write_report
+
+    with heartbeat(folder, "report", "pages") as tell:
+        write_report(folder.report, read_run(folder.path, open_store(experiment.store_path)))
+        tell(1, 1, "")
+    say(f"report: {folder.report}")
+    return folder.report

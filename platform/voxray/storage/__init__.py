@@ -1,0 +1,1 @@
+"""Paths, URLs, atomic writes and locks."""

@@ -1,0 +1,39 @@
+"""One process at a time in a folder that is being written."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from voxray.errors import WorkError
+from voxray.storage.paths import Place
+
+
+@contextmanager
+def locked(folder: Place) -> Iterator[None]:
+    """Hold the lock of a folder for the time of the block; it goes with the process, however that ends.
+
+    The lock is a file beside the folder, so that the folder holds nothing but its content. Object storage knows no
+    locks that go with a process, so there this does nothing.
+
+    Raises
+    ------
+    WorkError
+        Another process holds it.
+    """
+    if not isinstance(folder, Path):
+        yield
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f".{folder.name}.lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            problem = f"is being written by another process (id {file.read().strip()})"
+            raise WorkError(str(folder), problem, "Wait for it, or choose another folder") from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield

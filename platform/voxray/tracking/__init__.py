@@ -1,0 +1,1 @@
+"""The only importer of W&B: the run, and the workspace that shows it."""

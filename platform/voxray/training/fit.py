@@ -1,0 +1,279 @@
+"""The train stage: a finished store and an experiment → a trained model in the run's folder."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import torch
+from torch import nn
+
+import voxray
+from voxray.config.experiment import Experiment
+from voxray.config.training import TrainingSpec
+from voxray.console.progress import Show
+from voxray.console.signals import never
+from voxray.errors import ConfigError, DataError
+from voxray.loader.loader import Feed
+from voxray.models.build import build_model
+from voxray.models.cost.estimate import Cost, estimate_cost
+from voxray.models.shapes import count_parameters, infer_shapes, model_input
+from voxray.models.spec.load import Architecture, load_architecture
+from voxray.models.spec.unet import UNet
+from voxray.runs.folder import RunFolder, run_folder, train_key
+from voxray.storage.atomic import write_json
+from voxray.storage.paths import Place, place, read_bytes
+from voxray.store.layout import write_parquet
+from voxray.store.read import PatchStore, open_store
+from voxray.training.checkpoint import save_model
+from voxray.training.loop import Watcher, train
+from voxray.training.losses import class_weights
+from voxray.training.memory_check import check_memory
+from voxray.training.ranks import rank_and_ranks
+from voxray.training.step import Recipe, Task
+from voxray.training.tasks import Classification, Segmentation
+
+if TYPE_CHECKING:
+    from voxray.tracking.wandb_run import Tracker
+
+CLASSIFICATION_BEST = ("loss", "accuracy", "balanced_accuracy", "roc_auc", "average_precision")
+CLASSIFICATION_LOSSES = ("cross_entropy",)
+SEGMENTATION_BEST = ("loss", "dice")
+SEGMENTATION_LOSSES = ("dice", "cross_entropy", "focal", "dice_cross_entropy", "dice_focal")
+
+
+@dataclass(frozen=True)
+class Network:
+    """An architecture that fits a store."""
+
+    layers: Architecture
+    text: str
+    input_shape: tuple[int, ...]
+    parameters: int
+
+    @property
+    def rank(self) -> int:
+        """2 or 3."""
+        return len(self.input_shape) - 1
+
+    def build(self, classes: int, seed: int) -> nn.Module:
+        """The untrained network."""
+        return build_model(self.layers, self.input_shape, classes, seed)
+
+    def cost(self, classes: int, training: TrainingSpec, *, gpu: bool) -> Cost:
+        """What training it costs."""
+        return estimate_cost(self.layers, self.input_shape, classes, training, "model.architecture", gpu=gpu)
+
+
+def load_network(path: Place, patch_shape: tuple[int, int, int, int], classes: int) -> Network:
+    """Read an architecture and check it against the patches."""
+    layers = load_architecture(path)
+    input_shape = model_input(layers, patch_shape)
+    parameters = count_parameters(infer_shapes(layers, input_shape, classes, str(path)))
+    return Network(layers, read_bytes(path).decode(), input_shape, parameters)
+
+
+def fit(
+    experiment: Experiment,
+    *,
+    device: torch.device,
+    show: Show,
+    report: Callable[[dict[str, Any]], None] = lambda row: None,
+    stop: Callable[[], bool] = never,
+) -> None:
+    """Train in this process, which may be one of several ranks.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    device : torch.device
+    show : callable
+        (done, total, text) for a progress display; rank 0 only.
+    report : callable
+        Is given the history row of each epoch, on every rank.
+    stop : callable
+        Whether to end before its time, with a checkpoint.
+    """
+    rank, _ = rank_and_ranks()
+    store = open_store(experiment.store_path)
+    check_trainable(store)
+    network = load_network(place(experiment.model.architecture), store.info.patch_shape, len(store.info.classes))
+    cost = network.cost(len(store.info.classes), experiment.training, gpu=device.type == "cuda")
+    check_memory(cost, experiment.training.batch_size, device)
+    model = network.build(len(store.info.classes), experiment.seed).to(device)
+    recipe = make_recipe(experiment, network.rank, device)
+    model = model.to(memory_format=recipe.layout)  # type: ignore[call-overload]
+    task = make_task(experiment, store, network.layers, device)
+    feeds = [make_feed(experiment, store, split, device) for split in ("train", "val")]
+    key = train_key(experiment, store.info.digest, network.text)
+    folder = run_folder(experiment)
+
+    def run(tracker: "Tracker | None") -> None:
+        follower = _Follower(experiment, tracker, show)
+        progress = train(
+            model,
+            feeds[0],
+            feeds[1],
+            experiment.training,
+            recipe,
+            task,
+            folder.checkpoints,
+            key=key,
+            watcher=Watcher(follower.on_step, follower.on_epoch),
+            report=report,
+            stop=stop,
+        )
+        if tracker is not None:
+            _write_results(folder, model, network, experiment, store, progress.history, progress.best_epoch)
+
+    if rank == 0:
+        write_json(folder.experiment, experiment.model_dump(mode="json"))
+        write_json(folder.architecture, json.loads(network.text))
+        with make_tracker(experiment, key, {"parameters": network.parameters}) as tracker:
+            run(tracker)
+    else:
+        run(None)
+
+
+def make_task(experiment: Experiment, store: PatchStore, architecture: Architecture, device: torch.device) -> Task:
+    """What the network is trained for: segmentation where the store has masks, else classification.
+
+    Raises
+    ------
+    ConfigError
+        The architecture or the settings are those of the other task.
+    """
+    spec, segments = experiment.training, isinstance(architecture, UNet)
+    if segments != store.info.masks:
+        problem = "a U-Net wants scans with masks" if segments else "scans with masks want a U-Net"
+        raise ConfigError("model.architecture", problem, "Take an architecture for this data set")
+    figures = SEGMENTATION_BEST if segments else CLASSIFICATION_BEST
+    losses = SEGMENTATION_LOSSES if segments else CLASSIFICATION_LOSSES
+    for name, value, known in (("best", spec.best, figures), ("loss", spec.loss, losses)):
+        if value not in known:
+            raise ConfigError(f"training.{name}", f"'{value}' is not for this task", f"Known: {', '.join(known)}")
+    if isinstance(architecture, UNet):
+        return Segmentation(spec.loss, architecture.output.activation, store.info.classes)
+    check_class_weights(experiment, store.info.classes)
+    labels = torch.from_numpy(store.rows("train")["label"].to_numpy().copy())
+    weights = class_weights(spec.class_weights, torch.bincount(labels, minlength=len(store.info.classes)))
+    weights = None if weights is None else weights.to(device)
+    evaluation = experiment.evaluation
+    return Classification(weights, evaluation.target_recall, evaluation.target_precision)
+
+
+def check_class_weights(experiment: Experiment, classes: tuple[str, ...]) -> None:
+    """Raise ConfigError where weights are given for another number of classes."""
+    weights = experiment.training.class_weights
+    if not isinstance(weights, str) and len(weights) != len(classes):
+        problem = f"wants a weight for each of {len(classes)} classes, got {len(weights)}"
+        raise ConfigError("training.class_weights", problem, f"The classes are {', '.join(classes)}")
+
+
+def check_trainable(store: PatchStore) -> None:
+    """Raise DataError where train or val lacks patches, or a class: nothing could be learned or chosen."""
+    for split in ("train", "val"):
+        labels = set(store.rows(split)["label"].to_pylist())
+        if store.info.masks and not labels:
+            raise DataError(
+                str(store.path), f"split '{split}' has no patch", f"Give more scans, or a larger split.{split}"
+            )
+        for label, name in enumerate(() if store.info.masks else store.info.classes):
+            if label not in labels:
+                problem = f"split '{split}' has no patch of class '{name}'"
+                raise DataError(str(store.path), problem, f"Give more scans, another seed or a larger split.{split}")
+
+
+def make_recipe(experiment: Experiment, rank: int, device: torch.device) -> Recipe:
+    """How batches become input."""
+    spec = experiment.training
+    return Recipe(experiment.intensity, experiment.augment, rank, experiment.seed, device, spec.precision)
+
+
+def make_feed(
+    experiment: Experiment,
+    store: PatchStore,
+    split: str,
+    device: torch.device,
+    part: tuple[int, int] | None = None,
+) -> Feed:
+    """The feed of a split for this rank, or for part (rank, ranks)."""
+    rank, ranks = part or rank_and_ranks()
+    return Feed(
+        store,
+        split,
+        experiment.training.batch_size,
+        rank=rank,
+        ranks=ranks,
+        lanes=max(ranks, experiment.training.most_workers),
+        seed=experiment.seed,
+        buffer_bytes=experiment.training.buffer_bytes,
+        pin=device.type == "cuda",
+    )
+
+
+def make_tracker(experiment: Experiment, key: str, about: Mapping[str, Any] | None = None) -> "Tracker":
+    """The W&B run of an experiment; the same training has the same run id. `about` is told beside the settings."""
+    from voxray.tracking.wandb_run import Tracker  # W&B takes half a second, which one of many workers needs alone
+
+    private: Any = {"out": True, "data": {"root"}, "store": {"path"}, "privacy": True}
+    content = {**experiment.model_dump(mode="json", exclude=private), **(about or {})}
+    architecture = read_bytes(place(experiment.model.architecture))
+    return Tracker(
+        experiment.out_path,
+        name=experiment.name,
+        project=experiment.tracking.project,
+        run_id=re.sub(r"[^\w-]+", "-", f"{experiment.name}-{key}"),
+        mode=experiment.tracking.mode,
+        config={
+            **content,
+            "architecture": json.loads(architecture),
+        },
+        group=experiment.tracking.group,
+    )
+
+
+class _Follower:
+    """Passes on what the training loop tells: to the progress display and to W&B."""
+
+    def __init__(self, experiment: Experiment, tracker: "Tracker | None", show: Show) -> None:
+        self.epochs, self.tracker, self.show = experiment.training.epochs, tracker, show
+        self.text = ""
+        self.epoch = self.steps = self.before = 0
+
+    def on_step(self, epoch: int, step: int, steps: int) -> None:
+        # Epochs may differ in their steps; those before the first that is seen here are taken to be like it.
+        if epoch != self.epoch:
+            self.before += self.steps if self.epoch else (epoch - 1) * steps
+            self.epoch, self.steps = epoch, steps
+        total = self.before + (self.epochs - epoch + 1) * steps
+        self.show(self.before + step, total, f"epoch {epoch}/{self.epochs}{self.text}")
+
+    def on_epoch(self, row: dict[str, Any]) -> None:
+        figures = [(name, row[f"val_{name}"]) for name in ("loss", "recall", "roc_auc", "dice") if f"val_{name}" in row]
+        self.text = "".join(f", val {name} {value:.3f}" for name, value in figures)
+        if self.tracker is not None:
+            self.tracker.log_epoch(row)
+
+
+def _write_results(
+    folder: RunFolder,
+    model: nn.Module,
+    network: Network,
+    experiment: Experiment,
+    store: PatchStore,
+    history: list[dict[str, Any]],
+    best_epoch: int,
+) -> None:
+    about = {
+        "architecture": json.loads(network.text),
+        "input_shape": list(network.input_shape),
+        "classes": list(store.info.classes),
+        "intensity": experiment.intensity.model_dump(mode="json"),
+        "best_epoch": best_epoch,
+        "versions": {"voxray": voxray.__version__, "torch": torch.__version__},
+    }
+    save_model(folder.model, model, about)
+    write_parquet(pa.Table.from_pylist(history), folder.history)

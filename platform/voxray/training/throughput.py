@@ -1,0 +1,50 @@
+"""How fast this machine trains: one short timing."""
+
+import time
+
+import torch
+
+from voxray.config.experiment import Experiment
+from voxray.models.cost.estimate import Cost
+from voxray.training.fit import Network, make_recipe
+from voxray.training.loop import build_optimizer
+
+WORK = 2e10  # floating-point operations of a step that is timed
+STEPS = 3
+
+
+def measure_pace(experiment: Experiment, network: Network, classes: int, cost: Cost, device: torch.device) -> float:
+    """Floating-point operations a second at which a network trains: the fastest of a few steps.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    network : Network
+    classes : int
+    cost : Cost
+        Of the network.
+    device : torch.device
+        On a CPU one thread works, as for a trial of a search.
+    """
+    size = max(1, min(experiment.training.batch_size, int(WORK / cost.training_flops)))
+    recipe, threads = make_recipe(experiment, network.rank, device), torch.get_num_threads()
+    model = network.build(classes, experiment.seed).to(device, memory_format=recipe.layout)  # type: ignore[call-overload]
+    images = torch.zeros((size, *network.input_shape), device=device).contiguous(memory_format=recipe.layout)
+    optimizer = build_optimizer(model, experiment.training)
+    seconds = []
+    torch.set_num_threads(1)
+    try:
+        for _ in range(1 + STEPS):
+            began = time.perf_counter()
+            with recipe.autocast():
+                output = model(images)
+            logits = output if isinstance(output, list) else [output]
+            optimizer.zero_grad(set_to_none=True)
+            torch.stack([each.float().square().mean() for each in logits]).sum().backward()
+            optimizer.step()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            seconds.append(time.perf_counter() - began)
+    finally:
+        torch.set_num_threads(threads)
+    return size * cost.training_flops / min(seconds[1:])

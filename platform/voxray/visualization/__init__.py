@@ -1,0 +1,1 @@
+"""Pictures of volumes, masks and predictions, used by reports, predictions and tracking."""

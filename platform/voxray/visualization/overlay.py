@@ -1,0 +1,109 @@
+"""Label maps over scans: planes in the radiologist's view, and outlines where the labels differ. Arrays in, arrays out.
+
+All axes are RAS+, and every plane shows both of its axes against the index: the patient's right, or anterior in a
+sagittal plane, is at the left, and anterior, or superior, is up.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import contourpy
+import numpy as np
+from numpy.typing import NDArray
+
+MARGIN_MM = 25.0
+MARGIN_SHARE = 0.6
+LOW_HIGH = (0.5, 99.5)
+
+Points = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PlaneAxes:
+    """A plane: what it is called, the axis it cuts, those across and up, and what is at its left and top."""
+
+    name: str
+    cut: int
+    across: int
+    up: int
+    left: str
+    top: str
+
+
+AXIAL = PlaneAxes("axial", 2, 0, 1, "R", "A")
+PLANES = (AXIAL, PlaneAxes("coronal", 1, 0, 2, "R", "S"), PlaneAxes("sagittal", 0, 1, 2, "A", "S"))
+
+
+def take_plane(volume: NDArray[Any], plane: PlaneAxes, index: int) -> NDArray[Any]:
+    """One plane of a volume (x, y, z) as it is looked at, (line, column)."""
+    # What is left is in the order of the axes, and `across` comes before `up` in all three planes.
+    shown: NDArray[Any] = volume.take(index, axis=plane.cut)
+    return shown[::-1, ::-1].T
+
+
+def outlines(mask: NDArray[np.bool_]) -> list[Points]:
+    """Closed lines around the pixels of a mask.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, (line, column)
+
+    Returns
+    -------
+    list of ndarray, (n, 2)
+        Points (column, line) halfway between a pixel inside and one outside; a pixel's center is at its index plus
+        one half, so that a picture's edges are at 0 and at its size. The last point of each line is its first.
+    """
+    if not mask.any():
+        return []
+    # The frame of zeros closes what touches the edge.
+    lines = contourpy.contour_generator(z=np.pad(mask, 1).astype(np.float64)).lines(0.5)
+    return [np.asarray(line, np.float64) - 0.5 for line in lines]
+
+
+def center_of(truth: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> tuple[int, int, int]:
+    """The voxel nearest to the center of the truth's foreground; of the prediction's where there is no truth."""
+    for labels in (truth, prediction):
+        if labels.any():
+            x, y, z = (round(float(places.mean())) for places in np.nonzero(labels))
+            return x, y, z
+    x, y, z = (size // 2 for size in truth.shape)
+    return x, y, z
+
+
+def foreground_span(labels: Sequence[NDArray[np.uint8]], axis: int) -> tuple[int, int]:
+    """First voxel and end of what is labeled in any of some label maps along an axis; the whole axis if nothing is."""
+    others = tuple(each for each in range(3) if each != axis)
+    found = np.flatnonzero(np.logical_or.reduce([each.any(axis=others) for each in labels]))
+    return (int(found[0]), int(found[-1]) + 1) if len(found) else (0, labels[0].shape[axis])
+
+
+def crop_box(labels: Sequence[NDArray[np.uint8]], spacing_mm: Sequence[float]) -> tuple[slice, slice, slice]:
+    """The part of a scan that is shown: what is labeled and a margin around it, inside the scan."""
+    spans = [foreground_span(labels, axis) for axis in range(3)]
+    largest = max((end - start) * step for (start, end), step in zip(spans, spacing_mm, strict=True))
+    margin = max(MARGIN_MM, MARGIN_SHARE * largest)
+    x, y, z = (
+        slice(max(0, start - round(margin / step)), min(size, end + round(margin / step)))
+        for (start, end), step, size in zip(spans, spacing_mm, labels[0].shape, strict=True)
+    )
+    return x, y, z
+
+
+def shown_range(channel: NDArray[Any], window: Sequence[float] | None) -> tuple[float, float]:
+    """The numbers that are black and white: the window, or else two percentiles."""
+    low, high = window if window is not None else np.percentile(channel, LOW_HIGH)
+    return float(low), float(high)
+
+
+def to_gray(pixels: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
+    """Black at `low` and below, white at `high` and above."""
+    share = (pixels.astype(np.float64) - low) / ((high - low) or 1)
+    return np.round(255 * np.clip(np.nan_to_num(share), 0, 1)).astype(np.uint8)
+
+
+def lighter(color: str, share: float) -> str:
+    """A color ``#rrggbb`` with a share of white in it."""
+    parts = (int(color[place : place + 2], 16) for place in (1, 3, 5))
+    return "#" + "".join(f"{round(part + (255 - part) * share):02x}" for part in parts)

@@ -1,0 +1,74 @@
+"""Slices of patches and volumes as 8-bit pictures."""
+
+import base64
+import io
+import re
+from pathlib import PurePosixPath
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from voxray.config.preprocessing import IntensitySpec
+from voxray.loader.normalize import scale_window
+from voxray.scans.intensity import PERCENTILES, clip_percentiles
+
+PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png"}
+STACKED = re.compile(r"(train|val|test)_images/\d+")
+ID_LETTERS = 20
+SLICES_SHOWN = 24
+
+
+def is_picture(path: str) -> bool:
+    """Whether a patch comes from a picture, or an image of a stack (MedMNIST's), which have no patient axes."""
+    return PurePosixPath(path.lower()).suffix in PICTURE_SUFFIXES or STACKED.fullmatch(path) is not None
+
+
+def slice_step(depth: int) -> int:
+    """Which slices of so many are shown: each, every second and so on."""
+    return -(-depth // SLICES_SHOWN)
+
+
+def shown_patches(patches: torch.Tensor, intensity: IntensitySpec) -> torch.Tensor:
+    """Patches (n, channel, x, y, z) as greys in [0, 1]: in the window, or else between percentiles of their own."""
+    if intensity.kind == "window":
+        return scale_window(patches, intensity.windows)
+    return clip_percentiles(patches, *PERCENTILES)
+
+
+def display_slices(scaled: NDArray[np.float32], picture: bool) -> NDArray[np.uint8]:
+    """A patch as it is looked at.
+
+    Parameters
+    ----------
+    scaled : ndarray, (channel, x, y, z), in [0, 1]
+    picture : bool
+        Pictures keep their lines from top to bottom. Scans (RAS) are turned to the radiologist's view: the patient's
+        right at the left and anterior up, so both axes run against the index.
+
+    Returns
+    -------
+    ndarray, (z, line, column) of the first channel; (channel, line, column) for a scan's patch of one z; or
+        (z, line, column, 3) for a picture of three channels
+    """
+    gray = np.round(255 * scaled).astype(np.uint8)
+    slices = gray.transpose(3, 2, 1, 0) if picture else gray[:, ::-1, ::-1].transpose(3, 2, 1, 0)
+    if picture and len(scaled) == 3:
+        return slices
+    return slices[0].transpose(2, 0, 1) if not picture and len(slices) == 1 else slices[..., 0]
+
+
+def encode_png(pixels: NDArray[np.uint8], longest: int) -> str:
+    """A PNG data URI of (line, column[, 3]); larger pictures are reduced to `longest` pixels a side."""
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    image.thumbnail((longest, longest))
+    sink = io.BytesIO()
+    image.save(sink, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(sink.getvalue()).decode()
+
+
+def shorten_id(scan_id: str) -> str:
+    """The telling end of a scan's name."""
+    name = scan_id.rsplit("/", 1)[-1]
+    return name if len(name) <= ID_LETTERS else "…" + name[1 - ID_LETTERS :]

@@ -1,0 +1,65 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from scenes import experiment, write_toml
+
+from voxray.console.signals import Stopped, termination_noted
+from voxray.stages.ingest import ingest
+from voxray.stages.train import train
+
+
+def quiet(line: str) -> None:
+    """Swallow what a stage says."""
+
+
+def test_a_request_to_end_is_noted_and_obeyed_when_the_block_is_over() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    seen = []
+
+    def work() -> None:
+        with termination_noted() as asked:
+            seen.append(asked())
+            os.kill(os.getpid(), signal.SIGTERM)
+            seen.append(asked())
+
+    with pytest.raises(Stopped):
+        work()
+    assert seen == [False, True]
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)])
+def test_a_training_whose_process_is_ended_goes_on_by_the_same_command_to_the_same_model(
+    luna: Path, tmp_path: Path, out: Path, how: signal.Signals, code: int
+) -> None:
+    changes = {"store": {"path": str(tmp_path / "store")}, "training": {"epochs": 20, "batch_size": 4}}
+    spec = experiment(luna, out, **changes)
+    ingest(spec, quiet, with_ray=False)
+    # It asks at every step, not every two seconds: this training is too short for that.
+    program = "from voxray.cli.app import main; from voxray.training import loop; loop.ASK_S = 0; main()"
+    command = [sys.executable, "-c", program, "train", "--no-ray"]
+    command.append(str(write_toml(tmp_path / "a.toml", spec)))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, encoding="utf-8")
+    checkpoint = out / "checkpoints" / "last.safetensors"
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(how)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert not (out / "model.safetensors").exists()
+    if how == signal.SIGTERM:
+        assert "what is finished is kept, go on with" in error
+    rest = experiment(luna, out, **changes)
+    train(rest, quiet, with_ray=False)
+    whole = experiment(luna, tmp_path / "whole", **changes)
+    train(whole, quiet, with_ray=False)
+    assert (out / "model.safetensors").read_bytes() == (whole.out_path / "model.safetensors").read_bytes()

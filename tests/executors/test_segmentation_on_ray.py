@@ -1,0 +1,64 @@
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from scenes import experiment
+
+from voxray.inference.predict import Options
+from voxray.phantom.decathlon import write_decathlon
+from voxray.runs.folder import run_folder
+from voxray.stages.evaluate import evaluate
+from voxray.stages.ingest import ingest
+from voxray.stages.predict import predict
+from voxray.stages.train import train
+
+pytestmark = pytest.mark.usefixtures("ray_here")
+
+NET = {
+    "type": "unet",
+    "dimensions": 3,
+    "down": [[4], [8]],
+    "up": [[4]],
+    "output": {"activation": "sigmoid"},
+}
+
+
+def quiet(line: str) -> None:
+    """Swallow what a stage says."""
+
+
+def test_whole_scans_are_judged_and_predicted_alike_with_and_without_ray(tmp_path: Path) -> None:
+    root = tmp_path / "brains"
+    write_decathlon(root, cases=5, seed=2, shape=(32, 30, 24))
+    (tmp_path / "architecture.json").write_text(json.dumps(NET))
+    spec = experiment(
+        root,
+        tmp_path / "run",
+        data={"layout": "decathlon"},
+        patches={"size": [16, 16, 16], "sampling": "foreground", "per_scan": 2, "rotations": [], "fill": 0},
+        store={"dtype": "float32"},
+        intensity={"kind": "planes"},
+        training={"loss": "dice", "best": "dice", "batch_size": 2, "learning_rate": 0.01, "epochs": 1},
+    )
+    ingest(spec, quiet)
+    train(spec, quiet, with_ray=False)
+    found = []
+    for with_ray in (False, True):
+        (spec.out_path / "metrics.json").unlink(missing_ok=True)
+        run_folder(spec).begin("evaluate")
+        evaluate(spec, quiet, with_ray=with_ray)
+        found.append(json.loads((spec.out_path / "metrics.json").read_text()))
+    for split in ("val", "test"):
+        for name, value in found[0][split].items():
+            if isinstance(value, float):
+                assert value == pytest.approx(found[1][split][name], rel=1e-3, abs=1e-3)
+    scans = sorted((root / "imagesTr").glob("*.nii.gz"))[:2]
+    predict(spec.out_path, scans, Options(tmp_path / "plain"), quiet, with_ray=False)
+    predict(spec.out_path, scans, Options(tmp_path / "spread"), quiet)
+    for path in (tmp_path / "plain").glob("*.nii.gz"):
+        one, other = (
+            np.asarray(nibabel.load(folder / path.name).dataobj) for folder in (tmp_path / "plain", tmp_path / "spread")
+        )
+        assert (one != other).mean() < 1e-3

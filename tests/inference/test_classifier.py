@@ -1,0 +1,94 @@
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from scenes import SMALL_NET, experiment
+
+from voxray.config.experiment import Experiment
+from voxray.errors import VoxrayError
+from voxray.inference.classifier import classify_scan, load_classifier
+from voxray.inference.predict import Options
+from voxray.runs.folder import run_folder
+from voxray.stages.evaluate import evaluate
+from voxray.stages.ingest import ingest
+from voxray.stages.predict import predict
+from voxray.stages.train import train
+from voxray.store.read import open_store
+from voxray.training.loop import choose_device
+
+CPU = choose_device("cpu")
+
+
+def write_scans(root: Path, count: int = 12) -> None:
+    rng = np.random.default_rng(0)
+    lines = ["path,label,patient_id,split"]
+    for number in range(count):
+        voxels = rng.integers(-1000, -600, (14, 15, 9)).astype(np.int16)
+        if number % 2:
+            voxels[4:9, 5:10, 3:6] = 200
+        name = f"s{number}.nii.gz"
+        nibabel.save(nibabel.Nifti1Image(voxels, np.diag([1.0, 1.0, 2.0, 1.0])), root / name)
+        split = "val" if number > 9 else "test" if number > 7 else "train"
+        lines.append(f"{name},{('well', 'ill')[number % 2]},p{number},{split}")
+    (root / "manifest.csv").write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+    folder = tmp_path_factory.mktemp("classify")
+    (folder / "scans").mkdir()
+    write_scans(folder / "scans")
+    (folder / "architecture.json").write_text(SMALL_NET)
+    spec = experiment(
+        folder / "scans",
+        folder / "run",
+        data={"layout": "table", "classes": ["well", "ill"]},
+        patches={"size": [12, 12, 6], "sampling": "resized", "negatives_per_positive": "all", "rotations": []},
+        training={"epochs": 6, "learning_rate": 0.01, "batch_size": 4},
+    )
+    for stage in (ingest, train, evaluate):
+        stage(spec, lambda line: None, with_ray=False)
+    return spec
+
+
+def test_a_scan_is_judged_as_it_was_in_the_evaluation(trained: Experiment) -> None:
+    store = open_store(trained.store_path)
+    classifier = load_classifier(trained.out_path, CPU)
+    for split in ("val", "test"):
+        for row, expected in predicted(trained, split):
+            verdict = classify_scan(classifier, Path(trained.data.root) / row["path"])
+            np.testing.assert_allclose(verdict.probabilities, expected, atol=1e-5)
+    assert verdict.images.shape == verdict.evidence.shape == (1, *store.info.size)
+    assert verdict.shown == 1
+
+
+def predicted(spec: Experiment, split: str) -> list[tuple[dict[str, object], list[float]]]:
+    rows = pq.read_table(run_folder(spec).predictions(split)).to_pylist()
+    return [(row, row["probabilities"]) for row in rows]
+
+
+def test_predict_says_the_shares_and_the_verdict_and_writes_both_files(trained: Experiment, tmp_path: Path) -> None:
+    said: list[str] = []
+    scans = [Path(trained.data.root) / f"s{number}.nii.gz" for number in (8, 9)]
+    predict(trained.out_path, scans, Options(tmp_path / "out"), said.append, with_ray=False)
+    threshold = load_classifier(trained.out_path, CPU).threshold
+    for scan, line in zip(("s8", "s9"), said, strict=True):
+        found = json.loads((tmp_path / "out" / f"{scan}.json").read_text())
+        assert sum(found["probabilities"].values()) == pytest.approx(1)
+        assert found["verdict"] == ("ill" if found["probabilities"]["ill"] >= threshold else "well")
+        assert f"ill {100 * found['probabilities']['ill']:.1f} %" in line
+        assert f"called {found['verdict']}" in line
+        assert (tmp_path / "out" / f"{scan}_evidence.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_broken_scan_is_left_out_and_the_others_are_judged(trained: Experiment, tmp_path: Path) -> None:
+    (tmp_path / "bad.nii.gz").write_bytes(b"no gzip")
+    said: list[str] = []
+    scans = [tmp_path / "bad.nii.gz", Path(trained.data.root) / "s1.nii.gz"]
+    with pytest.raises(VoxrayError, match="1 of 2 scans were left out"):
+        predict(trained.out_path, scans, Options(tmp_path), said.append, with_ray=False)
+    assert said[0].startswith("predict: bad.nii.gz: left out: ")
+    assert (tmp_path / "s1.json").exists()

@@ -1,0 +1,153 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from sklearn import metrics as sk
+
+from voxray.metrics.classification import (
+    average_precision,
+    bootstrap_intervals,
+    call_classes,
+    choose_threshold,
+    confusion_counts,
+    count_figures,
+    figures,
+    precision_recall_curve,
+    recall_at_precision,
+    roc_auc,
+    roc_curve,
+    without_nan,
+)
+
+
+@st.composite
+def scored(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    count = draw(st.integers(2, 60))
+    labels = np.array(draw(st.lists(st.integers(0, 1), min_size=count, max_size=count)))
+    # Few distinct values, so that ties are common.
+    scores = np.array(draw(st.lists(st.integers(0, 9), min_size=count, max_size=count))) / 10
+    weights = np.array(draw(st.lists(st.integers(0, 3), min_size=count, max_size=count)), float)
+    assume(0 < (labels * weights).sum() < weights.sum())
+    return labels, scores, weights
+
+
+@given(scored())
+def test_areas_are_those_of_scikit_learn_with_and_without_weights(data: tuple[np.ndarray, ...]) -> None:
+    labels, scores, weights = data
+    for amount in (None, weights):
+        assert roc_auc(labels, scores, amount) == pytest.approx(sk.roc_auc_score(labels, scores, sample_weight=amount))
+        expected = sk.average_precision_score(labels, scores, sample_weight=amount)
+        assert average_precision(labels, scores, amount) == pytest.approx(expected)
+
+
+@given(scored(), st.floats(0.05, 1))
+def test_recall_at_a_precision_is_the_highest_on_the_curve_of_scikit_learn(
+    data: tuple[np.ndarray, ...], target: float
+) -> None:
+    labels, scores, _ = data
+    precision, recall, _ = sk.precision_recall_curve(labels, scores)
+    # Without scikit-learn's last point, which no threshold gives.
+    enough = recall[:-1][precision[:-1] >= target - 1e-12]
+    assert recall_at_precision(labels, scores, target) == pytest.approx(enough.max(initial=0))
+
+
+def test_recall_at_a_precision_has_no_value_without_positives() -> None:
+    assert math.isnan(recall_at_precision(np.zeros(3, np.int64), np.array([0.1, 0.2, 0.3]), 0.5))
+
+
+@given(scored())
+def test_curves_are_those_of_scikit_learn(data: tuple[np.ndarray, ...]) -> None:
+    labels, scores, _ = data
+    ours, theirs = roc_curve(labels, scores), sk.roc_curve(labels, scores, drop_intermediate=False)
+    for mine, expected in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(mine, expected)
+    precision, recall, thresholds = precision_recall_curve(labels, scores)
+    expected_precision, expected_recall, expected_thresholds = sk.precision_recall_curve(labels, scores)
+    np.testing.assert_allclose(precision[::-1], expected_precision[:-1])
+    np.testing.assert_allclose(recall[::-1], expected_recall[:-1])
+    np.testing.assert_allclose(thresholds[::-1], expected_thresholds)
+
+
+@given(scored(), st.floats(0, 1))
+def test_figures_at_a_threshold_are_those_of_scikit_learn(data: tuple[np.ndarray, ...], threshold: float) -> None:
+    labels, scores, _ = data
+    found = figures(labels, np.stack([1 - scores, scores], 1), threshold)
+    called = (scores >= threshold).astype(int)
+    assert found["recall"] == pytest.approx(sk.recall_score(labels, called))
+    if called.any():
+        assert found["precision"] == pytest.approx(sk.precision_score(labels, called))
+    else:
+        assert math.isnan(found["precision"])
+    assert found["f1"] == pytest.approx(sk.f1_score(labels, called))
+    assert found["accuracy"] == pytest.approx(sk.accuracy_score(labels, called))
+    assert found["error"] == pytest.approx(1 - found["accuracy"])
+    assert found["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(labels, called))
+    assert found["confusion_matrix"] == sk.confusion_matrix(labels, called, labels=[0, 1]).tolist()
+
+
+def test_figures_of_several_classes_are_scikit_learns_macro_means() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, 300)
+    probabilities = rng.dirichlet(np.ones(4), 300)
+    found = figures(labels, probabilities, None)
+    called = probabilities.argmax(1)
+    assert found["recall"] == pytest.approx(sk.recall_score(labels, called, average="macro"))
+    assert found["precision"] == pytest.approx(sk.precision_score(labels, called, average="macro"))
+    assert found["f1"] == pytest.approx(sk.f1_score(labels, called, average="macro"))
+    expected = sk.roc_auc_score(labels, probabilities, multi_class="ovr", average="macro")
+    assert found["roc_auc"] == pytest.approx(expected)
+
+
+@given(scored(), st.integers(0, 60))
+def test_counts_of_parts_add_up_to_the_counts_of_the_whole(data: tuple[np.ndarray, ...], cut: int) -> None:
+    labels, scores, _ = data
+    called = call_classes(np.stack([1 - scores, scores], 1), 0.5)
+    parts = [confusion_counts(labels[part], called[part], 2) for part in (slice(None, cut), slice(cut, None))]
+    np.testing.assert_array_equal(sum(parts), confusion_counts(labels, called, 2))
+
+
+@given(scored(), st.floats(0.01, 1))
+def test_the_threshold_is_the_highest_that_reaches_the_recall(data: tuple[np.ndarray, ...], target: float) -> None:
+    labels, scores, _ = data
+    threshold = choose_threshold(labels, scores, target)
+    assert sk.recall_score(labels, scores >= threshold) >= target - 1e-9
+    for higher in np.unique(scores[scores > threshold]):
+        assert sk.recall_score(labels, scores >= higher) < target
+
+
+def test_without_positives_recall_and_areas_have_no_value_and_json_gets_null() -> None:
+    found = figures(np.zeros(4, np.int64), np.full((4, 2), 0.5), 0.5)
+    for name in ("recall", "roc_auc", "average_precision", "balanced_accuracy"):
+        assert math.isnan(found[name])
+        assert without_nan(found)[name] is None
+    assert math.isnan(choose_threshold(np.zeros(4, np.int64), np.ones(4), 0.9))
+    assert without_nan({"a": {"b": (1.0, math.nan)}}) == {"a": {"b": [1.0, None]}}
+
+
+def test_intervals_draw_patients_and_not_patches() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.repeat(rng.integers(0, 2, 40), 25)
+    scores = np.clip(np.repeat(rng.random(40), 25) * 0.5 + 0.4 * labels, 0, 1)
+    probabilities = np.stack([1 - scores, scores], 1)
+    patients = np.repeat(np.arange(40), 25)
+    grouped = bootstrap_intervals(labels, probabilities, patients, 0.5, 300, 0)
+    single = bootstrap_intervals(labels, probabilities, np.arange(1000), 0.5, 300, 0)
+    point = count_figures(confusion_counts(labels, call_classes(probabilities, 0.5), 2))
+    low, high = grouped["recall"]
+    assert low <= point["recall"] <= high
+    # 25 patches of one patient say no more than one does: the interval must be about five times as wide.
+    assert high - low > 3 * (single["recall"][1] - single["recall"][0])
+    assert grouped == bootstrap_intervals(labels, probabilities, patients, 0.5, 300, 0)
+
+
+def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
+    hits, rng = 0, np.random.default_rng(1)
+    for _ in range(100):
+        labels = np.ones(80, np.int64)
+        labels[::2] = 0
+        scores = np.where(rng.random(80) < 0.8, 1.0, 0.0)
+        interval = bootstrap_intervals(labels, np.stack([1 - scores, scores], 1), np.arange(80), 0.5, 100, 0)["recall"]
+        hits += interval[0] <= 0.8 <= interval[1]
+    assert 85 <= hits <= 100

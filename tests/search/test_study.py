@@ -1,0 +1,267 @@
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from scenes import SMALL_NET, experiment
+
+from voxray.search.constraints import Limits
+from voxray.search.plan import Method, Search, find_starts, trial_experiments
+from voxray.search.results import leaderboard, pareto_front, write_winner
+from voxray.search.space.load import parse_space
+from voxray.search.study import Book
+from voxray.search.trials import Goal, State, Trial, read_trials, trial_folder
+from voxray.store.layout import write_parquet
+
+SPACE = {
+    "architecture": [
+        {
+            "type": "C",
+            "activation": "relu",
+            "num_output": {"choice": [2, 4, 8]},
+            "kernel_size": {"choice": [[3, 3, 3], [5, 5, 1]]},
+            "stride": [1, 1, 1],
+        },
+        {"type": "P", "pool": "max", "kernel_size": [2, 2, 2], "stride": [2, 2, 2]},
+        {"type": "FC", "activation": "relu", "num_output": {"int": [4, 16, 4]}, "drop_out": 10},
+        {"type": "T", "activation": None},
+    ],
+    "experiment": {"training.learning_rate": {"log_uniform": [1e-4, 1e-1]}},
+}
+FEW = 1700  # parameters; 2 of the 24 networks have no more
+NETWORK = ("[0].num_output", "[0].kernel_size", "[2].num_output")
+
+
+@pytest.fixture
+def search(tmp_path: Path) -> Search:
+    return search_in(tmp_path)
+
+
+def search_in(folder: Path) -> Search:
+    (folder / "architecture.json").write_text(SMALL_NET)
+    spec = experiment(folder / "luna", folder / "run")
+    space = parse_space(SPACE, "space")
+    starts, strangers = find_starts(space, spec, [folder / "architecture.json"], 3)
+    assert not strangers
+    goal = Goal("roc_auc", "loss")
+    return Search(folder / "search", spec, space, goal, 5, 0, "tpe", Limits(), starts, (1, 16, 16, 6), 2)
+
+
+def finish(book: Book, trial: Trial, value: float) -> None:
+    rows = [{"epoch": epoch, "val_loss": 1.0, "val_roc_auc": value, "seconds": 1.0} for epoch in (1, 2)]
+    write_parquet(pa.Table.from_pylist(rows), trial_folder(book.search.folder, trial) / "history.parquet")
+    book.end(trial.number, "finished")
+
+
+def begun(book: Book) -> Trial:
+    trial = book.begin()
+    assert trial is not None
+    return trial
+
+
+def test_the_first_trial_is_the_network_of_the_experiment_with_its_own_settings(search: Search) -> None:
+    trial = begun(Book(search))
+    assert trial.origin == "architecture.json"
+    assert trial.settings == {"training.learning_rate": search.experiment.training.learning_rate}
+    written = json.loads((trial_folder(search.folder, trial) / "architecture.json").read_text())
+    assert written[0]["num_output"] == 4
+    assert written[2]["num_output"] == 8
+
+
+def test_a_trial_is_a_run_of_its_own_on_the_store_of_all(search: Search) -> None:
+    trial = begun(Book(search))
+    (spec,) = trial_experiments(search, trial)
+    assert spec.out_path == trial_folder(search.folder, trial)
+    assert spec.model.architecture == str(spec.out_path / "architecture.json")
+    assert spec.tracking.group == "search"
+
+
+def test_a_book_that_is_opened_again_repeats_no_finished_trial_and_goes_on_with_the_interrupted(search: Search) -> None:
+    book = Book(search)
+    first, second = begun(book), begun(book)
+    finish(book, first, 0.8)
+    book.note_epoch(second.number, {"epoch": 1, "val_loss": 1.0, "val_roc_auc": 0.7, "seconds": 1.0})
+    again = Book(search)
+    goes_on = begun(again)
+    assert (goes_on.number, goes_on.decisions) == (second.number, second.decisions)
+    assert [row["epoch"] for row in goes_on.curve] == [1]
+    others = [begun(again) for _ in range(3)]
+    assert [trial.number for trial in others] == [2, 3, 4]
+    assert again.begin() is None
+    points = [json.dumps(trial.decisions) for trial in again.trials.values()]
+    assert len(set(points)) == 5
+
+
+def test_what_is_suggested_depends_on_seed_and_past_alone(tmp_path: Path) -> None:
+    drawn = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        book = Book(search_in(tmp_path / name))
+        for value in (0.6, 0.9, 0.7, 0.8, 0.5):
+            finish(book, begun(book), value)
+        drawn.append([trial.decisions for trial in book.trials.values()])
+    assert drawn[0] == drawn[1]
+
+
+def test_a_network_beyond_the_limit_is_refused_with_its_reason_and_never_started(search: Search) -> None:
+    search = dataclasses.replace(search, limits=Limits(parameters=3000))
+    book = Book(search)
+    trials = [begun(book) for _ in range(5)]
+    assert all(trial.parameters <= 3000 for trial in trials)
+    assert not any(trial.origin for trial in trials)
+    assert "parameters, more than 3,000" in book.refused[0]["reason"]
+    assert len(Book(search).refused) == len(book.refused)
+    assert not Book(search).starts
+
+
+@pytest.mark.parametrize("method", ["tpe", "random"])
+def test_a_limit_that_few_networks_keep_ends_no_search_and_each_refused_network_is_noted_once(
+    search: Search, method: Method
+) -> None:
+    limits = Limits(parameters=FEW)
+    book = Book(dataclasses.replace(search, method=method, limits=limits, trials=30, starts=()))
+    for number in range(30):
+        finish(book, begun(book), 0.5 + number / 100)
+    assert all(trial.parameters <= FEW for trial in book.trials.values())
+    assert len({json.dumps(trial.settings) for trial in book.trials.values()}) == 30
+    networks = {json.dumps([row["decisions"][name] for name in NETWORK]) for row in book.refused}
+    assert len(book.refused) == len(networks) > 5
+    again = Book(book.search)
+    assert again.noted == book.noted
+
+
+def test_suggestions_learn_what_is_refused(search: Search) -> None:
+    book = Book(dataclasses.replace(search, limits=Limits(parameters=FEW), trials=40, starts=()))
+    for _ in range(40):
+        finish(book, begun(book), 0.5)
+    suggested = [each for each in book.study.trials if "fixed_params" not in each.system_attrs]
+    kept = sum(each.state.name == "COMPLETE" for each in suggested)
+    assert kept / len(suggested) > 2 / 12  # twice what chance gives
+
+
+def test_a_space_with_nothing_new_ends_the_search(search: Search) -> None:
+    raw = {"architecture": json.loads(SMALL_NET)}
+    raw["architecture"][0]["num_output"] = {"choice": [4, 6]}
+    space = parse_space(raw, "space")
+    book = Book(dataclasses.replace(search, space=space, starts=()))
+    assert [begun(book).number, begun(book).number] == [0, 1]
+    assert not book.exhausted
+    assert book.begin() is None
+    assert book.exhausted
+
+
+def test_a_figure_without_value_fails_the_trial(search: Search) -> None:
+    book = Book(search)
+    finish(book, begun(book), float("nan"))
+    trial = read_trials(search.folder)[0]
+    assert (trial.state, trial.reason) == ("failed", "val/roc_auc has no value")
+
+
+def test_the_leaderboard_has_the_best_first_and_the_unfinished_behind(search: Search) -> None:
+    book = Book(search)
+    trials = [begun(book) for _ in range(4)]
+    finish(book, trials[0], 0.7)
+    finish(book, trials[1], 0.9)
+    book.note_epoch(2, {"epoch": 1, "val_loss": 1.0, "val_roc_auc": 0.95, "seconds": 1.0})
+    book.end(2, "pruned", "not in the best third")
+    book.end(3, "failed", "the training loss is nan")
+    columns, rows = leaderboard(search.goal, book.trials)
+    table = [dict(zip(columns, row, strict=True)) for row in rows]
+    assert [row["trial"] for row in table] == ["0001", "0000", "0002", "0003"]
+    assert [row["value"] for row in table] == [0.9, 0.7, 0.95, None]
+    winner = search.goal.winner(book.trials)
+    assert winner is not None
+    settings = write_winner(search.folder, winner)
+    assert settings[0] == f"model.architecture={search.folder / 'best' / 'architecture.json'}"
+    rate = winner.settings["training.learning_rate"]
+    assert settings[1] == f"training.learning_rate={rate}"
+    assert (search.folder / "best" / "settings.toml").read_text() == f"training.learning_rate = {rate}\n"
+
+
+def test_no_trial_beats_one_of_the_front_with_as_few_parameters() -> None:
+    rng = np.random.default_rng(0)
+    row = {"epoch": 1, "val_loss": 1.0, "seconds": 1.0}
+    trials = [
+        Trial(number, "finished", {}, {}, int(rng.integers(10)), curve=({**row, "val_roc_auc": rng.random()},))
+        for number in range(40)
+    ]
+    goal = Goal("roc_auc", "loss")
+    front = pareto_front(goal, trials)
+    for trial in trials:
+        beaten = [o for o in trials if o.parameters <= trial.parameters and goal.value(o) > goal.value(trial)]
+        assert (trial in front) == (not beaten)
+
+
+def folded(number: int, state: State, values: list[float]) -> Trial:
+    rows = [{"epoch": 1, "fold": fold, "val_loss": 1.0, "val_roc_auc": value} for fold, value in enumerate(values)]
+    return Trial(number, state, {}, {}, 1, curve=tuple(rows))
+
+
+def test_the_value_over_folds_is_their_mean_and_their_spread_the_standard_deviation() -> None:
+    trial, goal = folded(0, "finished", [0.7, 0.9, 0.8]), Goal("roc_auc", "loss")
+    assert goal.value(trial) == pytest.approx(0.8)
+    assert goal.spread(trial) == pytest.approx(np.std([0.7, 0.9, 0.8], ddof=1))
+    assert math.isnan(goal.spread(folded(0, "finished", [0.7])))
+
+
+@pytest.mark.parametrize(
+    ("values", "behind"),
+    [([0.72], False), ([0.55], True), ([0.55, 0.95], False), ([0.7, 0.65], True), ([0.9, 1.0], False)],
+)
+def test_a_trial_is_behind_by_more_than_the_spread_of_the_best_over_the_same_folds(
+    values: list[float], behind: bool
+) -> None:
+    goal, best = Goal("roc_auc", "loss"), folded(0, "finished", [0.7, 0.9, 0.8])
+    other = folded(1, "finished", [0.5, 0.5, 0.5])
+    assert goal.is_behind(folded(2, "running", values), {0: best, 1: other}) == behind
+    assert not goal.is_behind(folded(2, "running", values), {})
+
+
+def test_a_finished_fold_is_written_down_and_the_trial_ends_with_all_of_them(search: Search) -> None:
+    content = search.experiment.model_dump(mode="json")
+    content["split"] |= {"folds": 2}
+    search = dataclasses.replace(search, experiment=type(search.experiment).model_validate(content))
+    book = Book(search)
+    trial = begun(book)
+    runs = trial_experiments(search, trial)
+    assert [run.out_path.name for run in runs] == ["fold_0", "fold_1"]
+    for fold, value in enumerate((0.6, 0.8)):
+        rows = [{"epoch": epoch, "val_loss": 1.0, "val_roc_auc": value, "seconds": 1.0} for epoch in (1, 2)]
+        book.note_epoch(trial.number, {**rows[0], "fold": fold})
+        write_parquet(pa.Table.from_pylist(rows), runs[fold].out_path / "history.parquet")
+        assert book.folds(trial.number) == (fold + 1, 2)
+        assert not book.note_fold(trial.number, fold)
+    assert [(row["fold"], row["epoch"]) for row in Book(search).trials[0].curve] == [(0, 1), (0, 2), (1, 1), (1, 2)]
+    assert search.goal.value(book.end(trial.number, "finished")) == pytest.approx(0.7)
+
+
+def test_a_search_for_few_parameters_too_keeps_finding_small_networks(search: Search) -> None:
+    taken = {}
+    for minimize in (None, "parameters"):
+        own = dataclasses.replace(search, folder=search.folder / str(minimize), trials=40, minimize=minimize)
+        book = Book(own)
+        for number in range(40):
+            trial = begun(book)
+            value = min(0.9, 0.5 + trial.parameters / 50_000)
+            if number % 4 == 3:
+                book.note_epoch(trial.number, {"epoch": 1, "val_loss": 1.0, "val_roc_auc": value, "seconds": 1.0})
+                book.end(trial.number, "pruned")
+            else:
+                finish(book, trial, value)
+        assert len(Book(own).study.trials) == 40
+        taken[minimize] = np.median([trial.parameters for trial in book.trials.values()][20:])
+    assert taken["parameters"] < taken[None]
+
+
+def test_the_value_of_a_trial_is_that_of_the_epoch_whose_weights_are_kept() -> None:
+    curve = tuple(
+        {"epoch": epoch, "val_loss": loss, "val_roc_auc": value}
+        for epoch, (loss, value) in enumerate([(0.5, 0.7), (0.3, 0.8), (0.4, 0.9), (0.3, 0.6)], 1)
+    )
+    trial = Trial(0, "finished", {}, {}, 1, curve=curve)
+    assert Goal("roc_auc", "loss").value(trial) == 0.8
+    assert Goal("roc_auc", "roc_auc").value(trial) == 0.9
+    assert Goal("loss", "roc_auc").value(trial) == 0.4

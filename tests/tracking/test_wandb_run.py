@@ -1,0 +1,97 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from offline_wandb import all_records, media, read_back
+from PIL import Image
+
+from voxray.tracking.wandb_run import Picture, Tracker, choose_mode
+
+
+def tracker_of(folder: Path) -> Tracker:
+    config = {"seed": 3, "training": {"epochs": 2}}
+    return Tracker(folder, name="small", project="p", run_id="small-1", mode="offline", config=config)
+
+
+def test_epochs_plots_pictures_and_final_figures_can_be_read_back_from_the_offline_file(tmp_path: Path) -> None:
+    probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]])
+    pictures = [Picture("a nodule", np.zeros((8, 6), np.uint8)), Picture("no nodule", np.ones((8, 6), np.uint8))]
+    with tracker_of(tmp_path) as tracker:
+        tracker.log_epoch({"epoch": 1, "train_loss": 0.5, "val_recall": 0.25, "val_roc_auc": 0.75})
+        tracker.log_epoch({"epoch": 2, "train_loss": 0.4, "val_recall": 0.5, "val_roc_auc": 0.8})
+        tracker.log_calls(np.array([0, 1, 1]), np.array([0, 1, 0]), probabilities, ("other", "nodule"))
+        tracker.log_pictures("val/patches", pictures, ("other", "nodule"))
+        tracker.log_summary({"test": {"recall": 0.7, "confusion_matrix": [[1, 0], [0, 1]]}})
+    history, summary, config = read_back(tmp_path)
+    assert history["val/recall"] == [0.25, 0.5]
+    assert history["train/loss"] == [0.5, 0.4]
+    assert history["val/roc_auc"] == [0.75, 0.8]
+    assert history["_step"] == [1, 2, 3]
+    assert history["val/patches/captions"] == [["a nodule", "no nodule"]]
+    assert {"val/confusion_matrix_table/path", "val/pr_curve_table/path"} <= set(history)
+    assert summary["final/test/recall"] == 0.7
+    assert config["seed"] == 3
+
+
+def test_dice_of_each_class_is_followed_over_the_epochs(tmp_path: Path) -> None:
+    with tracker_of(tmp_path) as tracker:
+        for epoch, dice in ((1, 0.25), (2, 0.5)):
+            tracker.log_epoch({"epoch": epoch, "val_dice": dice, "val_dice/non-enhancing tumor": dice / 2})
+    history, _, _ = read_back(tmp_path)
+    assert history["val/dice"] == [0.25, 0.5]
+    assert history["val/dice/non-enhancing tumor"] == [0.125, 0.25]
+
+
+def test_masks_lie_over_their_picture_with_the_names_of_their_classes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 255, (9, 7), dtype=np.uint8)
+    masks = {name: rng.integers(0, 3, (9, 7), dtype=np.uint8) for name in ("truth", "prediction")}
+    with tracker_of(tmp_path) as tracker:
+        tracker.log_pictures("val/cases", [Picture("worst", pixels, masks)], ("background", "edema", "core"))
+    history, _, config = read_back(tmp_path)
+    np.testing.assert_array_equal(Image.open(media(tmp_path, history["val/cases/filenames"][0][0])), pixels)
+    for name, mask in masks.items():
+        file = history["val/cases/all_masks"][0][0][name]["path"]
+        np.testing.assert_array_equal(Image.open(media(tmp_path, file)), mask)
+        labels = config["_wandb"]["mask/class_labels"][f"val/cases_wandb_delimeter_{name}"]
+        assert labels["value"] == {"0": "background", "1": "edema", "2": "core"}
+
+
+def test_an_evaluation_comes_after_the_epochs_also_where_a_run_is_continued_offline(tmp_path: Path) -> None:
+    with tracker_of(tmp_path) as tracker:
+        tracker.log_epoch({"epoch": 1, "train_loss": 0.5})
+    with tracker_of(tmp_path) as tracker:
+        tracker.log_pictures("val/cases", [Picture("a", np.zeros((4, 4), np.uint8))], ("other", "nodule"))
+    assert read_back(tmp_path)[0]["_step"] == [1, 3]
+
+
+def test_the_runs_of_a_search_are_a_group_and_its_table_is_kept(tmp_path: Path) -> None:
+    words = {"name": "search_table", "project": "p", "run_id": "s-1", "mode": "offline", "config": {}}
+    with Tracker(tmp_path, **words, group="search") as tracker:
+        tracker.log_table("trials", ["trial", "value", "norm"], [["0001", 0.9, "batch"], ["0000", None, None]])
+    (file,) = (tmp_path / "wandb").glob("offline-run-*/run-*.wandb")
+    runs = [record.run for record in all_records(file) if record.WhichOneof("record_type") == "run"]
+    assert runs[0].run_group == "search"
+    history, _, _ = read_back(tmp_path)
+    table = json.loads(media(tmp_path, history["trials/path"][0]).read_text())
+    assert table["columns"] == ["trial", "value", "norm"]
+    assert table["data"] == [["0001", 0.9, "batch"], ["0000", None, None]]
+
+
+def test_a_trial_that_is_pruned_ends_its_run_as_one_that_succeeded(tmp_path: Path) -> None:
+    for number, (error, code) in enumerate(((SystemExit(0), 0), (SystemExit(1), 1), (ValueError(), 1))):
+        folder = tmp_path / str(number)
+        with pytest.raises(type(error)), tracker_of(folder):
+            raise error
+        (file,) = (folder / "wandb").glob("offline-run-*/run-*.wandb")
+        exits = [record.exit for record in all_records(file) if record.WhichOneof("record_type") == "exit"]
+        assert [each.exit_code for each in exits] == [code]
+
+
+def test_a_user_who_has_not_logged_in_is_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    assert choose_mode("auto") == "offline"
+    assert choose_mode("online") == "online"
