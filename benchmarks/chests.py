@@ -48,7 +48,7 @@ def chest_experiment(root: Path, out: Path, **sections: object) -> Experiment:
             "out": str(out),
             "data": {"layout": "luna16", "root": str(root)},
             "split": {"val": 0, "test": 0},
-            "patches": {"size": [64, 64, 10], "negatives_per_positive": "all", "rotations": []},
+            "patches": {"size": [64, 64, 10], "negatives_per_positive": "all", "oversample_rotations": []},
             "model": {"architecture": "none.json"},
             **sections,
         }
@@ -62,8 +62,8 @@ def prepare(spec: Experiment) -> StoreInfo:
     return prepare_store(spec.store_path, plan_patches(manifest, spec), manifest)
 
 
-def fill(spec: Experiment, info: StoreInfo) -> None:
+def pad_value(spec: Experiment, info: StoreInfo) -> None:
     """Write all patches and the index, in this process."""
     for split, shard in shard_keys(info):
-        write_shard(spec.store_path, Path(spec.data.root), spec.patches.fill, split, shard)
+        write_shard(spec.store_path, Path(spec.data.root), spec.patches.pad_value, split, shard)
     finish_store(spec.store_path, info, (), 0.0)

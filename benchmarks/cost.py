@@ -24,8 +24,8 @@ from voxray.models.shapes import parse_input
 from voxray.models.spec.load import load_architecture
 from voxray.models.spec.unet import UNet
 from voxray.training.loop import build_optimizer
-from voxray.training.segmentation_losses import segmentation_loss_part
-from voxray.training.step import Recipe
+from voxray.training.segmentation_losses import local_segmentation_loss
+from voxray.training.step import Preprocessing
 
 FILES = Path(__file__).resolve().parents[1] / "configs" / "architectures"
 # The patches that each is made for, classes, and patches in a batch: enough that what the libraries need is little
@@ -58,18 +58,18 @@ def train_steps(name: str, batch_size: int, precision: str, steps: int) -> None:
     architecture = load_architecture(FILES / f"{name}.json")
     shape, classes = parse_input(CASES[name][0]), CASES[name][1]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    recipe = Recipe(IntensitySpec(), AugmentSpec(), len(shape) - 1, 0, device, precision)
-    model = build_model(architecture, shape, classes, 0).to(device, memory_format=recipe.layout)
+    preprocessing = Preprocessing(IntensitySpec(), AugmentSpec(), len(shape) - 1, 0, device, precision)
+    model = build_model(architecture, shape, classes, 0).to(device, memory_format=preprocessing.layout)
     optimizer = build_optimizer(model, spec_of(batch_size, precision))
-    images = torch.rand(batch_size, *shape, device=device).contiguous(memory_format=recipe.layout)
+    images = torch.rand(batch_size, *shape, device=device).contiguous(memory_format=preprocessing.layout)
     of_voxels = isinstance(architecture, UNet)
     labels = torch.randint(0, classes, (batch_size, *(shape[1:] if of_voxels else ())), device=device)
     inside = torch.ones((batch_size, 1, *shape[1:]), dtype=torch.bool, device=device) if of_voxels else None
     for _ in range(steps):
-        with recipe.autocast():
+        with preprocessing.autocast():
             output = model(images)
         if isinstance(architecture, UNet):
-            loss = segmentation_loss_part(
+            loss = local_segmentation_loss(
                 output, labels, inside, batch_size, loss="dice_cross_entropy", output=architecture.output.activation
             )
         else:

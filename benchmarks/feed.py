@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import torch
 import zarr
-from chests import chest_experiment, fill, prepare, write_chests
+from chests import chest_experiment, pad_value, prepare, write_chests
 from zarr.core.buffer import default_buffer_prototype
 
-from voxray.loader.loader import Feed
+from voxray.loader.loader import PatchLoader
 from voxray.loader.normalize import scale_window
 from voxray.scans.read import open_scan, read_region
 from voxray.store.read import PatchStore, open_store
@@ -42,7 +42,7 @@ def decode(store: PatchStore) -> int:
     return store.index.num_rows
 
 
-def feed(source: Feed, epoch: int, *, scaled: bool) -> int:
+def loader(source: PatchLoader, epoch: int, *, scaled: bool) -> int:
     """One shuffled epoch."""
     count = 0
     for batch in source.epoch(epoch):
@@ -86,7 +86,7 @@ def rate(work: Callable[[], int]) -> float:
 
 def check_same(store: PatchStore, loader: Iterable[torch.Tensor]) -> None:
     """Stop unless both sides give the same patches."""
-    ours = [scale_window(batch.images, WINDOW) for batch in Feed(store, "train", BATCH).epoch(None)]
+    ours = [scale_window(batch.images, WINDOW) for batch in PatchLoader(store, "train", BATCH).epoch(None)]
     sums = [torch.cat(list(part)).double().mean(dim=(1, 2, 3, 4)).sort().values for part in (ours, loader)]
     torch.testing.assert_close(sums[0], sums[1], rtol=1e-5, atol=1e-6)
 
@@ -101,13 +101,13 @@ def main() -> None:
         root, out = Path(folder) / "scans", Path(folder) / "run"
         write_chests(root, options.scans, patches=PER_SCAN)
         spec = chest_experiment(root, out)
-        fill(spec, prepare(spec))
+        pad_value(spec, prepare(spec))
         store = open_store(spec.store_path)
-        source = Feed(store, "train", BATCH, seed=0, buffer_bytes=BUFFER_BYTES)
+        source = PatchLoader(store, "train", BATCH, seed=0, buffer_bytes=BUFFER_BYTES)
         sides: dict[str, Callable[[int], int]] = {
             "decode": lambda _: decode(store),
-            "feed": lambda epoch: feed(source, epoch, scaled=False),
-            "feed_scaled": lambda epoch: feed(source, epoch, scaled=True),
+            "feed": lambda epoch: loader(source, epoch, scaled=False),
+            "feed_scaled": lambda epoch: loader(source, epoch, scaled=True),
             "zarr_patches": lambda _: zarr_patches(store),
         }
         if importlib.util.find_spec("monai"):

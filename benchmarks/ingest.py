@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import SimpleITK
 import zarr
-from chests import chest_experiment, fill, prepare, write_chests
+from chests import chest_experiment, pad_value, prepare, write_chests
 from numcodecs import blosc
 
 from voxray.store.layout import PARTS_FOLDER, PLAN_FILE
@@ -33,7 +33,7 @@ def ours(root: Path, out: Path) -> float:
     spec = chest_experiment(root, out)
     info = prepare(spec)
     began = time.perf_counter()
-    fill(spec, info)
+    pad_value(spec, info)
     return time.perf_counter() - began
 
 
@@ -80,11 +80,11 @@ def main() -> None:
         for _ in range(options.repeats):
             times["whole_scans"].append(whole_scans(root, out))
             times["ours"].append(ours(root, out))
-    per_scan = {name: statistics.median(values) / options.scans for name, values in times.items()}
-    for name, seconds in per_scan.items():
+    patches_per_scan = {name: statistics.median(values) / options.scans for name, values in times.items()}
+    for name, seconds in patches_per_scan.items():
         print(f"{name:12} {1000 * seconds:8.2f} ms a scan")
-    ratio = per_scan["whole_scans"] / per_scan["ours"]
-    print(json.dumps({"benchmark": "ingest", "scans": options.scans, **per_scan, "ratio": round(ratio, 2)}))
+    ratio = patches_per_scan["whole_scans"] / patches_per_scan["ours"]
+    print(json.dumps({"benchmark": "ingest", "scans": options.scans, **patches_per_scan, "ratio": round(ratio, 2)}))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import zarr
-from chests import fill
+from chests import pad_value
 from ingest import one_thread
 from numpy.typing import NDArray
 
@@ -82,7 +82,7 @@ def brain_experiment(root: Path, out: Path) -> Experiment:
             "out": str(out),
             "data": {"layout": "table", "root": str(root)},
             "split": {"val": 0, "test": 0},
-            "patches": {"size": SIZE, "negatives_per_positive": "all", "rotations": [], "fill": 0},
+            "patches": {"size": SIZE, "negatives_per_positive": "all", "oversample_rotations": [], "pad_value": 0},
             "model": {"architecture": "none.json"},
         }
     )
@@ -153,7 +153,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     options = parser.parse_args()
     one_thread()
-    sides = {"get_fdata": with_get_fdata, "ours": fill}
+    sides = {"get_fdata": with_get_fdata, "ours": pad_value}
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "scans"
@@ -162,7 +162,7 @@ def main() -> None:
         # Once for the page cache and for imports, and to see that both write the same.
         seconds(with_get_fdata, spec, manifest)
         expected = written(spec)
-        seconds(fill, spec, manifest)
+        seconds(pad_value, spec, manifest)
         if not all(map(np.array_equal, written(spec), expected)):
             raise SystemExit("the two sides wrote different patches")
         for _ in range(options.repeats):
@@ -173,10 +173,10 @@ def main() -> None:
     for name, (processor, clock) in medians.items():
         took = f"{1000 * processor:6.1f} ms of the processor a scan, {1000 * clock:6.1f} by the clock"
         print(f"{name:10} {took}; {1000 * decoding[name]:5.1f} to decode an image of {np.prod(SHAPE) * 2 / 1e6:.0f} MB")
-    per_scan = {name: round(float(processor), 4) for name, (processor, _) in medians.items()}
+    patches_per_scan = {name: round(float(processor), 4) for name, (processor, _) in medians.items()}
     ratio, by_clock = medians["get_fdata"] / medians["ours"]
     figures = {"ratio": round(ratio, 2), "ratio_by_clock": round(by_clock, 2)}
-    print(json.dumps({"benchmark": "ingest_nifti", "kind": options.kind, **per_scan, **figures}))
+    print(json.dumps({"benchmark": "ingest_nifti", "kind": options.kind, **patches_per_scan, **figures}))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from s3_server import KEYS, S3, serve
 
 from voxray.scans.read import fetch_regions, open_scan, read_region
-from voxray.storage.paths import Place
+from voxray.storage.paths import AnyPath
 from voxray.volume import PatchBox
 
 SIZE = (64, 64, 10)
@@ -38,7 +38,7 @@ def write_scan(folder: Path, slices: int) -> Path:
     return folder / "scan.mhd"
 
 
-def cost(s3: S3, scan: Place, boxes: list[PatchBox], by_regions: bool) -> dict[str, int]:
+def cost(s3: S3, scan: AnyPath, boxes: list[PatchBox], by_regions: bool) -> dict[str, int]:
     """What it takes to open a scan and to cut boxes."""
     s3.requests.clear()
     volume = open_scan(scan, by_regions=by_regions)

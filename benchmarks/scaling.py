@@ -167,7 +167,7 @@ def simulate(rows: int, folder: Path) -> None:
     with timed("look_again", found):
         left = len(unfinished_shards(spec.store_path, info))
     with timed("finish", found):
-        finish_store(spec.store_path, info, spec.patches.rotations, 0.0)
+        finish_store(spec.store_path, info, spec.patches.oversample_rotations, 0.0)
     memory = {
         "list_gib": listed,
         "plan_gib": planned,

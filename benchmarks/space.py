@@ -17,7 +17,7 @@ import numpy as np
 
 from voxray.config.training import TrainingSpec
 from voxray.errors import ConfigError
-from voxray.search.constraints import Conditions, draw, weigh
+from voxray.search.constraints import Conditions, draw, estimate
 from voxray.search.space.load import load_space
 from voxray.search.space.sampling import at_random
 
@@ -34,7 +34,7 @@ def rates(name: str, samples: int) -> list[float]:
         began = time.process_time()
         for _ in range(samples // ROUNDS):
             try:
-                weigh(draw(space, conditions, suggest), conditions)
+                estimate(draw(space, conditions, suggest), conditions)
             except ConfigError:
                 continue
         found.append(samples // ROUNDS / (time.process_time() - began))

@@ -17,7 +17,7 @@ from voxray.cli.app import main
 from voxray.config.experiment import Experiment
 from voxray.config.load import load_experiment
 from voxray.search.trials import Goal, read_trials
-from voxray.stages.outline import outline
+from voxray.stages.outline import plan_run
 from voxray.training.fit import fit
 from voxray.training.loop import choose_device
 
@@ -54,7 +54,7 @@ def loop_seconds(spec: Experiment, epochs: int) -> float:
     fit(
         spec.model_copy(update={"training": training}),
         device=choose_device("cpu"),
-        show=lambda done, total, text: None,
+        on_progress=lambda done, total, text: None,
         report=lambda row: moments.append(time.perf_counter()),
     )
     moments.append(time.perf_counter())
@@ -70,7 +70,7 @@ def benchmark(folder: Path, trials: int, epochs: int, loop: int, scans: int) -> 
         run("phantom", "luna16", str(folder / "phantom"), "--scans", str(scans), "--matrix", "128")
     run("ingest", str(toml), "--no-ray")
     own = load_experiment(toml)
-    cost = outline(own).cost
+    cost = plan_run(own).cost
     search = ["--space", str(PROJECT / "configs/spaces/cnn3d.json"), "--out", str(folder / "search")]
     limits = ["--trials", str(trials), "--max-parameters", str(cost.parameters), "--metric", f"val/{GOAL.name}"]
     limits += ["--max-flops", str(5 * cost.forward_flops)]

@@ -23,13 +23,13 @@ def begin(spec: Experiment) -> list[tuple[str, int]]:
 
 def write(spec: Experiment, keys: list[tuple[str, int]]) -> None:
     for split, shard in keys:
-        write_shard(spec.store_path, spec.data_path, spec.patches.fill, split, shard)
+        write_shard(spec.store_path, spec.data_path, spec.patches.pad_value, split, shard)
 
 
 def finish(spec: Experiment) -> StoreSummary:
     info = read_info(spec.store_path)
     assert info is not None
-    return finish_store(spec.store_path, info, spec.patches.rotations, spec.store.max_quarantined)
+    return finish_store(spec.store_path, info, spec.patches.oversample_rotations, spec.store.max_quarantined)
 
 
 def ingest(spec: Experiment) -> PatchStore:

@@ -8,16 +8,16 @@ import torch
 import torch.distributed as dist
 
 from voxray.config.experiment import Experiment
-from voxray.loader.loader import Feed
+from voxray.loader.loader import PatchLoader
 from voxray.store.read import open_store
-from voxray.training.fit import load_network, make_recipe, make_task
+from voxray.training.fit import load_network, make_preprocessing, make_task
 from voxray.training.loop import train
 
-LANES = 2
+STREAMS = 2
 
 
 def main(rank: int, ranks: int, rendezvous: Path, spec_file: Path, out: Path) -> None:
-    """Train with lanes of their own, so that one process and two see the same global batches."""
+    """Train with streams of their own, so that one process and two see the same global batches."""
     torch.set_num_threads(1)
     if ranks > 1:
         dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=ranks)
@@ -25,20 +25,27 @@ def main(rank: int, ranks: int, rendezvous: Path, spec_file: Path, out: Path) ->
     store, device = open_store(spec.store_path), torch.device("cpu")
     network = load_network(Path(spec.model.architecture), store.info.patch_shape, 2)
     model = network.build(2, spec.seed)
-    feeds = [
-        Feed(
-            store, split, spec.training.batch_size, rank=rank, ranks=ranks, lanes=LANES, seed=spec.seed, buffer_bytes=1
+    loaders = [
+        PatchLoader(
+            store,
+            split,
+            spec.training.batch_size,
+            rank=rank,
+            ranks=ranks,
+            streams=STREAMS,
+            seed=spec.seed,
+            buffer_bytes=1,
         )
         for split in ("train", "val")
     ]
-    empty = sum(not len(batch.rows) for epoch in range(spec.training.epochs) for batch in feeds[0].epoch(epoch))
+    empty = sum(not len(batch.rows) for epoch in range(spec.training.epochs) for batch in loaders[0].epoch(epoch))
     task = make_task(spec, store, network.layers, device)
     progress = train(
         model,
-        feeds[0],
-        feeds[1],
+        loaders[0],
+        loaders[1],
         spec.training,
-        make_recipe(spec, network.rank, device),
+        make_preprocessing(spec, network.spatial_dims, device),
         task,
         out / str(ranks),
         key="k",

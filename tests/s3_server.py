@@ -12,7 +12,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
-from voxray.storage.paths import Place, place
+from voxray.storage.paths import AnyPath, to_path
 
 BUCKET = "bucket"
 KEYS = {
@@ -44,7 +44,7 @@ class S3:
     def new_folder(self) -> Any:
         """A place where nothing lies yet, beside nothing else."""
         self.folders += 1
-        return place(f"s3://{BUCKET}/{self.folders}/folder")
+        return to_path(f"s3://{BUCKET}/{self.folders}/folder")
 
     def put_folder(self, folder: Path) -> Any:
         """Copy a folder; returns its place."""
@@ -55,7 +55,7 @@ class S3:
         self.requests.clear()
         return copy
 
-    def contents(self, folder: Place) -> dict[str, bytes]:
+    def contents(self, folder: AnyPath) -> dict[str, bytes]:
         """All files below a place."""
         prefix = f"{_key(folder)}/"
         pages = self.client().get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
@@ -73,7 +73,7 @@ class S3:
         )
 
 
-def _key(path: Place) -> str:
+def _key(path: AnyPath) -> str:
     return str(path).removeprefix(f"s3://{BUCKET}/")
 
 

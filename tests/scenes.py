@@ -9,7 +9,7 @@ import SimpleITK
 from numpy.typing import NDArray
 
 from voxray.config.experiment import Experiment
-from voxray.storage.paths import Place
+from voxray.storage.paths import AnyPath
 
 SHAPE = (40, 36, 14)
 SPACING = (0.7, 0.7, 2.0)
@@ -56,7 +56,7 @@ def write_luna(
     return names
 
 
-def experiment(root: Place, out: Place, **changes: Any) -> Experiment:
+def experiment(root: AnyPath, out: AnyPath, **changes: Any) -> Experiment:
     """A small experiment; `changes` replace whole sections or update them."""
     content: dict[str, Any] = {
         "name": "small",
@@ -67,7 +67,7 @@ def experiment(root: Place, out: Place, **changes: Any) -> Experiment:
         "store": {"chunk_bytes": 4 * 3072, "shard_bytes": 16 * 3072},
         "model": {"architecture": str(out.parent / "architecture.json")},
         "training": {"epochs": 2, "batch_size": 16, "device": "cpu"},
-        "evaluation": {"bootstrap": 20},
+        "evaluation": {"bootstrap_samples": 20},
         "tracking": {"mode": "disabled"},
     }
     for key, value in changes.items():

@@ -79,7 +79,7 @@ def dicom_run(root: Path, out: Path, folder: Callable[[int], str], **changes: ob
         out,
         **{
             "data": {"layout": "dicom", "root": str(root)},
-            "patches": {"size": [8, 8, 6], "negatives_per_positive": "all", "rotations": []},
+            "patches": {"size": [8, 8, 6], "negatives_per_positive": "all", "oversample_rotations": []},
             "store": {"max_quarantined": 0.6},
             "training": {"epochs": 1, "batch_size": 2},
             "tracking": {"mode": "offline"},
@@ -165,9 +165,9 @@ def test_whole_scans_are_judged_and_shown_under_pseudonyms(
         tmp_path / "data",
         out,
         data={"layout": "decathlon"},
-        patches={"size": [16, 16, 8], "sampling": "foreground", "rotations": [], "fill": 0},
+        patches={"size": [16, 16, 8], "sampling": "foreground", "oversample_rotations": [], "pad_value": 0},
         store={"dtype": "float32", "chunk_bytes": 2**18, "shard_bytes": 2**20},
-        training={"loss": "dice_cross_entropy", "best": "dice", "batch_size": 2, "epochs": 1},
+        training={"loss": "dice_cross_entropy", "monitor": "dice", "batch_size": 2, "epochs": 1},
         tracking={"mode": "offline"},
         privacy={"key_env": "SOME_KEY"},
     )

@@ -86,8 +86,8 @@ def gliomas(folder: Path) -> Path:
 
 SMALL = {
     "adrenal_mnist3d": Small(glands),
-    "brats2020_resnet18": Small(gliomas, ("patches.size=[32, 32]", "patches.per_scan=2")),
-    "brats_unet3d": Small(brains, ("patches.size=[24, 24, 8]", "patches.per_scan=1", "evaluation.overlap=0")),
+    "brats2020_resnet18": Small(gliomas, ("patches.size=[32, 32]", "patches.patches_per_scan=2")),
+    "brats_unet3d": Small(brains, ("patches.size=[24, 24, 8]", "patches.patches_per_scan=1", "evaluation.overlap=0")),
     "demo": Small(nodules),
     "hippocampus_unet3d": Small(one_sequence, ("patches.size=[16, 16, 16]", "evaluation.overlap=0")),
     "lidc_malignancy": Small(outlined_nodules, ("patches.size=[16, 16, 12]", "split.fold=0")),
@@ -98,7 +98,7 @@ SMALL = {
     "phantom_cnn2d": Small(nodules),
     "phantom_cnn3d": Small(nodules, ("patches.size=[32, 32, 10]",)),
 }
-SHORT = ("training.epochs=1", "training.device=cpu", "tracking.mode=disabled", "evaluation.bootstrap=10")
+SHORT = ("training.epochs=1", "training.device=cpu", "tracking.mode=disabled", "evaluation.bootstrap_samples=10")
 
 
 @pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda file: file.stem)

@@ -225,13 +225,13 @@ def test_two_processes_do_not_write_into_one_folder(luna: Path, out: Path, capsy
         ("patches.sampling=slices", "patches: size: sampling = 'slices' wants patches of one z, got 6; write [x, y]"),
         ("out=", "--set out: is empty"),
         ("patches=3", "patches: wants a table, got 3"),
-        ("augment.quarter_turns=true", "augment.quarter_turns: wants a square patch"),
+        ("augment.rotate90=true", "augment.rotate90: wants a square patch"),
     ],
 )
 def test_mistakes_that_once_were_tracebacks_are_one_line(
     luna: Path, out: Path, capsys: pytest.CaptureFixture[str], setting: str, words: str
 ) -> None:
-    spec = experiment(luna, out, patches={"size": [16, 12, 6], "rotations": [180]})
+    spec = experiment(luna, out, patches={"size": [16, 12, 6], "oversample_rotations": [180]})
     file = write_toml(out.parent / "a.toml", spec)
     assert voxray("run", file, "--no-ray", "--set", setting) == 2
     assert words in capsys.readouterr().err

@@ -35,10 +35,10 @@ def problems(path: Path, *settings: str) -> str:
 def test_the_defaults_are_those_of_the_published_system(file: Path) -> None:
     spec = load_experiment(file)
     assert spec.patches.negatives_per_positive == 5
-    assert spec.patches.rotations == (90, 180, 270)
-    assert spec.patches.fill == -1000
+    assert spec.patches.oversample_rotations == (90, 180, 270)
+    assert spec.patches.pad_value == -1000
     assert spec.intensity.window == (-1000, 400)
-    assert (spec.training.optimizer, spec.training.learning_rate, spec.training.l2) == ("adam", 1e-3, 1e-3)
+    assert (spec.training.optimizer, spec.training.learning_rate, spec.training.weight_decay) == ("adam", 1e-3, 1e-3)
     assert (spec.training.batch_size, spec.split.test) == (300, 0.2)
 
 
@@ -76,12 +76,12 @@ def test_all_problems_are_listed_at_once_with_file_key_and_remedy(file: Path) ->
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (("store.dtype=uint8",), "patches.fill: -1000 is no number of store.dtype 'uint8'"),
-        (("patches.size=[32, 64, 10]",), "patches.rotations: 90 and 270 want a square patch, got 32x64"),
-        (("patches.rotations=[45]",), "patches.rotations[0]"),
+        (("store.dtype=uint8",), "patches.pad_value: -1000 is no number of store.dtype 'uint8'"),
+        (("patches.size=[32, 64, 10]",), "patches.oversample_rotations: 90 and 270 want a square patch, got 32x64"),
+        (("patches.oversample_rotations=[45]",), "patches.oversample_rotations[0]"),
         (("intensity.window=[400, -1000]",), "the lower end must be below the upper end"),
         (("data.layout=lunar",), "data.layout"),
-        (("augment.rotate_degrees=5", "augment.rotate_angles=[5, 10]"), "augment.rotate_angles: has no meaning beside"),
+        (("augment.rotate_range=5", "augment.rotate_choices=[5, 10]"), "augment.rotate_choices: has no meaning beside"),
         (("training",), "wants key.path=value, got 'training'"),
         (("name.first=3",), "'name' in 'name.first' is a value, not a table"),
         (("training.learning_rate=nan",), "training.learning_rate"),

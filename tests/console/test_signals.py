@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from scenes import experiment, write_toml
 
-from voxray.console.signals import Stopped, termination_noted
+from voxray.console.signals import Interrupted, catch_sigterm
 from voxray.stages.ingest import ingest
 from voxray.stages.train import train
 
@@ -22,12 +22,12 @@ def test_a_request_to_end_is_noted_and_obeyed_when_the_block_is_over() -> None:
     seen = []
 
     def work() -> None:
-        with termination_noted() as asked:
+        with catch_sigterm() as asked:
             seen.append(asked())
             os.kill(os.getpid(), signal.SIGTERM)
             seen.append(asked())
 
-    with pytest.raises(Stopped):
+    with pytest.raises(Interrupted):
         work()
     assert seen == [False, True]
     assert signal.getsignal(signal.SIGTERM) is before

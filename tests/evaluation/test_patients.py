@@ -12,7 +12,7 @@ from sklearn import metrics as sk
 from voxray.config.experiment import Experiment
 from voxray.errors import ConfigError, DataError
 from voxray.phantom.brats2020 import write_brats2020
-from voxray.stages.outline import outline
+from voxray.stages.outline import plan_run
 from voxray.stages.pipeline import run
 
 NET = """[
@@ -28,7 +28,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
     folder = tmp_path_factory.mktemp("patients")
     write_brats2020(folder / "brains", patients=30, shape=(32, 32, 24))
     (folder / "architecture.json").write_text(NET)
-    patches = {"sampling": "slices", "size": [32, 32], "per_scan": 3, "rotations": [], "fill": 0}
+    patches = {
+        "sampling": "slices",
+        "size": [32, 32],
+        "patches_per_scan": 3,
+        "oversample_rotations": [],
+        "pad_value": 0,
+    }
     spec = experiment(
         folder / "brains",
         folder / "run",
@@ -36,8 +42,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
         split={"val": 0.3, "test": 0.3},
         patches={**patches, "negatives_per_positive": "all"},
         store={"chunk_bytes": 2**18, "shard_bytes": 2**20},
-        intensity={"kind": "nonzero"},
-        evaluation={"unit": "patient", "target_recall": 0.8},
+        intensity={"kind": "zscore_nonzero"},
+        evaluation={"level": "patient", "target_recall": 0.8},
     )
     run(spec, lambda line: None, with_ray=False)
     return spec
@@ -51,13 +57,13 @@ def test_figures_are_those_of_mean_probabilities_of_patients(finished: Experimen
         scores = [np.mean([row["probabilities"][1] for row in rows if row["patient_id"] == name]) for name in patients]
         labels = [next(row["label"] for row in rows if row["patient_id"] == name) for name in patients]
         assert len(rows) == 3 * len(patients)
-        assert values["unit"] == "patient"
+        assert values["level"] == "patient"
         assert values["samples"] == values["patients"] == len(patients)
         assert values["roc_auc"] == pytest.approx(sk.roc_auc_score(labels, scores))
-        called = np.array(scores) >= values["threshold"]
-        assert values["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(labels, called))
+        predicted = np.array(scores) >= values["threshold"]
+        assert values["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(labels, predicted))
         assert values["loss"] == pytest.approx(sk.log_loss(labels, scores))
-        assert values["confusion_matrix"] == sk.confusion_matrix(labels, called).tolist()
+        assert values["confusion_matrix"] == sk.confusion_matrix(labels, predicted).tolist()
     assert found["val"]["recall"] >= 0.8
 
 
@@ -71,7 +77,7 @@ def test_the_report_says_that_patients_are_judged(finished: Experiment) -> None:
 
 
 def test_another_unit_is_evaluated_anew_and_reported(finished: Experiment) -> None:
-    other = finished.model_copy(update={"evaluation": finished.evaluation.model_copy(update={"unit": "patch"})})
+    other = finished.model_copy(update={"evaluation": finished.evaluation.model_copy(update={"level": "patch"})})
     said: list[str] = []
     run(other, said.append, with_ray=False)
     assert any("train: finished earlier" in line for line in said)
@@ -85,18 +91,18 @@ def test_another_unit_is_evaluated_anew_and_reported(finished: Experiment) -> No
 
 def test_patients_with_samples_of_both_classes_cannot_be_judged(luna: Path, out: Path) -> None:
     with pytest.raises(
-        DataError, match=r"evaluation\.unit: 'patient' wants patients of one class each, got 8 of several"
+        DataError, match=r"evaluation\.level: 'patient' wants patients of one class each, got 8 of several"
     ):
-        outline(experiment(luna, out, evaluation={"unit": "patient"}))
+        plan_run(experiment(luna, out, evaluation={"level": "patient"}))
 
 
 def test_scans_with_masks_to_learn_have_no_unit(tmp_path: Path, out: Path) -> None:
     from voxray.phantom.decathlon import write_decathlon
 
     write_decathlon(tmp_path / "brains", cases=4, shape=(24, 24, 24))
-    patches = {"size": [16, 16, 16], "rotations": [], "fill": 0}
+    patches = {"size": [16, 16, 16], "oversample_rotations": [], "pad_value": 0}
     spec = experiment(
-        tmp_path / "brains", out, data={"layout": "decathlon"}, patches=patches, evaluation={"unit": "patient"}
+        tmp_path / "brains", out, data={"layout": "decathlon"}, patches=patches, evaluation={"level": "patient"}
     )
-    with pytest.raises(ConfigError, match=r"evaluation\.unit: 'patient' is for classifiers, got scans with masks"):
-        outline(spec)
+    with pytest.raises(ConfigError, match=r"evaluation\.level: 'patient' is for classifiers, got scans with masks"):
+        plan_run(spec)

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voxray.executors.ray.connect import CPUS_BESIDE_GPU, largest_share, room_for
+from voxray.executors.ray.connect import CPUS_BESIDE_GPU, count_schedulable_workers, max_cpus_per_worker
 
 nodes = st.lists(
     st.fixed_dictionaries({"CPU": st.integers(0, 64).map(float)}, optional={"GPU": st.integers(0, 8).map(float)}),
@@ -13,16 +13,16 @@ nodes = st.lists(
 def test_a_share_is_as_large_as_all_workers_can_have_on_one_node_each(
     cluster: list[dict[str, float]], workers: int, gpus: int
 ) -> None:
-    share = largest_share(cluster, workers, gpus)
+    share = max_cpus_per_worker(cluster, workers, gpus)
     if share:
-        assert room_for(cluster, share, gpus) >= workers
+        assert count_schedulable_workers(cluster, share, gpus) >= workers
     if not gpus or share < CPUS_BESIDE_GPU:
-        assert room_for(cluster, share + 1, gpus) < workers
+        assert count_schedulable_workers(cluster, share + 1, gpus) < workers
 
 
 def test_no_worker_lies_on_two_nodes() -> None:
-    assert largest_share([{"CPU": 3.0}, {"CPU": 3.0}], 2, 0) == 3
-    assert largest_share([{"CPU": 3.0}, {"CPU": 3.0}], 3, 0) == 1
-    assert largest_share([{"CPU": 1.0}, {"CPU": 3.0}], 2, 0) == 1
-    assert largest_share([{"CPU": 8.0, "GPU": 1.0}, {"CPU": 64.0}], 1, 1) == CPUS_BESIDE_GPU
-    assert largest_share([{"CPU": 8.0, "GPU": 1.0}, {"CPU": 64.0}], 2, 1) == 0
+    assert max_cpus_per_worker([{"CPU": 3.0}, {"CPU": 3.0}], 2, 0) == 3
+    assert max_cpus_per_worker([{"CPU": 3.0}, {"CPU": 3.0}], 3, 0) == 1
+    assert max_cpus_per_worker([{"CPU": 1.0}, {"CPU": 3.0}], 2, 0) == 1
+    assert max_cpus_per_worker([{"CPU": 8.0, "GPU": 1.0}, {"CPU": 64.0}], 1, 1) == CPUS_BESIDE_GPU
+    assert max_cpus_per_worker([{"CPU": 8.0, "GPU": 1.0}, {"CPU": 64.0}], 2, 1) == 0

@@ -22,13 +22,13 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from scenes import SHAPE, experiment, write_luna
 
 from voxray.config.experiment import Experiment
-from voxray.console.signals import Stopped
+from voxray.console.signals import Interrupted
 from voxray.executors.ray.ingest import spread_shards
 from voxray.executors.ray.train import train_on_ray
 from voxray.stages.ingest import ingest
 from voxray.stages.train import train
 from voxray.store.write import ShardReport
-from voxray.training.checkpoint import read_about
+from voxray.training.checkpoint import read_metadata
 
 if TYPE_CHECKING:
     from ray.cluster_utils import Cluster
@@ -106,7 +106,7 @@ def history(spec: Experiment) -> list[dict[str, float]]:
 def finished_epochs(spec: Experiment) -> int:
     """How many epochs of a training are in its checkpoint."""
     path = spec.out_path / "checkpoints" / "last.safetensors"
-    return int(read_about(path)["progress"]["epoch"]) if path.exists() else 0
+    return int(read_metadata(path)["progress"]["epoch"]) if path.exists() else 0
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +201,7 @@ def test_a_training_takes_nodes_that_come_leaves_those_that_go_and_stops_when_as
             see(2)
         finally:
             asked.set()
-        with pytest.raises(Stopped):
+        with pytest.raises(Interrupted):
             training.result()
     assert 0 < finished_epochs(spec) < spec.training.epochs
     train(spec, quiet, with_ray=False)

@@ -37,10 +37,16 @@ def test_whole_scans_are_judged_and_predicted_alike_with_and_without_ray(tmp_pat
         root,
         tmp_path / "run",
         data={"layout": "decathlon"},
-        patches={"size": [16, 16, 16], "sampling": "foreground", "per_scan": 2, "rotations": [], "fill": 0},
+        patches={
+            "size": [16, 16, 16],
+            "sampling": "foreground",
+            "patches_per_scan": 2,
+            "oversample_rotations": [],
+            "pad_value": 0,
+        },
         store={"dtype": "float32"},
-        intensity={"kind": "planes"},
-        training={"loss": "dice", "best": "dice", "batch_size": 2, "learning_rate": 0.01, "epochs": 1},
+        intensity={"kind": "zscore_slice"},
+        training={"loss": "dice", "monitor": "dice", "batch_size": 2, "learning_rate": 0.01, "epochs": 1},
     )
     ingest(spec, quiet)
     train(spec, quiet, with_ray=False)

@@ -35,7 +35,7 @@ SPACE = """{
   ],
   "experiment": {
     "training.learning_rate": {"log_uniform": [1e-4, 1e-2]},
-    "training.l2": {"choice": [0.0, 1e30]}
+    "training.weight_decay": {"choice": [0.0, 1e30]}
   }
 }"""
 
@@ -52,7 +52,7 @@ def test_a_search_records_a_trial_that_fails_and_its_winner_can_be_trained(
     luna: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # The first trial is the experiment itself, whose penalty makes the loss infinite.
-    spec = experiment(luna, out, training={"epochs": 3, "optimizer": "sgd", "l2": 1e30})
+    spec = experiment(luna, out, training={"epochs": 3, "optimizer": "sgd", "weight_decay": 1e30})
     with pytest.raises(SystemExit) as ended:
         main(command(tmp_path, spec, "--trials", "4", "--seed", "1"))
     assert ended.value.code == 0

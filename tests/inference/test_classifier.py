@@ -46,7 +46,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
         folder / "scans",
         folder / "run",
         data={"layout": "table", "classes": ["well", "ill"]},
-        patches={"size": [12, 12, 6], "sampling": "resized", "negatives_per_positive": "all", "rotations": []},
+        patches={
+            "size": [12, 12, 6],
+            "sampling": "resized",
+            "negatives_per_positive": "all",
+            "oversample_rotations": [],
+        },
         training={"epochs": 6, "learning_rate": 0.01, "batch_size": 4},
     )
     for stage in (ingest, train, evaluate):

@@ -34,11 +34,11 @@ def monai_slide(
     overlap: float,
     weights: Weights,
     batch_size: int,
-    fill: float = 0.0,
+    pad_value: float = 0.0,
 ) -> torch.Tensor:
     with torch.no_grad():
         batched = sliding_window_inference(
-            volume[None], window, batch_size, predict, overlap, weights, padding_mode="constant", cval=fill
+            volume[None], window, batch_size, predict, overlap, weights, padding_mode="constant", cval=pad_value
         )
     assert isinstance(batched, torch.Tensor)
     return batched[0]
@@ -101,8 +101,8 @@ def test_the_result_is_that_of_monai(size: tuple[int, ...], window: tuple[int, .
     net, volume = small_net(2), noise(2, *size)
     weights: Weights
     for weights in ("gaussian", "constant"):
-        ours = slide(volume, net, window, overlap, weights, batch_size=3, fill=-1.5)
-        theirs = monai_slide(volume, net, window, overlap, weights, 3, fill=-1.5)
+        ours = slide(volume, net, window, overlap, weights, batch_size=3, pad_value=-1.5)
+        theirs = monai_slide(volume, net, window, overlap, weights, 3, pad_value=-1.5)
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
         assert (ours.argmax(0) == theirs.argmax(0)).double().mean() > 0.999
 

@@ -11,16 +11,16 @@ from inspection_scenes import DEFECTS, image_of, write_cases, write_defects, wri
 from PIL import Image
 from scenes import experiment, write_luna
 
-from voxray.inspection.facts import look_at
 from voxray.inspection.findings import find_all
 from voxray.inspection.kinds import ERROR, KINDS
-from voxray.inspection.subject import Subject, read_experiment_subject, read_subject
+from voxray.inspection.scan_stats import inspect_scans
+from voxray.inspection.target import InspectionTarget, read_experiment_target, read_target
 from voxray.patches.planned import plan_experiment
 
 
-def findings_of(subject: Subject, voxels: bool = True) -> list[dict[str, Any]]:
-    facts = look_at(subject.manifest.root, subject.targets, subject.mask_classes, voxels)
-    rows: list[dict[str, Any]] = find_all(subject, facts).to_pylist()
+def findings_of(target: InspectionTarget, voxels: bool = True) -> list[dict[str, Any]]:
+    scan_stats = inspect_scans(target.manifest.root, target.targets, target.mask_classes, voxels)
+    rows: list[dict[str, Any]] = find_all(target, scan_stats).to_pylist()
     return rows
 
 
@@ -36,7 +36,7 @@ def write_pictures(root: Path, header: str, *lines: str) -> Path:
 
 def test_each_defect_is_found_exactly_once_and_named(tmp_path: Path) -> None:
     write_defects(tmp_path)
-    found = findings_of(read_subject(tmp_path))
+    found = findings_of(read_target(tmp_path))
     assert Counter(row["kind"] for row in found) == Counter(DEFECTS.keys())
     for row in found:
         wanted = DEFECTS[row["kind"]]
@@ -58,24 +58,24 @@ def test_each_defect_is_found_exactly_once_and_named(tmp_path: Path) -> None:
 
 def test_headers_alone_find_all_that_needs_no_voxel(tmp_path: Path) -> None:
     write_defects(tmp_path)
-    found = findings_of(read_subject(tmp_path), voxels=False)
+    found = findings_of(read_target(tmp_path), voxels=False)
     hidden = {name for name, kind in KINDS.items() if kind.needs_voxels}
     assert Counter(row["kind"] for row in found) == Counter(DEFECTS.keys() - hidden)
 
 
 def test_a_clean_data_set_has_no_findings(tmp_path: Path) -> None:
     write_cases(tmp_path, 12)
-    assert findings_of(read_subject(tmp_path)) == []
+    assert findings_of(read_target(tmp_path)) == []
 
 
 def test_a_patient_in_two_splits_is_found_once_for_all_scans(tmp_path: Path) -> None:
     lines = ("a.png,0,p,train", "b.png,1,p,val", "c.png,1,p,val", "d.png,0,q,train")
     write_pictures(tmp_path, "path,label,patient_id,split", *lines)
-    found = findings_of(read_subject(tmp_path))
+    found = findings_of(read_target(tmp_path))
     assert [row["kind"] for row in found] == ["patient"]
     assert found[0]["detail"] == "patient p has 3 scans, in train and val"
-    spec = experiment(tmp_path, tmp_path / "run", data={"layout": "table"}, patches={"size": [8, 8], "fill": 0})
-    assert [row["kind"] for row in findings_of(read_experiment_subject(spec))] == ["patient"]
+    spec = experiment(tmp_path, tmp_path / "run", data={"layout": "table"}, patches={"size": [8, 8], "pad_value": 0})
+    assert [row["kind"] for row in findings_of(read_experiment_target(spec))] == ["patient"]
 
 
 @pytest.mark.parametrize(
@@ -91,16 +91,16 @@ def test_a_patient_in_two_splits_is_found_once_for_all_scans(tmp_path: Path) -> 
 def test_the_same_voxels_under_two_names_are_one_finding(
     tmp_path: Path, header: str, lines: tuple[str, ...], kind: str
 ) -> None:
-    subject = read_subject(write_pictures(tmp_path, header, *lines))
-    found = findings_of(subject)
+    target = read_target(write_pictures(tmp_path, header, *lines))
+    found = findings_of(target)
     assert [(row["kind"], row["path"]) for row in found] == [(kind, "a1.png")]
     assert "a2.png" in found[0]["detail"]
 
 
 def test_a_published_split_may_hold_the_same_voxels_twice(tmp_path: Path) -> None:
     write_pictures(tmp_path, "path,label,split", "a1.png,0,train", "a2.png,0,val", "b.png,1,val")
-    subject = read_subject(tmp_path)
-    published = replace(subject, manifest=replace(subject.manifest, published_split=True))
+    target = read_target(tmp_path)
+    published = replace(target, manifest=replace(target.manifest, published_split=True))
     assert [row["kind"] for row in findings_of(published)] == ["twin"]
 
 
@@ -109,35 +109,35 @@ def test_samples_outside_their_scan_are_counted_by_scan(tmp_path: Path) -> None:
     list_ = tmp_path / "candidates.csv"
     with list_.open("a") as file:
         file.write(f"{names[1]},9000,0,0,0\n{names[1]},0,9000,0,1\n")
-    found = findings_of(read_subject(tmp_path), voxels=False)
+    found = findings_of(read_target(tmp_path), voxels=False)
     assert [(row["kind"], row["scan_id"], row["score"]) for row in found] == [("outside", names[1], 2.0)]
     assert found[0]["detail"].startswith("2 of its 18 samples, the first at voxel (")
 
 
 def test_an_experiment_that_cannot_run_says_why(tmp_path: Path) -> None:
     write_luna(tmp_path, 2, positives=1)
-    subject = read_experiment_subject(experiment(tmp_path, tmp_path / "run"))
-    found = findings_of(subject, voxels=False)
+    target = read_experiment_target(experiment(tmp_path, tmp_path / "run"))
+    found = findings_of(target, voxels=False)
     assert {row["kind"] for row in found} == {"plan"}
     assert "has no patch of class" in found[0]["detail"]
 
 
 def test_the_splits_are_those_of_the_plan(tmp_path: Path) -> None:
     write_luna(tmp_path, 8)
-    subject = read_experiment_subject(experiment(tmp_path, tmp_path / "run"))
-    assert subject.plan is not None
-    planned = dict(zip(*(subject.plan.table[name].to_pylist() for name in ("scan_id", "split")), strict=True))
-    targets = subject.targets
+    target = read_experiment_target(experiment(tmp_path, tmp_path / "run"))
+    assert target.plan is not None
+    planned = dict(zip(*(target.plan.table[name].to_pylist() for name in ("scan_id", "split")), strict=True))
+    targets = target.targets
     assert dict(zip(targets["scan_id"].to_pylist(), targets["split"].to_pylist(), strict=True)) == planned
-    assert findings_of(subject) == []
+    assert findings_of(target) == []
 
 
 def test_of_a_cross_validation_the_first_fold_is_planned(tmp_path: Path) -> None:
     write_luna(tmp_path, 8)
-    subject = read_experiment_subject(experiment(tmp_path, tmp_path / "run", split={"folds": 3, "test": 0}))
-    assert subject.plan_problems == ()
-    assert subject.targets["split"].null_count == 0
-    assert "first of 3 folds" in subject.manifest.notes[-1]
+    target = read_experiment_target(experiment(tmp_path, tmp_path / "run", split={"folds": 3, "test": 0}))
+    assert target.plan_problems == ()
+    assert target.targets["split"].null_count == 0
+    assert "first of 3 folds" in target.manifest.notes[-1]
 
 
 def test_dicom_series_that_make_no_regular_grid_are_found(tmp_path: Path) -> None:
@@ -153,11 +153,11 @@ def test_dicom_series_that_make_no_regular_grid_are_found(tmp_path: Path) -> Non
         write_series(tmp_path / name, datasets)
     words = {"tilted": "gantry tilt", "uneven": "unequal slice distances"}
     for layout in (None, "dicom"):
-        found = findings_of(read_subject(tmp_path), voxels=layout is None)
+        found = findings_of(read_target(tmp_path), voxels=layout is None)
         assert [(row["kind"], row["path"]) for row in found] == [("unreadable", "tilted"), ("unreadable", "uneven")]
         assert all(words[row["path"]] in row["detail"] for row in found)
         (tmp_path / "labels.csv").write_text("folder,label\ngood,0\ntilted,1\nuneven,0\n")
-    assert read_subject(tmp_path).layout == "dicom"
+    assert read_target(tmp_path).layout == "dicom"
 
 
 def test_the_plan_of_an_experiment_with_pseudonyms_is_the_one_that_is_shown(
@@ -166,10 +166,10 @@ def test_the_plan_of_an_experiment_with_pseudonyms_is_the_one_that_is_shown(
     write_luna(tmp_path, 12)
     monkeypatch.setenv("SOME_KEY", "0123456789abcdef")
     spec = experiment(tmp_path, tmp_path / "run", privacy={"key_env": "SOME_KEY"})
-    subject = read_experiment_subject(spec)
+    target = read_experiment_target(spec)
     _, plan = plan_experiment(spec)
     planned = dict(zip(*(plan.table[name].to_pylist() for name in ("path", "split")), strict=True))
-    assert dict(zip(*(subject.targets[name].to_pylist() for name in ("path", "split")), strict=True)) == planned
+    assert dict(zip(*(target.targets[name].to_pylist() for name in ("path", "split")), strict=True)) == planned
 
 
 def test_loose_scans_below_a_folder_are_all_looked_at(tmp_path: Path) -> None:
@@ -178,18 +178,18 @@ def test_loose_scans_below_a_folder_are_all_looked_at(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no scan")
     (tmp_path / "._b.nii").write_text("no scan either")
     (tmp_path / "broken.nii").write_text("no scan at all")
-    subject = read_subject(tmp_path)
-    assert subject.targets["path"].to_pylist() == ["b.nii", "broken.nii", "deep/a.nii.gz"]
-    assert [(row["kind"], row["path"]) for row in findings_of(subject)] == [("unreadable", "broken.nii")]
+    target = read_target(tmp_path)
+    assert target.targets["path"].to_pylist() == ["b.nii", "broken.nii", "deep/a.nii.gz"]
+    assert [(row["kind"], row["path"]) for row in findings_of(target)] == [("unreadable", "broken.nii")]
 
 
 def test_a_data_set_whose_scans_are_all_lost_is_told_so(tmp_path: Path) -> None:
     write_cases(tmp_path, 3)
     for path in (tmp_path / "imagesTr").iterdir():
         path.write_bytes(b"")
-    assert {row["kind"] for row in findings_of(read_subject(tmp_path))} == {"unreadable"}
+    assert {row["kind"] for row in findings_of(read_target(tmp_path))} == {"unreadable"}
     for path in [*(tmp_path / "imagesTr").iterdir(), *(tmp_path / "labelsTr").iterdir()]:
         path.unlink()
-    found = findings_of(read_subject(tmp_path))
+    found = findings_of(read_target(tmp_path))
     assert [row["kind"] for row in found] == ["absent"] * 3
-    assert isinstance(read_subject(tmp_path).targets, pa.Table)
+    assert isinstance(read_target(tmp_path).targets, pa.Table)

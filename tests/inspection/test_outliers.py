@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import median_abs_deviation
 
-from voxray.inspection.facts import FACTS, RANKS
 from voxray.inspection.outliers import find_outliers, robust_z
+from voxray.inspection.scan_stats import RANKS, SCAN_STATS
 
 numbers = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=40)
 
@@ -15,14 +15,14 @@ def facts_of(spacing: list[float | None], extent: int = 64, high: list[float] | 
     """Scans that differ along z, or in their brightest voxels, only."""
     rows = []
     for number, z_mm in enumerate(spacing):
-        row = dict.fromkeys(FACTS.names) | {"number": number, "problems": []}
+        row = dict.fromkeys(SCAN_STATS.names) | {"number": number, "problems": []}
         if z_mm is not None:
             row |= {f"{axis}_extent": extent for axis in "xyz"} | {f"{axis}_spacing_mm": 1.0 for axis in "xyz"}
             row |= {"z_spacing_mm": z_mm, "channels": 1}
         if high is not None:
             row["percentiles"] = [np.linspace(0, high[number], len(RANKS)).tolist()]
         rows.append(row)
-    return pa.Table.from_pylist(rows, schema=FACTS)
+    return pa.Table.from_pylist(rows, schema=SCAN_STATS)
 
 
 @given(numbers)

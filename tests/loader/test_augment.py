@@ -54,7 +54,7 @@ def test_about_half_of_the_patches_are_flipped_and_the_others_are_not(axis: str)
 
 
 def test_quarter_turns_give_all_four_positions() -> None:
-    before, after = images(64), changed(AugmentSpec(quarter_turns=True))
+    before, after = images(64), changed(AugmentSpec(rotate90=True))
     found = [
         next(k for k in range(4) if torch.equal(torch.rot90(b, k, (1, 2)), a))
         for a, b in zip(after, before, strict=True)
@@ -63,7 +63,7 @@ def test_quarter_turns_give_all_four_positions() -> None:
 
 
 def test_a_random_rotation_is_that_of_scipy() -> None:
-    spec = AugmentSpec(rotate_degrees=40, scale=0.2, shift_voxels=2)
+    spec = AugmentSpec(rotate_range=40, scale=0.2, shift_voxels=2)
     before = images(4)
     changes = draw_changes(spec, (0, 0, 0), 4, np.arange(4), SIZE)
     after, _ = change_batch(before.clone(), None, changes, True)
@@ -80,7 +80,7 @@ def test_a_random_rotation_is_that_of_scipy() -> None:
 
 def test_a_random_rotation_in_space_is_that_of_scipy_and_keeps_distances() -> None:
     size = (9, 12, 7)
-    spec = AugmentSpec(dimensions=3, rotate_degrees=40, shift_voxels=2)
+    spec = AugmentSpec(dimensions=3, rotate_range=40, shift_voxels=2)
     before = torch.rand((4, 1, *size), generator=torch.Generator().manual_seed(0))
     changes = draw_changes(spec, (0, 0, 0), 4, np.arange(4), size)
     after, _ = change_batch(before.clone(), None, changes, True)
@@ -107,7 +107,7 @@ def test_an_elastic_change_in_space_moves_voxels_by_less_than_it_may() -> None:
 
 def test_a_rotation_by_one_of_some_angles_is_that_of_scipy_and_each_angle_occurs() -> None:
     angles = (-20.0, -5.0, 90.0)
-    before, after = images(24), changed(AugmentSpec(rotate_angles=angles), 24)
+    before, after = images(24), changed(AugmentSpec(rotate_choices=angles), 24)
     rotated = [
         np.stack([rotate(each, angle, axes=(2, 1), reshape=False, order=1, mode="nearest") for each in before.numpy()])
         for angle in angles
@@ -134,8 +134,8 @@ def test_intensity_changes_stay_in_range_and_keep_the_order_of_voxels() -> None:
 def test_a_patch_is_changed_alike_whichever_rank_it_is_on() -> None:
     spec = AugmentSpec(
         flip=("x", "y"),
-        quarter_turns=True,
-        rotate_degrees=20,
+        rotate90=True,
+        rotate_range=20,
         elastic_voxels=2,
         contrast=0.1,
         gamma=0.3,
@@ -151,12 +151,12 @@ def test_a_patch_is_changed_alike_whichever_rank_it_is_on() -> None:
 
 
 def test_each_step_has_changes_of_its_own() -> None:
-    spec = AugmentSpec(rotate_degrees=20)
+    spec = AugmentSpec(rotate_range=20)
     assert not torch.equal(changed(spec, key=(0, 1, 2)), changed(spec, key=(0, 1, 3)))
 
 
 def test_masks_follow_the_image_at_the_nearest_voxel() -> None:
-    spec = AugmentSpec(flip=("x", "y", "z"), quarter_turns=True, rotate_degrees=30, scale=0.2, elastic_voxels=1)
+    spec = AugmentSpec(flip=("x", "y", "z"), rotate90=True, rotate_range=30, scale=0.2, elastic_voxels=1)
     masks = (images(16) > 0.5).to(torch.uint8) * 3
     changes = draw_changes(spec, (0, 1, 2), 16, np.arange(16), SIZE)
     picture, moved = change_batch(masks.float(), masks.clone(), changes, False)

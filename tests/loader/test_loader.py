@@ -7,7 +7,7 @@ import pytest
 from scenes import experiment
 
 from voxray.errors import ConfigError, StoreError
-from voxray.loader.loader import Batch, Feed
+from voxray.loader.loader import Batch, PatchLoader
 from voxray.stages.ingest import ingest
 from voxray.store.read import PatchStore, open_store
 
@@ -21,9 +21,12 @@ def store(luna: Path, tmp_path_factory: pytest.TempPathFactory) -> PatchStore:
     return open_store(spec.store_path)
 
 
-def batches(store: PatchStore, epoch: int | None, ranks: int = 1, lanes: int | None = None, **kw: int) -> list[Batch]:
+def batches(store: PatchStore, epoch: int | None, ranks: int = 1, streams: int | None = None, **kw: int) -> list[Batch]:
     size = kw.pop("batch_size", 10)
-    feeds = [Feed(store, "train", size, rank=rank, ranks=ranks, lanes=lanes, seed=7, **kw) for rank in range(ranks)]
+    feeds = [
+        PatchLoader(store, "train", size, rank=rank, ranks=ranks, streams=streams, seed=7, **kw)
+        for rank in range(ranks)
+    ]
     return [batch for feed in feeds for batch in feed.epoch(epoch)]
 
 
@@ -48,7 +51,7 @@ def test_every_row_comes_once_with_its_own_patch_label_and_rotation(
 def test_a_split_that_would_be_one_run_is_shared_by_all_lanes(store: PatchStore) -> None:
     chunks = -(-len(store.rows("train")["slot"].unique()) // store.info.patches_per_chunk)
     assert chunks == 2, "choose another size of chunks"
-    assert Feed(store, "train", 10, lanes=2).steps(0).sum(axis=0).min() > 0
+    assert PatchLoader(store, "train", 10, streams=2).steps(0).sum(axis=0).min() > 0
 
 
 def by_step(found: list[Batch]) -> dict[int, list[tuple[int, int]]]:
@@ -60,8 +63,8 @@ def by_step(found: list[Batch]) -> dict[int, list[tuple[int, int]]]:
 
 @pytest.mark.parametrize("ranks", [2, 3, 4])
 def test_the_global_batches_of_some_lanes_do_not_depend_on_the_number_of_ranks(store: PatchStore, ranks: int) -> None:
-    alone = batches(store, 1, ranks=1, lanes=4)
-    assert by_step(batches(store, 1, ranks=ranks, lanes=4)) == by_step(alone)
+    alone = batches(store, 1, ranks=1, streams=4)
+    assert by_step(batches(store, 1, ranks=ranks, streams=4)) == by_step(alone)
     for pairs in by_step(alone).values():
         assert [place for place, _ in pairs] == list(range(len(pairs)))
 
@@ -71,8 +74,8 @@ def test_the_global_batches_of_some_lanes_do_not_depend_on_the_number_of_ranks(s
 def test_an_epoch_from_a_step_on_is_the_end_of_the_whole_epoch(
     store: PatchStore, first: int, buffer_bytes: int
 ) -> None:
-    def feed() -> Feed:
-        return Feed(store, "train", 6, rank=1, ranks=2, lanes=3, seed=7, buffer_bytes=buffer_bytes)
+    def feed() -> PatchLoader:
+        return PatchLoader(store, "train", 6, rank=1, ranks=2, streams=3, seed=7, buffer_bytes=buffer_bytes)
 
     whole, tail = list(feed().epoch(1)), list(feed().epoch(1, first))
     assert [batch.step for batch in tail] == [batch.step for batch in whole[first:]]
@@ -82,7 +85,7 @@ def test_an_epoch_from_a_step_on_is_the_end_of_the_whole_epoch(
 
 
 def test_all_ranks_take_the_same_number_of_steps_with_the_same_totals(store: PatchStore) -> None:
-    feeds = [Feed(store, "train", 7, rank=rank, ranks=3, seed=7) for rank in range(3)]
+    feeds = [PatchLoader(store, "train", 7, rank=rank, ranks=3, seed=7) for rank in range(3)]
     found = [list(feed.epoch(0)) for feed in feeds]
     totals = [[batch.total for batch in mine] for mine in found]
     assert totals[0] == totals[1] == totals[2]
@@ -94,7 +97,7 @@ def test_all_ranks_take_the_same_number_of_steps_with_the_same_totals(store: Pat
 def test_a_split_that_fits_the_buffer_is_decoded_once(store: PatchStore, tmp_path: Path) -> None:
     copy = tmp_path / "store"
     shutil.copytree(store.path, copy)
-    feed = Feed(open_store(copy), "train", 16, seed=0)
+    feed = PatchLoader(open_store(copy), "train", 16, seed=0)
     first = list(feed.epoch(0))
     shutil.rmtree(copy)
     second = list(feed.epoch(1))
@@ -103,7 +106,7 @@ def test_a_split_that_fits_the_buffer_is_decoded_once(store: PatchStore, tmp_pat
 
 def test_an_epoch_that_is_left_early_leaves_no_thread_behind(store: PatchStore) -> None:
     before = threading.active_count()
-    for _ in Feed(store, "train", 4, seed=0).epoch(0):
+    for _ in PatchLoader(store, "train", 4, seed=0).epoch(0):
         break
     assert threading.active_count() == before
 
@@ -114,7 +117,7 @@ def test_a_damaged_shard_is_an_error_and_not_a_patch_of_zeros(store: PatchStore,
     shard = copy / "train" / "image" / "c" / "0" / "0" / "0" / "0" / "0"
     shard.write_bytes(shard.read_bytes()[:-200])
     with pytest.raises(StoreError, match="a shard cannot be decoded"):
-        list(Feed(open_store(copy), "train", 4).epoch(0))
+        list(PatchLoader(open_store(copy), "train", 4).epoch(0))
     shard.unlink()
     with pytest.raises(StoreError, match="this shard is missing"):
         open_store(copy)
@@ -122,4 +125,4 @@ def test_a_damaged_shard_is_an_error_and_not_a_patch_of_zeros(store: PatchStore,
 
 def test_a_batch_smaller_than_the_number_of_workers_is_refused(store: PatchStore) -> None:
     with pytest.raises(ConfigError, match=r"training\.batch_size: 2 patches in 3 lanes for 3 workers"):
-        Feed(store, "train", 2, ranks=3)
+        PatchLoader(store, "train", 2, ranks=3)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss as sk_log_loss
 
 from voxray.errors import DataError
-from voxray.metrics.aggregate import check_one_class_each, judged_units, known_and_said, log_loss
+from voxray.metrics.aggregate import aggregate_predictions, check_one_class_each, labels_and_probabilities, log_loss
 
 
 @st.composite
@@ -29,12 +29,12 @@ def predictions(draw: st.DrawFn) -> pa.Table:
 
 @given(predictions())
 def test_a_patient_has_the_mean_of_its_patches_and_its_own_class(table: pa.Table) -> None:
-    units = judged_units(table, "patient")
+    units = aggregate_predictions(table, "patient")
     patients = np.array(table["patient_id"].to_pylist())
     assert units["patient_id"].to_pylist() == sorted(set(patients))
-    labels, means = known_and_said(units)
+    labels, means = labels_and_probabilities(units)
     for name, label, mean in zip(units["patient_id"].to_pylist(), labels, means, strict=True):
-        own = known_and_said(table)[1][patients == name]
+        own = labels_and_probabilities(table)[1][patients == name]
         np.testing.assert_allclose(mean, own.mean(axis=0))
         assert label == int(name[1:]) % 3
     assert units.schema == table.schema
@@ -42,21 +42,21 @@ def test_a_patient_has_the_mean_of_its_patches_and_its_own_class(table: pa.Table
 
 @given(predictions())
 def test_a_patients_row_is_that_of_the_middle_one_of_its_patches(table: pa.Table) -> None:
-    for row in judged_units(table, "patient").to_pylist():
+    for row in aggregate_predictions(table, "patient").to_pylist():
         own = [each["slot"] for each in table.to_pylist() if each["patient_id"] == row["patient_id"]]
         assert row["slot"] == own[len(own) // 2]
 
 
 @given(predictions())
 def test_patches_are_judged_as_they_are(table: pa.Table) -> None:
-    assert judged_units(table, "patch") is table
-    assert judged_units(table.slice(0, 0), "patient").num_rows == 0
+    assert aggregate_predictions(table, "patch") is table
+    assert aggregate_predictions(table.slice(0, 0), "patient").num_rows == 0
 
 
 def test_patients_of_several_classes_are_refused() -> None:
     patients = np.array(["a", "b", "a", "c", "b", "b"])
     check_one_class_each(patients, np.array([1, 0, 1, 2, 0, 0]))
-    with pytest.raises(DataError, match=r"evaluation\.unit: .*got 1 of several, such as 'b'\. Set it to 'patch'"):
+    with pytest.raises(DataError, match=r"evaluation\.level: .*got 1 of several, such as 'b'\. Set it to 'patch'"):
         check_one_class_each(patients, np.array([1, 0, 1, 2, 0, 1]))
 
 

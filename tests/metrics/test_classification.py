@@ -9,12 +9,12 @@ from sklearn import metrics as sk
 from voxray.metrics.classification import (
     average_precision,
     bootstrap_intervals,
-    call_classes,
     choose_threshold,
+    compute_metrics,
     confusion_counts,
-    count_figures,
-    figures,
+    metrics_from_counts,
     precision_recall_curve,
+    predict_labels,
     recall_at_precision,
     roc_auc,
     roc_curve,
@@ -73,29 +73,29 @@ def test_curves_are_those_of_scikit_learn(data: tuple[np.ndarray, ...]) -> None:
 @given(scored(), st.floats(0, 1))
 def test_figures_at_a_threshold_are_those_of_scikit_learn(data: tuple[np.ndarray, ...], threshold: float) -> None:
     labels, scores, _ = data
-    found = figures(labels, np.stack([1 - scores, scores], 1), threshold)
-    called = (scores >= threshold).astype(int)
-    assert found["recall"] == pytest.approx(sk.recall_score(labels, called))
-    if called.any():
-        assert found["precision"] == pytest.approx(sk.precision_score(labels, called))
+    found = compute_metrics(labels, np.stack([1 - scores, scores], 1), threshold)
+    predicted = (scores >= threshold).astype(int)
+    assert found["recall"] == pytest.approx(sk.recall_score(labels, predicted))
+    if predicted.any():
+        assert found["precision"] == pytest.approx(sk.precision_score(labels, predicted))
     else:
         assert math.isnan(found["precision"])
-    assert found["f1"] == pytest.approx(sk.f1_score(labels, called))
-    assert found["accuracy"] == pytest.approx(sk.accuracy_score(labels, called))
+    assert found["f1"] == pytest.approx(sk.f1_score(labels, predicted))
+    assert found["accuracy"] == pytest.approx(sk.accuracy_score(labels, predicted))
     assert found["error"] == pytest.approx(1 - found["accuracy"])
-    assert found["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(labels, called))
-    assert found["confusion_matrix"] == sk.confusion_matrix(labels, called, labels=[0, 1]).tolist()
+    assert found["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(labels, predicted))
+    assert found["confusion_matrix"] == sk.confusion_matrix(labels, predicted, labels=[0, 1]).tolist()
 
 
 def test_figures_of_several_classes_are_scikit_learns_macro_means() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 4, 300)
     probabilities = rng.dirichlet(np.ones(4), 300)
-    found = figures(labels, probabilities, None)
-    called = probabilities.argmax(1)
-    assert found["recall"] == pytest.approx(sk.recall_score(labels, called, average="macro"))
-    assert found["precision"] == pytest.approx(sk.precision_score(labels, called, average="macro"))
-    assert found["f1"] == pytest.approx(sk.f1_score(labels, called, average="macro"))
+    found = compute_metrics(labels, probabilities, None)
+    predicted = probabilities.argmax(1)
+    assert found["recall"] == pytest.approx(sk.recall_score(labels, predicted, average="macro"))
+    assert found["precision"] == pytest.approx(sk.precision_score(labels, predicted, average="macro"))
+    assert found["f1"] == pytest.approx(sk.f1_score(labels, predicted, average="macro"))
     expected = sk.roc_auc_score(labels, probabilities, multi_class="ovr", average="macro")
     assert found["roc_auc"] == pytest.approx(expected)
 
@@ -103,9 +103,9 @@ def test_figures_of_several_classes_are_scikit_learns_macro_means() -> None:
 @given(scored(), st.integers(0, 60))
 def test_counts_of_parts_add_up_to_the_counts_of_the_whole(data: tuple[np.ndarray, ...], cut: int) -> None:
     labels, scores, _ = data
-    called = call_classes(np.stack([1 - scores, scores], 1), 0.5)
-    parts = [confusion_counts(labels[part], called[part], 2) for part in (slice(None, cut), slice(cut, None))]
-    np.testing.assert_array_equal(sum(parts), confusion_counts(labels, called, 2))
+    predicted = predict_labels(np.stack([1 - scores, scores], 1), 0.5)
+    parts = [confusion_counts(labels[part], predicted[part], 2) for part in (slice(None, cut), slice(cut, None))]
+    np.testing.assert_array_equal(sum(parts), confusion_counts(labels, predicted, 2))
 
 
 @given(scored(), st.floats(0.01, 1))
@@ -118,7 +118,7 @@ def test_the_threshold_is_the_highest_that_reaches_the_recall(data: tuple[np.nda
 
 
 def test_without_positives_recall_and_areas_have_no_value_and_json_gets_null() -> None:
-    found = figures(np.zeros(4, np.int64), np.full((4, 2), 0.5), 0.5)
+    found = compute_metrics(np.zeros(4, np.int64), np.full((4, 2), 0.5), 0.5)
     for name in ("recall", "roc_auc", "average_precision", "balanced_accuracy"):
         assert math.isnan(found[name])
         assert without_nan(found)[name] is None
@@ -134,7 +134,7 @@ def test_intervals_draw_patients_and_not_patches() -> None:
     patients = np.repeat(np.arange(40), 25)
     grouped = bootstrap_intervals(labels, probabilities, patients, 0.5, 300, 0)
     single = bootstrap_intervals(labels, probabilities, np.arange(1000), 0.5, 300, 0)
-    point = count_figures(confusion_counts(labels, call_classes(probabilities, 0.5), 2))
+    point = metrics_from_counts(confusion_counts(labels, predict_labels(probabilities, 0.5), 2))
     low, high = grouped["recall"]
     assert low <= point["recall"] <= high
     # 25 patches of one patient say no more than one does: the interval must be about five times as wide.

@@ -13,10 +13,10 @@ from voxray.errors import ScanError
 from voxray.metrics.segmentation import (
     bootstrap_intervals,
     case_dice,
-    case_figures,
-    count_figures,
     count_voxels,
-    mean_figures,
+    mean_metrics,
+    metrics_from_counts,
+    scan_metrics,
 )
 
 CLASSES = ("background", "edema", "core")
@@ -63,7 +63,7 @@ def dense_distances(start: np.ndarray, goal: np.ndarray, spacing: tuple[float, .
 @pytest.mark.parametrize("seed", range(4))
 def test_figures_are_those_of_monai(seed: int, spacing: tuple[float, float, float]) -> None:
     truth, prediction = alike(seed) if seed % 2 else (blobs(seed), blobs(seed + 100))
-    found = case_figures(truth, prediction, spacing, CLASSES, tolerance_mm=1.5)
+    found = scan_metrics(truth, prediction, spacing, CLASSES, tolerance_mm=1.5)
     pair = one_hot(prediction), one_hot(truth)
     expected = {
         "dice": compute_dice(*pair, include_background=False),
@@ -81,7 +81,7 @@ def test_surface_figures_are_those_of_a_dense_distance_transform(
     seed: int, spacing: tuple[float, float, float]
 ) -> None:
     truth, prediction = alike(seed, (12, 9, 13))
-    found = case_figures(truth, prediction, spacing, CLASSES, tolerance_mm=0.8)
+    found = scan_metrics(truth, prediction, spacing, CLASSES, tolerance_mm=0.8)
     for label, each in enumerate(CLASSES[1:], 1):
         there = dense_distances(prediction == label, truth == label, spacing)
         back = dense_distances(truth == label, prediction == label, spacing)
@@ -95,7 +95,7 @@ def test_surface_figures_are_those_of_a_dense_distance_transform(
 @given(st.integers(0, 10**6), st.integers(0, 10**6))
 def test_overlap_figures_are_those_of_scikit_learn(first: int, second: int) -> None:
     truth, prediction = blobs(first, (6, 5, 4)), blobs(second, (6, 5, 4))
-    found = case_figures(truth, prediction, (1, 1, 1), CLASSES)
+    found = scan_metrics(truth, prediction, (1, 1, 1), CLASSES)
     for label, each in enumerate(CLASSES[1:], 1):
         pair = (truth == label).ravel(), (prediction == label).ravel()
         figures = {
@@ -116,33 +116,33 @@ def test_counts_of_parts_add_up_to_the_counts_of_the_whole(seed: int, cut: int) 
     for name in ("tp", "fp", "fn", "tn"):
         np.testing.assert_array_equal(getattr(total, name), getattr(whole, name))
     assert (total.tp + total.fp + total.fn + total.tn == truth.size).all()
-    figures = case_figures(truth, prediction, (1, 1, 1), CLASSES)
-    assert count_figures(total, CLASSES).items() <= figures.items()
+    figures = scan_metrics(truth, prediction, (1, 1, 1), CLASSES)
+    assert metrics_from_counts(total, CLASSES).items() <= figures.items()
 
 
 def test_distances_grow_with_the_spacing_and_a_shift_by_one_slice_is_as_far_as_the_slices_are() -> None:
     truth = np.zeros((20, 20, 20), np.int16)
     truth[5:15, 5:15, 5:15] = 1
     moved = np.roll(truth, 2, axis=2)
-    figures = case_figures(truth, moved, (0.7, 0.7, 2.5), ("background", "a"), tolerance_mm=5.0)
+    figures = scan_metrics(truth, moved, (0.7, 0.7, 2.5), ("background", "a"), tolerance_mm=5.0)
     assert figures["hd95_mm/a"] == pytest.approx(5.0)
     assert figures["surface_dice/a"] == 1
     assert figures["dice/a"] == pytest.approx(0.8)
-    closer = case_figures(truth, moved, (0.7, 0.7, 2.5), ("background", "a"), tolerance_mm=4.9)
+    closer = scan_metrics(truth, moved, (0.7, 0.7, 2.5), ("background", "a"), tolerance_mm=4.9)
     assert closer["surface_dice/a"] < 1
 
 
 def test_a_distance_that_is_the_tolerance_but_for_rounding_is_within_it() -> None:
     truth, prediction = np.zeros((2, 9, 1, 1), np.uint8)
     truth[0], prediction[3] = 1, 1
-    figures = case_figures(truth, prediction, (0.1, 1, 1), ("background", "a"), tolerance_mm=0.3)
+    figures = scan_metrics(truth, prediction, (0.1, 1, 1), ("background", "a"), tolerance_mm=0.3)
     assert figures["surface_dice/a"] == 1
 
 
 @monai_calls
 def test_a_single_slice_is_measured_in_its_plane() -> None:
     truth, prediction = alike(3, (24, 30, 1))
-    found = case_figures(truth, prediction, (0.5, 1.5, 4.0), CLASSES, tolerance_mm=1.0)
+    found = scan_metrics(truth, prediction, (0.5, 1.5, 4.0), CLASSES, tolerance_mm=1.0)
     pair = one_hot(prediction)[..., 0], one_hot(truth)[..., 0]
     distances = np.asarray(compute_hausdorff_distance(*pair, percentile=95, spacing=(0.5, 1.5)))[0]
     surfaces = np.asarray(compute_surface_dice(*pair, [1.0, 1.0], spacing=(0.5, 1.5)))[0]
@@ -153,7 +153,7 @@ def test_a_single_slice_is_measured_in_its_plane() -> None:
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 6, 1), (5, 1, 4)])
 def test_the_same_map_twice_is_perfect_whatever_its_shape(shape: tuple[int, ...]) -> None:
-    figures = case_figures(np.ones(shape, int), np.ones(shape, int), (1, 2, 3), ("background", "a"))
+    figures = scan_metrics(np.ones(shape, int), np.ones(shape, int), (1, 2, 3), ("background", "a"))
     perfect = {"dice": 1, "surface_dice": 1, "sensitivity": 1, "hd95_mm": 0, "volume_error": 0, "missed": 0}
     assert figures == pytest.approx(
         {f"{name}/a": v for name, v in perfect.items()} | {"specificity/a": math.nan}, nan_ok=True
@@ -161,21 +161,21 @@ def test_the_same_map_twice_is_perfect_whatever_its_shape(shape: tuple[int, ...]
 
 
 @pytest.mark.parametrize(
-    ("true", "called", "expected"),
+    ("true", "predicted", "expected"),
     [
         (0, 0, {"dice": math.nan, "sensitivity": math.nan, "specificity": 1, "volume_error": math.nan, "missed": 0}),
         (0, 8, {"dice": 0, "sensitivity": math.nan, "specificity": 0.992, "volume_error": math.nan, "missed": 1}),
         (8, 0, {"dice": 0, "sensitivity": 0, "specificity": 1, "volume_error": 1, "missed": 1}),
     ],
 )
-def test_empty_masks_follow_the_one_rule(true: int, called: int, expected: dict[str, float]) -> None:
+def test_empty_masks_follow_the_one_rule(true: int, predicted: int, expected: dict[str, float]) -> None:
     maps = []
-    for voxels in (true, called):
+    for voxels in (true, predicted):
         maps.append(np.zeros(1000, np.int64))
         maps[-1][:voxels] = 1
     truth, prediction = (each.reshape(10, 10, 10) for each in maps)
     expected |= {"hd95_mm": math.nan, "surface_dice": expected["dice"]}
-    figures = case_figures(truth, prediction, (1, 1, 1), ("background", "a"))
+    figures = scan_metrics(truth, prediction, (1, 1, 1), ("background", "a"))
     assert figures == pytest.approx({f"{name}/a": value for name, value in expected.items()}, nan_ok=True)
 
 
@@ -185,7 +185,7 @@ def test_volume_error_is_a_share_of_the_true_volume_in_either_direction() -> Non
     for voxels in (3, 5):
         prediction = np.zeros_like(truth)
         prediction[:voxels] = 1
-        assert case_figures(truth, prediction, (1, 1, 1), ("background", "a"))["volume_error/a"] == 0.25
+        assert scan_metrics(truth, prediction, (1, 1, 1), ("background", "a"))["volume_error/a"] == 0.25
 
 
 def test_means_leave_out_what_has_no_value_and_count_what_was_missed() -> None:
@@ -195,21 +195,21 @@ def test_means_leave_out_what_has_no_value_and_count_what_was_missed() -> None:
         {"dice/a": 0.7, "dice/b": 0.8, "hd95_mm/a": math.nan, "hd95_mm/b": math.nan, "missed/a": 1.0, "missed/b": 1.0},
     ]
     expected = {"dice/a": 0.7, "dice/b": 0.4, "hd95_mm/a": 4, "hd95_mm/b": math.nan, "missed/a": 1, "missed/b": 2}
-    assert mean_figures(cases) == pytest.approx({"dice": 0.55, **expected}, nan_ok=True)
-    assert mean_figures([]) == {}
+    assert mean_metrics(cases) == pytest.approx({"dice": 0.55, **expected}, nan_ok=True)
+    assert mean_metrics([]) == {}
 
 
 def test_an_empty_class_neither_rewards_nor_hides() -> None:
     nothing, something = np.zeros((6, 6, 6), np.uint8), np.zeros((6, 6, 6), np.uint8)
     something[2:4, 2:4, 2:4] = 1
     names = ("background", "a")
-    good = case_figures(something, something, (1, 1, 1), names)
-    silent = case_figures(nothing, nothing, (1, 1, 1), names)
-    invented = case_figures(nothing, something, (1, 1, 1), names)
-    assert mean_figures([good, silent])["dice"] == 1
-    assert mean_figures([good, invented])["dice"] == 0.5
-    assert mean_figures([good, invented])["missed/a"] == 1
-    assert math.isnan(mean_figures([silent])["dice"])
+    good = scan_metrics(something, something, (1, 1, 1), names)
+    silent = scan_metrics(nothing, nothing, (1, 1, 1), names)
+    invented = scan_metrics(nothing, something, (1, 1, 1), names)
+    assert mean_metrics([good, silent])["dice"] == 1
+    assert mean_metrics([good, invented])["dice"] == 0.5
+    assert mean_metrics([good, invented])["missed/a"] == 1
+    assert math.isnan(mean_metrics([silent])["dice"])
 
 
 def test_the_dice_of_a_case_is_the_mean_over_the_classes_that_it_has() -> None:
@@ -249,4 +249,4 @@ def test_maps_that_cannot_be_compared_are_refused_by_name(
     truth: np.ndarray, prediction: np.ndarray, spacing: tuple[float, ...], said: str
 ) -> None:
     with pytest.raises(ScanError, match=said):
-        case_figures(truth, prediction, spacing, CLASSES)
+        scan_metrics(truth, prediction, spacing, CLASSES)

@@ -14,7 +14,7 @@ from voxray.models.spec.load import parse_architecture
 
 
 @st.composite
-def layers_of_maps(draw: st.DrawFn, rank: int, nested: int = 1) -> list[dict[str, Any]]:
+def layers_of_maps(draw: st.DrawFn, spatial_dims: int, nested: int = 1) -> list[dict[str, Any]]:
     """Layers that maps enter and leave; those of a block keep the size but for their strides."""
     paddings = ["same", "centered", "valid"] if nested else ["same", "centered"]
     raw: list[dict[str, Any]] = []
@@ -22,8 +22,8 @@ def layers_of_maps(draw: st.DrawFn, rank: int, nested: int = 1) -> list[dict[str
         kind = draw(st.sampled_from("CPNDR" if nested else "CPND"))
         layer: dict[str, Any] = {"type": kind}
         if kind in "CP":
-            layer |= {"kernel_size": draw(st.lists(st.integers(1, 4), min_size=rank, max_size=rank))}
-            layer |= {"stride": draw(st.lists(st.integers(1, 2), min_size=rank, max_size=rank))}
+            layer |= {"kernel_size": draw(st.lists(st.integers(1, 4), min_size=spatial_dims, max_size=spatial_dims))}
+            layer |= {"stride": draw(st.lists(st.integers(1, 2), min_size=spatial_dims, max_size=spatial_dims))}
             layer |= {"padding": draw(st.sampled_from(paddings)), "drop_out": draw(st.sampled_from([0, 10]))}
         if kind == "C":
             layer |= {"activation": "relu", "num_output": draw(st.integers(1, 3)), "bias": draw(st.booleans())}
@@ -34,19 +34,19 @@ def layers_of_maps(draw: st.DrawFn, rank: int, nested: int = 1) -> list[dict[str
         elif kind == "D":
             layer |= {"drop_out": 20}
         elif kind == "R":
-            layer |= {"activation": "relu", "layers": draw(layers_of_maps(rank, nested - 1))}
+            layer |= {"activation": "relu", "layers": draw(layers_of_maps(spatial_dims, nested - 1))}
         raw.append(layer)
     return raw
 
 
 @st.composite
 def networks(draw: st.DrawFn) -> tuple[tuple[int, ...], list[dict[str, Any]]]:
-    rank = draw(st.sampled_from([2, 3]))
-    raw = draw(layers_of_maps(rank, 2))
+    spatial_dims = draw(st.sampled_from([2, 3]))
+    raw = draw(layers_of_maps(spatial_dims, 2))
     raw += [{"type": "G"}] if draw(st.booleans()) else []
     raw += [{"type": "FC", "activation": "elu", "num_output": 3, "drop_out": 10}] if draw(st.booleans()) else []
     raw.append({"type": "T", "activation": draw(st.sampled_from(["softmax", "sigmoid", None]))})
-    return (draw(st.integers(1, 2)), *(draw(st.integers(12, 20)) for _ in range(rank))), raw
+    return (draw(st.integers(1, 2)), *(draw(st.integers(12, 20)) for _ in range(spatial_dims))), raw
 
 
 MODULES = (PaddedConvolution, PaddedPooling, nn.BatchNorm2d, nn.BatchNorm3d, nn.GroupNorm, ResidualBlock, GlobalMean)

@@ -35,8 +35,8 @@ def test_steps_of_a_unet_are_cut() -> None:
 @pytest.mark.parametrize("name", ["archsm", "arch3d", "brats2020_resnet18", "lidc_cnn3d", "unet3d"])
 def test_what_fits_stays_as_it_is(project: Path, name: str) -> None:
     content = json.loads((project / "configs" / "architectures" / f"{name}.json").read_text())
-    rank = parse_architecture(content, name).rank
-    assert fit_strides(content, (1, *(64,) * (rank or 2))) == content
+    spatial_dims = parse_architecture(content, name).spatial_dims
+    assert fit_strides(content, (1, *(64,) * (spatial_dims or 2))) == content
 
 
 @pytest.mark.parametrize(

@@ -61,19 +61,19 @@ def test_the_published_brain_network_gives_three_channels_and_keeps_the_patch(pr
 
 @st.composite
 def networks(draw: st.DrawFn) -> tuple[tuple[int, ...], dict[str, Any]]:
-    rank = draw(st.sampled_from([2, 3]))
+    spatial_dims = draw(st.sampled_from([2, 3]))
     levels = draw(st.integers(2, 4))
 
     def filters() -> list[int]:
         return draw(st.lists(st.integers(1, 3), min_size=1, max_size=3))
 
     def sizes(count: int, most: int) -> list[int] | list[list[int]]:
-        one = st.lists(st.integers(1, most), min_size=rank, max_size=rank)
+        one = st.lists(st.integers(1, most), min_size=spatial_dims, max_size=spatial_dims)
         return draw(one | st.lists(one, min_size=count, max_size=count))
 
     raw = {
         "type": "unet",
-        "dimensions": rank,
+        "dimensions": spatial_dims,
         "down": [filters() for _ in range(levels)],
         "up": [filters() for _ in range(levels - 1)],
         "kernel_size": sizes(levels, 4),
@@ -89,7 +89,7 @@ def networks(draw: st.DrawFn) -> tuple[tuple[int, ...], dict[str, Any]]:
     }
     strides = unet(**raw).strides
     # A total stride fits by the law; one more voxel or two along x makes it odd, and leaves more than one voxel.
-    total = [math.prod(stride[axis] for stride in strides) for axis in range(rank)]
+    total = [math.prod(stride[axis] for stride in strides) for axis in range(spatial_dims)]
     shape = (total[0] + 1 + draw(st.integers(0, 2)), *(size + draw(st.integers(0, 3)) for size in total[1:]))
     return (draw(st.integers(1, 2)), *shape), raw
 

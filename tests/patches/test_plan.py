@@ -142,7 +142,9 @@ def test_rare_positives_reach_every_split() -> None:
 
 
 def test_boxes_of_whole_scans_want_one_sample_each_and_foreground_wants_masks() -> None:
-    table = plan_of([(number, 1, 0) for number in range(4)], patches={"sampling": "random", "per_scan": 3}).table
+    table = plan_of(
+        [(number, 1, 0) for number in range(4)], patches={"sampling": "random", "patches_per_scan": 3}
+    ).table
     assert sorted(table["number"].to_pylist()) == sorted(4 * [0, 1, 2])
     with pytest.raises(DataError, match="sampling = 'random' wants one sample for each scan, got several"):
         plan_of([(0, 1, 1)], patches={"sampling": "random"})

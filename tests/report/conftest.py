@@ -13,7 +13,7 @@ import zarr
 
 from voxray.config.experiment import Experiment
 from voxray.datasets.manifest import QUARANTINE
-from voxray.metrics.classification import bootstrap_intervals, choose_threshold, figures, without_nan
+from voxray.metrics.classification import bootstrap_intervals, choose_threshold, compute_metrics, without_nan
 from voxray.models.spec.load import parse_architecture
 from voxray.report.run.contents import RunContents, SplitPredictions
 from voxray.store.layout import INDEX, INDEX_FILE, QUARANTINE_FILE, StoreInfo, create_arrays
@@ -89,7 +89,7 @@ def _make_experiment(folder: Path, size: tuple[int, int, int]) -> Experiment:
             "patches": {"size": list(size), "negatives_per_positive": 2.0},
             "model": {"architecture": str(folder / "tiny.json")},
             "training": {"epochs": 3, "learning_rate": 1e-5},
-            "evaluation": {"bootstrap": 20},
+            "evaluation": {"bootstrap_samples": 20},
         }
     )
 
@@ -114,7 +114,7 @@ def _make_store(
         shards=dict.fromkeys(splits, 1),
         scans=sum(COUNTS[split] for split in splits) // 2,
         digest="0123456789abcdef",
-        recipe={"manifest": "fedcba9876543210"},
+        provenance={"manifest": "fedcba9876543210"},
         notes=("each series counts as one patient",),
     )
     create_arrays(path, info)
@@ -168,8 +168,8 @@ def _measure(predictions: dict[str, SplitPredictions]) -> dict[str, dict[str, An
         patients = np.asarray(mine.rows["patient_id"].to_pylist(), dtype=str)
         known = (mine.labels, mine.probabilities)
         metrics[split] = {
-            "unit": "patch",
-            **figures(*known, threshold),
+            "level": "patch",
+            **compute_metrics(*known, threshold),
             "loss": -float(np.log(mine.truth_probabilities()).mean()),
             "threshold": threshold,
             "patients": len(np.unique(patients)),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from voxray.config.experiment import Experiment
 from voxray.datasets.manifest import QUARANTINE
 from voxray.metrics.classification import without_nan
-from voxray.metrics.segmentation import bootstrap_intervals, case_dice, case_figures, mean_figures
+from voxray.metrics.segmentation import bootstrap_intervals, case_dice, mean_metrics, scan_metrics
 from voxray.models.spec.load import parse_architecture
 from voxray.report.run.contents import Case, RunContents
 from voxray.store.layout import INDEX, StoreInfo
@@ -86,7 +86,7 @@ def _write(path: Path, voxels: NDArray[Any]) -> None:
 
 
 def _case(split: str, name: str, truth: NDArray[np.uint8], shift: int, classes: tuple[str, ...]) -> Case:
-    figures = case_figures(truth, np.roll(truth, shift, axis=0), SPACING_MM, classes)
+    figures = scan_metrics(truth, np.roll(truth, shift, axis=0), SPACING_MM, classes)
     files = {"path": f"imagesTr/{name}.nii.gz", "label_path": f"labelsTr/{name}.nii.gz"}
     prediction = f"predictions/{split}/{name}_seg.nii.gz"
     return {
@@ -104,7 +104,7 @@ def _measure(cases: list[Case]) -> dict[str, Any]:
     patients = [case["patient_id"] for case in cases]
     measured: dict[str, Any] = without_nan(
         {
-            **mean_figures(figures),
+            **mean_metrics(figures),
             "scans": len(cases),
             "patients": len(cases),
             "intervals": bootstrap_intervals(figures, patients, 20, 0),
@@ -132,7 +132,7 @@ def _store(path: Path, rows: list[dict[str, Any]], classes: tuple[str, ...]) -> 
         shards={},
         scans=len(rows),
         digest="0123456789abcdef",
-        recipe={"manifest": "fedcba9876543210"},
+        provenance={"manifest": "fedcba9876543210"},
         notes=("each case counts as one patient",),
     )
     index = pa.Table.from_pylist(rows, schema=INDEX)
@@ -145,11 +145,11 @@ def _experiment(root: Path, out: Path, folder: Path) -> Experiment:
             "name": "blocks",
             "out": str(out),
             "data": {"layout": "decathlon", "root": str(root)},
-            "patches": {"size": [16, 16, 16], "sampling": "random", "per_scan": 2, "rotations": []},
-            "intensity": {"kind": "volume"},
+            "patches": {"size": [16, 16, 16], "sampling": "random", "patches_per_scan": 2, "oversample_rotations": []},
+            "intensity": {"kind": "zscore"},
             "model": {"architecture": str(folder / "unet.json")},
-            "training": {"loss": "dice_cross_entropy", "best": "dice"},
-            "evaluation": {"bootstrap": 20},
+            "training": {"loss": "dice_cross_entropy", "monitor": "dice"},
+            "evaluation": {"bootstrap_samples": 20},
         }
     )
 

@@ -13,14 +13,14 @@ from scenes import write_metaimage
 from voxray.errors import ScanError, WorkError
 from voxray.scans.header import read_header
 from voxray.scans.read import fetch_regions, open_scan, read_region
-from voxray.storage.paths import Place
+from voxray.storage.paths import AnyPath
 from voxray.volume import PatchBox
 
 FLIPPED = (-1, 0, 0, 0, -1, 0, 0, 0, 1)
 TURNED = (0, 1, 0, 1, 0, 0, 0, 0, -1)
 
 
-def in_storage(s3: S3, file: Path) -> Place:
+def in_storage(s3: S3, file: Path) -> AnyPath:
     return s3.put_folder(file.parent) / file.name
 
 

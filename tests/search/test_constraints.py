@@ -6,7 +6,7 @@ import pytest
 
 from voxray.config.training import TrainingSpec
 from voxray.errors import ConfigError
-from voxray.search.constraints import Conditions, Limits, draw, weigh
+from voxray.search.constraints import Conditions, Limits, draw, estimate
 from voxray.search.space.load import load_space, parse_space
 from voxray.search.space.sampling import Sample, at_random
 
@@ -22,13 +22,13 @@ def shipped(project: Path, name: str, **settings: int) -> Sample:
 def test_arch3d_at_batch_300_is_refused_before_it_starts_and_arch3dsm_is_not(project: Path) -> None:
     conditions = Conditions(PATCH, 2, TrainingSpec(batch_size=300), limits=Limits(memory_bytes=8 * GIBIBYTE))
     with pytest.raises(ConfigError, match=r"needs 1[0-9.]+ GiB of memory, more than 8 GiB"):
-        weigh(shipped(project, "arch3d"), conditions)
-    assert weigh(shipped(project, "arch3dsm"), conditions).peak_bytes < 8 * GIBIBYTE
+        estimate(shipped(project, "arch3d"), conditions)
+    assert estimate(shipped(project, "arch3dsm"), conditions).peak_bytes < 8 * GIBIBYTE
 
 
 def test_the_batch_size_of_a_sample_comes_before_that_of_the_experiment(project: Path) -> None:
     conditions = Conditions(PATCH, 2, TrainingSpec(batch_size=300), limits=Limits(memory_bytes=8 * GIBIBYTE))
-    assert weigh(shipped(project, "arch3d", batch_size=16), conditions).peak_bytes < 2 * GIBIBYTE
+    assert estimate(shipped(project, "arch3d", batch_size=16), conditions).peak_bytes < 2 * GIBIBYTE
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_limits_of_parameters_and_flops_are_named_with_what_was_found(
     project: Path, limits: Limits, reason: str
 ) -> None:
     with pytest.raises(ConfigError, match=reason):
-        weigh(shipped(project, "arch3dsm"), Conditions(PATCH, 2, TrainingSpec(batch_size=1), limits=limits))
+        estimate(shipped(project, "arch3dsm"), Conditions(PATCH, 2, TrainingSpec(batch_size=1), limits=limits))
 
 
 def test_strides_are_cut_to_what_is_left_of_flat_patches() -> None:
@@ -51,7 +51,7 @@ def test_strides_are_cut_to_what_is_left_of_flat_patches() -> None:
     conditions = Conditions((1, 16, 16, 2), 2, TrainingSpec())
     drawn = draw(space, conditions, at_random(np.random.default_rng(0)))
     assert [layer["stride"] for layer in drawn.architecture[:-1]] == [[2, 2, 2], [2, 2, 1], [2, 2, 1]]
-    assert weigh(drawn, conditions).parameters == 2 * 4 + 2
+    assert estimate(drawn, conditions).parameters == 2 * 4 + 2
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_nearly_all_samples_of_the_shipped_spaces_can_be_trained(
     suggest, refused = at_random(np.random.default_rng(0)), 0
     for _ in range(100):
         try:
-            weigh(draw(space, conditions, suggest), conditions)
+            estimate(draw(space, conditions, suggest), conditions)
         except ConfigError:
             refused += 1
     assert refused <= 10

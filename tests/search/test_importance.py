@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import f_oneway, spearmanr
 
-from voxray.search.importance import explained, importances
+from voxray.search.importance import explained_variance, importances
 from voxray.search.trials import Goal, Trial
 
 GOAL = Goal("roc_auc", "loss")
@@ -36,13 +36,15 @@ def test_shares_are_those_that_follow_from_the_f_test_and_from_spearman() -> Non
     rng = np.random.default_rng(1)
     ranks = rng.permutation(40).astype(float)
     labels = [int(label) for label in rng.integers(3, size=40)]
-    groups = [[rank for rank, label in zip(ranks, labels, strict=True) if label == each] for each in range(3)]
+    groups = [
+        [spatial_dims for spatial_dims, label in zip(ranks, labels, strict=True) if label == each] for each in range(3)
+    ]
     statistic = f_oneway(*groups)
     eta = 1 / (1 + (40 - 3) / (2 * statistic.statistic))
-    assert explained(labels, ranks) == pytest.approx(max(0, eta - 2 * (1 - eta) / 37))
+    assert explained_variance(labels, ranks) == pytest.approx(max(0, eta - 2 * (1 - eta) / 37))
     numbers = (ranks + 8 * rng.normal(size=40)).tolist()
     square = spearmanr(numbers, ranks).statistic ** 2
-    assert explained(numbers, ranks) == pytest.approx(square - (1 - square) / 38)
+    assert explained_variance(numbers, ranks) == pytest.approx(square - (1 - square) / 38)
 
 
 def test_few_trials_tell_nothing() -> None:

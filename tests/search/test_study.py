@@ -12,7 +12,7 @@ from voxray.search.constraints import Limits
 from voxray.search.plan import Method, Search, find_starts, trial_experiments
 from voxray.search.results import leaderboard, pareto_front, write_winner
 from voxray.search.space.load import parse_space
-from voxray.search.study import Book
+from voxray.search.study import Study
 from voxray.search.trials import Goal, State, Trial, read_trials, trial_folder
 from voxray.store.layout import write_parquet
 
@@ -44,26 +44,26 @@ def search_in(folder: Path) -> Search:
     (folder / "architecture.json").write_text(SMALL_NET)
     spec = experiment(folder / "luna", folder / "run")
     space = parse_space(SPACE, "space")
-    starts, strangers = find_starts(space, spec, [folder / "architecture.json"], 3)
-    assert not strangers
+    starts, not_in_space = find_starts(space, spec, [folder / "architecture.json"], 3)
+    assert not not_in_space
     goal = Goal("roc_auc", "loss")
     return Search(folder / "search", spec, space, goal, 5, 0, "tpe", Limits(), starts, (1, 16, 16, 6), 2)
 
 
-def finish(book: Book, trial: Trial, value: float) -> None:
+def finish(book: Study, trial: Trial, value: float) -> None:
     rows = [{"epoch": epoch, "val_loss": 1.0, "val_roc_auc": value, "seconds": 1.0} for epoch in (1, 2)]
     write_parquet(pa.Table.from_pylist(rows), trial_folder(book.search.folder, trial) / "history.parquet")
     book.end(trial.number, "finished")
 
 
-def begun(book: Book) -> Trial:
+def begun(book: Study) -> Trial:
     trial = book.begin()
     assert trial is not None
     return trial
 
 
 def test_the_first_trial_is_the_network_of_the_experiment_with_its_own_settings(search: Search) -> None:
-    trial = begun(Book(search))
+    trial = begun(Study(search))
     assert trial.origin == "architecture.json"
     assert trial.settings == {"training.learning_rate": search.experiment.training.learning_rate}
     written = json.loads((trial_folder(search.folder, trial) / "architecture.json").read_text())
@@ -72,7 +72,7 @@ def test_the_first_trial_is_the_network_of_the_experiment_with_its_own_settings(
 
 
 def test_a_trial_is_a_run_of_its_own_on_the_store_of_all(search: Search) -> None:
-    trial = begun(Book(search))
+    trial = begun(Study(search))
     (spec,) = trial_experiments(search, trial)
     assert spec.out_path == trial_folder(search.folder, trial)
     assert spec.model.architecture == str(spec.out_path / "architecture.json")
@@ -80,11 +80,11 @@ def test_a_trial_is_a_run_of_its_own_on_the_store_of_all(search: Search) -> None
 
 
 def test_a_book_that_is_opened_again_repeats_no_finished_trial_and_goes_on_with_the_interrupted(search: Search) -> None:
-    book = Book(search)
+    book = Study(search)
     first, second = begun(book), begun(book)
     finish(book, first, 0.8)
     book.note_epoch(second.number, {"epoch": 1, "val_loss": 1.0, "val_roc_auc": 0.7, "seconds": 1.0})
-    again = Book(search)
+    again = Study(search)
     goes_on = begun(again)
     assert (goes_on.number, goes_on.decisions) == (second.number, second.decisions)
     assert [row["epoch"] for row in goes_on.curve] == [1]
@@ -99,7 +99,7 @@ def test_what_is_suggested_depends_on_seed_and_past_alone(tmp_path: Path) -> Non
     drawn = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        book = Book(search_in(tmp_path / name))
+        book = Study(search_in(tmp_path / name))
         for value in (0.6, 0.9, 0.7, 0.8, 0.5):
             finish(book, begun(book), value)
         drawn.append([trial.decisions for trial in book.trials.values()])
@@ -108,13 +108,13 @@ def test_what_is_suggested_depends_on_seed_and_past_alone(tmp_path: Path) -> Non
 
 def test_a_network_beyond_the_limit_is_refused_with_its_reason_and_never_started(search: Search) -> None:
     search = dataclasses.replace(search, limits=Limits(parameters=3000))
-    book = Book(search)
+    book = Study(search)
     trials = [begun(book) for _ in range(5)]
     assert all(trial.parameters <= 3000 for trial in trials)
     assert not any(trial.origin for trial in trials)
     assert "parameters, more than 3,000" in book.refused[0]["reason"]
-    assert len(Book(search).refused) == len(book.refused)
-    assert not Book(search).starts
+    assert len(Study(search).refused) == len(book.refused)
+    assert not Study(search).starts
 
 
 @pytest.mark.parametrize("method", ["tpe", "random"])
@@ -122,19 +122,19 @@ def test_a_limit_that_few_networks_keep_ends_no_search_and_each_refused_network_
     search: Search, method: Method
 ) -> None:
     limits = Limits(parameters=FEW)
-    book = Book(dataclasses.replace(search, method=method, limits=limits, trials=30, starts=()))
+    book = Study(dataclasses.replace(search, method=method, limits=limits, trials=30, starts=()))
     for number in range(30):
         finish(book, begun(book), 0.5 + number / 100)
     assert all(trial.parameters <= FEW for trial in book.trials.values())
     assert len({json.dumps(trial.settings) for trial in book.trials.values()}) == 30
     networks = {json.dumps([row["decisions"][name] for name in NETWORK]) for row in book.refused}
     assert len(book.refused) == len(networks) > 5
-    again = Book(book.search)
+    again = Study(book.search)
     assert again.noted == book.noted
 
 
 def test_suggestions_learn_what_is_refused(search: Search) -> None:
-    book = Book(dataclasses.replace(search, limits=Limits(parameters=FEW), trials=40, starts=()))
+    book = Study(dataclasses.replace(search, limits=Limits(parameters=FEW), trials=40, starts=()))
     for _ in range(40):
         finish(book, begun(book), 0.5)
     suggested = [each for each in book.study.trials if "fixed_params" not in each.system_attrs]
@@ -146,7 +146,7 @@ def test_a_space_with_nothing_new_ends_the_search(search: Search) -> None:
     raw = {"architecture": json.loads(SMALL_NET)}
     raw["architecture"][0]["num_output"] = {"choice": [4, 6]}
     space = parse_space(raw, "space")
-    book = Book(dataclasses.replace(search, space=space, starts=()))
+    book = Study(dataclasses.replace(search, space=space, starts=()))
     assert [begun(book).number, begun(book).number] == [0, 1]
     assert not book.exhausted
     assert book.begin() is None
@@ -154,14 +154,14 @@ def test_a_space_with_nothing_new_ends_the_search(search: Search) -> None:
 
 
 def test_a_figure_without_value_fails_the_trial(search: Search) -> None:
-    book = Book(search)
+    book = Study(search)
     finish(book, begun(book), float("nan"))
     trial = read_trials(search.folder)[0]
     assert (trial.state, trial.reason) == ("failed", "val/roc_auc has no value")
 
 
 def test_the_leaderboard_has_the_best_first_and_the_unfinished_behind(search: Search) -> None:
-    book = Book(search)
+    book = Study(search)
     trials = [begun(book) for _ in range(4)]
     finish(book, trials[0], 0.7)
     finish(book, trials[1], 0.9)
@@ -224,7 +224,7 @@ def test_a_finished_fold_is_written_down_and_the_trial_ends_with_all_of_them(sea
     content = search.experiment.model_dump(mode="json")
     content["split"] |= {"folds": 2}
     search = dataclasses.replace(search, experiment=type(search.experiment).model_validate(content))
-    book = Book(search)
+    book = Study(search)
     trial = begun(book)
     runs = trial_experiments(search, trial)
     assert [run.out_path.name for run in runs] == ["fold_0", "fold_1"]
@@ -234,7 +234,7 @@ def test_a_finished_fold_is_written_down_and_the_trial_ends_with_all_of_them(sea
         write_parquet(pa.Table.from_pylist(rows), runs[fold].out_path / "history.parquet")
         assert book.folds(trial.number) == (fold + 1, 2)
         assert not book.note_fold(trial.number, fold)
-    assert [(row["fold"], row["epoch"]) for row in Book(search).trials[0].curve] == [(0, 1), (0, 2), (1, 1), (1, 2)]
+    assert [(row["fold"], row["epoch"]) for row in Study(search).trials[0].curve] == [(0, 1), (0, 2), (1, 1), (1, 2)]
     assert search.goal.value(book.end(trial.number, "finished")) == pytest.approx(0.7)
 
 
@@ -242,7 +242,7 @@ def test_a_search_for_few_parameters_too_keeps_finding_small_networks(search: Se
     taken = {}
     for minimize in (None, "parameters"):
         own = dataclasses.replace(search, folder=search.folder / str(minimize), trials=40, minimize=minimize)
-        book = Book(own)
+        book = Study(own)
         for number in range(40):
             trial = begun(book)
             value = min(0.9, 0.5 + trial.parameters / 50_000)
@@ -251,7 +251,7 @@ def test_a_search_for_few_parameters_too_keeps_finding_small_networks(search: Se
                 book.end(trial.number, "pruned")
             else:
                 finish(book, trial, value)
-        assert len(Book(own).study.trials) == 40
+        assert len(Study(own).study.trials) == 40
         taken[minimize] = np.median([trial.parameters for trial in book.trials.values()][20:])
     assert taken["parameters"] < taken[None]
 

@@ -7,7 +7,7 @@ import pytest
 from voxray.config.load import load_experiment
 from voxray.phantom.brats2020 import write_brats2020
 from voxray.phantom.mosmed import write_mosmed
-from voxray.stages.outline import outline as outline_stage
+from voxray.stages.outline import plan_run as outline_stage
 
 
 @pytest.mark.parametrize(
@@ -29,4 +29,4 @@ def test_networks_of_whole_scans_are_the_published_ones(
     assert outline.cost.parameters == parameters
     assert outline.plan.table.num_rows == patches
     assert outline.plan.classes == classes
-    assert spec.evaluation.unit == "patient"
+    assert spec.evaluation.level == "patient"

@@ -66,10 +66,10 @@ def test_a_training_that_was_cut_short_goes_on_elsewhere(here: Experiment, remot
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit(remote, device=torch.device("cpu"), show=lambda *_: None, report=die)
+        fit(remote, device=torch.device("cpu"), on_progress=lambda *_: None, report=die)
     assert not run_folder(remote).model.exists()
     epochs: list[int] = []
-    fit(remote, device=torch.device("cpu"), show=lambda *_: None, report=lambda row: epochs.append(row["epoch"]))
+    fit(remote, device=torch.device("cpu"), on_progress=lambda *_: None, report=lambda row: epochs.append(row["epoch"]))
     assert epochs == [2]
     run(remote)
     assert metrics_of(remote) == metrics_of(here)

@@ -14,7 +14,7 @@ from scenes import experiment
 from voxray.cli.app import main
 from voxray.config.experiment import Experiment
 from voxray.errors import ConfigError, WorkError
-from voxray.evaluation.scans import judge_scan
+from voxray.evaluation.scans import evaluate_scan
 from voxray.inference.predict import Options
 from voxray.inference.segmenter import Segmenter, load_segmenter, segment_scan
 from voxray.models.spec.load import parse_architecture
@@ -27,7 +27,7 @@ from voxray.stages.ingest import ingest
 from voxray.stages.predict import predict
 from voxray.stages.train import train
 from voxray.store.read import open_store
-from voxray.training.fit import make_feed, make_recipe
+from voxray.training.fit import make_loader, make_preprocessing
 
 NET = {
     "type": "unet",
@@ -50,10 +50,22 @@ def spec_of(root: Path, folder: Path, **changes: object) -> Experiment:
     (folder / "architecture.json").write_text(json.dumps(NET))
     sections: dict[str, object] = {
         "data": {"layout": "decathlon"},
-        "patches": {"size": [24, 24, 12], "sampling": "foreground", "per_scan": 2, "rotations": [], "fill": 0},
+        "patches": {
+            "size": [24, 24, 12],
+            "sampling": "foreground",
+            "patches_per_scan": 2,
+            "oversample_rotations": [],
+            "pad_value": 0,
+        },
         "store": {"dtype": "float32", "chunk_bytes": 2**18, "shard_bytes": 2**20},
-        "intensity": {"kind": "nonzero"},
-        "training": {"loss": "dice_cross_entropy", "best": "dice", "batch_size": 2, "learning_rate": 0.01, "epochs": 2},
+        "intensity": {"kind": "zscore_nonzero"},
+        "training": {
+            "loss": "dice_cross_entropy",
+            "monitor": "dice",
+            "batch_size": 2,
+            "learning_rate": 0.01,
+            "epochs": 2,
+        },
     }
     return experiment(root, folder / "run", **{**sections, **changes})
 
@@ -162,7 +174,7 @@ def test_a_mask_may_keep_its_axes_in_another_order_than_its_image(
     segmenter = load_segmenter(finished.out_path, CPU)
     case = {"split": "again", "path": f"imagesTr/{source.name}", "label_path": f"labelsTr/{source.name}"}
     plain, again = (
-        judge_scan(segmenter, case | {"files": [str(brains / case["path"]), str(label)]})
+        evaluate_scan(segmenter, case | {"files": [str(brains / case["path"]), str(label)]})
         for label in (source, tmp_path / "turned.nii.gz")
     )
     figures = {name: value for name, value in plain.items() if isinstance(value, float)}
@@ -183,7 +195,13 @@ def test_a_scan_that_cannot_be_segmented_is_named_and_the_others_go_on(
 
 
 def test_a_resampled_run_still_predicts_on_the_scans_own_grid(brains: Path, tmp_path: Path) -> None:
-    patches = {"size": [16, 16, 16], "sampling": "random", "spacing_mm": [2.0, 2.0, 1.5], "rotations": [], "fill": 0}
+    patches = {
+        "size": [16, 16, 16],
+        "sampling": "random",
+        "spacing_mm": [2.0, 2.0, 1.5],
+        "oversample_rotations": [],
+        "pad_value": 0,
+    }
     spec = spec_of(brains, tmp_path, patches=patches, training={"epochs": 1, "loss": "dice", "batch_size": 4})
     ingest(spec, quiet, with_ray=False)
     train(spec, quiet, with_ray=False)
@@ -195,9 +213,9 @@ def test_a_resampled_run_still_predicts_on_the_scans_own_grid(brains: Path, tmp_
 
 
 def test_settings_of_the_other_task_are_refused(brains: Path, tmp_path: Path) -> None:
-    spec = spec_of(brains, tmp_path, training={"loss": "cross_entropy", "best": "roc_auc"})
+    spec = spec_of(brains, tmp_path, training={"loss": "cross_entropy", "monitor": "roc_auc"})
     ingest(spec, quiet, with_ray=False)
-    with pytest.raises(ConfigError, match=r"training\.best: 'roc_auc' is not for this task. Known: loss, dice"):
+    with pytest.raises(ConfigError, match=r"training\.monitor: 'roc_auc' is not for this task. Known: loss, dice"):
         train(spec, quiet, with_ray=False)
     (tmp_path / "architecture.json").write_text('[{"type": "T", "activation": null}]')
     with pytest.raises(ConfigError, match="scans with masks want a U-Net"):
@@ -205,18 +223,18 @@ def test_settings_of_the_other_task_are_refused(brains: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("size", [[24, 24, 12], [48, 16, 32]])
-@pytest.mark.parametrize("kind", ["planes", "volume", "nonzero", "percentiles", "window"])
+@pytest.mark.parametrize("kind", ["zscore_slice", "zscore", "zscore_nonzero", "percentiles", "window"])
 def test_a_window_of_a_scan_is_what_training_saw_of_that_place(
     brains: Path, tmp_path: Path, kind: str, size: list[int]
 ) -> None:
-    patches = {"size": size, "sampling": "grid", "rotations": [], "fill": -5}
+    patches = {"size": size, "sampling": "grid", "oversample_rotations": [], "pad_value": -5}
     spec = spec_of(
         brains, tmp_path, patches=patches, intensity={"kind": kind, "window": [0, 900]}, evaluation={"overlap": 0}
     )
     ingest(spec, quiet, with_ray=False)
     store = open_store(spec.store_path)
-    feed, recipe = make_feed(spec, store, "val", CPU), make_recipe(spec, 3, CPU)
-    expected = torch.cat([recipe.inputs(batch, None).images for batch in feed.epoch(None)])
+    feed, provenance = make_loader(spec, store, "val", CPU), make_preprocessing(spec, 3, CPU)
+    expected = torch.cat([provenance.inputs(batch, None).images for batch in feed.epoch(None)])
     seen: list[torch.Tensor] = []
 
     def model(windows: torch.Tensor) -> torch.Tensor:
@@ -233,11 +251,11 @@ def test_a_window_of_a_scan_is_what_training_saw_of_that_place(
 
 
 def test_padding_counts_neither_in_the_loss_nor_in_the_figures(brains: Path, tmp_path: Path) -> None:
-    patches = {"size": [64, 64, 32], "sampling": "whole", "rotations": [], "fill": 0}
-    spec = spec_of(brains, tmp_path, patches=patches, intensity={"kind": "volume"}, store={"dtype": "float32"})
+    patches = {"size": [64, 64, 32], "sampling": "whole", "oversample_rotations": [], "pad_value": 0}
+    spec = spec_of(brains, tmp_path, patches=patches, intensity={"kind": "zscore"}, store={"dtype": "float32"})
     ingest(spec, quiet, with_ray=False)
-    feed = make_feed(spec, open_store(spec.store_path), "train", CPU)
-    inputs = make_recipe(spec, 3, CPU).inputs(next(iter(feed.epoch(None))), None)
+    feed = make_loader(spec, open_store(spec.store_path), "train", CPU)
+    inputs = make_preprocessing(spec, 3, CPU).inputs(next(iter(feed.epoch(None))), None)
     assert inputs.valid is not None
     assert int(inputs.valid[0].sum()) == np.prod(SHAPE)
     assert not inputs.images[~inputs.valid.expand_as(inputs.images)].any()

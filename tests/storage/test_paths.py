@@ -5,7 +5,7 @@ import pytest
 from s3_server import S3
 
 from voxray.errors import ConfigError, WorkError
-from voxray.storage.atomic import remove_unfinished, whole_file, write_json
+from voxray.storage.atomic import atomic_write, remove_unfinished, write_json
 from voxray.storage.locks import locked
 from voxray.storage.paths import (
     as_file,
@@ -13,25 +13,25 @@ from voxray.storage.paths import (
     list_once,
     local_copy,
     matching,
-    path_below,
-    place,
     read_bytes,
     read_start,
+    relative_path,
     remove_folder,
     size_of,
+    to_path,
     upload,
 )
 
 
 def test_paths_and_file_urls_are_paths() -> None:
-    assert place("a/b") == Path("a/b")
-    assert place("file:///data/a b") == Path("/data/a b")
-    assert place(Path("/x")) == Path("/x")
+    assert to_path("a/b") == Path("a/b")
+    assert to_path("file:///data/a b") == Path("/data/a b")
+    assert to_path(Path("/x")) == Path("/x")
     assert not is_url("/x/s3://y")
 
 
 def test_a_url_is_joined_and_written_as_it_was_given() -> None:
-    folder = place("s3://bucket/some/folder/")
+    folder = to_path("s3://bucket/some/folder/")
     assert str(folder / "a" / "b.mhd") == "s3://bucket/some/folder/a/b.mhd"
     assert not isinstance(folder, Path)
 
@@ -39,19 +39,19 @@ def test_a_url_is_joined_and_written_as_it_was_given() -> None:
 @pytest.mark.parametrize("text", ["ftp://host/file", "http://host/file", "s3://", "s4://bucket/x"])
 def test_other_protocols_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"Known: file://, s3://, gs://"):
-        place(text, "out")
+        to_path(text, "out")
 
 
 @pytest.mark.parametrize("text", ["s3://me:pass-word@bucket/x", "S3://me@bucket/x", "https://a:pass-word@host/"])
 def test_credentials_in_a_url_are_refused_without_repeating_them(text: str) -> None:
     with pytest.raises(ConfigError) as raised:
-        place(text)
+        to_path(text)
     assert "pass-word" not in str(raised.value)
     assert "environment" in str(raised.value)
 
 
 def test_an_at_sign_in_a_name_is_no_user() -> None:
-    assert str(place("s3://bucket/scan@home.mhd")) == "s3://bucket/scan@home.mhd"
+    assert str(to_path("s3://bucket/scan@home.mhd")) == "s3://bucket/scan@home.mhd"
 
 
 def test_files_in_storage_are_read_and_written_whole(s3: S3, tmp_path: Path) -> None:
@@ -82,10 +82,10 @@ def test_the_start_of_an_empty_file_is_empty(s3: S3) -> None:
 
 def test_a_file_whose_writing_fails_does_not_appear(s3: S3) -> None:
     file = s3.new_folder() / "a.txt"
-    with pytest.raises(TypeError), whole_file(file) as unfinished:
+    with pytest.raises(TypeError), atomic_write(file) as unfinished:
         unfinished.write_text(b"no text")  # type: ignore[arg-type]
     s3.fault = lambda method, path: 500 if method == "PUT" else None
-    with pytest.raises(WorkError, match="fails for good"), whole_file(file) as unfinished:
+    with pytest.raises(WorkError, match="fails for good"), atomic_write(file) as unfinished:
         unfinished.write_text("whole")
     s3.reset()
     assert not file.exists()
@@ -98,12 +98,12 @@ def test_a_listed_folder_is_asked_for_no_more(s3: S3, tmp_path: Path) -> None:
     folder = list_once(s3.put_folder(tmp_path / "in"))
     assert len(s3.requests) == 1
     found = matching(folder, "*/*.mhd")
-    assert [path_below(folder, path) for path in found][:2] == ["0/00.mhd", "0/04.mhd"]
+    assert [relative_path(folder, path) for path in found][:2] == ["0/00.mhd", "0/04.mhd"]
     assert all(path.is_file() and size_of(path) == int(path.stem) for path in found)
     assert not (folder / "0" / "41.mhd").exists()
     assert len(s3.requests) == 1
     (folder / "0" / "41.mhd").write_text("new")
-    assert (place(str(folder)) / "0" / "41.mhd").exists()
+    assert (to_path(str(folder)) / "0" / "41.mhd").exists()
     assert (list_once(folder) / "0" / "41.mhd").exists()
 
 
@@ -116,4 +116,4 @@ def test_there_are_no_locks_in_storage(s3: S3) -> None:
 
 def test_a_bucket_that_is_not_there_is_said(s3: S3) -> None:
     with pytest.raises(FileNotFoundError):
-        read_bytes(place("s3://no-such-bucket/x"))
+        read_bytes(to_path("s3://no-such-bucket/x"))

@@ -82,7 +82,13 @@ def brains(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def spec_of(root: Path, folder: Path, allowed: float, **patches: object) -> Experiment:
     (folder / "architecture.json").write_text(json.dumps(NET))
-    plain = {"size": [16, 16, 16], "sampling": "foreground", "per_scan": 2, "rotations": [], "fill": 0}
+    plain = {
+        "size": [16, 16, 16],
+        "sampling": "foreground",
+        "patches_per_scan": 2,
+        "oversample_rotations": [],
+        "pad_value": 0,
+    }
     return experiment(
         root,
         folder / "run",
@@ -91,8 +97,8 @@ def spec_of(root: Path, folder: Path, allowed: float, **patches: object) -> Expe
         split={"val": 0.5, "test": 0.0},
         patches=plain | patches,
         store={"dtype": "float32", "max_quarantined": allowed},
-        intensity={"kind": "nonzero"},
-        training={"loss": "dice", "best": "dice", "batch_size": 4, "epochs": 1},
+        intensity={"kind": "zscore_nonzero"},
+        training={"loss": "dice", "monitor": "dice", "batch_size": 4, "epochs": 1},
     )
 
 

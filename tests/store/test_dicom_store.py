@@ -36,7 +36,7 @@ def mixed(tmp_path: Path) -> Path:
 
 
 def test_bad_series_are_named_and_the_others_are_ingested(mixed: Path, out: Path) -> None:
-    patches = {"size": [8, 8, 4], "negatives_per_positive": "all", "rotations": []}
+    patches = {"size": [8, 8, 4], "negatives_per_positive": "all", "oversample_rotations": []}
     spec = experiment(
         mixed, out, data={"layout": "dicom", "root": str(mixed)}, patches=patches, store={"max_quarantined": 0.5}
     )

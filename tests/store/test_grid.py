@@ -39,7 +39,13 @@ def spec_of(root: Path, out: Path, shard_bytes: int = 2**16, **patches: object) 
         out,
         data={"layout": "table"},
         split={"val": 0.25, "test": 0.0},
-        patches={"size": SIZE, "sampling": "grid", "negatives_per_positive": "all", "rotations": [], **patches},
+        patches={
+            "size": SIZE,
+            "sampling": "grid",
+            "negatives_per_positive": "all",
+            "oversample_rotations": [],
+            **patches,
+        },
         store={"chunk_bytes": 1, "shard_bytes": shard_bytes, "max_quarantined": 0.3},
     )
 

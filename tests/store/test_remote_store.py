@@ -139,12 +139,12 @@ def write_npz(root: Path) -> dict[str, Any]:
 
 def write_tasks(root: Path) -> dict[str, Any]:
     write_decathlon(root, cases=6, shape=(24, 24, 24))
-    return {"patches": {"size": [8, 8, 8], "sampling": "foreground", "per_scan": 2}}
+    return {"patches": {"size": [8, 8, 8], "sampling": "foreground", "patches_per_scan": 2}}
 
 
 def write_brains(root: Path) -> dict[str, Any]:
     write_brats2020(root, patients=8, shape=(24, 24, 24))
-    return {"patches": {"size": [16, 16], "sampling": "slices", "per_scan": 2, "negatives_per_positive": "all"}}
+    return {"patches": {"size": [16, 16], "sampling": "slices", "patches_per_scan": 2, "negatives_per_positive": "all"}}
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_any_layout_in_storage_gives_the_same_store(
     root = tmp_path / "data"
     root.mkdir()
     changes = write_layout(root)
-    changes["patches"] = {"rotations": [], "fill": 0} | changes["patches"]
+    changes["patches"] = {"oversample_rotations": [], "pad_value": 0} | changes["patches"]
     inside = changes.pop("data", {}).get("root", "")
     here, there = (
         experiment(folder / inside, tmp_path / name, data={"layout": layout}, **changes)

@@ -56,7 +56,7 @@ def test_training_positives_are_repeated_as_rows_with_other_rotations_and_nothin
 
 
 def test_rotations_are_a_setting(luna: Path, out: Path) -> None:
-    store = ingest(experiment(luna, out, patches={"rotations": [180]}))
+    store = ingest(experiment(luna, out, patches={"oversample_rotations": [180]}))
     assert set(store.index["rotation"].to_pylist()) == {0, 180}
 
 
@@ -182,7 +182,7 @@ def test_identical_voxels_in_a_published_split_are_kept_and_noted(out: Path, tmp
     labels = {f"{split}_labels": np.array([[0], [1]], np.uint8) for split in ("train", "val", "test")}
     np.savez_compressed(tmp_path / "some.npz", **arrays, **labels)
     data = {"layout": "medmnist", "root": str(tmp_path / "some.npz")}
-    patches = {"size": [6, 16, 16], "negatives_per_positive": "all", "rotations": [], "fill": 0}
+    patches = {"size": [6, 16, 16], "negatives_per_positive": "all", "oversample_rotations": [], "pad_value": 0}
     spec = experiment(tmp_path, out, data=data, patches=patches, store={"dtype": "uint8"})
     ingest_stage(spec, print, with_ray=False, verify=True)
     store = open_store(spec.store_path)
@@ -247,7 +247,7 @@ def test_real_crops_come_back_as_the_pictures_they_were(real_data: Path, out: Pa
         tmp_path,
         out,
         data={"layout": "table", "root": str(tmp_path)},
-        patches={"size": [50, 50], "fill": 0, "negatives_per_positive": "all"},
+        patches={"size": [50, 50], "pad_value": 0, "negatives_per_positive": "all"},
         store={"dtype": "uint8"},
     )
     store = ingest(spec)
@@ -321,7 +321,7 @@ def test_one_odd_scan_does_not_decide_on_the_channels(out: Path, tmp_path: Path)
     rows = [f"{number:02d}.png,{number % 2}" for number in range(12)]
     (tmp_path / "manifest.csv").write_text("\n".join(["path,label", *rows]))
     data = {"layout": "table", "root": str(tmp_path)}
-    patches = {"size": [16, 16], "fill": 0, "negatives_per_positive": "all"}
+    patches = {"size": [16, 16], "pad_value": 0, "negatives_per_positive": "all"}
     store = ingest(
         experiment(tmp_path, out, data=data, patches=patches, store={"dtype": "uint8", "max_quarantined": 0.1})
     )
@@ -351,7 +351,7 @@ def test_float_scans_of_double_precision_are_kept_to_that_of_the_store(out: Path
         out,
         data={"layout": "table", "root": str(tmp_path)},
         store={"dtype": "float32"},
-        patches={"size": [12, 12, 6], "fill": 0, "negatives_per_positive": "all"},
+        patches={"size": [12, 12, 6], "pad_value": 0, "negatives_per_positive": "all"},
     )
     store = ingest(spec)
     row = store.rows("train").to_pylist()[0]
@@ -368,7 +368,7 @@ def test_a_shard_of_zeros_is_a_shard_and_not_a_lost_file(out: Path, tmp_path: Pa
         tmp_path,
         out,
         data={"layout": "table", "root": str(tmp_path)},
-        patches={"size": [16, 16], "fill": 0, "negatives_per_positive": "all"},
+        patches={"size": [16, 16], "pad_value": 0, "negatives_per_positive": "all"},
         store={"dtype": "uint8", "chunk_bytes": 256, "shard_bytes": 256},
     )
     assert len(list(check_store(ingest(spec)))) == 8

@@ -21,10 +21,15 @@ from voxray.scans.read import open_scan
 from voxray.store import cut
 
 SHAPE = (32, 32, 24)
-RESIZED = {"sampling": "resized", "size": [16, 20, 12], "rotations": [], "negatives_per_positive": "all"}
+RESIZED = {"sampling": "resized", "size": [16, 20, 12], "oversample_rotations": [], "negatives_per_positive": "all"}
 SLICES = {
-    "sampling": "slices", "size": [28, 32], "per_scan": 3, "rotations": [], "negatives_per_positive": "all", "fill": 0
-}  # fmt: skip
+    "sampling": "slices",
+    "size": [28, 32],
+    "patches_per_scan": 3,
+    "oversample_rotations": [],
+    "negatives_per_positive": "all",
+    "pad_value": 0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +53,7 @@ def of_chests(root: Path, out: Path, **changes: Any) -> Experiment:
 
 def of_brains(root: Path, out: Path, **changes: Any) -> Experiment:
     patches = SLICES | changes.pop("patches", {})
-    intensity = {"kind": "nonzero"}
+    intensity = {"kind": "zscore_nonzero"}
     return experiment(root, out, data={"layout": "brats2020"}, patches=patches, intensity=intensity, **changes)
 
 
@@ -174,14 +179,14 @@ def test_broken_patients_are_set_aside_with_the_reason_and_the_others_go_on(
 
 def test_slices_that_a_scan_has_not_are_set_aside_one_by_one(brains: Path, out: Path) -> None:
     sizes = {"chunk_bytes": 2**20, "shard_bytes": 2**22}
-    store = ingest(of_brains(brains, out, patches={"per_scan": 26, "slices": "middle"}, store=sizes))
+    store = ingest(of_brains(brains, out, patches={"patches_per_scan": 26, "slices": "middle"}, store=sizes))
     assert store.index.num_rows == 240
     assert {row["kind"] for row in store.quarantine.to_pylist()} == {"sample"}
     assert "wants 26 slices, got a scan of 24" in store.quarantine["reason"][0].as_py()
 
 
 def test_masks_can_also_say_where_boxes_for_a_grade_are_drawn(brains: Path, out: Path) -> None:
-    boxes = {"sampling": "foreground", "size": [12, 12, 8], "per_scan": 2, "min_foreground": 0.0}
+    boxes = {"sampling": "foreground", "size": [12, 12, 8], "patches_per_scan": 2, "min_foreground": 0.0}
     store = ingest(of_brains(brains, out, patches=boxes))
     assert not store.info.masks
     for row in store.index.to_pylist():

@@ -20,7 +20,7 @@ def test_epochs_plots_pictures_and_final_figures_can_be_read_back_from_the_offli
     with tracker_of(tmp_path) as tracker:
         tracker.log_epoch({"epoch": 1, "train_loss": 0.5, "val_recall": 0.25, "val_roc_auc": 0.75})
         tracker.log_epoch({"epoch": 2, "train_loss": 0.4, "val_recall": 0.5, "val_roc_auc": 0.8})
-        tracker.log_calls(np.array([0, 1, 1]), np.array([0, 1, 0]), probabilities, ("other", "nodule"))
+        tracker.log_predictions(np.array([0, 1, 1]), np.array([0, 1, 0]), probabilities, ("other", "nodule"))
         tracker.log_pictures("val/patches", pictures, ("other", "nodule"))
         tracker.log_summary({"test": {"recall": 0.7, "confusion_matrix": [[1, 0], [0, 1]]}})
     history, summary, config = read_back(tmp_path)

@@ -9,12 +9,12 @@ from scenes import SMALL_NET, experiment
 
 from voxray.config.experiment import Experiment
 from voxray.config.training import ModelSpec, TrainingSpec
-from voxray.console.signals import Stopped, never
+from voxray.console.signals import Interrupted, never_stop
 from voxray.errors import WorkError
 from voxray.stages.ingest import ingest
 from voxray.store.read import open_store
 from voxray.training.checkpoint import Progress, load_model, save_model
-from voxray.training.fit import load_network, make_feed, make_recipe, make_task
+from voxray.training.fit import load_network, make_loader, make_preprocessing, make_task
 from voxray.training.loop import Watcher, build_optimizer, train
 
 CPU = torch.device("cpu")
@@ -44,7 +44,7 @@ def fit(
     spec: Experiment,
     folder: Path,
     watcher: Watcher | None = None,
-    stop: Callable[[], bool] = never,
+    stop: Callable[[], bool] = never_stop,
     **training: Any,
 ) -> tuple[Progress, torch.nn.Module]:
     changed = spec.training.model_copy(update=training)
@@ -52,10 +52,12 @@ def fit(
     store = open_store(spec.store_path)
     network = load_network(Path(spec.model.architecture), store.info.patch_shape, 2)
     model = network.build(2, spec.seed)
-    feeds = [make_feed(spec, store, split, CPU) for split in ("train", "val")]
-    recipe = make_recipe(spec, network.rank, CPU)
+    loaders = [make_loader(spec, store, split, CPU) for split in ("train", "val")]
+    preprocessing = make_preprocessing(spec, network.spatial_dims, CPU)
     task = make_task(spec, store, network.layers, CPU)
-    progress = train(model, feeds[0], feeds[1], changed, recipe, task, folder, key="k", watcher=watcher, stop=stop)
+    progress = train(
+        model, loaders[0], loaders[1], changed, preprocessing, task, folder, key="k", watcher=watcher, stop=stop
+    )
     return progress, model
 
 
@@ -93,12 +95,12 @@ def test_an_interrupted_training_ends_like_an_undisturbed_one(
 ) -> None:
     (tmp_path / "net.json").write_text(net)
     spec = spec.model_copy(update={"model": ModelSpec(architecture=str(tmp_path / "net.json"))})
-    whole, model = fit(spec, tmp_path / "a", weight_average=average)
+    whole, model = fit(spec, tmp_path / "a", ema_decay=average)
     with pytest.raises(KeyboardInterrupt):
-        fit(spec, tmp_path / "b", Watcher(on_epoch=stop_after(2)), weight_average=average)
+        fit(spec, tmp_path / "b", Watcher(on_epoch=stop_after(2)), ema_decay=average)
     seen: list[int] = []
     watcher = Watcher(on_epoch=lambda row: seen.append(row["epoch"]))
-    resumed, twin = fit(spec, tmp_path / "b", watcher, weight_average=average)
+    resumed, twin = fit(spec, tmp_path / "b", watcher, ema_decay=average)
     assert seen == [3, 4]
     assert lasting(resumed.history) == lasting(whole.history)
     assert same(model, twin)
@@ -111,18 +113,18 @@ def test_a_training_that_is_asked_to_stop_goes_on_from_its_step(
     monkeypatch.setattr("voxray.training.loop.ASK_S", 0.0)
     (tmp_path / "net.json").write_text(net)
     spec = spec.model_copy(update={"model": ModelSpec(architecture=str(tmp_path / "net.json"))})
-    whole, model = fit(spec, tmp_path / "a", weight_average=average)
+    whole, model = fit(spec, tmp_path / "a", ema_decay=average)
     seen: list[tuple[int, int, int]] = []
     watcher = Watcher(on_step=lambda *at: seen.append(at))
     steps = 0
     for stops in (2, 3, 4):
         asked = iter([False] * stops + [True])
-        with pytest.raises(Stopped):
-            fit(spec, tmp_path / "b", watcher, lambda asked=asked: next(asked), weight_average=average)
+        with pytest.raises(Interrupted):
+            fit(spec, tmp_path / "b", watcher, lambda asked=asked: next(asked), ema_decay=average)
         assert len(seen) > steps
         steps = len(seen)
     assert seen[-1][1] < seen[-1][2], "it was not stopped within an epoch"
-    resumed, twin = fit(spec, tmp_path / "b", watcher, weight_average=average)
+    resumed, twin = fit(spec, tmp_path / "b", watcher, ema_decay=average)
     assert len(seen) == len(set(seen)) == 4 * seen[-1][2], "a step was done twice, or never"
     assert lasting(resumed.history) == lasting(whole.history)
     assert same(model, twin)
@@ -140,7 +142,7 @@ def test_what_is_kept_is_the_running_mean_of_the_weights(
         return optimizer
 
     monkeypatch.setattr("voxray.training.loop.build_optimizer", build_watched)
-    _, model = fit(spec, tmp_path, epochs=1, weight_average=0.75)
+    _, model = fit(spec, tmp_path, epochs=1, ema_decay=0.75)
     mean = seen[0]
     for weight in seen[1:]:
         mean = 0.75 * mean + 0.25 * weight
@@ -156,11 +158,11 @@ def test_the_best_epoch_is_kept_and_not_the_last(spec: Experiment, tmp_path: Pat
     assert same(model, expected)
 
 
-@pytest.mark.parametrize("best", ["roc_auc", "accuracy", "balanced_accuracy"])
-def test_training_stops_early_when_nothing_improves(spec: Experiment, tmp_path: Path, best: str) -> None:
-    progress, _ = fit(spec, tmp_path, learning_rate=1e-12, epochs=20, early_stopping_epochs=2, best=best)
+@pytest.mark.parametrize("monitor", ["roc_auc", "accuracy", "balanced_accuracy"])
+def test_training_stops_early_when_nothing_improves(spec: Experiment, tmp_path: Path, monitor: str) -> None:
+    progress, _ = fit(spec, tmp_path, learning_rate=1e-12, epochs=20, early_stopping_epochs=2, monitor=monitor)
     assert progress.epoch == progress.best_epoch + 2
-    assert progress.best_value == progress.history[progress.best_epoch - 1][f"val_{best}"]
+    assert progress.best_value == progress.history[progress.best_epoch - 1][f"val_{monitor}"]
 
 
 def test_running_statistics_reach_the_model_file_and_change_what_it_predicts(spec: Experiment, tmp_path: Path) -> None:
@@ -190,10 +192,10 @@ def test_a_gpu_computes_in_bfloat16_and_comes_to_a_similar_loss(spec: Experiment
     store = open_store(spec.store_path)
     network = load_network(Path(spec.model.architecture), store.info.patch_shape, 2)
     gpu = torch.device("cuda")
-    feeds = [make_feed(spec, store, split, gpu) for split in ("train", "val")]
-    recipe = make_recipe(spec, network.rank, gpu)
+    loaders = [make_loader(spec, store, split, gpu) for split in ("train", "val")]
+    preprocessing = make_preprocessing(spec, network.spatial_dims, gpu)
     model = network.build(2, spec.seed).to(gpu)
     task = make_task(spec, store, network.layers, gpu)
-    progress = train(model, feeds[0], feeds[1], spec.training, recipe, task, tmp_path, key="k")
+    progress = train(model, loaders[0], loaders[1], spec.training, preprocessing, task, tmp_path, key="k")
     on_cpu, _ = fit(spec, tmp_path / "cpu")
     assert progress.history[-1]["train_loss"] == pytest.approx(on_cpu.history[-1]["train_loss"], rel=0.2)

@@ -11,7 +11,7 @@ from voxray.models.cost.estimate import Cost, estimate_cost
 from voxray.models.spec.load import load_architecture
 from voxray.training.fit import load_network
 from voxray.training.memory_check import check_memory, memory_bytes
-from voxray.training.throughput import measure_pace
+from voxray.training.throughput import measure_throughput
 
 CPU = torch.device("cpu")
 
@@ -42,6 +42,6 @@ def test_the_pace_is_timed_on_one_thread_and_leaves_the_number_of_threads(luna: 
     spec = experiment(luna, out)
     network = load_network(Path(spec.model.architecture), (1, *spec.patches.size), 2)
     threads = torch.get_num_threads()
-    pace = measure_pace(spec, network, 2, network.cost(2, spec.training, gpu=False), CPU)
+    pace = measure_throughput(spec, network, 2, network.cost(2, spec.training, gpu=False), CPU)
     assert 1e4 < pace < 1e13
     assert torch.get_num_threads() == threads

@@ -11,8 +11,8 @@ from voxray.training.segmentation_losses import (
     cross_entropy,
     focal,
     foreground,
+    local_segmentation_loss,
     nearest_voxels,
-    segmentation_loss_part,
     soft_dice,
     supervision_weights,
 )
@@ -59,7 +59,7 @@ def test_dice_with_cross_entropy_is_that_of_monai(monai: Any) -> None:
     logits, labels, _ = case("softmax")
     settings = {"softmax": True, "to_onehot_y": True, "include_background": False, "squared_pred": True}
     theirs = monai.DiceCELoss(**settings, smooth_nr=1e-5, smooth_dr=1e-5)(logits, labels[:, None])
-    mine = segmentation_loss_part(logits, labels, None, len(labels), loss="dice_cross_entropy", output="softmax")
+    mine = local_segmentation_loss(logits, labels, None, len(labels), loss="dice_cross_entropy", output="softmax")
     torch.testing.assert_close(mine, theirs)
 
 
@@ -102,9 +102,9 @@ def test_cross_entropy_inside_a_mask_is_the_mean_over_what_the_mask_leaves() -> 
 @pytest.mark.parametrize("loss", TERMS)
 def test_parts_of_ranks_add_up_to_the_loss_of_the_whole_batch(loss: Any, output: Any) -> None:
     logits, labels, mask = case(output)
-    whole = segmentation_loss_part(logits, labels, mask, 4, loss=loss, output=output)
+    whole = local_segmentation_loss(logits, labels, mask, 4, loss=loss, output=output)
     parts = [
-        segmentation_loss_part(logits[part], labels[part], mask[part], 4, loss=loss, output=output)
+        local_segmentation_loss(logits[part], labels[part], mask[part], 4, loss=loss, output=output)
         for part in (slice(0, 1), slice(1, 4))
     ]
     torch.testing.assert_close(sum(parts), whole)
@@ -117,7 +117,7 @@ def test_what_lies_in_the_padding_changes_neither_loss_nor_gradient(loss: Any, o
     results = []
     for garbage, label in ((0.0, 0), (500.0, -100)):
         changed = logits.where(mask, garbage).requires_grad_()
-        part = segmentation_loss_part(changed, labels.where(mask[:, 0], label), mask, 4, loss=loss, output=output)
+        part = local_segmentation_loss(changed, labels.where(mask[:, 0], label), mask, 4, loss=loss, output=output)
         part.backward()
         assert changed.grad is not None
         assert not changed.grad[~mask.expand_as(changed)].any()
@@ -130,7 +130,7 @@ def test_what_lies_in_the_padding_changes_neither_loss_nor_gradient(loss: Any, o
 def test_a_patch_that_is_all_padding_costs_nothing_and_pulls_nowhere(loss: Any, output: Any) -> None:
     logits, labels, mask = case(output)
     logits.requires_grad_()
-    part = segmentation_loss_part(logits, labels, torch.zeros_like(mask), 4, loss=loss, output=output)
+    part = local_segmentation_loss(logits, labels, torch.zeros_like(mask), 4, loss=loss, output=output)
     part.backward()
     assert float(part.detach()) == pytest.approx(0, abs=1e-6)
     assert logits.grad is not None
@@ -150,7 +150,7 @@ def test_a_class_that_a_batch_does_not_hold_is_not_rewarded(loss: Any, output: A
         if output == "softmax":
             logits = torch.cat([torch.zeros_like(logits[:, :1]), logits], 1)
         logits.requires_grad_()
-        part = segmentation_loss_part(logits, labels, None, 1, loss=loss, output=output)
+        part = local_segmentation_loss(logits, labels, None, 1, loss=loss, output=output)
         part.backward()
         assert logits.grad is not None
         assert torch.isfinite(logits.grad).all()
@@ -167,7 +167,7 @@ def test_extreme_logits_of_half_precision_give_a_finite_loss_in_single_precision
     for loss in TERMS:
         for output, given in (("softmax", logits), ("sigmoid", logits[:, 1:])):
             given = (given * 1e4).bfloat16().requires_grad_()
-            part = segmentation_loss_part(given, labels, mask, 4, loss=loss, output=output)  # type: ignore[arg-type]
+            part = local_segmentation_loss(given, labels, mask, 4, loss=loss, output=output)  # type: ignore[arg-type]
             part.backward()
             assert part.dtype == torch.float32
             assert torch.isfinite(part)
@@ -187,10 +187,10 @@ def test_outputs_of_deep_supervision_count_half_of_the_finer_one_each_and_one_to
     assert supervision_weights(3) == pytest.approx([4 / 7, 2 / 7, 1 / 7])
     logits, labels, mask = case("softmax")
     coarse = torch.randn(4, CLASSES, 3, 3, 4, generator=torch.Generator().manual_seed(1))
-    both = segmentation_loss_part([logits, coarse], labels, mask, 4, loss="dice_focal", output="softmax")
+    both = local_segmentation_loss([logits, coarse], labels, mask, 4, loss="dice_focal", output="softmax")
     truth, inside = nearest_voxels(labels, (3, 3, 4)), nearest_voxels(mask, (3, 3, 4))
-    fine = segmentation_loss_part(logits, labels, mask, 4, loss="dice_focal", output="softmax")
-    rough = segmentation_loss_part(coarse, truth, inside, 4, loss="dice_focal", output="softmax")
+    fine = local_segmentation_loss(logits, labels, mask, 4, loss="dice_focal", output="softmax")
+    rough = local_segmentation_loss(coarse, truth, inside, 4, loss="dice_focal", output="softmax")
     torch.testing.assert_close(both, 2 / 3 * fine + 1 / 3 * rough)
 
 
@@ -207,6 +207,6 @@ def test_coarser_labels_are_torchs_nearest_ones(sizes: tuple[int, ...]) -> None:
 def test_label_maps_of_two_dimensions_are_as_good(output: Any) -> None:
     logits, labels, mask = case(output)
     for loss in TERMS:
-        flat = segmentation_loss_part(logits[..., 0], labels[..., 0], mask[..., 0], 4, loss=loss, output=output)  # type: ignore[arg-type]
-        thin = segmentation_loss_part(logits[..., :1], labels[..., :1], mask[..., :1], 4, loss=loss, output=output)  # type: ignore[arg-type]
+        flat = local_segmentation_loss(logits[..., 0], labels[..., 0], mask[..., 0], 4, loss=loss, output=output)  # type: ignore[arg-type]
+        thin = local_segmentation_loss(logits[..., :1], labels[..., :1], mask[..., :1], 4, loss=loss, output=output)  # type: ignore[arg-type]
         torch.testing.assert_close(flat, thin)

@@ -7,8 +7,8 @@ from torch import nn
 
 from voxray.config.preprocessing import AugmentSpec, IntensitySpec
 from voxray.loader.loader import Batch
-from voxray.training.statistics import unremembered
-from voxray.training.step import Recipe, train_pass
+from voxray.training.statistics import frozen_batchnorm_stats
+from voxray.training.step import Preprocessing, train_epoch
 from voxray.training.tasks import Classification
 
 CPU = torch.device("cpu")
@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 def test_a_batch_that_is_not_to_be_remembered_leaves_no_trace_and_the_next_one_does() -> None:
     model = nn.Sequential(nn.BatchNorm2d(2, momentum=0.3), nn.BatchNorm2d(2)).train()
     images = torch.rand(3, 2, 4, 4, generator=torch.Generator().manual_seed(0))
-    with unremembered(model):
+    with frozen_batchnorm_stats(model):
         passed = model(images)
     for norm in model:
         assert torch.equal(norm.running_mean, torch.zeros(2))
@@ -38,9 +38,11 @@ def one_step(rows: int) -> Any:
 
 def test_a_rank_whose_share_ran_out_leaves_no_trace_in_the_running_statistics() -> None:
     model = nn.Sequential(nn.BatchNorm3d(1), nn.Flatten(), nn.Linear(64, 2))
-    recipe = Recipe(IntensitySpec(window=(0, 1)), AugmentSpec(), 3, 0, CPU)
+    preprocessing = Preprocessing(IntensitySpec(window=(0, 1)), AugmentSpec(), 3, 0, CPU)
     task = Classification(None, 0.9, 0.74)
     for rows, moved in ((0, False), (2, True)):
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        train_pass(model, one_step(rows), optimizer, recipe, 0, task, lambda at, steps: 0.1, lambda step, steps: None)
+        train_epoch(
+            model, one_step(rows), optimizer, preprocessing, 0, task, lambda at, steps: 0.1, lambda step, steps: None
+        )
         assert (float(model[0].running_var[0]) != 1) == moved

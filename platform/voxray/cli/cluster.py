@@ -10,11 +10,11 @@ from typing import Annotated
 import typer
 
 from voxray.cli.options import ExperimentFile, Settings
-from voxray.cli.terminal import explained, place_argument, say
+from voxray.cli.terminal import echo, handle_errors, path_argument
 from voxray.config.load import load_experiment
 
 
-@explained
+@handle_errors
 def dashboard(experiment: ExperimentFile, set_: Settings = None) -> None:
     """Write the W&B workspace of the experiment's project; offline, say what it would hold."""
     from voxray.tracking.wandb_run import choose_mode, own_entity
@@ -25,25 +25,25 @@ def dashboard(experiment: ExperimentFile, set_: Settings = None) -> None:
     workspace = build_workspace(own_entity() if online else "you", tracking.project)
     if online:
         workspace.save()
-        say(f"dashboard: {workspace.url}")
+        echo(f"dashboard: {workspace.url}")
         return
-    say(f"dashboard: W&B is offline. Online, project '{tracking.project}' would get the workspace '{workspace.name}':")
+    echo(f"dashboard: W&B is offline. Online, project '{tracking.project}' would get the workspace '{workspace.name}':")
     for line in describe_workspace(workspace):
-        say(f"  {line}")
+        echo(f"  {line}")
 
 
-@explained
+@handle_errors
 def status(
-    run: Annotated[Path, typer.Argument(help="Folder of a run.", parser=place_argument, show_default=False)],
+    run: Annotated[Path, typer.Argument(help="Folder of a run.", parser=path_argument, show_default=False)],
 ) -> None:
     """Show what a run is doing: stage, rate, time left, failures."""
     from voxray.runs.status import status_lines
 
     for line in status_lines(run, time.time()):
-        say(line)
+        echo(line)
 
 
-@explained
+@handle_errors
 def submit(
     command: Annotated[str, typer.Argument(help="ingest, train, tune, evaluate, predict or run.", show_default=False)],
     experiment: Annotated[str, typer.Argument(help="As for the command itself.", show_default=False)],
@@ -58,7 +58,7 @@ def submit(
     from voxray.executors.ray.submit import job_command
 
     words = job_command(command, experiment, options or [], set_ or [], address)
-    say(shlex.join(words))
+    echo(shlex.join(words))
     if not dry_run:
         # Ray's program of this environment, activated or not.
         program = Path(sys.executable).with_name(words[0])

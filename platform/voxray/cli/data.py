@@ -6,22 +6,22 @@ from typing import Annotated
 import typer
 
 from voxray.cli.options import ExperimentFile, NoRay, Settings
-from voxray.cli.terminal import OUT, explained, place_argument, say
+from voxray.cli.terminal import OUT, echo, handle_errors, path_argument
 from voxray.config.load import load_experiment
 
 
-@explained
+@handle_errors
 def inspect(
     source: Annotated[
         Path,
         typer.Argument(
-            help="Folder or file of scans, or an experiment's TOML.", parser=place_argument, show_default=False
+            help="Folder or file of scans, or an experiment's TOML.", parser=path_argument, show_default=False
         ),
     ],
     voxels: Annotated[bool, typer.Option("--voxels", help="Read everything, not headers alone.")] = False,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder for page, JSON and table.", parser=place_argument, show_default=False),
+        typer.Option("--out", help="Folder for page, JSON and table.", parser=path_argument, show_default=False),
     ] = None,
     set_: Settings = None,
     no_ray: NoRay = False,
@@ -30,17 +30,17 @@ def inspect(
     from voxray.report.inspection.page import findings_table, outline_lines, verdict
     from voxray.stages.inspect import inspect as inspect_stage
 
-    found = inspect_stage(source, say, settings=set_ or (), out=out, voxels=voxels, with_ray=not no_ray)
+    found = inspect_stage(source, echo, settings=set_ or (), out=out, voxels=voxels, with_ray=not no_ray)
     if found.findings.num_rows:
         OUT.print(findings_table(found))
     for line in outline_lines(found):
-        say(line)
-    say(verdict(found))
+        echo(line)
+    echo(verdict(found))
     if found.errors:
         raise SystemExit(1)
 
 
-@explained
+@handle_errors
 def reveal(
     experiment: ExperimentFile,
     names: Annotated[list[str], typer.Argument(help="Pseudonyms of scans or patients.", show_default=False)],
@@ -51,4 +51,4 @@ def reveal(
 
     spec = load_experiment(experiment, set_ or ())
     for name in names:
-        say(f"{name}  {found(spec, name)}")
+        echo(f"{name}  {found(spec, name)}")

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from voxray.cli.terminal import OUT, explained, say
+from voxray.cli.terminal import OUT, echo, handle_errors
 from voxray.config.training import TrainingSpec
 from voxray.console.units import bytes_text, count_text
 from voxray.models.shapes import infer_shapes, parse_input
@@ -25,7 +25,7 @@ class SchemaKind(StrEnum):
     SPACE = "space"
 
 
-@explained
+@handle_errors
 def describe(
     architecture: Annotated[Path, typer.Argument(help="JSON file.", show_default=False)],
     input_: Annotated[str, typer.Option("--input", help="Channels and voxels, such as 1x64x64x10.")],
@@ -59,13 +59,15 @@ def describe(
         # As text, because rich takes brackets for its own.
         table.add_row(Text(line.place), line.type, line.detail, "x".join(map(str, line.output)), f"{line.parameters:,}")
     OUT.print(table)
-    say(f"{len(lines)} layers, {total:,} trainable parameters, {bytes_text(4 * total)} as float32")
-    say(f"a patch: {count_text(on_cpu.forward_flops)}FLOP to predict, {count_text(on_cpu.training_flops)}FLOP to train")
+    echo(f"{len(lines)} layers, {total:,} trainable parameters, {bytes_text(4 * total)} as float32")
+    echo(
+        f"a patch: {count_text(on_cpu.forward_flops)}FLOP to predict, {count_text(on_cpu.training_flops)}FLOP to train"
+    )
     memory = f"{bytes_text(on_cpu.peak_bytes)} on a CPU, {bytes_text(on_gpu.peak_bytes)} on a GPU in bfloat16"
-    say(f"training with Adam, batches of {batch}: at most {memory}")
+    echo(f"training with Adam, batches of {batch}: at most {memory}")
 
 
-@explained
+@handle_errors
 def schema(
     kind: Annotated[SchemaKind, typer.Argument(help="Of which files.")] = SchemaKind.ARCHITECTURE,
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from voxray.cli.terminal import explained, say
+from voxray.cli.terminal import echo, handle_errors
 from voxray.models.shapes import parse_input
 
 phantom = typer.Typer(no_args_is_help=True, help="Write a synthetic data set in a public layout.")
@@ -17,7 +17,7 @@ Size = Annotated[str, typer.Option("--size", help="Voxels of a scan, x, y, z.")]
 
 
 @phantom.command("luna16")
-@explained
+@handle_errors
 def luna16(
     out: Folder,
     scans: Annotated[int, typer.Option(min=1)] = 24,
@@ -31,7 +31,7 @@ def luna16(
 
 
 @phantom.command("decathlon")
-@explained
+@handle_errors
 def decathlon(
     out: Folder, cases: Annotated[int, typer.Option(min=1)] = 8, seed: Seed = 0, size: Size = "240x240x155"
 ) -> None:
@@ -43,7 +43,7 @@ def decathlon(
 
 
 @phantom.command("mosmed")
-@explained
+@handle_errors
 def mosmed(
     out: Folder,
     scans: Annotated[int, typer.Option(min=1)] = 20,
@@ -57,7 +57,7 @@ def mosmed(
 
 
 @phantom.command("brats2020")
-@explained
+@handle_errors
 def brats2020(
     out: Folder, patients: Annotated[int, typer.Option(min=1)] = 20, seed: Seed = 0, size: Size = "240x240x155"
 ) -> None:
@@ -83,4 +83,4 @@ def _write(out: Path, number: int, things: str, write: Callable[[Callable[[int, 
 
     with progress("phantom", things) as show:
         write(lambda done, total: show(done, total, ""))
-    say(f"phantom: {number} {things} → {out}")
+    echo(f"phantom: {number} {things} → {out}")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from voxray.cli.options import ExperimentFile, Settings
-from voxray.cli.terminal import OUT, explained, place_argument, say
+from voxray.cli.terminal import OUT, echo, handle_errors, path_argument
 from voxray.config.load import load_experiment
 from voxray.console.units import parse_bytes, parse_count
 from voxray.errors import ConfigError
@@ -26,13 +26,11 @@ class SearchMethod(StrEnum):
     RANDOM = "random"
 
 
-@explained
+@handle_errors
 def tune(
     experiment: ExperimentFile,
     space: Annotated[Path, typer.Option("--space", help="JSON file of the space.", show_default=False)],
-    out: Annotated[
-        Path, typer.Option("--out", help="Folder of the search.", parser=place_argument, show_default=False)
-    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the search.", parser=path_argument, show_default=False)],
     metric: Annotated[str, typer.Option("--metric", help="Figure of validation, such as val/roc_auc.")] = "val/loss",
     trials: Annotated[int, typer.Option(min=1, help="How many networks are tried.")] = 50,
     search: Annotated[SearchMethod, typer.Option("--search", help="How they are chosen.")] = SearchMethod.TPE,
@@ -93,4 +91,4 @@ def tune(
     # Where the experiment has folds itself, a run trains them all.
     stage = "run" if len(fold_experiments(spec)) > 1 else "train"
     command = ["voxray", stage, str(experiment), *(word for each in set_ or () for word in ("--set", each))]
-    search_space(spec, options, say, command)
+    search_space(spec, options, echo, command)

@@ -11,27 +11,27 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from voxray.console.signals import Stopped
+from voxray.console.signals import Interrupted
 from voxray.errors import ConfigError, VoxrayError
-from voxray.storage.paths import Place, is_storage_error, place, storage_failure
+from voxray.storage.paths import AnyPath, is_storage_error, storage_failure, to_path
 
 OUT = Console(highlight=False, soft_wrap=True)
 
 
-def say(line: str) -> None:
+def echo(line: str) -> None:
     """Print one line to the user."""
     OUT.print(line, markup=False)
 
 
-def place_argument(text: str) -> Place:
+def path_argument(text: str) -> AnyPath:
     """A path or URL of the command line."""
     try:
-        return place(text)
+        return to_path(text)
     except ConfigError as error:
         raise typer.BadParameter(str(error)) from None
 
 
-def explained(command: Callable[..., None]) -> Callable[..., None]:
+def handle_errors(command: Callable[..., None]) -> Callable[..., None]:
     """Turn errors of Voxray, and Ctrl-C, into one line and an exit code."""
 
     @functools.wraps(command)
@@ -49,7 +49,7 @@ def explained(command: Callable[..., None]) -> Callable[..., None]:
             _fail(str(storage_failure("object storage", error)), 1)
         except KeyboardInterrupt as interruption:
             words = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-            number = signal.SIGTERM if isinstance(interruption, Stopped) else signal.SIGINT
+            number = signal.SIGTERM if isinstance(interruption, Interrupted) else signal.SIGINT
             _fail(f"interrupted; what is finished is kept, go on with: {words}", 128 + number)
 
     return wrapper

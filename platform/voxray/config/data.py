@@ -54,29 +54,29 @@ class PatchesSpec(Spec):
     """Which patches are cut.
 
     `center` cuts one around each sample of the data set's list; `whole` puts a whole scan into a patch; `grid` covers a
-    scan with as few boxes as it takes, of which the last along an axis overlaps the one before. `random` draws
-    `per_scan` boxes from all places of a scan, `foreground` from those places of which more than `min_foreground` is
-    labeled. Where no place has so much, those with the most are drawn from: in a scan without foreground all of
-    them, unless `keep_empty` is off, which leaves such scans out. This is what drawing at random and again while
-    `1 - min_foreground` or more is background comes to, without a limit of tries. With `spacing_mm` scans are
-    resampled first.
+    scan with as few boxes as possible; the last box along an axis overlaps the one before. `random` draws
+    `patches_per_scan` boxes anywhere in a scan, `foreground` draws them where more than `min_foreground` of the voxels
+    are labeled. Where no box has that much, it draws from those with the most: in a scan without foreground from all
+    of them, unless `keep_empty` is off, which leaves such scans out. This equals drawing at random until fewer than
+    `1 - min_foreground` of the voxels are background, without a limit of tries. With `spacing_mm` scans are resampled
+    first.
 
     `resized` brings a whole scan to the patch's size by linear interpolation, one patch a scan; with an intensity of
     `window` it is clipped before, or metal and what lies outside the field of view would color their neighbors.
-    `slices` takes `per_scan` axial slices of each scan, spread evenly over those that its mask touches (`slices =
-    "foreground"`) or neighbors in its middle (`slices = "middle"`).
+    `slices` takes `patches_per_scan` axial slices of each scan, spread evenly over those that its mask touches
+    (`slices = "foreground"`) or neighbors in its middle (`slices = "middle"`).
     """
 
     size: tuple[Positive, Positive, Positive]
     sampling: Literal["center", "foreground", "random", "grid", "whole", "resized", "slices"] = "center"
-    per_scan: Positive = 1
+    patches_per_scan: Positive = 1
     slices: Literal["foreground", "middle"] = "foreground"
     min_foreground: Share = 0.05
     keep_empty: bool = True
     spacing_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
     negatives_per_positive: Annotated[float, Field(gt=0)] | Literal["all"] = 5.0
-    rotations: tuple[Literal[90, 180, 270], ...] = (90, 180, 270)
-    fill: float = -1000
+    oversample_rotations: tuple[Literal[90, 180, 270], ...] = (90, 180, 270)
+    pad_value: float = -1000
 
     @field_validator("size", mode="before")
     @classmethod
@@ -85,7 +85,7 @@ class PatchesSpec(Spec):
             return size
         return (*size, 1) if len(size) == 2 else tuple(size)
 
-    @field_validator("rotations")
+    @field_validator("oversample_rotations")
     @classmethod
     def _each_once(cls, rotations: tuple[int, ...]) -> tuple[int, ...]:
         if len(set(rotations)) < len(rotations):
@@ -94,7 +94,7 @@ class PatchesSpec(Spec):
 
     @model_validator(mode="after")
     def _fits_the_sampling(self) -> "PatchesSpec":
-        if self.per_scan > 1 and self.sampling not in ("foreground", "random", "slices"):
+        if self.patches_per_scan > 1 and self.sampling not in ("foreground", "random", "slices"):
             problem = f"per_scan is for sampling = 'foreground', 'random' or 'slices', got sampling = '{self.sampling}'"
             raise ValueError(f"{problem}; change one of them")
         if self.sampling == "slices" and self.size[2] != 1:
@@ -102,7 +102,7 @@ class PatchesSpec(Spec):
         return self
 
     @property
-    def wants_masks(self) -> bool:
+    def needs_masks(self) -> bool:
         """Whether a scan's mask says where its patches are."""
         return self.sampling == "foreground" or (self.sampling == "slices" and self.slices == "foreground")
 

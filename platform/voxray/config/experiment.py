@@ -9,7 +9,7 @@ from voxray.config.data import DataSpec, PatchesSpec, PrivacySpec, SplitSpec, St
 from voxray.config.preprocessing import AugmentSpec, IntensitySpec
 from voxray.config.training import EvaluationSpec, ModelSpec, TrackingSpec, TrainingSpec
 from voxray.config.validation import Spec
-from voxray.storage.paths import Place, place
+from voxray.storage.paths import AnyPath, to_path
 
 
 class Experiment(Spec):
@@ -32,29 +32,31 @@ class Experiment(Spec):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Experiment":
-        fill, dtype = self.patches.fill, np.dtype(self.store.dtype)
+        fill, dtype = self.patches.pad_value, np.dtype(self.store.dtype)
         if dtype.kind in "iu" and not np.iinfo(dtype).min <= fill <= np.iinfo(dtype).max:
-            raise ValueError(f"patches.fill: {fill:g} is no number of store.dtype '{dtype}'; change one of them")
+            raise ValueError(f"patches.pad_value: {fill:g} is no number of store.dtype '{dtype}'; change one of them")
         x, y, _ = self.patches.size
-        if x != y and {90, 270} & set(self.patches.rotations):
-            raise ValueError(f"patches.rotations: 90 and 270 want a square patch, got {x}x{y}; use [180] or []")
-        if x != y and self.augment.quarter_turns:
-            raise ValueError(f"augment.quarter_turns: wants a square patch, got {x}x{y}; use augment.flip")
-        if self.augment.rotate_angles and self.augment.rotate_degrees:
-            raise ValueError("augment.rotate_angles: has no meaning beside augment.rotate_degrees; give one of them")
+        if x != y and {90, 270} & set(self.patches.oversample_rotations):
+            raise ValueError(
+                f"patches.oversample_rotations: 90 and 270 want a square patch, got {x}x{y}; use [180] or []"
+            )
+        if x != y and self.augment.rotate90:
+            raise ValueError(f"augment.rotate90: wants a square patch, got {x}x{y}; use augment.flip")
+        if self.augment.rotate_choices and self.augment.rotate_range:
+            raise ValueError("augment.rotate_choices: has no meaning beside augment.rotate_range; give one of them")
         return self
 
     @property
-    def data_path(self) -> Place:
+    def data_path(self) -> AnyPath:
         """The folder of the scans, or file of many images."""
-        return place(self.data.root)
+        return to_path(self.data.root)
 
     @property
-    def out_path(self) -> Place:
+    def out_path(self) -> AnyPath:
         """The run's folder."""
-        return place(self.out)
+        return to_path(self.out)
 
     @property
-    def store_path(self) -> Place:
+    def store_path(self) -> AnyPath:
         """The patch store; inside the run's folder unless the experiment names another place."""
-        return place(self.store.path) if self.store.path else self.out_path / "store"
+        return to_path(self.store.path) if self.store.path else self.out_path / "store"

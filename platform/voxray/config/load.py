@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from voxray.config.experiment import Experiment
 from voxray.config.validation import describe_problems
 from voxray.errors import ConfigError, ConfigFileError
-from voxray.storage.paths import Place, is_url, place, read_bytes
+from voxray.storage.paths import AnyPath, is_url, read_bytes, to_path
 
 SECRET_NAME = re.compile(r"((^|_)(key|secret|token)|password|passwd|passphrase)(_id)?$", re.IGNORECASE)
 PATH_KEYS = (("out",), ("data", "root"), ("store", "path"), ("model", "architecture"), ("privacy", "key_file"))
@@ -53,7 +53,7 @@ def load_experiment(path: Path, settings: Sequence[str] = ()) -> Experiment:
         raise ConfigFileError(str(path), "\n  ".join(["the experiment has problems.", *lines])) from None
 
 
-def read_experiment(path: Place) -> Experiment:
+def read_experiment(path: AnyPath) -> Experiment:
     """Read back the resolved ``experiment.json`` of a run."""
     return Experiment.model_validate(json.loads(read_bytes(path)))
 
@@ -101,5 +101,5 @@ def _absolute(path: str, base: Path, where: str) -> str:
         raise ConfigError(where, "is empty", "Write a path")
     filled = re.sub(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}", value_of, path)
     if is_url(filled):
-        return str(place(filled, where))
+        return str(to_path(filled, where))
     return os.path.normpath(base / Path(filled).expanduser())

@@ -12,12 +12,12 @@ Window = tuple[float, float]
 class IntensitySpec(Spec):
     """How the scan's own numbers become the network's.
 
-    `window` clips to `window`, one for all channels or a list of one for each, and scales it to [0, 1];
-    `percentiles` does so with two percentiles of the scan. `planes`, `volume` and `nonzero` give zero mean and unit
-    deviation per channel: in each z plane of the patch, over the whole scan, or over the scan's voxels other than 0.
+    `window` clips to `window`, one for all channels or a list of one for each, and scales it to [0, 1]; `percentiles`
+    does so with two percentiles of the scan. `zscore_slice`, `zscore` and `zscore_nonzero` give each channel zero mean
+    and unit standard deviation: in each z plane of the patch, over the whole scan, or over the scan's nonzero voxels.
     """
 
-    kind: Literal["window", "percentiles", "planes", "volume", "nonzero"] = "window"
+    kind: Literal["window", "percentiles", "zscore_slice", "zscore", "zscore_nonzero"] = "window"
     window: Window | tuple[Window, ...] = (-1000, 400)
 
     @field_validator("window")
@@ -43,15 +43,15 @@ class AugmentSpec(Spec):
 
     With 2 `dimensions`, rotation, scaling, shift and elastic changes are those of the x-y plane, alike in all slices.
     With 3 they act in space, which wants voxels about as long in z as in plane. A rotation is by any angle up to
-    `rotate_degrees`, or in plane by one of `rotate_angles` (degrees from x towards y); what it brings in from outside
+    `rotate_range`, or in plane by one of `rotate_choices` (degrees from x towards y); what it brings in from outside
     repeats the border.
     """
 
     dimensions: Literal[2, 3] = 2
     flip: tuple[Literal["x", "y", "z"], ...] = ()
-    quarter_turns: bool = False
-    rotate_degrees: Annotated[float, Field(ge=0, le=180)] = 0
-    rotate_angles: tuple[Annotated[float, Field(ge=-180, le=180)], ...] = ()
+    rotate90: bool = False
+    rotate_range: Annotated[float, Field(ge=0, le=180)] = 0
+    rotate_choices: tuple[Annotated[float, Field(ge=-180, le=180)], ...] = ()
     scale: Annotated[float, Field(ge=0, lt=0.9)] = 0
     shift_voxels: Annotated[float, Field(ge=0)] = 0
     elastic_voxels: Annotated[float, Field(ge=0)] = 0

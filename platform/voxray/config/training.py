@@ -22,7 +22,7 @@ class TrainingSpec(Spec):
 
     The schedule `exponential` multiplies the rate by `decay` after every `decay_steps` steps; 0 means an epoch's.
 
-    With a `weight_average` a, the network that is validated and kept is not the last one but the running mean
+    With a `ema_decay` a, the network that is validated and kept is not the last one but the running mean
     a × mean + (1 - a) × weights over the steps (Polyak averaging).
     """
 
@@ -30,16 +30,16 @@ class TrainingSpec(Spec):
     batch_size: Positive = 300
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    l2: Annotated[float, Field(ge=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-3
     schedule: Literal["constant", "cosine", "exponential"] = "constant"
     decay: Annotated[float, Field(gt=0, le=1)] = 0.96
     decay_steps: Annotated[int, Field(ge=0)] = 0
     warmup_epochs: Annotated[float, Field(ge=0)] = 0
     loss: Literal["cross_entropy", "dice", "focal", "dice_cross_entropy", "dice_focal"] = "cross_entropy"
-    weight_average: Annotated[float, Field(ge=0, lt=1)] = 0
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0
     class_weights: Literal["none", "balanced"] | tuple[Annotated[float, Field(gt=0)], ...] = "none"
     early_stopping_epochs: Annotated[int, Field(ge=0)] = 0
-    best: Literal["loss", "accuracy", "balanced_accuracy", "roc_auc", "average_precision", "dice"] = "loss"
+    monitor: Literal["loss", "accuracy", "balanced_accuracy", "roc_auc", "average_precision", "dice"] = "loss"
     workers: Positive | tuple[Positive, Positive] = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -74,10 +74,10 @@ class EvaluationSpec(Spec):
 
     overlap: Share = 0.5
     tolerance_mm: PositiveFloat = 1.0
-    unit: Literal["patch", "patient"] = "patch"
+    level: Literal["patch", "patient"] = "patch"
     target_recall: Annotated[float, Field(gt=0, le=1)] = 0.9
     target_precision: Annotated[float, Field(gt=0, le=1)] = 0.74
-    bootstrap: Positive = 1000
+    bootstrap_samples: Positive = 1000
 
 
 class TrackingSpec(Spec):

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from voxray.errors import ConfigError
-from voxray.storage.paths import Place, read_bytes
+from voxray.storage.paths import AnyPath, read_bytes
 
 
 class Spec(BaseModel):
@@ -17,7 +17,7 @@ class Spec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-def read_json(path: Place, noun: str, remedy: str) -> Any:
+def read_json(path: AnyPath, noun: str, remedy: str) -> Any:
     """Content of a JSON file that a user named.
 
     Raises

@@ -13,7 +13,7 @@ from voxray.console.units import seconds_text
 
 LOG_EVERY_S = 10.0
 
-Show = Callable[[int, int, str], None]
+OnProgress = Callable[[int, int, str], None]
 
 
 class Pace:
@@ -63,7 +63,7 @@ def rate_text(per_s: float, unit: str) -> str:
 
 
 @contextmanager
-def progress(stage: str, unit: str, done: int = 0) -> Iterator[Show]:
+def progress(stage: str, unit: str, done: int = 0) -> Iterator[OnProgress]:
     """Show how far a stage is; gives a function of (done, total, text), whose total is 0 while it is not known.
 
     Parameters
@@ -75,8 +75,8 @@ def progress(stage: str, unit: str, done: int = 0) -> Iterator[Show]:
         What an earlier run did already; it does not count in the rate.
     """
     if sys.stderr.isatty():
-        with _bar(stage, unit) as show:
-            yield show
+        with _bar(stage, unit) as on_progress:
+            yield on_progress
         return
     pace, last = Pace(done), time.monotonic()
 
@@ -96,7 +96,7 @@ def progress(stage: str, unit: str, done: int = 0) -> Iterator[Show]:
 
 
 @contextmanager
-def _bar(stage: str, unit: str) -> Iterator[Show]:
+def _bar(stage: str, unit: str) -> Iterator[OnProgress]:
     columns = (
         TextColumn("[bold]{task.description}"),
         BarColumn(),
@@ -108,7 +108,7 @@ def _bar(stage: str, unit: str) -> Iterator[Show]:
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(stage, total=None, unit=unit, text="")
 
-        def show(now: int, total: int, text: str) -> None:
+        def on_progress(now: int, total: int, text: str) -> None:
             bar.update(task, completed=now, total=total or None, text=text)
 
-        yield show
+        yield on_progress

@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
-class Stopped(KeyboardInterrupt):
+class Interrupted(KeyboardInterrupt):
     """Work that ended because it was asked to; what it had done is kept."""
 
 
-def never() -> bool:
+def never_stop() -> bool:
     """Nobody asks."""
     return False
 
 
 @contextmanager
-def termination_noted() -> Iterator[Callable[[], bool]]:
+def catch_sigterm() -> Iterator[Callable[[], bool]]:
     """For the time of the block, note SIGTERM instead of dying of it; gives what tells whether it came.
 
     Only the main thread may do so; elsewhere nothing is noted.
@@ -27,7 +27,7 @@ def termination_noted() -> Iterator[Callable[[], bool]]:
         It came, and yet the block ran to its end.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield never
+        yield never_stop
         return
     asked = threading.Event()
     before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
@@ -36,4 +36,4 @@ def termination_noted() -> Iterator[Callable[[], bool]]:
     finally:
         signal.signal(signal.SIGTERM, before)
     if asked.is_set():
-        raise Stopped
+        raise Interrupted

@@ -12,7 +12,7 @@ import pyarrow as pa
 from voxray.datasets.files import SUFFIXES, case_name, nifti_files
 from voxray.datasets.manifest import SAMPLES, SCANS, Manifest, quarantine_rows
 from voxray.datasets.tables import read_csv
-from voxray.storage.paths import Place, matching, path_below
+from voxray.storage.paths import AnyPath, matching, relative_path
 
 LIST, GRADE, SUBJECT = "name_mapping.csv", "Grade", "BraTS_2020_subject_ID"
 CLASSES = ("LGG", "HGG")
@@ -40,7 +40,7 @@ class Files:
     mask: str | None
 
 
-def read_brats2020(root: Place) -> Manifest:
+def read_brats2020(root: AnyPath) -> Manifest:
     """List the patients of a BraTS 2020 training folder; reads no voxel.
 
     A patient is one scan of four channels and one sample, whose label is the tumor's grade. Masks say where the tumor
@@ -62,7 +62,7 @@ def read_brats2020(root: Place) -> Manifest:
     samples: list[Row] = []
     aside = [*unnamed, *_not_listed(root, base, listed)]
     for name, patient in listed.items():
-        path = path_below(root, base / name)
+        path = relative_path(root, base / name)
         found = _find_files(base / name, patient.grades)
         if isinstance(found, str):
             kind = "scan" if (base / name).is_dir() else "absent"
@@ -85,7 +85,7 @@ def read_brats2020(root: Place) -> Manifest:
     )
 
 
-def _read_list(path: Place) -> tuple[dict[str, Listed], list[Row]]:
+def _read_list(path: AnyPath) -> tuple[dict[str, Listed], list[Row]]:
     """Patients by name; and quarantine rows of lines without one."""
     table = read_csv(path, (GRADE, SUBJECT), text=(GRADE, SUBJECT))
     listed: dict[str, Listed] = {}
@@ -100,7 +100,7 @@ def _read_list(path: Place) -> tuple[dict[str, Listed], list[Row]]:
     return listed, unnamed
 
 
-def _find_files(folder: Place, grades: tuple[str | None, ...]) -> Files | str:
+def _find_files(folder: AnyPath, grades: tuple[str | None, ...]) -> Files | str:
     """The files of a patient, or why it cannot be used."""
     if not folder.is_dir():
         return f"stands in {LIST}, but there is no such folder"
@@ -126,12 +126,12 @@ def _first_of(there: list[str], name: str) -> str | None:
     return next((f"{name}{suffix}" for suffix in SUFFIXES if f"{name}{suffix}" in there), None)
 
 
-def _not_listed(root: Place, base: Place, listed: dict[str, Listed]) -> list[Row]:
+def _not_listed(root: AnyPath, base: AnyPath, listed: dict[str, Listed]) -> list[Row]:
     """Folders of patients, and NIfTI files outside of any, that the list does not name."""
     rows: list[Row] = []
     folders = [path for path in matching(base, "*") if path.is_dir() and any(nifti_files(path))]
     for path in [*(each for each in folders if each.name not in listed), *nifti_files(base)]:
-        text = path_below(root, path)
+        text = relative_path(root, path)
         what = f"is a folder that {LIST} does not list" if path.is_dir() else "lies outside of any patient's folder"
         names = {"scan_id": path.name if path.is_dir() else case_name(path.name), "path": text}
         rows.append({**names, "kind": "scan", "samples": 0, "reason": f"{text} {what}"})

@@ -15,7 +15,7 @@ from voxray.config.validation import nearest
 from voxray.datasets.files import case_name, nifti_files
 from voxray.datasets.manifest import SAMPLES, SCANS, Manifest, quarantine_rows
 from voxray.errors import DataError
-from voxray.storage.paths import Place
+from voxray.storage.paths import AnyPath
 
 DATASET_FILE = "dataset.json"
 IMAGES, LABELS = "imagesTr", "labelsTr"
@@ -35,7 +35,7 @@ class Case:
         return case_name(self.image)
 
 
-def read_decathlon(root: Place) -> Manifest:
+def read_decathlon(root: AnyPath) -> Manifest:
     """List the training cases of a Decathlon task folder; reads no voxel.
 
     A case is one scan and one sample: no center, and label 0, because the classes are those of the mask's voxels.
@@ -77,7 +77,7 @@ def read_decathlon(root: Place) -> Manifest:
     )
 
 
-def _read_json(path: Place) -> dict[str, Any]:
+def _read_json(path: AnyPath) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
@@ -89,7 +89,7 @@ def _read_json(path: Place) -> dict[str, Any]:
     return content
 
 
-def _value(path: Place, content: dict[str, Any], key: str, kind: type) -> Any:
+def _value(path: AnyPath, content: dict[str, Any], key: str, kind: type) -> Any:
     if key not in content:
         hint = nearest(key, content)
         raise DataError(str(path), f"has no key '{key}' ({hint})", "Add or rename the key")
@@ -99,7 +99,7 @@ def _value(path: Place, content: dict[str, Any], key: str, kind: type) -> Any:
     return content[key]
 
 
-def _numbered_names(path: Place, content: dict[str, Any], key: str, at_least: int) -> tuple[str, ...]:
+def _numbered_names(path: AnyPath, content: dict[str, Any], key: str, at_least: int) -> tuple[str, ...]:
     """The values of ``{"0": name, "1": name, …}`` in the order of their numbers."""
     names = _value(path, content, key, dict)
     wanted = {str(number) for number in range(len(names))}
@@ -117,14 +117,14 @@ def _numbered_names(path: Place, content: dict[str, Any], key: str, at_least: in
     return ordered
 
 
-def _cases(path: Place, content: dict[str, Any]) -> list[Case]:
+def _cases(path: AnyPath, content: dict[str, Any]) -> list[Case]:
     entries = _value(path, content, "training", list)
     if not entries:
         raise DataError(str(path), "training lists no case, got []", "List the training cases")
     return [Case(row, *_pair(path, row, entry)) for row, entry in enumerate(entries)]
 
 
-def _pair(path: Place, row: int, entry: Any) -> tuple[str, str]:
+def _pair(path: AnyPath, row: int, entry: Any) -> tuple[str, str]:
     if not isinstance(entry, dict):
         problem = f"training[{row}] wants an image and a label, got {entry!r:.80}"
         raise DataError(str(path), problem, 'Write {"image": "./imagesTr/…", "label": "./labelsTr/…"}')
@@ -132,7 +132,7 @@ def _pair(path: Place, row: int, entry: Any) -> tuple[str, str]:
     return image, label
 
 
-def _relative(path: Place, where: str, text: Any) -> str:
+def _relative(path: AnyPath, where: str, text: Any) -> str:
     if not isinstance(text, str) or not text:
         raise DataError(str(path), f"{where} wants a path, got {text!r:.80}", "Name the file")
     if text.startswith("/") or ".." in PurePosixPath(text).parts:
@@ -153,7 +153,7 @@ def _without_repeats(cases: list[Case]) -> tuple[list[Case], list[dict[str, obje
     return list(first.values()), repeats
 
 
-def _with_both_files(root: Place, cases: list[Case]) -> tuple[list[Case], list[dict[str, object]]]:
+def _with_both_files(root: AnyPath, cases: list[Case]) -> tuple[list[Case], list[dict[str, object]]]:
     usable, broken = [], []
     for case in cases:
         missing = [text for text in (case.image, case.label) if not (root / text).is_file()]
@@ -171,7 +171,7 @@ def _with_both_files(root: Place, cases: list[Case]) -> tuple[list[Case], list[d
     return usable, broken
 
 
-def _not_listed(root: Place, cases: list[Case]) -> list[dict[str, object]]:
+def _not_listed(root: AnyPath, cases: list[Case]) -> list[dict[str, object]]:
     """Files in ``imagesTr`` and ``labelsTr`` that no case names."""
     listed = {text for case in cases for text in (case.image, case.label)}
     rows = []

@@ -17,7 +17,7 @@ from voxray.datasets.manifest import SAMPLES, SCANS, Manifest, quarantine_rows
 from voxray.datasets.tables import given_splits, label_codes, read_csv, without_empty_cells
 from voxray.errors import DataError
 from voxray.scans.formats.dicom.headers import DicomFolder, read_folder
-from voxray.storage.paths import Place, path_below
+from voxray.storage.paths import AnyPath, relative_path
 
 KEYS = ("series", "folder", "patient")  # the first of these columns says what a label belongs to
 Row = dict[str, object]
@@ -68,7 +68,7 @@ class LabelList:
 
 
 def read_dicom(
-    root: Place, labels: str = "labels.csv", classes: tuple[str, ...] | None = None, *, with_patients: bool = False
+    root: AnyPath, labels: str = "labels.csv", classes: tuple[str, ...] | None = None, *, with_patients: bool = False
 ) -> Manifest:
     """List the DICOM series in a folder and below; reads headers, and no pixel.
 
@@ -115,7 +115,7 @@ def read_dicom(
     )
 
 
-def _read_labels(path: Place, classes: tuple[str, ...] | None) -> LabelList:
+def _read_labels(path: AnyPath, classes: tuple[str, ...] | None) -> LabelList:
     table = without_empty_cells(read_csv(path, ("label",), text=(*KEYS, "label", "split")), path)
     key = next((column for column in KEYS if column in table.column_names), None)
     if key is None:
@@ -133,7 +133,7 @@ def _read_labels(path: Place, classes: tuple[str, ...] | None) -> LabelList:
     return LabelList(path.name, key, rows, codes, names, given_splits(table, path), patients)
 
 
-def find_series(root: Place) -> tuple[list[FoundSeries], list[Row], int]:
+def find_series(root: AnyPath) -> tuple[list[FoundSeries], list[Row], int]:
     """Series below a folder that are scans, quarantine rows for what is none, and the number of other files."""
     found: list[FoundSeries] = []
     aside: list[Row] = []
@@ -145,7 +145,7 @@ def find_series(root: Place) -> tuple[list[FoundSeries], list[Row], int]:
         found += [each for each in here if not each.aside]
         aside += [_aside(each.path, f"is {each.aside}, no scan") for each in here if each.aside]
         if all(each.aside for each in here):
-            broken = [path_below(root, path) for path in folder.broken]
+            broken = [relative_path(root, path) for path in folder.broken]
             aside += [_aside(path, "cannot be read; fetch the file again") for path in broken]
     folders_of = Counter(each.series for each in found)
     spread = [each for each in found if folders_of[each.series] > 1]
@@ -156,16 +156,16 @@ def find_series(root: Place) -> tuple[list[FoundSeries], list[Row], int]:
     return [each for each in found if folders_of[each.series] == 1], aside, others
 
 
-def _folders(folder: Place) -> Iterator[Place]:
+def _folders(folder: AnyPath) -> Iterator[AnyPath]:
     """A folder and all below it, in the order of their names; none whose name begins with a dot."""
     for inner, names, _ in os.walk(folder) if isinstance(folder, Path) else folder.walk():
         names[:] = sorted(name for name in names if not name.startswith("."))
         yield Path(inner) if isinstance(inner, str) else inner
 
 
-def _series_of(folder: DicomFolder, root: Place, place: Place) -> list[FoundSeries]:
+def _series_of(folder: DicomFolder, root: AnyPath, place: AnyPath) -> list[FoundSeries]:
     """The series of one folder."""
-    name = path_below(root, place)
+    name = relative_path(root, place)
     scans = {file.series for file in folder.slices}
     found = []
     for series in dict.fromkeys(file.series for file in folder.files):
@@ -174,7 +174,7 @@ def _series_of(folder: DicomFolder, root: Place, place: Place) -> list[FoundSeri
         # Captures beside the slices of a scan are left out when it is opened.
         first = (slices or files)[0]
         alone = scans == {series} and place != root
-        path = name if alone else path_below(root, first.path)
+        path = name if alone else relative_path(root, first.path)
         why = "" if slices else " and ".join(sorted({file.aside for file in files}))
         found.append(FoundSeries(path, name, series, first.patient, why))
     return found

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from voxray.storage.paths import Place, matching
+from voxray.storage.paths import AnyPath, matching
 
 SUFFIXES = (".nii.gz", ".nii")
 
 
-def nifti_files(folder: Place, pattern: str = "*") -> Iterator[Place]:
+def nifti_files(folder: AnyPath, pattern: str = "*") -> Iterator[AnyPath]:
     """The NIfTI files that match a pattern, in the order of their names."""
     for path in matching(folder, pattern):
         # macOS leaves a file ._name beside each name when it writes to a foreign disk.

@@ -10,7 +10,7 @@ from voxray.datasets.medmnist import read_medmnist
 from voxray.datasets.mosmed import read_mosmed
 from voxray.datasets.table import read_table
 from voxray.errors import DataError
-from voxray.storage.paths import list_once, place
+from voxray.storage.paths import list_once, to_path
 
 
 def read_manifest(data: DataSpec, *, with_patients: bool = False) -> Manifest:
@@ -27,7 +27,7 @@ def read_manifest(data: DataSpec, *, with_patients: bool = False) -> Manifest:
     DataError
         The folder is missing or is not in that layout.
     """
-    root = list_once(place(data.root))
+    root = list_once(to_path(data.root))
     if data.layout == "medmnist":
         return read_medmnist(root, data.classes)
     if not root.is_dir():

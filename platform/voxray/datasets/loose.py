@@ -6,10 +6,10 @@ from voxray.datasets.dicom import find_series
 from voxray.datasets.manifest import SAMPLES, SCANS, Manifest, quarantine_rows
 from voxray.errors import DataError
 from voxray.scans.read import OPENERS
-from voxray.storage.paths import Place, matching, path_below
+from voxray.storage.paths import AnyPath, matching, relative_path
 
 
-def read_loose(root: Place) -> Manifest:
+def read_loose(root: AnyPath) -> Manifest:
     """List the scans below a folder, or one file; each counts as a patient, and none has a class.
 
     Raises
@@ -21,7 +21,7 @@ def read_loose(root: Place) -> Manifest:
         return _manifest(root.parent, [root.name], [])
     found = [path for path in matching(root, "**/*") if path.name.lower().endswith(tuple(OPENERS)) and path.is_file()]
     # macOS leaves a file ._name beside each name when it writes to a foreign disk.
-    paths = [path_below(root, path) for path in found if not path.name.startswith(".")]
+    paths = [relative_path(root, path) for path in found if not path.name.startswith(".")]
     aside: list[dict[str, object]] = []
     if not paths:
         series, aside, _ = find_series(root)
@@ -32,7 +32,7 @@ def read_loose(root: Place) -> Manifest:
     return _manifest(root, paths, aside)
 
 
-def _manifest(root: Place, paths: list[str], aside: list[dict[str, object]]) -> Manifest:
+def _manifest(root: AnyPath, paths: list[str], aside: list[dict[str, object]]) -> Manifest:
     none = [None] * len(paths)
     columns = [paths, paths, paths, none, none]
     return Manifest(

@@ -10,14 +10,14 @@ import pyarrow.compute as pc
 from voxray.datasets.manifest import SAMPLES, SCANS, Manifest, quarantine_rows, samples_per_scan
 from voxray.datasets.tables import read_csv
 from voxray.errors import DataError
-from voxray.storage.paths import Place, matching, path_below
+from voxray.storage.paths import AnyPath, matching, relative_path
 
 CLASSES = ("other", "nodule")
 LISTS = ("candidates_V2.csv", "candidates.csv")
 SUBSETS = tuple(f"subset{number}" for number in range(10))
 
 
-def read_luna16(root: Place, candidates: str | None = None) -> Manifest:
+def read_luna16(root: AnyPath, candidates: str | None = None) -> Manifest:
     """List the scans and candidates of a LUNA16 folder; reads no voxel.
 
     Parameters
@@ -51,7 +51,7 @@ def read_luna16(root: Place, candidates: str | None = None) -> Manifest:
     )
 
 
-def _read_candidates(root: Place, name: str | None) -> pa.Table:
+def _read_candidates(root: AnyPath, name: str | None) -> pa.Table:
     path = root / (name or next((each for each in LISTS if (root / each).is_file()), LISTS[-1]))
     columns = ("seriesuid", "coordX", "coordY", "coordZ", "class")
     table = read_csv(path, columns, text=("seriesuid",))
@@ -66,25 +66,25 @@ def _read_candidates(root: Place, name: str | None) -> pa.Table:
     return pa.table(dict(zip(SAMPLES.names, values, strict=True)), schema=SAMPLES)
 
 
-def _numbers(column: pa.ChunkedArray, path: Place, name: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _numbers(column: pa.ChunkedArray, path: AnyPath, name: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     try:
         return np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64)
     except pa.ArrowInvalid as error:
         raise DataError(str(path), f"column '{name}' wants numbers: {error}", "Correct these rows") from None
 
 
-def _find_scans(root: Place, subsets: list[Place]) -> tuple[pa.Table, list[dict[str, object]]]:
-    paths: dict[str, Place] = {}
+def _find_scans(root: AnyPath, subsets: list[AnyPath]) -> tuple[pa.Table, list[dict[str, object]]]:
+    paths: dict[str, AnyPath] = {}
     duplicates: list[dict[str, object]] = []
     for path in (path for subset in subsets for path in matching(subset, "*.mhd")):
         first = paths.setdefault(path.stem, path)
         if first != path:
             reason = f"series also in {first.parent.name}; this second copy is left out"
-            relative = path_below(root, path)
+            relative = relative_path(root, path)
             duplicates.append({"scan_id": path.stem, "path": relative, "kind": "scan", "samples": 0, "reason": reason})
     ids = sorted(paths)
     none = [None] * len(ids)
-    columns = [ids, ids, [path_below(root, paths[each]) for each in ids], none, none]
+    columns = [ids, ids, [relative_path(root, paths[each]) for each in ids], none, none]
     return pa.table(dict(zip(SCANS.names, columns, strict=True)), schema=SCANS), duplicates
 
 
@@ -121,7 +121,7 @@ def _not_finite(listed: pa.Table, known: pa.ChunkedArray, finite: pa.ChunkedArra
     ]
 
 
-def _notes(subsets: list[Place], scans: pa.Table, listed: pa.Table, known: pa.ChunkedArray) -> tuple[str, ...]:
+def _notes(subsets: list[AnyPath], scans: pa.Table, listed: pa.Table, known: pa.ChunkedArray) -> tuple[str, ...]:
     notes = ["LUNA16 names no patients: each series counts as one patient"]
     missing = [name for name in SUBSETS if name not in {subset.name for subset in subsets}]
     if missing:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from voxray.storage.paths import Place
+from voxray.storage.paths import AnyPath
 
 SCANS = pa.schema(
     [
@@ -66,7 +66,7 @@ class Manifest:
         Voxels of each scan along x, y, z, where its number of patches depends on them; else empty.
     """
 
-    root: Place
+    root: AnyPath
     classes: tuple[str, ...]
     scans: pa.Table
     samples: pa.Table

@@ -15,7 +15,7 @@ from voxray.config.validation import nearest
 from voxray.datasets.manifest import SAMPLES, SCANS, Manifest, quarantine_rows
 from voxray.datasets.tables import SPLITS
 from voxray.errors import DataError
-from voxray.storage.paths import Place
+from voxray.storage.paths import AnyPath
 
 COLORS = ("red", "green", "blue")
 
@@ -28,7 +28,7 @@ class Labeled:
     labels: NDArray[np.int64]
 
 
-def read_medmnist(path: Place, classes: tuple[str, ...] | None = None) -> Manifest:
+def read_medmnist(path: AnyPath, classes: tuple[str, ...] | None = None) -> Manifest:
     """List the images of a MedMNIST file; reads no voxel.
 
     Each image is a scan of its own, and its patient; its path is that of its row in the file, ``train_images/17``.
@@ -68,7 +68,7 @@ def read_medmnist(path: Place, classes: tuple[str, ...] | None = None) -> Manife
     )
 
 
-def _read_split(path: Place, split: str) -> Labeled:
+def _read_split(path: AnyPath, split: str) -> Labeled:
     try:
         with path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
             images, labels = f"{split}_images.npy", f"{split}_labels.npy"
@@ -95,7 +95,7 @@ def _read_shape(file: object) -> tuple[int, ...]:
     return shape
 
 
-def _single_labels(path: Place, split: str, values: NDArray[np.generic], count: int) -> NDArray[np.int64]:
+def _single_labels(path: AnyPath, split: str, values: NDArray[np.generic], count: int) -> NDArray[np.int64]:
     """Labels (n,) of a column (n, 1)."""
     if values.ndim == 2 and values.shape[1] > 1:
         problem = (
@@ -112,7 +112,7 @@ def _is_colored(shape: tuple[int, ...]) -> bool:
     return len(shape) == 3 and shape[-1] == len(COLORS)
 
 
-def _classes(path: Place, labels: NDArray[np.int64], names: tuple[str, ...] | None) -> tuple[str, ...]:
+def _classes(path: AnyPath, labels: NDArray[np.int64], names: tuple[str, ...] | None) -> tuple[str, ...]:
     count = max(2, int(labels.max()) + 1)
     classes = names or tuple(str(number) for number in range(count))
     if labels.min() < 0 or len(classes) < count:

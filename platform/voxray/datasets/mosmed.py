@@ -13,7 +13,7 @@ import pyarrow as pa
 from voxray.datasets.files import case_name, nifti_files
 from voxray.datasets.manifest import SAMPLES, SCANS, Manifest, quarantine_rows
 from voxray.errors import DataError
-from voxray.storage.paths import Place, matching, path_below
+from voxray.storage.paths import AnyPath, matching, relative_path
 
 NORMAL, ABNORMAL = "normal", "abnormal"
 FOLDERS = {"CT-0": NORMAL, **dict.fromkeys(("CT-1", "CT-2", "CT-3", "CT-4", "CT-23"), ABNORMAL)}
@@ -28,7 +28,7 @@ class Study:
     path: str
 
 
-def read_mosmed(root: Place, folders: Mapping[str, str] | None = None) -> Manifest:
+def read_mosmed(root: AnyPath, folders: Mapping[str, str] | None = None) -> Manifest:
     """List the scans of a MosMedData folder; reads no voxel.
 
     A scan is one sample, and its patient: the set has one study of each patient.
@@ -67,7 +67,7 @@ def read_mosmed(root: Place, folders: Mapping[str, str] | None = None) -> Manife
     )
 
 
-def _choose_folders(base: Place, folders: Mapping[str, str] | None) -> dict[str, str]:
+def _choose_folders(base: AnyPath, folders: Mapping[str, str] | None) -> dict[str, str]:
     """Folder → class, of those that are there."""
     there = {name: kind for name, kind in (folders or FOLDERS).items() if (base / name).is_dir()}
     missing = [name for name in folders or () if name not in there]
@@ -80,13 +80,13 @@ def _choose_folders(base: Place, folders: Mapping[str, str] | None) -> dict[str,
 
 
 def _without_repeats(
-    root: Place, base: Place, chosen: Mapping[str, str]
+    root: AnyPath, base: AnyPath, chosen: Mapping[str, str]
 ) -> tuple[dict[str, Study], list[dict[str, object]]]:
     """Scans by name; and quarantine rows of names that occur more than once."""
     studies: dict[str, list[Study]] = {}
     for folder, kind in chosen.items():
         for file in nifti_files(base / folder, "**/*"):
-            studies.setdefault(case_name(file.name), []).append(Study(kind, path_below(root, file)))
+            studies.setdefault(case_name(file.name), []).append(Study(kind, relative_path(root, file)))
     scans: dict[str, Study] = {}
     aside: list[dict[str, object]] = []
     for name, (first, *others) in studies.items():
@@ -102,7 +102,7 @@ def _without_repeats(
     return scans, aside
 
 
-def _notes(base: Place, chosen: Mapping[str, str], classes: tuple[str, ...]) -> tuple[str, ...]:
+def _notes(base: AnyPath, chosen: Mapping[str, str], classes: tuple[str, ...]) -> tuple[str, ...]:
     of_class = {kind: [folder for folder, its in chosen.items() if its == kind] for kind in classes}
     told = "; ".join(f"{kind} is {', '.join(names)}" for kind, names in of_class.items() if names)
     notes = ["MosMedData has one study of each patient: each scan counts as one patient", told]

@@ -11,7 +11,7 @@ from voxray.datasets.layouts import read_manifest
 from voxray.datasets.manifest import Manifest, quarantine_rows
 from voxray.errors import ConfigError, DataError
 from voxray.privacy import pseudonym, telling_words, without_names
-from voxray.storage.paths import Place
+from voxray.storage.paths import AnyPath
 
 
 def hide_names(manifest: Manifest, key: bytes) -> Manifest:
@@ -37,7 +37,7 @@ def hide_names(manifest: Manifest, key: bytes) -> Manifest:
     )
 
 
-def files_of(experiment: Experiment, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Place, Place | None]]:
+def files_of(experiment: Experiment, rows: Sequence[Mapping[str, Any]]) -> list[tuple[AnyPath, AnyPath | None]]:
     """Scan and mask of each of these rows of the store's index.
 
     Raises

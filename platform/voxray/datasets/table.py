@@ -8,11 +8,11 @@ import pyarrow as pa
 from voxray.datasets.manifest import SAMPLES, SCANS, Manifest, quarantine_rows
 from voxray.datasets.tables import given_splits, label_codes, read_csv, without_empty_cells
 from voxray.errors import DataError
-from voxray.storage.paths import Place
+from voxray.storage.paths import AnyPath
 
 
 def read_table(
-    root: Place,
+    root: AnyPath,
     manifest: str = "manifest.csv",
     classes: tuple[str, ...] | None = None,
     channels: tuple[str, ...] = ("path",),

@@ -8,13 +8,13 @@ import pyarrow.csv as csv
 
 from voxray.config.validation import nearest
 from voxray.errors import DataError
-from voxray.storage.paths import Place, as_file
+from voxray.storage.paths import AnyPath, as_file
 
 SPLITS = ("train", "val", "test")
 NAMING = ("path", "series", "folder", "patient", "label", "patient_id", "split")
 
 
-def read_csv(path: Place, required: Sequence[str], text: Sequence[str] = ()) -> pa.Table:
+def read_csv(path: AnyPath, required: Sequence[str], text: Sequence[str] = ()) -> pa.Table:
     """Read a CSV file with a header line.
 
     Parameters
@@ -50,7 +50,7 @@ def read_csv(path: Place, required: Sequence[str], text: Sequence[str] = ()) -> 
     return table
 
 
-def without_empty_cells(table: pa.Table, path: Place, more: Sequence[str] = ()) -> pa.Table:
+def without_empty_cells(table: pa.Table, path: AnyPath, more: Sequence[str] = ()) -> pa.Table:
     """The same table; DataError where a cell of a column that names or labels, or of `more` columns, is empty."""
     for column in dict.fromkeys((*NAMING, *more)):
         if column in table.column_names and table[column].null_count:
@@ -60,7 +60,7 @@ def without_empty_cells(table: pa.Table, path: Place, more: Sequence[str] = ()) 
 
 
 def label_codes(
-    column: pa.ChunkedArray, classes: tuple[str, ...] | None, path: Place
+    column: pa.ChunkedArray, classes: tuple[str, ...] | None, path: AnyPath
 ) -> tuple[list[int], tuple[str, ...]]:
     """The number of each row's class, and the names of the classes.
 
@@ -96,7 +96,7 @@ def label_codes(
     return [codes[word] for word in words], classes
 
 
-def given_splits(table: pa.Table, path: Place) -> list[str | None]:
+def given_splits(table: pa.Table, path: AnyPath) -> list[str | None]:
     """The column ``split``; None for each row where there is none. DataError for an unknown word in it."""
     if "split" not in table.column_names:
         return [None] * table.num_rows

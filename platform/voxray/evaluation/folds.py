@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 
 from voxray.config.experiment import Experiment
-from voxray.evaluation.patches import unit_figures
-from voxray.evaluation.scans import scan_metrics
-from voxray.metrics.aggregate import judged_units
+from voxray.evaluation.patches import unit_metrics
+from voxray.evaluation.scans import summarize_scans
+from voxray.metrics.aggregate import aggregate_predictions
 from voxray.metrics.classification import Floats, without_nan
 from voxray.runs.folder import run_folder
 from voxray.storage.atomic import write_json
@@ -34,10 +34,10 @@ def join_folds(experiment: Experiment, folds: Sequence[Experiment]) -> dict[str,
     numbers = np.repeat(np.arange(len(folds)), [table.num_rows for table in tables])
     table = pa.concat_tables(tables).append_column("fold", pa.array(numbers, pa.int32()))
     if "probabilities" in table.column_names:
-        units = judged_units(table, experiment.evaluation.unit)
-        joined = unit_figures(experiment, units, _own_thresholds(units, [each["threshold"] for each in single]))
+        units = aggregate_predictions(table, experiment.evaluation.level)
+        joined = unit_metrics(experiment, units, _own_thresholds(units, [each["threshold"] for each in single]))
     else:
-        joined = scan_metrics(experiment, table.drop_columns(["fold"]).to_pylist())
+        joined = summarize_scans(experiment, table.drop_columns(["fold"]).to_pylist())
     names = [name for name in joined["intervals"] if name in single[0]]
     content = without_nan({"test": {**joined, "folds": {name: [each[name] for each in single] for name in names}}})
     folder = run_folder(experiment)

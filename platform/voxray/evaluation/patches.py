@@ -14,10 +14,16 @@ import torch
 from torch import nn
 
 from voxray.config.experiment import Experiment
-from voxray.console.progress import Show
+from voxray.console.progress import OnProgress
 from voxray.errors import ConfigError
-from voxray.metrics.aggregate import PATIENT, check_one_class_each, judged_units, known_and_said, log_loss
-from voxray.metrics.classification import Floats, bootstrap_intervals, choose_threshold, figures, without_nan
+from voxray.metrics.aggregate import (
+    PATIENT,
+    aggregate_predictions,
+    check_one_class_each,
+    labels_and_probabilities,
+    log_loss,
+)
+from voxray.metrics.classification import Floats, bootstrap_intervals, choose_threshold, compute_metrics, without_nan
 from voxray.models.build import build_model
 from voxray.models.spec.load import parse_architecture
 from voxray.patches.plan import Plan
@@ -25,9 +31,9 @@ from voxray.runs.folder import run_folder
 from voxray.storage.atomic import write_json
 from voxray.store.layout import write_parquet
 from voxray.store.read import PatchStore, open_store
-from voxray.training.checkpoint import load_model, read_about, write_about
-from voxray.training.fit import make_feed, make_recipe
-from voxray.training.step import Part, Predictions, Recipe, join_predictions, predict_part
+from voxray.training.checkpoint import load_model, read_metadata, write_metadata
+from voxray.training.fit import make_loader, make_preprocessing
+from voxray.training.step import Part, Predictions, Preprocessing, join_predictions, predict_part
 
 JUDGED = ("val", "test")
 
@@ -37,26 +43,30 @@ class Trained:
     """A run's model on its device, and what turns batches into its input."""
 
     model: nn.Module
-    recipe: Recipe
+    preprocessing: Preprocessing
 
 
 def load_trained(experiment: Experiment, device: torch.device) -> Trained:
     """The run's model, ready to predict."""
     folder = run_folder(experiment)
-    about = read_about(folder.model)
-    layers = parse_architecture(about["architecture"], str(folder.model))
-    model = build_model(layers, tuple(about["input_shape"]), len(about["classes"]), experiment.seed)
+    metadata = read_metadata(folder.model)
+    layers = parse_architecture(metadata["architecture"], str(folder.model))
+    model = build_model(layers, tuple(metadata["input_shape"]), len(metadata["classes"]), experiment.seed)
     load_model(folder.model, model)
-    return Trained(model.to(device), make_recipe(experiment, len(about["input_shape"]) - 1, device))
+    return Trained(model.to(device), make_preprocessing(experiment, len(metadata["input_shape"]) - 1, device))
 
 
-def predict_split(experiment: Experiment, trained: Trained, split: str, part: tuple[int, int], show: Show) -> Part:
+def predict_split(
+    experiment: Experiment, trained: Trained, split: str, part: tuple[int, int], on_progress: OnProgress
+) -> Part:
     """Rows and logits of one part (rank, ranks) of a split."""
-    feed = make_feed(experiment, open_store(experiment.store_path), split, trained.recipe.device, part)
-    return predict_part(trained.model, feed, trained.recipe, lambda step, steps: show(step, steps, split))
+    loader = make_loader(experiment, open_store(experiment.store_path), split, trained.preprocessing.device, part)
+    return predict_part(
+        trained.model, loader, trained.preprocessing, lambda step, steps: on_progress(step, steps, split)
+    )
 
 
-def judge(experiment: Experiment, parts: Mapping[str, list[Part]]) -> dict[str, Any]:
+def write_patch_metrics(experiment: Experiment, parts: Mapping[str, list[Part]]) -> dict[str, Any]:
     """Write predictions, ``metrics.json`` and the operating point.
 
     Parameters
@@ -75,51 +85,53 @@ def judge(experiment: Experiment, parts: Mapping[str, list[Part]]) -> dict[str, 
     rows = {split: store.rows(split) for split in parts}
     joined = {split: join_predictions(mine, rows[split]["label"].to_numpy()) for split, mine in parts.items()}
     tables = {split: _with_rows(predictions, rows[split]) for split, predictions in joined.items()}
-    units = {split: judged_units(table, experiment.evaluation.unit) for split, table in tables.items()}
+    units = {split: aggregate_predictions(table, experiment.evaluation.level) for split, table in tables.items()}
     threshold = _operating_point(units["val"], experiment.evaluation.target_recall)
     for split, table in tables.items():
         write_parquet(table, folder.predictions(split))
-    figures_of = {split: unit_figures(experiment, table, threshold) for split, table in units.items()}
+    figures_of = {split: unit_metrics(experiment, table, threshold) for split, table in units.items()}
     metrics = without_nan({split: {**values, "threshold": threshold} for split, values in figures_of.items()})
     write_json(folder.metrics, metrics)
-    write_about(folder.model, {**read_about(folder.model), "threshold": threshold})
+    write_metadata(folder.model, {**read_metadata(folder.model), "threshold": threshold})
     return metrics
 
 
 def check_unit(experiment: Experiment, plan: Plan) -> None:
     """Raise where patients are to be judged, but are not of one class each."""
-    if experiment.evaluation.unit != PATIENT:
+    if experiment.evaluation.level != PATIENT:
         return
     if plan.masks:
-        raise ConfigError("evaluation.unit", f"'{PATIENT}' is for classifiers, got scans with masks", "Leave it out")
+        raise ConfigError("evaluation.level", f"'{PATIENT}' is for classifiers, got scans with masks", "Leave it out")
     check_one_class_each(np.asarray(plan.table["patient_id"].to_pylist(), dtype=str), plan.table["label"].to_numpy())
 
 
-def judged_splits(store: PatchStore) -> list[str]:
+def evaluated_splits(store: PatchStore) -> list[str]:
     """The splits that are there to be judged."""
     return [split for split in JUDGED if store.rows(split).num_rows]
 
 
-def unit_figures(experiment: Experiment, units: pa.Table, threshold: float | Floats | None) -> dict[str, Any]:
+def unit_metrics(experiment: Experiment, units: pa.Table, threshold: float | Floats | None) -> dict[str, Any]:
     """Figures of ``metrics.json`` with their intervals.
 
     Parameters
     ----------
     experiment : Experiment
     units : pyarrow.Table
-        What is judged, as `judged_units` gives it.
+        What is judged, as `aggregate_predictions` gives it.
     threshold : float or ndarray, (n,), optional
         The operating point, or that of each unit.
     """
-    labels, probabilities = known_and_said(units)
+    labels, probabilities = labels_and_probabilities(units)
     patients = np.asarray(units["patient_id"].to_pylist(), dtype=str)
     spec = experiment.evaluation
     return {
-        "unit": spec.unit,
-        **figures(labels, probabilities, threshold),
+        "level": spec.level,
+        **compute_metrics(labels, probabilities, threshold),
         "loss": log_loss(labels, probabilities),
         "patients": len(np.unique(patients)),
-        "intervals": bootstrap_intervals(labels, probabilities, patients, threshold, spec.bootstrap, experiment.seed),
+        "intervals": bootstrap_intervals(
+            labels, probabilities, patients, threshold, spec.bootstrap_samples, experiment.seed
+        ),
     }
 
 
@@ -130,7 +142,7 @@ def _with_rows(predictions: Predictions, rows: pa.Table) -> pa.Table:
 
 
 def _operating_point(val: pa.Table, target_recall: float) -> float | None:
-    labels, probabilities = known_and_said(val)
+    labels, probabilities = labels_and_probabilities(val)
     if probabilities.shape[1] != 2:
         return None
     threshold = choose_threshold(labels, probabilities[:, 1], target_recall)

@@ -13,21 +13,21 @@ from voxray.datasets.pseudonyms import files_of
 from voxray.inference.predict import plain_name
 from voxray.inference.segmenter import Segmenter, load_segmenter, segment_scan
 from voxray.metrics.classification import without_nan
-from voxray.metrics.segmentation import bootstrap_intervals, case_figures, mean_figures
+from voxray.metrics.segmentation import bootstrap_intervals, mean_metrics, scan_metrics
 from voxray.runs.folder import run_folder
 from voxray.scans.geometry import in_axes_of
 from voxray.scans.masks import label_classes
 from voxray.scans.read import open_scan
 from voxray.scans.write import write_nifti
 from voxray.storage.atomic import write_json
-from voxray.storage.paths import place
+from voxray.storage.paths import to_path
 from voxray.store.layout import write_parquet
 from voxray.store.read import PatchStore
 
 Case = dict[str, Any]
 
 
-def scans_to_judge(experiment: Experiment, store: PatchStore, split: str) -> list[Case]:
+def scans_to_evaluate(experiment: Experiment, store: PatchStore, split: str) -> list[Case]:
     """The scans of a split by name: split, scan_id, patient_id, path and label_path, and `files`, scan and mask."""
     rows = store.rows(split).select(["split", "scan_id", "patient_id", "path", "label_path"])
     seen: dict[str, Case] = {row["scan_id"]: row for row in reversed(rows.to_pylist())}
@@ -36,7 +36,7 @@ def scans_to_judge(experiment: Experiment, store: PatchStore, split: str) -> lis
     return [{**case, "files": list(map(str, mine))} for case, mine in zip(cases, files, strict=True)]
 
 
-def judge_scan(segmenter: Segmenter, case: Case) -> Case:
+def evaluate_scan(segmenter: Segmenter, case: Case) -> Case:
     """Segment one scan, keep its label map in the run's folder and compare it with its mask.
 
     Returns
@@ -45,7 +45,7 @@ def judge_scan(segmenter: Segmenter, case: Case) -> Case:
         The case without `files`, ``prediction`` (path of the label map, relative to the run's folder) and figures per
         class.
     """
-    scan, mask = map(place, case["files"])
+    scan, mask = map(to_path, case["files"])
     prediction, _ = segment_scan(segmenter, scan)
     file = Path("predictions") / case["split"] / f"{plain_name(Path(case['path']))}_seg.nii.gz"
     write_nifti(segmenter.experiment.out_path / str(file), prediction)
@@ -53,19 +53,19 @@ def judge_scan(segmenter: Segmenter, case: Case) -> Case:
     label = in_axes_of(open_scan(mask), prediction.affine)
     truth = label_classes(label, segmenter.classes, case["label_path"])
     tolerance = segmenter.experiment.evaluation.tolerance_mm
-    figures = case_figures(truth, prediction.voxels[0], label.spacing_mm, segmenter.classes, tolerance)
+    figures = scan_metrics(truth, prediction.voxels[0], label.spacing_mm, segmenter.classes, tolerance)
     told = {key: value for key, value in case.items() if key != "files"}
     return {**told, "prediction": str(file), **figures}
 
 
-def judge_here(
-    experiment: Experiment, cases: list[Case], device: torch.device, show: Callable[[int, int, str], None]
+def evaluate_scans(
+    experiment: Experiment, cases: list[Case], device: torch.device, on_progress: Callable[[int, int, str], None]
 ) -> Iterator[Case]:
     """Judge scans one after the other in this process."""
     segmenter = load_segmenter(experiment.out_path, device)
     for number, case in enumerate(cases, 1):
-        yield judge_scan(segmenter, case)
-        show(number, len(cases), case["scan_id"])
+        yield evaluate_scan(segmenter, case)
+        on_progress(number, len(cases), case["scan_id"])
 
 
 def write_scan_metrics(experiment: Experiment, judged: Mapping[str, list[Case]]) -> dict[str, Any]:
@@ -75,19 +75,19 @@ def write_scan_metrics(experiment: Experiment, judged: Mapping[str, list[Case]])
     for split, cases in judged.items():
         table = pa.Table.from_pylist(cases)
         write_parquet(table.take(pc.sort_indices(table["scan_id"])), folder.predictions(split))
-        metrics[split] = scan_metrics(experiment, cases)
+        metrics[split] = summarize_scans(experiment, cases)
     metrics = without_nan(metrics)
     write_json(folder.metrics, metrics)
     return metrics
 
 
-def scan_metrics(experiment: Experiment, cases: list[Case]) -> dict[str, Any]:
+def summarize_scans(experiment: Experiment, cases: list[Case]) -> dict[str, Any]:
     """Means of the cases' figures, with intervals over patients."""
     figures = [{key: value for key, value in case.items() if isinstance(value, float)} for case in cases]
     patients = [case["patient_id"] for case in cases]
     return {
-        **mean_figures(figures),
+        **mean_metrics(figures),
         "scans": len(cases),
         "patients": len(set(patients)),
-        "intervals": bootstrap_intervals(figures, patients, experiment.evaluation.bootstrap, experiment.seed),
+        "intervals": bootstrap_intervals(figures, patients, experiment.evaluation.bootstrap_samples, experiment.seed),
     }

@@ -17,14 +17,14 @@ from voxray.loader.loader import Batch
 from voxray.models.build import build_model
 from voxray.models.spec.load import parse_architecture
 from voxray.models.spec.unet import UNet
-from voxray.patches.plan import store_recipe
+from voxray.patches.plan import store_provenance
 from voxray.runs.folder import RunFolder
-from voxray.storage.paths import Place
+from voxray.storage.paths import AnyPath
 from voxray.store.cut import Cut, cut_scan
 from voxray.store.layout import StoreInfo
-from voxray.training.checkpoint import load_model, read_about
-from voxray.training.fit import make_recipe
-from voxray.training.step import Recipe
+from voxray.training.checkpoint import load_model, read_metadata
+from voxray.training.fit import make_preprocessing
+from voxray.training.step import Preprocessing
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,14 +47,14 @@ class Classifier:
 
     experiment: Experiment
     model: nn.Module
-    recipe: Recipe
+    preprocessing: Preprocessing
     info: StoreInfo
     classes: tuple[str, ...]
     threshold: float | None
 
 
 @dataclass(frozen=True, eq=False)
-class Verdict:
+class Prediction:
     """What a classifier says of a scan.
 
     Attributes
@@ -78,7 +78,7 @@ class Verdict:
     shown: int
 
 
-def load_classifier(run: Place, device: torch.device) -> Classifier:
+def load_classifier(run: AnyPath, device: torch.device) -> Classifier:
     """Load the model of a run's folder.
 
     Raises
@@ -87,26 +87,26 @@ def load_classifier(run: Place, device: torch.device) -> Classifier:
         The run judges the places of a list, not scans.
     """
     folder = RunFolder(run)
-    about, experiment = read_about(folder.model), read_experiment(folder.experiment)
+    metadata, experiment = read_metadata(folder.model), read_experiment(folder.experiment)
     if experiment.data.layout == "luna16":
         problem = "this run judges the candidates of a list, so a scan as a whole has no answer"
         raise ConfigError(str(run), problem, "Take voxray evaluate with a list of candidates")
-    layers = parse_architecture(about["architecture"], str(folder.model))
-    classes, shape = tuple(about["classes"]), tuple(about["input_shape"])
+    layers = parse_architecture(metadata["architecture"], str(folder.model))
+    classes, shape = tuple(metadata["classes"]), tuple(metadata["input_shape"])
     model = build_model(layers, shape, len(classes), 0)
     load_model(folder.model, model)
-    recipe = make_recipe(experiment, len(shape) - 1, device)
+    preprocessing = make_preprocessing(experiment, len(shape) - 1, device)
     info = _cutting(experiment, classes, shape[0])
-    return Classifier(experiment, model.to(device).eval(), recipe, info, classes, about.get("threshold"))
+    return Classifier(experiment, model.to(device).eval(), preprocessing, info, classes, metadata.get("threshold"))
 
 
-def is_classifier(run: Place) -> bool:
+def is_classifier(run: AnyPath) -> bool:
     """Whether a run trained a classifier."""
     folder = RunFolder(run)
-    return not isinstance(parse_architecture(read_about(folder.model)["architecture"], str(folder.model)), UNet)
+    return not isinstance(parse_architecture(read_metadata(folder.model)["architecture"], str(folder.model)), UNet)
 
 
-def classify_scan(classifier: Classifier, path: Place, mask: Place | None = None) -> Verdict:
+def classify_scan(classifier: Classifier, path: AnyPath, mask: AnyPath | None = None) -> Prediction:
     """Judge one scan by the mean of its patches' probabilities.
 
     Parameters
@@ -123,8 +123,8 @@ def classify_scan(classifier: Classifier, path: Place, mask: Place | None = None
         The scan cannot be used, or a mask is missing.
     """
     cuts = _cuts(classifier, path, mask)
-    inputs = classifier.recipe.inputs(_batch(cuts), None).images
-    with torch.no_grad(), classifier.recipe.autocast():
+    inputs = classifier.preprocessing.inputs(_batch(cuts), None).images
+    with torch.no_grad(), classifier.preprocessing.autocast():
         logits = classifier.model(inputs)
     probabilities = logits.double().softmax(1).mean(0).cpu().numpy()
     label = _called(probabilities, classifier.threshold)
@@ -133,7 +133,7 @@ def classify_scan(classifier: Classifier, path: Place, mask: Place | None = None
     evidence = torch.cat([grad_cam(classifier.model, each[None], shown) for each in inputs])
     flat = inputs.ndim == 4
     images, maps = (each[..., None] if flat else each for each in (inputs[:, 0].float(), evidence.float()))
-    return Verdict(probabilities, label, images.cpu().numpy(), maps.cpu().numpy(), shown)
+    return Prediction(probabilities, label, images.cpu().numpy(), maps.cpu().numpy(), shown)
 
 
 def _called(probabilities: NDArray[np.float64], threshold: float | None) -> int:
@@ -142,18 +142,18 @@ def _called(probabilities: NDArray[np.float64], threshold: float | None) -> int:
     return int(probabilities[1] >= threshold)
 
 
-def _cuts(classifier: Classifier, path: Place, mask: Place | None) -> list[Cut]:
+def _cuts(classifier: Classifier, path: AnyPath, mask: AnyPath | None) -> list[Cut]:
     """The patches of a scan, cut as those of the training."""
     spec = classifier.experiment.patches
-    if spec.wants_masks and mask is None:
+    if spec.needs_masks and mask is None:
         raise ScanError(str(path), "this run takes the slices that a mask touches, got no mask", "Give --mask FILE")
     row: dict[str, Any] = {
         "split": "", "slot": 0, "shard": 0, "label": 0, "row": 0, "patient_id": "",
         "scan_id": path.name, "path": str(path), "label_path": None if mask is None else str(mask),
         "x_mm": None, "y_mm": None, "z_mm": None,
     }  # fmt: skip
-    rows = [{**row, "number": number} for number in range(spec.per_scan)]
-    cuts, aside = cut_scan(Path(), rows, classifier.info, spec.fill)
+    rows = [{**row, "number": number} for number in range(spec.patches_per_scan)]
+    cuts, aside = cut_scan(Path(), rows, classifier.info, spec.pad_value)
     if aside:
         raise ScanError("", aside[0]["reason"])
     return cuts
@@ -183,6 +183,6 @@ def _cutting(experiment: Experiment, classes: tuple[str, ...], channels: int) ->
         shards={},
         scans=1,
         digest="",
-        recipe=store_recipe(experiment, ""),
+        provenance=store_provenance(experiment, ""),
         notes=(),
     )

@@ -12,7 +12,7 @@ from voxray.scans.formats.channels import channel_files
 from voxray.scans.read import OPENERS
 from voxray.scans.write import write_nifti
 from voxray.storage.atomic import write_bytes, write_json
-from voxray.storage.paths import Place
+from voxray.storage.paths import AnyPath
 from voxray.visualization.evidence import evidence_picture
 
 
@@ -30,14 +30,14 @@ class Options:
         Says which slices of the scan a classifier looks at, where its training chose them so.
     """
 
-    out: Place
+    out: AnyPath
     probabilities: bool = False
-    mask: Place | None = None
+    mask: AnyPath | None = None
 
 
-def check_scans(paths: Sequence[Place]) -> None:
+def check_scans(paths: Sequence[AnyPath]) -> None:
     """Raise DataError where two scans would be written to one file."""
-    names: dict[str, Place] = {}
+    names: dict[str, AnyPath] = {}
     for path in paths:
         first = names.setdefault(plain_name(path), path)
         if first != path:
@@ -45,19 +45,19 @@ def check_scans(paths: Sequence[Place]) -> None:
             raise DataError(str(path), problem, "Predict them into two folders")
 
 
-def plain_name(path: Place) -> str:
+def plain_name(path: AnyPath) -> str:
     """A scan's name without its suffix, ``.nii.gz`` as a whole."""
     name = scan_name(path)
     suffix = max((each for each in OPENERS if name.lower().endswith(each)), key=len, default="")
     return name[: len(name) - len(suffix)]
 
 
-def scan_name(path: Place) -> str:
+def scan_name(path: AnyPath) -> str:
     """The name of a scan's file; of the first one where it has several."""
     return channel_files(path)[0].name
 
 
-def predict_scan(segmenter: Segmenter, path: Place, out: Place, probabilities: bool) -> str:
+def segment_file(segmenter: Segmenter, path: AnyPath, out: AnyPath, probabilities: bool) -> str:
     """Segment one scan and write it; returns what came of it, in words.
 
     ``NAME_seg.nii.gz`` holds the label map in the scan's own geometry, ``NAME_prob.nii.gz`` the probabilities.
@@ -76,7 +76,7 @@ def predict_scan(segmenter: Segmenter, path: Place, out: Place, probabilities: b
     return f"{target}: {', '.join(f'{name} {count * millilitres:.1f} ml' for name, count in named)}"
 
 
-def judge_loose_scan(classifier: Classifier, path: Place, out: Place, mask: Place | None) -> str:
+def classify_file(classifier: Classifier, path: AnyPath, out: AnyPath, mask: AnyPath | None) -> str:
     """Classify one scan and write what is found; returns it in words.
 
     ``NAME.json`` holds the probabilities and the verdict, ``NAME_evidence.png`` slices with what speaks for it.
@@ -88,7 +88,7 @@ def judge_loose_scan(classifier: Classifier, path: Place, out: Place, mask: Plac
     named = dict(zip(classifier.classes, verdict.probabilities.tolist(), strict=True))
     ranked = sorted(named.items(), key=lambda pair: -pair[1])
     shares = ", ".join(f"{name} {100 * value:.1f} %" for name, value in ranked)
-    called = classifier.classes[verdict.label]
+    predicted = classifier.classes[verdict.label]
     picture, _ = evidence_picture(verdict.images, verdict.evidence, shares, classifier.classes[verdict.shown])
     name = plain_name(path)
     write_json(
@@ -96,37 +96,41 @@ def judge_loose_scan(classifier: Classifier, path: Place, out: Place, mask: Plac
         {
             "scan": scan_name(path),
             "probabilities": named,
-            "verdict": called,
+            "verdict": predicted,
             "threshold": classifier.threshold,
             "patches": len(verdict.images),
             "evidence": {"picture": f"{name}_evidence.png", "of": classifier.classes[verdict.shown]},
         },
     )
     write_bytes(out / f"{name}_evidence.png", picture)
-    return f"{shares}; {_verdict_words(classifier, called)}"
+    return f"{shares}; {_verdict_words(classifier, predicted)}"
 
 
-def _verdict_words(classifier: Classifier, called: str) -> str:
+def _verdict_words(classifier: Classifier, predicted: str) -> str:
     if classifier.threshold is None:
-        return f"called {called}, the most probable class"
+        return f"called {predicted}, the most probable class"
     finding = classifier.classes[1]
-    return f"called {called} ({finding} from {100 * classifier.threshold:.1f} % on, the operating point)"
+    return f"called {predicted} ({finding} from {100 * classifier.threshold:.1f} % on, the operating point)"
 
 
 def predict_here(
-    run: Place, paths: Sequence[Place], options: Options, device: torch.device, show: Callable[[int, int, str], None]
-) -> Iterator[tuple[Place, str]]:
+    run: AnyPath,
+    paths: Sequence[AnyPath],
+    options: Options,
+    device: torch.device,
+    on_progress: Callable[[int, int, str], None],
+) -> Iterator[tuple[AnyPath, str]]:
     """Predict scans one after the other in this process."""
     predict = load_predictor(run, options, device)
     for number, path in enumerate(paths, 1):
         yield path, predict(path)
-        show(number, len(paths), scan_name(path))
+        on_progress(number, len(paths), scan_name(path))
 
 
-def load_predictor(run: Place, options: Options, device: torch.device) -> Callable[[Place], str]:
+def load_predictor(run: AnyPath, options: Options, device: torch.device) -> Callable[[AnyPath], str]:
     """The model of a run as a function: predicts a scan, writes what it finds, returns it in words."""
     if is_classifier(run):
         classifier = load_classifier(run, device)
-        return lambda path: judge_loose_scan(classifier, path, options.out, options.mask)
+        return lambda path: classify_file(classifier, path, options.out, options.mask)
     segmenter = load_segmenter(run, device)
-    return lambda path: predict_scan(segmenter, path, options.out, options.probabilities)
+    return lambda path: segment_file(segmenter, path, options.out, options.probabilities)

@@ -25,8 +25,8 @@ from voxray.scans.intensity import statistics_rows, volume_statistics
 from voxray.scans.masks import check_finite
 from voxray.scans.read import open_file
 from voxray.scans.resample import resample, resample_like
-from voxray.storage.paths import Place
-from voxray.training.checkpoint import load_model, read_about
+from voxray.storage.paths import AnyPath
+from voxray.training.checkpoint import load_model, read_metadata
 from voxray.volume import Volume
 
 BATCH_WINDOWS = 2
@@ -56,7 +56,7 @@ class Segmenter:
     device: torch.device
 
 
-def load_segmenter(run: Place, device: torch.device) -> Segmenter:
+def load_segmenter(run: AnyPath, device: torch.device) -> Segmenter:
     """Load the model of a run's folder.
 
     Raises
@@ -65,19 +65,19 @@ def load_segmenter(run: Place, device: torch.device) -> Segmenter:
         The run trained a classifier.
     """
     folder = RunFolder(run)
-    about = read_about(folder.model)
-    network = parse_architecture(about["architecture"], str(folder.model))
+    metadata = read_metadata(folder.model)
+    network = parse_architecture(metadata["architecture"], str(folder.model))
     if not isinstance(network, UNet):
         raise ConfigError(str(run), "this run trained a classifier of patches", "Segmentation needs a U-Net's run")
-    classes = tuple(about["classes"])
-    shape = tuple(about["input_shape"])
+    classes = tuple(metadata["classes"])
+    shape = tuple(metadata["input_shape"])
     model = build_model(network, shape, len(classes), 0)
     load_model(folder.model, model)
     model = model.to(device).eval()
     return Segmenter(read_experiment(folder.experiment), network, model, shape[0], classes, device)
 
 
-def segment_scan(segmenter: Segmenter, path: Place) -> tuple[Volume, Volume]:
+def segment_scan(segmenter: Segmenter, path: AnyPath) -> tuple[Volume, Volume]:
     """Segment one scan.
 
     Parameters
@@ -120,7 +120,7 @@ def _probabilities(segmenter: Segmenter, volume: Volume) -> Iterator[NDArray[np.
     """Slabs along x of mean probabilities, (channels, x, y, z)."""
     spec = segmenter.experiment
     activation = segmenter.network.output.activation
-    flat = segmenter.network.rank == 2
+    flat = segmenter.network.spatial_dims == 2
     scaled = _scaling(segmenter, volume)
 
     def predict(windows: torch.Tensor) -> torch.Tensor:
@@ -136,7 +136,7 @@ def _probabilities(segmenter: Segmenter, volume: Volume) -> Iterator[NDArray[np.
         spec.patches.size,
         spec.evaluation.overlap,
         batch_size=BATCH_WINDOWS,
-        fill=spec.patches.fill,
+        pad_value=spec.patches.pad_value,
         device=segmenter.device,
     ):
         yield slab.values.cpu().numpy()

@@ -51,7 +51,7 @@ def slide(
     weights: Weights = "gaussian",
     sigma_share: float = SIGMA_SHARE,
     batch_size: int = 4,
-    fill: float = 0.0,
+    pad_value: float = 0.0,
     device: torch.device | str | None = None,
 ) -> torch.Tensor:
     """The weighted mean over windows of whatever `predict` returns: of logits if logits, of probabilities if those.
@@ -91,9 +91,9 @@ def slide(
     if torch.device(device or home) == home:
         _check(volume, window, overlap, batch_size)
         sums = _Sums(volume.shape[1:], window, overlap, window_weights(window, weights, sigma_share).to(home))
-        (whole,) = _finished(volume, predict, sums, batch_size, fill)
+        (whole,) = _finished(volume, predict, sums, batch_size, pad_value)
         return whole.values
-    slabs = slide_slabs(volume, predict, window, overlap, weights, sigma_share, batch_size, fill, device)
+    slabs = slide_slabs(volume, predict, window, overlap, weights, sigma_share, batch_size, pad_value, device)
     first = next(slabs)
     result = torch.empty((len(first.values), *volume.shape[1:]), device=home)
     for slab in itertools.chain([first], slabs):
@@ -109,7 +109,7 @@ def slide_slabs(
     weights: Weights = "gaussian",
     sigma_share: float = SIGMA_SHARE,
     batch_size: int = 4,
-    fill: float = 0.0,
+    pad_value: float = 0.0,
     device: torch.device | str | None = None,
 ) -> Iterator[Slab]:
     """As `slide`, in slabs from low to high x, each given away as soon as it is finished.
@@ -128,7 +128,7 @@ def slide_slabs(
     # No window begins or ends within such a span.
     edges = sorted({edge for part in inside for edge in (part.start, part.stop)})
     sums.spans = list(itertools.pairwise(edges))
-    yield from _finished(volume, predict, sums, batch_size, fill)
+    yield from _finished(volume, predict, sums, batch_size, pad_value)
 
 
 def window_starts(size: int, window: int, overlap: float) -> list[int]:
@@ -162,11 +162,11 @@ def window_weights(window: Sequence[int], weights: Weights, sigma_share: float =
     return product.clamp_(min=SMALLEST_WEIGHT)
 
 
-def _finished(volume: Volume, predict: Predict, sums: "_Sums", batch_size: int, fill: float) -> Iterator[Slab]:
+def _finished(volume: Volume, predict: Predict, sums: "_Sums", batch_size: int, pad_value: float) -> Iterator[Slab]:
     """Predict every window, x slowest, and give away what no later window reaches."""
     corners = itertools.product(*sums.starts)
     while batch := list(itertools.islice(corners, batch_size)):
-        values = _predict(predict, _cut(volume, batch, sums.weight.shape, fill).to(sums.weight.device))
+        values = _predict(predict, _cut(volume, batch, sums.weight.shape, pad_value).to(sums.weight.device))
         for number, corner in enumerate(batch):
             yield from sums.finish(corner[0])
             sums.add(corner, values[number])
@@ -250,14 +250,14 @@ def _place(
     return tuple(there for there, _ in axes), tuple(own for _, own in axes)
 
 
-def _cut(volume: Volume, corners: list[Corner], window: Sequence[int], fill: float) -> torch.Tensor:
+def _cut(volume: Volume, corners: list[Corner], window: Sequence[int], pad_value: float) -> torch.Tensor:
     """The windows at `corners`, padded, as a batch of float32 on the volume's device.
 
     They are copied into the order of memory that convolutions are fastest in: with channels last. Otherwise each layer
     would bring its maps into an order of its own and back, which on processors takes as long as many a convolution.
     """
     shape = (len(corners), volume.shape[0], *window)
-    batch = torch.empty(shape, device=_home(volume), memory_format=torch.channels_last_3d).fill_(fill)
+    batch = torch.empty(shape, device=_home(volume), memory_format=torch.channels_last_3d).fill_(pad_value)
     source: Any = volume
     target: Any = batch
     if not isinstance(source, torch.Tensor) or (source.is_cpu and source.dtype != torch.bfloat16):

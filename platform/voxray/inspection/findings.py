@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from voxray.datasets.manifest import shared_patients
 from voxray.inspection.kinds import ERROR, KINDS
 from voxray.inspection.outliers import find_outliers
-from voxray.inspection.subject import Subject
+from voxray.inspection.target import InspectionTarget
 from voxray.store.cut import CONSTANT
 
 FINDINGS = pa.schema(
@@ -30,7 +30,7 @@ NAMED = 3  # of what a finding is about, where there may be many
 Row = dict[str, Any]
 
 
-def find_all(subject: Subject, facts: pa.Table) -> pa.Table:
+def find_all(target: InspectionTarget, scan_stats: pa.Table) -> pa.Table:
     """Everything that is wrong or deserves a look.
 
     Parameters
@@ -45,17 +45,17 @@ def find_all(subject: Subject, facts: pa.Table) -> pa.Table:
         Schema FINDINGS; in the order of KINDS, errors first, and the worst of a kind first.
     """
     rows = [
-        *({"kind": "plan", "detail": problem} for problem in subject.plan_problems),
-        *_patients(subject),
-        *_same_voxels(facts, subject.manifest.published_split),
-        *_own_problems(facts),
-        *_listed(subject),
-        *_channels(subject, facts),
-        *_outside(subject, facts),
-        *_unseen(subject, facts),
-        *find_outliers(facts),
+        *({"kind": "plan", "detail": problem} for problem in target.plan_problems),
+        *_patients(target),
+        *_same_voxels(scan_stats, target.manifest.published_split),
+        *_own_problems(scan_stats),
+        *_listed(target),
+        *_channels(target, scan_stats),
+        *_outside(target, scan_stats),
+        *_unseen(target, scan_stats),
+        *find_outliers(scan_stats),
     ]
-    return _table(rows, facts)
+    return _table(rows, scan_stats)
 
 
 def count_kinds(findings: pa.Table) -> dict[str, int]:
@@ -69,8 +69,8 @@ def count_errors(findings: pa.Table) -> int:
     return int(pc.sum(pc.equal(findings["severity"], ERROR)).as_py() or 0)
 
 
-def _table(rows: list[Row], facts: pa.Table) -> pa.Table:
-    ids, paths = facts["scan_id"].to_pylist(), facts["path"].to_pylist()
+def _table(rows: list[Row], scan_stats: pa.Table) -> pa.Table:
+    ids, paths = scan_stats["scan_id"].to_pylist(), scan_stats["path"].to_pylist()
     order = {kind: place for place, kind in enumerate(KINDS)}
     filled = []
     for row in rows:
@@ -81,21 +81,21 @@ def _table(rows: list[Row], facts: pa.Table) -> pa.Table:
     return pa.Table.from_pylist(filled, schema=FINDINGS)
 
 
-def _patients(subject: Subject) -> Iterator[Row]:
-    for patient, splits in shared_patients(subject.manifest.scans).items():
-        mine = pc.equal(subject.manifest.scans["patient_id"], patient)
+def _patients(target: InspectionTarget) -> Iterator[Row]:
+    for patient, splits in shared_patients(target.manifest.scans).items():
+        mine = pc.equal(target.manifest.scans["patient_id"], patient)
         count = int(pc.sum(mine).as_py())
         yield {"kind": "patient", "detail": f"patient {patient} has {count} scans, in {' and '.join(splits)}"}
 
 
-def _same_voxels(facts: pa.Table, published_split: bool) -> Iterator[Row]:
-    known = facts.filter(
-        pc.and_(pc.is_valid(facts["checksum"]), pc.invert(pc.starts_with(facts["checksum"], CONSTANT)))
+def _same_voxels(scan_stats: pa.Table, published_split: bool) -> Iterator[Row]:
+    known = scan_stats.filter(
+        pc.and_(pc.is_valid(scan_stats["checksum"]), pc.invert(pc.starts_with(scan_stats["checksum"], CONSTANT)))
     )
     names = ["checksum", "channels", "dtype", "x_extent", "y_extent", "z_extent"]
     groups = known.group_by(names).aggregate([("number", "list"), ("number", "count")])
     for numbers in groups.filter(pc.greater(groups["number_count"], 1))["number_list"].to_pylist():
-        rows = facts.take(sorted(numbers)).to_pylist()
+        rows = scan_stats.take(sorted(numbers)).to_pylist()
         yield {
             "kind": _kind_of_same(rows, published_split),
             "number": rows[0]["number"],
@@ -122,15 +122,15 @@ def _named(names: list[str]) -> str:
     return ", ".join(names[:NAMED]) + more
 
 
-def _own_problems(facts: pa.Table) -> Iterator[Row]:
-    some = facts.filter(pc.greater(pc.list_value_length(facts["problems"]), 0)).select(["number", "problems"])
+def _own_problems(scan_stats: pa.Table) -> Iterator[Row]:
+    some = scan_stats.filter(pc.greater(pc.list_value_length(scan_stats["problems"]), 0)).select(["number", "problems"])
     for row in some.to_pylist():
         for problem in row["problems"]:
             yield {"kind": problem["kind"], "number": row["number"], "detail": problem["detail"]}
 
 
-def _listed(subject: Subject) -> Iterator[Row]:
-    for row in subject.manifest.quarantine.to_pylist():
+def _listed(target: InspectionTarget) -> Iterator[Row]:
+    for row in target.manifest.quarantine.to_pylist():
         lost = row["samples"] > 0
         kind = "absent" if row["kind"] == "absent" else "listed" if lost else "unlisted"
         # The name stands beside it.
@@ -138,13 +138,13 @@ def _listed(subject: Subject) -> Iterator[Row]:
         yield {"kind": kind, "scan_id": row["scan_id"], "path": row["path"], "detail": reason}
 
 
-def _channels(subject: Subject, facts: pa.Table) -> Iterator[Row]:
-    counts = Counter(facts["channels"].drop_null().to_pylist())
+def _channels(target: InspectionTarget, scan_stats: pa.Table) -> Iterator[Row]:
+    counts = Counter(scan_stats["channels"].drop_null().to_pylist())
     if not counts:
         return
-    wanted = len(subject.manifest.channels) or counts.most_common(1)[0][0]
-    whose = "the data set names" if subject.manifest.channels else "most scans have"
-    odd = facts.filter(pc.fill_null(pc.not_equal(facts["channels"], wanted), False))
+    wanted = len(target.manifest.channels) or counts.most_common(1)[0][0]
+    whose = "the data set names" if target.manifest.channels else "most scans have"
+    odd = scan_stats.filter(pc.fill_null(pc.not_equal(scan_stats["channels"], wanted), False))
     for row in odd.select(["number", "channels"]).to_pylist():
         yield {
             "kind": "channels",
@@ -153,10 +153,10 @@ def _channels(subject: Subject, facts: pa.Table) -> Iterator[Row]:
         }
 
 
-def _outside(subject: Subject, facts: pa.Table) -> Iterator[Row]:
+def _outside(target: InspectionTarget, scan_stats: pa.Table) -> Iterator[Row]:
     """One finding for each scan with samples whose center is not in it."""
-    samples = subject.manifest.samples.filter(pc.is_valid(subject.manifest.samples["x_mm"]))
-    known = facts.filter(pc.is_valid(facts["affine"]))
+    samples = target.manifest.samples.filter(pc.is_valid(target.manifest.samples["x_mm"]))
+    known = scan_stats.filter(pc.is_valid(scan_stats["affine"]))
     place = pc.index_in(samples["scan_id"], value_set=known["scan_id"].combine_chunks())
     samples = samples.append_column("place", place).filter(pc.is_valid(place))
     if samples.num_rows == 0:
@@ -177,12 +177,12 @@ def _outside(subject: Subject, facts: pa.Table) -> Iterator[Row]:
         yield {"kind": "outside", "number": int(numbers[scan]), "detail": detail, "score": float(count)}
 
 
-def _unseen(subject: Subject, facts: pa.Table) -> Iterator[Row]:
+def _unseen(target: InspectionTarget, scan_stats: pa.Table) -> Iterator[Row]:
     """Classes that no mask has, where masks were read."""
-    counts = [row for row in facts["mask_voxels"].to_pylist() if row]
+    counts = [row for row in scan_stats["mask_voxels"].to_pylist() if row]
     if not counts:
         return
     seen = np.sum(counts, axis=0)
-    for label, name in enumerate(subject.mask_classes):
+    for label, name in enumerate(target.mask_classes):
         if seen[label] == 0:
             yield {"kind": "unseen", "detail": f"no mask has a voxel of {label} {name}"}

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from voxray.inspection.facts import RANKS
+from voxray.inspection.scan_stats import RANKS
 
 FAR = 5.0
 UNIT_FLOOR = 0.01
@@ -67,7 +67,7 @@ def robust_z(values: Floats, floor: float) -> Floats:
     return np.nan_to_num((values - middle) / unit)
 
 
-def find_outliers(facts: pa.Table) -> list[dict[str, Any]]:
+def find_outliers(scan_stats: pa.Table) -> list[dict[str, Any]]:
     """Findings of the kinds `shape`, `spacing` and `intensity`: one for a scan and kind, of its farthest quantity.
 
     Where more than a tenth of the scans are far away, there is one finding `mixed` instead.
@@ -77,7 +77,7 @@ def find_outliers(facts: pa.Table) -> list[dict[str, Any]]:
     facts : pyarrow.Table
         Schema FACTS.
     """
-    quantities = [*_sizes(facts), *_intensities(facts)]
+    quantities = [*_sizes(scan_stats), *_intensities(scan_stats)]
     found: list[dict[str, Any]] = []
     for kind in ("shape", "spacing", "intensity"):
         mine = [each for each in quantities if each.kind == kind]
@@ -86,9 +86,9 @@ def find_outliers(facts: pa.Table) -> list[dict[str, Any]]:
     return found
 
 
-def percentile_array(facts: pa.Table) -> Floats:
+def percentile_array(scan_stats: pa.Table) -> Floats:
     """The percentiles of all scans, (n, channels, RANKS); NaN where a scan has none, or fewer channels than others."""
-    lists = facts["percentiles"].combine_chunks()
+    lists = scan_stats["percentiles"].combine_chunks()
     channels = np.asarray(pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False), np.int64)
     values = np.full((len(channels), int(channels.max(initial=0)), len(RANKS)), np.nan)
     rows = np.repeat(np.arange(len(channels)), channels)
@@ -98,20 +98,20 @@ def percentile_array(facts: pa.Table) -> Floats:
     return values
 
 
-def column(facts: pa.Table, name: str) -> Floats:
+def column(scan_stats: pa.Table, name: str) -> Floats:
     """A column of numbers; NaN where there is none."""
-    return np.asarray(facts[name].cast(pa.float64()).to_numpy(), np.float64)
+    return np.asarray(scan_stats[name].cast(pa.float64()).to_numpy(), np.float64)
 
 
-def _sizes(facts: pa.Table) -> Iterator[Quantity]:
+def _sizes(scan_stats: pa.Table) -> Iterator[Quantity]:
     for axis in "xyz":
         for kind, name, unit in (("shape", f"{axis}_extent", " voxels"), ("spacing", f"{axis}_spacing_mm", " mm")):
-            values = column(facts, name)
+            values = column(scan_stats, name)
             yield Quantity(kind, f"along {axis}", unit, values, robust_z(np.log(values), UNIT_FLOOR))
 
 
-def _intensities(facts: pa.Table) -> Iterator[Quantity]:
-    percentiles = percentile_array(facts)
+def _intensities(scan_stats: pa.Table) -> Iterator[Quantity]:
+    percentiles = percentile_array(scan_stats)
     # A scan of one value is found as such.
     percentiles[percentiles[:, :, 0] == percentiles[:, :, -1]] = np.nan
     channels = percentiles.shape[1]

@@ -91,12 +91,12 @@ def draw_changes(
     bends = rng.uniform(-1, 1, (total, d, *(KNOTS,) * d))[positions] if spec.elastic_voxels else None
     # What only space needs comes last.
     tilts = rng.uniform(-1, 1, (total, 3))[positions] if d == 3 else np.zeros((len(positions), 3))
-    moves = spec.rotate_degrees or spec.rotate_angles or spec.scale or spec.shift_voxels or spec.elastic_voxels
+    moves = spec.rotate_range or spec.rotate_choices or spec.scale or spec.shift_voxels or spec.elastic_voxels
     # Coordinates are normalized to [-1, 1] over an axis; the first is that of the last axis.
     per_voxel = 2 * spec.elastic_voxels / np.array(size[:d][::-1]).reshape(1, d, *(1,) * d)
     return Changes(
         flips=torch.from_numpy((draws[:, :3] < 0.5) & [axis in spec.flip for axis in AXES]),
-        turns=torch.from_numpy(90 * np.floor(4 * draws[:, 3]).astype(np.int64) * spec.quarter_turns),
+        turns=torch.from_numpy(90 * np.floor(4 * draws[:, 3]).astype(np.int64) * spec.rotate90),
         affine=_affine(spec, both, tilts, size) if moves else None,
         displacement=None if bends is None else torch.from_numpy(bends * per_voxel).float(),
         gain=torch.from_numpy(1 + spec.contrast * both[:, 7]).float(),
@@ -179,10 +179,10 @@ def _affine(
     spec: AugmentSpec, both: NDArray[np.float64], tilts: NDArray[np.float64], size: tuple[int, int, int]
 ) -> torch.Tensor:
     """From an output voxel to where it comes from, as (n, d, d + 1)."""
-    angle, pitch, roll = np.radians(spec.rotate_degrees * np.stack([both[:, 4], tilts[:, 0], tilts[:, 1]]))
-    if spec.rotate_angles:
-        number = (both[:, 4] + 1) / 2 * len(spec.rotate_angles)
-        angle = np.radians(np.array(spec.rotate_angles)[number.astype(np.int64)])
+    angle, pitch, roll = np.radians(spec.rotate_range * np.stack([both[:, 4], tilts[:, 0], tilts[:, 1]]))
+    if spec.rotate_choices:
+        number = (both[:, 4] + 1) / 2 * len(spec.rotate_choices)
+        angle = np.radians(np.array(spec.rotate_choices)[number.astype(np.int64)])
     zoom = 1 / (1 + spec.scale * both[:, 5])
     # One draw gives the length of the shift in plane, another its direction.
     reach, turn = spec.shift_voxels * both[:, 6], np.pi * both[:, 9]

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from voxray.errors import ConfigError
-from voxray.loader.sampler import Window, lane_shares, lane_windows, step_counts
-from voxray.loader.shard_reader import LaneReader, WindowBuffers
+from voxray.loader.sampler import Window, step_counts, stream_shares, stream_windows
+from voxray.loader.shard_reader import ShardReader, WindowBuffers
 from voxray.store.read import PatchStore
 
 RUN_BYTES = 2**24
@@ -61,7 +61,7 @@ class Batch:
     total: int
 
 
-class Feed:
+class PatchLoader:
     """The batches of one split for one rank.
 
     Parameters
@@ -88,14 +88,14 @@ class Feed:
         *,
         rank: int = 0,
         ranks: int = 1,
-        lanes: int | None = None,
+        streams: int | None = None,
         seed: int = 0,
         buffer_bytes: int = 2**28,
         pin: bool = False,
     ) -> None:
-        self.lanes = lanes or ranks
-        if self.lanes < ranks or batch_size < self.lanes:
-            problem = f"{batch_size} patches in {self.lanes} lanes for {ranks} workers do not go together"
+        self.streams = streams or ranks
+        if self.streams < ranks or batch_size < self.streams:
+            problem = f"{batch_size} patches in {self.streams} lanes for {ranks} workers do not go together"
             raise ConfigError("training.batch_size", problem, "Take a batch of at least as many patches as workers")
         self.rank, self.ranks, self.seed, self.pin = rank, ranks, seed, pin
         rows = store.rows(split)
@@ -104,17 +104,17 @@ class Feed:
         self.rotations = torch.from_numpy(rows["rotation"].to_numpy().astype(np.int64))
         per_chunk, per_patch = store.info.patches_per_chunk, store.info.patch_bytes
         self.run_slots = per_chunk * max(1, RUN_BYTES // (per_chunk * per_patch))
-        if self.lanes > 1 and len(self.slots):
+        if self.streams > 1 and len(self.slots):
             # A small split would be one run, and so one lane's alone.
             chunks = int(self.slots.max()) // per_chunk + 1
-            self.run_slots = min(self.run_slots, per_chunk * max(1, chunks // (self.lanes * RUNS_A_LANE)))
+            self.run_slots = min(self.run_slots, per_chunk * max(1, chunks // (self.streams * RUNS_A_LANE)))
         self.window_slots = max(self.run_slots, buffer_bytes // WINDOWS_AT_A_TIME // per_patch)
-        self.shares = lane_shares(batch_size, self.lanes)
+        self.shares = stream_shares(batch_size, self.streams)
         self.inside = _inside(rows, store.info.size)
         known = rows.num_rows > 0 and rows["statistics"].null_count == 0
         self.statistics = torch.tensor(rows["statistics"].to_pylist(), dtype=torch.float64) if known else None
         arrays = [store.open_images(split), *([store.open_masks(split)] if store.info.masks else [])]
-        self._buffers = {lane: WindowBuffers(arrays, f"{store.path}/{split}") for lane in self._own_lanes()}
+        self._buffers = {stream: WindowBuffers(arrays, f"{store.path}/{split}") for stream in self._own_lanes()}
 
     @property
     def count(self) -> int:
@@ -123,7 +123,7 @@ class Feed:
 
     def steps(self, epoch: int | None) -> NDArray[np.int64]:
         """Patches that each lane gives to each step of an epoch, (steps, lanes)."""
-        return step_counts([sum(len(w.rows) for w in lane) for lane in self._windows(epoch)], self.shares)
+        return step_counts([sum(len(w.rows) for w in stream) for stream in self._windows(epoch)], self.shares)
 
     def epoch(self, epoch: int | None, first: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from step `first`, read ahead in the background; None keeps the index's order."""
@@ -158,23 +158,25 @@ class Feed:
             reader.join()
 
     def _own_lanes(self) -> range:
-        return range(self.rank, self.lanes, self.ranks)
+        return range(self.rank, self.streams, self.ranks)
 
     def _windows(self, epoch: int | None) -> list[list[Window]]:
-        return lane_windows(self.slots, self.lanes, self.run_slots, self.window_slots, self.seed, epoch)
+        return stream_windows(self.slots, self.streams, self.run_slots, self.window_slots, self.seed, epoch)
 
     def _batches(self, epoch: int | None, first: int) -> Iterator[Batch]:
         windows = self._windows(epoch)
-        counts = step_counts([sum(len(w.rows) for w in lane) for lane in windows], self.shares)
+        counts = step_counts([sum(len(w.rows) for w in stream) for stream in windows], self.shares)
         offsets = np.cumsum(counts, axis=1) - counts
         skipped = counts[:first].sum(axis=0)
         mine = self._own_lanes()
         with ThreadPoolExecutor(len(mine)) as pool:
-            readers = [LaneReader(self._buffers[lane], windows[lane], pool, int(skipped[lane])) for lane in mine]
+            readers = [
+                ShardReader(self._buffers[stream], windows[stream], pool, int(skipped[stream])) for stream in mine
+            ]
             for step, shares in enumerate(counts[first:], first):
-                taken = [reader.take(int(shares[lane])) for reader, lane in zip(readers, mine, strict=True)]
+                taken = [reader.take(int(shares[stream])) for reader, stream in zip(readers, mine, strict=True)]
                 rows = np.concatenate([rows for rows, _ in taken])
-                positions = np.concatenate([offsets[step, lane] + np.arange(shares[lane]) for lane in mine])
+                positions = np.concatenate([offsets[step, stream] + np.arange(shares[stream]) for stream in mine])
                 tensors = [self._joined(parts) for parts in zip(*(patches for _, patches in taken), strict=True)]
                 yield self._batch(step, rows, positions, tensors, int(shares.sum()))
 

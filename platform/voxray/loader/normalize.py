@@ -51,14 +51,14 @@ def scale_images(
     """
     if spec.kind == "window":
         return scale_window(images, spec.windows)
-    if spec.kind == "planes":
+    if spec.kind == "zscore_slice":
         return standardize_planes(images, valid)
     if statistics is None:
         raise ValueError(f"intensity '{spec.kind}' needs the scans' statistics")
     mean, deviation, nonzero_mean, nonzero_deviation, low, high = statistics.to(images.device).float().unbind(1)
     if spec.kind == "percentiles":
         return clip_between(images, low, high, valid)
-    if spec.kind == "nonzero":
+    if spec.kind == "zscore_nonzero":
         return standardize_by(images, nonzero_mean, nonzero_deviation, valid, keep_zero=True)
     return standardize_by(images, mean, deviation, valid)
 

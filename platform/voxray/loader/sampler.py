@@ -32,9 +32,9 @@ class Window:
     places: NDArray[np.int64]
 
 
-def lane_windows(
+def stream_windows(
     slots: NDArray[np.int64],
-    lanes: int,
+    streams: int,
     run_slots: int,
     window_slots: int,
     seed: int = 0,
@@ -64,20 +64,20 @@ def lane_windows(
     order = np.arange(len(runs)) if epoch is None else np.random.default_rng([seed, epoch]).permutation(len(runs))
     per_window = max(1, window_slots // run_slots)
     result = []
-    for lane, mine in enumerate(_deal(order, counts, lanes)):
+    for stream, mine in enumerate(_deal(order, counts, streams)):
         windows = []
         for number, start in enumerate(range(0, len(mine), per_window)):
             chosen = mine[start : start + per_window]
             rows = [by_slot[first[run] : first[run] + counts[run]] for run in chosen]
-            rng = None if epoch is None else np.random.default_rng([seed, epoch, lane, number])
+            rng = None if epoch is None else np.random.default_rng([seed, epoch, stream, number])
             windows.append(_window(slots, rows, rng))
         result.append(windows)
     return result
 
 
-def lane_shares(batch_size: int, lanes: int) -> list[int]:
+def stream_shares(batch_size: int, streams: int) -> list[int]:
     """How many patches of each global batch come from each lane."""
-    return [batch_size // lanes + (lane < batch_size % lanes) for lane in range(lanes)]
+    return [batch_size // streams + (stream < batch_size % streams) for stream in range(streams)]
 
 
 def step_counts(rows_per_lane: list[int], shares: list[int]) -> NDArray[np.int64]:
@@ -89,14 +89,14 @@ def step_counts(rows_per_lane: list[int], shares: list[int]) -> NDArray[np.int64
     return counts
 
 
-def _deal(order: NDArray[np.int64], counts: NDArray[np.int64], lanes: int) -> list[list[int]]:
+def _deal(order: NDArray[np.int64], counts: NDArray[np.int64], streams: int) -> list[list[int]]:
     """Deal runs in this order, each to the lane that has the fewest rows so far."""
-    dealt: list[list[int]] = [[] for _ in range(lanes)]
-    heap = [(0, lane) for lane in range(lanes)]
+    dealt: list[list[int]] = [[] for _ in range(streams)]
+    heap = [(0, stream) for stream in range(streams)]
     for run in order.tolist():
-        rows, lane = heapq.heappop(heap)
-        dealt[lane].append(run)
-        heapq.heappush(heap, (rows + int(counts[run]), lane))
+        rows, stream = heapq.heappop(heap)
+        dealt[stream].append(run)
+        heapq.heappush(heap, (rows + int(counts[run]), stream))
     return dealt
 
 

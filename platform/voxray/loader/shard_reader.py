@@ -66,7 +66,7 @@ class WindowBuffers:
             filled += high - low
 
 
-class LaneReader:
+class ShardReader:
     """Takes patches from the windows of a lane; the next window is decoded while this one is used up.
 
     The first `skipped` patches are passed over, without decoding windows that lie before them.

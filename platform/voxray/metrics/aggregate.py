@@ -10,7 +10,7 @@ from voxray.metrics.classification import Floats, Ints
 PATIENT = "patient"
 
 
-def judged_units(table: pa.Table, unit: str) -> pa.Table:
+def aggregate_predictions(table: pa.Table, unit: str) -> pa.Table:
     """Predictions of patches as predictions of what is judged.
 
     Parameters
@@ -35,7 +35,7 @@ def judged_units(table: pa.Table, unit: str) -> pa.Table:
     patients = np.asarray(table["patient_id"].to_pylist(), dtype=str)
     check_one_class_each(patients, table["label"].to_numpy())
     names, member, counts = np.unique(patients, return_inverse=True, return_counts=True)
-    _, patches = known_and_said(table)
+    _, patches = labels_and_probabilities(table)
     means = np.zeros((len(names), patches.shape[1]))
     np.add.at(means, member, patches)
     means /= counts[:, np.newaxis]
@@ -47,7 +47,7 @@ def judged_units(table: pa.Table, unit: str) -> pa.Table:
     )
 
 
-def known_and_said(units: pa.Table) -> tuple[Ints, Floats]:
+def labels_and_probabilities(units: pa.Table) -> tuple[Ints, Floats]:
     """The true classes (n,) and the probabilities (n, classes) of predictions."""
     labels: Ints = np.asarray(units["label"].to_numpy(), dtype=np.int64)
     if units.num_rows == 0:
@@ -65,7 +65,7 @@ def check_one_class_each(patients: NDArray[np.str_], labels: Ints) -> None:
     mixed = names[lowest < highest]
     if len(mixed):
         problem = f"'{PATIENT}' wants patients of one class each, got {len(mixed)} of several, such as '{mixed[0]}'"
-        raise DataError("evaluation.unit", problem, "Set it to 'patch'")
+        raise DataError("evaluation.level", problem, "Set it to 'patch'")
 
 
 def log_loss(labels: Ints, probabilities: Floats) -> float:

@@ -26,29 +26,29 @@ INTERVALS = (
 )
 
 
-def call_classes(probabilities: Floats, threshold: float | Floats | None = None) -> Ints:
+def predict_labels(probabilities: Floats, threshold: float | Floats | None = None) -> Ints:
     """The class that is called for each sample, from (n, classes) probabilities.
 
     The threshold, for two classes, is that of all samples or (n,) one for each.
     """
     if probabilities.shape[1] == 2 and threshold is not None:
         return (probabilities[:, 1] >= threshold).astype(np.int64)
-    called: Ints = probabilities.argmax(axis=1).astype(np.int64)
-    return called
+    predicted: Ints = probabilities.argmax(axis=1).astype(np.int64)
+    return predicted
 
 
-def confusion_counts(labels: Ints, called: Ints, classes: int, weights: Ints | None = None) -> Ints:
+def confusion_counts(labels: Ints, predicted: Ints, classes: int, weights: Ints | None = None) -> Ints:
     """Counts (truth, called). Counts of parts of the data add up to that of the whole."""
-    counts = np.bincount(labels * classes + called, weights, minlength=classes * classes)
+    counts = np.bincount(labels * classes + predicted, weights, minlength=classes * classes)
     return counts.reshape(classes, classes).astype(np.int64)
 
 
-def count_figures(confusion: Ints) -> dict[str, float]:
+def metrics_from_counts(confusion: Ints) -> dict[str, float]:
     """Recall, precision and the like of a confusion matrix; NaN where a figure has no meaning."""
     right = np.diag(confusion).astype(float)
-    truth, called = confusion.sum(axis=1), confusion.sum(axis=0)
-    recalls, precisions = _ratio(right, truth), _ratio(right, called)
-    f1s = _ratio(2 * right, truth + called)
+    truth, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
+    recalls, precisions = _ratio(right, truth), _ratio(right, predicted)
+    f1s = _ratio(2 * right, truth + predicted)
     one = slice(1, 2) if len(confusion) == 2 else slice(None)
     accuracy = float(_ratio(right.sum(), confusion.sum()))
     return {
@@ -108,7 +108,7 @@ def recall_at_precision(labels: Ints, scores: Floats, target_precision: float) -
     return float(np.max(recall, where=precision >= target_precision - 1e-12, initial=0)) if labels.any() else math.nan
 
 
-def figures(labels: Ints, probabilities: Floats, threshold: float | Floats | None) -> dict[str, Any]:
+def compute_metrics(labels: Ints, probabilities: Floats, threshold: float | Floats | None) -> dict[str, Any]:
     """All figures of ``metrics.json`` for one split.
 
     Parameters
@@ -119,9 +119,9 @@ def figures(labels: Ints, probabilities: Floats, threshold: float | Floats | Non
         Operating point, for two classes.
     """
     classes = probabilities.shape[1]
-    confusion = confusion_counts(labels, call_classes(probabilities, threshold), classes)
+    confusion = confusion_counts(labels, predict_labels(probabilities, threshold), classes)
     return {
-        **count_figures(confusion),
+        **metrics_from_counts(confusion),
         **_areas(labels, probabilities, None),
         "confusion_matrix": confusion.tolist(),
         "samples": len(labels),
@@ -147,13 +147,13 @@ def bootstrap_intervals(
     """
     rng = np.random.default_rng(seed)
     names, member = np.unique(patients, return_inverse=True)
-    called = call_classes(probabilities, threshold)
+    predicted = predict_labels(probabilities, threshold)
     classes = probabilities.shape[1]
     draws: dict[str, list[float]] = {name: [] for name in INTERVALS}
     for _ in range(repeats):
         times = np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))
         weights = times[member]
-        values = count_figures(confusion_counts(labels, called, classes, weights))
+        values = metrics_from_counts(confusion_counts(labels, predicted, classes, weights))
         values |= _areas(labels, probabilities, weights.astype(float))
         for name in INTERVALS:
             draws[name].append(values[name])

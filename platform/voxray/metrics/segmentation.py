@@ -85,7 +85,7 @@ def count_voxels(truth: Labels, prediction: Labels, classes: int) -> Counts:
     return _counts(_crops(truth, prediction, classes), truth.size)
 
 
-def count_figures(counts: Counts, classes: Sequence[str]) -> dict[str, float]:
+def metrics_from_counts(counts: Counts, classes: Sequence[str]) -> dict[str, float]:
     """``dice/<class>``, ``sensitivity/<class>``, ``specificity/<class>`` and ``volume_error/<class>`` of counts.
 
     Parameters
@@ -94,12 +94,12 @@ def count_figures(counts: Counts, classes: Sequence[str]) -> dict[str, float]:
     classes : sequence of str
         Names of the labels 0, 1, …; the first is the background and has no figures.
     """
-    truth, called = counts.tp + counts.fn, counts.tp + counts.fp
+    truth, predicted = counts.tp + counts.fn, counts.tp + counts.fp
     figures = {
-        "dice": _ratio(2 * counts.tp, truth + called),
+        "dice": _ratio(2 * counts.tp, truth + predicted),
         "sensitivity": _ratio(counts.tp, truth),
         "specificity": _ratio(counts.tn, counts.tn + counts.fp),
-        "volume_error": np.where(truth > 0, _ratio(np.abs(called - truth), truth), math.nan),
+        "volume_error": np.where(truth > 0, _ratio(np.abs(predicted - truth), truth), math.nan),
     }
     return {
         f"{name}/{each}": float(value)
@@ -108,7 +108,7 @@ def count_figures(counts: Counts, classes: Sequence[str]) -> dict[str, float]:
     }
 
 
-def case_figures(
+def scan_metrics(
     truth: Labels,
     prediction: Labels,
     spacing_mm: Sequence[float],
@@ -148,9 +148,9 @@ def case_figures(
     axes = [axis for axis, voxels in enumerate(truth.shape) if voxels > 1] or [0]
     shape, spacing = [truth.shape[axis] for axis in axes], [spacing_mm[axis] for axis in axes]
     pairs = _crops(truth.reshape(shape), prediction.reshape(shape), len(classes))
-    figures = count_figures(_counts(pairs, truth.size), classes)
-    for name, (true, called) in zip(classes[1:], pairs, strict=True):
-        there, back = surface_distances(true, called, spacing)
+    figures = metrics_from_counts(_counts(pairs, truth.size), classes)
+    for name, (true, predicted) in zip(classes[1:], pairs, strict=True):
+        there, back = surface_distances(true, predicted, spacing)
         one_empty = bool(len(there)) != bool(len(back))
         figures[f"hd95_mm/{name}"] = math.nan if one_empty else hausdorff_95(there, back)
         figures[f"surface_dice/{name}"] = surface_dice(there, back, tolerance_mm)
@@ -185,8 +185,8 @@ def surface_distances(truth: Bools, prediction: Bools, spacing_mm: Sequence[floa
     back : ndarray, one for each voxel of the surface of `truth`
         Infinite where there is no other surface.
     """
-    true, called = (mask ^ binary_erosion(mask) if mask.any() else mask for mask in (truth, prediction))
-    return _distances(called, true, spacing_mm), _distances(true, called, spacing_mm)
+    true, predicted = (mask ^ binary_erosion(mask) if mask.any() else mask for mask in (truth, prediction))
+    return _distances(predicted, true, spacing_mm), _distances(true, predicted, spacing_mm)
 
 
 def hausdorff_95(there: Floats, back: Floats) -> float:
@@ -201,13 +201,13 @@ def surface_dice(there: Floats, back: Floats, tolerance_mm: float) -> float:
     return float(_ratio(near, len(there) + len(back)))
 
 
-def mean_figures(cases: Sequence[Mapping[str, float]]) -> dict[str, float]:
+def mean_metrics(cases: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Means over scans without NaN, ``dice`` as the mean of the classes' means, and ``missed`` as a sum.
 
     Parameters
     ----------
     cases : sequence of dict
-        From `case_figures`, all with the same classes.
+        From `scan_metrics`, all with the same classes.
     """
     if not cases:
         return {}
@@ -239,7 +239,7 @@ def bootstrap_intervals(
 
 def case_dice(case: Mapping[str, float]) -> float:
     """Mean Dice over the classes of a scan; NaN if it and its prediction have none."""
-    return mean_figures([case])["dice"]
+    return mean_metrics([case])["dice"]
 
 
 def _crops(truth: Labels, prediction: Labels, classes: int) -> list[tuple[Bools, Bools]]:
@@ -255,8 +255,8 @@ def _crops(truth: Labels, prediction: Labels, classes: int) -> list[tuple[Bools,
 
 
 def _counts(pairs: Sequence[tuple[Bools, Bools]], size: int) -> Counts:
-    both = np.array([np.count_nonzero(true & called) for true, called in pairs], np.int64)
-    fp = np.array([np.count_nonzero(called) for _, called in pairs], np.int64) - both
+    both = np.array([np.count_nonzero(true & predicted) for true, predicted in pairs], np.int64)
+    fp = np.array([np.count_nonzero(predicted) for _, predicted in pairs], np.int64) - both
     fn = np.array([np.count_nonzero(true) for true, _ in pairs], np.int64) - both
     return Counts(both, fp, fn, size - both - fp - fn)
 

@@ -49,13 +49,13 @@ class PaddedPooling(nn.Module):
         super().__init__()
         self.padding = _last_axis_first(pairs) if any(chain.from_iterable(pairs)) else []
         self.kernel, self.stride, self.mean = kernel, stride, pool == "avg"
-        self.rank = len(sizes)
+        self.spatial_dims = len(sizes)
         if self.mean and self.padding:
             ones = F.pad(torch.ones(1, 1, *sizes), self.padding)
             self.register_buffer("share", self._average(ones), persistent=False)
 
     def _average(self, maps: torch.Tensor) -> torch.Tensor:
-        average = F.avg_pool3d if self.rank == 3 else F.avg_pool2d
+        average = F.avg_pool3d if self.spatial_dims == 3 else F.avg_pool2d
         return average(maps, self.kernel, self.stride)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
@@ -66,7 +66,7 @@ class PaddedPooling(nn.Module):
                 if self.padding
                 else self._average(maps)
             )
-        largest = F.max_pool3d if self.rank == 3 else F.max_pool2d
+        largest = F.max_pool3d if self.spatial_dims == 3 else F.max_pool2d
         padded = F.pad(maps, self.padding, value=float("-inf")) if self.padding else maps
         return largest(padded, self.kernel, self.stride)
 
@@ -92,7 +92,7 @@ class ResidualBlock(nn.Module):
         return result
 
 
-class LogitPair(nn.Module):
+class BinaryToTwoLogits(nn.Module):
     """A logit z of the second of two classes as a logit for each: 0 and z.
 
     Their softmax is (1 - σ(z), σ(z)) and their cross-entropy the binary one of σ(z), so whoever takes logits of
@@ -105,11 +105,11 @@ class LogitPair(nn.Module):
 
 
 def build_normalization(
-    kind: Literal["batch", "instance"], rank: int, channels: int, epsilon: float = 1e-5, momentum: float = 0.1
+    kind: Literal["batch", "instance"], spatial_dims: int, channels: int, epsilon: float = 1e-5, momentum: float = 0.1
 ) -> nn.Module:
     """Normalization of maps of `rank` axes. `momentum` is the weight of the newest batch in the running means."""
     if kind == "batch":
-        return BATCH[rank](channels, epsilon, momentum)
+        return BATCH[spatial_dims](channels, epsilon, momentum)
     # A group for each channel is instance normalization, without torch's copies to another memory format.
     return nn.GroupNorm(channels, channels, epsilon)
 

@@ -7,8 +7,8 @@ from torch import nn
 
 from voxray.models.blocks import (
     ACTIVATIONS,
+    BinaryToTwoLogits,
     GlobalMean,
-    LogitPair,
     PaddedConvolution,
     PaddedPooling,
     Pairs,
@@ -59,8 +59,8 @@ def _modules(layer: Layer, shape: Shape, classes: int) -> list[nn.Module]:
         case Pooling():
             modules = [PaddedPooling(layer.pool, shape[1:], layer.kernel_size, layer.stride, _pairs(layer, shape))]
         case Normalization():
-            kind, rank = layer.normalization, len(shape) - 1
-            modules = [build_normalization(kind, rank, shape[0], layer.epsilon, layer.momentum)]
+            kind, spatial_dims = layer.normalization, len(shape) - 1
+            modules = [build_normalization(kind, spatial_dims, shape[0], layer.epsilon, layer.momentum)]
         case Residual():
             body, shortcut = (
                 nn.Sequential(*build_layers(inner, shape, classes))
@@ -72,7 +72,7 @@ def _modules(layer: Layer, shape: Shape, classes: int) -> list[nn.Module]:
         case Dense():
             modules = [nn.Linear(shape[0], layer.num_output)]
         case Output():
-            pair = [LogitPair()] if layer.activation == "sigmoid" else []
+            pair = [BinaryToTwoLogits()] if layer.activation == "sigmoid" else []
             return [nn.Linear(shape[0], layer.units(classes)), *pair]
         case Dropout():
             modules = []

@@ -2,7 +2,7 @@
 
 from voxray.errors import ConfigError, ConfigFileError
 from voxray.models.sequential_shapes import Step, in_order, step_line, step_problems, walk_layers
-from voxray.models.spec.load import Architecture, rank_of
+from voxray.models.spec.load import Architecture, spatial_dims_of
 from voxray.models.spec.unet import UNet
 from voxray.models.table import LayerShape
 from voxray.models.unet_shapes import follow_unet, unet_problems
@@ -27,7 +27,7 @@ def model_input(architecture: Architecture, patch_shape: tuple[int, int, int, in
     ConfigError
         A 2D network and a patch of several slices.
     """
-    if rank_of(architecture) != 2:
+    if spatial_dims_of(architecture) != 2:
         return patch_shape
     if patch_shape[3] != 1:
         problem = f"a 2D architecture takes patches of one slice, got {patch_shape[3]}"
@@ -69,10 +69,12 @@ def infer_shapes(
 
 def check_fit(architecture: Architecture, input_shape: tuple[int, ...], classes: int, where: str) -> tuple[Step, ...]:
     """Raise what `infer_shapes` raises; returns the steps of a sequential network, of a U-Net none."""
-    rank = rank_of(architecture)
+    spatial_dims = spatial_dims_of(architecture)
     steps: tuple[Step, ...] = ()
-    if rank is not None and rank != len(input_shape) - 1:
-        problem = f"its kernels are {rank}D, the input {'x'.join(map(str, input_shape))} is {len(input_shape) - 1}D"
+    if spatial_dims is not None and spatial_dims != len(input_shape) - 1:
+        problem = (
+            f"its kernels are {spatial_dims}D, the input {'x'.join(map(str, input_shape))} is {len(input_shape) - 1}D"
+        )
         raise ConfigError(where, problem, "Take the architecture or the patch size of the other rank")
     if isinstance(architecture, UNet):
         problems = unet_problems(architecture, input_shape)

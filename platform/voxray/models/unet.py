@@ -54,11 +54,11 @@ class StepUp(nn.Module):
 
     def __init__(self, unet: UNet, channels: int, skip_channels: int, stride: Sizes) -> None:
         super().__init__()
-        rank = len(stride)
+        spatial_dims = len(stride)
         self.scale = [float(step) for step in stride]
-        self.mode = LINEAR[rank] if unet.upsampling == "linear" else "nearest"
+        self.mode = LINEAR[spatial_dims] if unet.upsampling == "linear" else "nearest"
         transposed = unet.upsampling == "transposed"
-        self.transposed = TRANSPOSED[rank](channels, skip_channels, stride, stride) if transposed else None
+        self.transposed = TRANSPOSED[spatial_dims](channels, skip_channels, stride, stride) if transposed else None
 
     def forward(self, maps: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
         """(n, channel, …), (n, skip channel, …) → (n, both together, size of the skip)."""
@@ -85,10 +85,10 @@ class UNetModel(nn.Module):
 
     def __init__(self, unet: UNet, channels: int, classes: int) -> None:
         super().__init__()
-        ones = (1,) * unet.rank
+        ones = (1,) * unet.spatial_dims
         strides = (ones, *unet.strides)
         pooled = unet.pooling == "max"
-        pool = POOLS[unet.rank]
+        pool = POOLS[unet.spatial_dims]
         entering = (channels, *(filters[-1] for filters in unet.down))
         self.pools = nn.ModuleList(
             pool(stride, stride, ceil_mode=True) if pooled and level else nn.Identity()
@@ -136,7 +136,7 @@ def _normalized(unet: UNet, channels: int, filters: int, kernel: Sizes, stride: 
     if unet.normalization == "none":
         return [_convolution(channels, filters, kernel, stride)]
     convolution = _convolution(channels, filters, kernel, stride, bias=False)
-    return [convolution, build_normalization(unet.normalization, unet.rank, filters)]
+    return [convolution, build_normalization(unet.normalization, unet.spatial_dims, filters)]
 
 
 def _activation(unet: UNet) -> nn.Module:

@@ -23,18 +23,18 @@ def follow_unet(unet: UNet, input_shape: tuple[int, ...], classes: int) -> list[
     levels: list[tuple[int, ...]] = []
     shape = input_shape
     for level, filters in enumerate(unet.down):
-        stride = unet.strides[level - 1] if level else (1,) * unet.rank
+        stride = unet.strides[level - 1] if level else (1,) * unet.spatial_dims
         if level and unet.pooling == "max":
             shape = (shape[0], *divide(shape[1:], stride))
             table.append(LayerShape(f"down[{level}]", "P", f"max {_by(stride)} / {_by(stride)}", shape, 0))
-            stride = (1,) * unet.rank
+            stride = (1,) * unet.spatial_dims
         table += _follow_level(unet, f"down[{level}]", shape, filters, unet.kernels[level], stride)
         shape = table[-1].output
         levels.append(shape)
     for step, filters in enumerate(unet.up):
         level = len(unet.down) - 2 - step
         table.append(_step_up(unet, step, shape[0], levels[level]))
-        ones = (1,) * unet.rank
+        ones = (1,) * unet.spatial_dims
         table += _follow_level(unet, f"up[{step}]", table[-1].output, filters, unet.kernels[level], ones)
         shape = table[-1].output
         last = step == len(unet.up) - 1
@@ -68,7 +68,7 @@ def unet_problems(unet: UNet, input_shape: tuple[int, ...]) -> list[str]:
 
 def least_sizes(unet: UNet) -> tuple[int, ...]:
     """The smallest input along each axis in which no stride is larger than what is left."""
-    least = (1,) * unet.rank
+    least = (1,) * unet.spatial_dims
     for stride in reversed(unet.strides):
         least = tuple(max(step, (size - 1) * step + 1) for size, step in zip(least, stride, strict=True))
     return least
@@ -115,7 +115,7 @@ def _step_up(unet: UNet, step: int, channels: int, skip: tuple[int, ...]) -> Lay
 
 
 def _output(unet: UNet, shape: tuple[int, ...], channels: int, when: str) -> LayerShape:
-    detail = f"{_by((1,) * unet.rank)}, logits of a {unet.output.activation}{when}"
+    detail = f"{_by((1,) * unet.spatial_dims)}, logits of a {unet.output.activation}{when}"
     return LayerShape("output", "T", detail, (channels, *shape[1:]), shape[0] * channels + channels)
 
 

@@ -50,7 +50,7 @@ def _outside(volume: Volume, center: NDArray[np.float64]) -> ScanError:
 
 
 def cut_patch(
-    volume: Volume, box: PatchBox, fill: float, dtype: np.dtype[np.generic], where: str
+    volume: Volume, box: PatchBox, pad_value: float, dtype: np.dtype[np.generic], where: str
 ) -> NDArray[np.generic]:
     """Copy a patch in the store's dtype.
 
@@ -64,14 +64,14 @@ def cut_patch(
         A voxel is not a number, or the store's dtype cannot hold it without loss.
     """
     same = volume.voxels.dtype == dtype
-    patch = read_region(volume, box, fill) if same else _converted(volume, box, fill, dtype, where)
+    patch = read_region(volume, box, pad_value) if same else _converted(volume, box, pad_value, dtype, where)
     if patch.dtype.kind == "f" and not np.isfinite(patch).all():
         raise ScanError(where, "holds voxels that are not finite numbers", "Fetch or convert the scan again")
     return patch
 
 
 def _converted(
-    volume: Volume, box: PatchBox, fill: float, dtype: np.dtype[np.generic], where: str
+    volume: Volume, box: PatchBox, pad_value: float, dtype: np.dtype[np.generic], where: str
 ) -> NDArray[np.generic]:
     low = tuple(max(0, start) for start in box.start)
     high = (min(n, start + size) for n, start, size in zip(volume.shape, box.start, box.size, strict=True))
@@ -86,4 +86,4 @@ def _converted(
             where, f"store.dtype '{dtype}' cannot hold its value {part[lost][0]}", "Set store.dtype = 'float32'"
         )
     x, y, z = (start - first for start, first in zip(box.start, low, strict=True))
-    return read_region(Volume(cast, volume.affine), PatchBox((x, y, z), box.size), fill)
+    return read_region(Volume(cast, volume.affine), PatchBox((x, y, z), box.size), pad_value)

@@ -16,7 +16,7 @@ from voxray.errors import DataError
 from voxray.patches.balance import SPLITS, choose_fold, keep_negatives, split_patients
 from voxray.patches.foreground import grid_boxes
 
-NEEDS_STATISTICS = ("percentiles", "volume", "nonzero")
+NEEDS_STATISTICS = ("percentiles", "zscore", "zscore_nonzero")
 OF_CLASSES = ("resized", "slices")  # samplings whose patches have no place for a label map
 PLAN = pa.schema(
     [
@@ -73,12 +73,12 @@ class Plan:
     patches_per_chunk: int
     patches_per_shard: int
     shards: dict[str, int]
-    recipe: dict[str, object]
+    provenance: dict[str, object]
 
     @property
     def digest(self) -> str:
         """Name of the recipe."""
-        return hashlib.sha256(json.dumps(self.recipe, sort_keys=True).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(self.provenance, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def patch_bytes(self) -> int:
@@ -117,7 +117,7 @@ def plan_patches(manifest: Manifest, experiment: Experiment) -> Plan:
     spec = experiment.patches
     if spec.sampling != "center":
         _check_sampling(samples, manifest, spec, masks)
-    counts = np.full(samples.num_rows, spec.per_scan)
+    counts = np.full(samples.num_rows, spec.patches_per_scan)
     if spec.sampling == "grid":
         shapes = (manifest.shapes[name] for name in samples["scan_id"].to_pylist())
         counts = np.array([len(grid_boxes(shape, spec.size)) for shape in shapes])
@@ -141,7 +141,7 @@ def plan_patches(manifest: Manifest, experiment: Experiment) -> Plan:
         patches_per_chunk=per_chunk,
         patches_per_shard=per_shard,
         shards=shards,
-        recipe=store_recipe(experiment, manifest.digest()),
+        provenance=store_provenance(experiment, manifest.digest()),
     )
 
 
@@ -162,7 +162,7 @@ def _check_sampling(samples: pa.Table, manifest: Manifest, spec: PatchesSpec, ma
         raise DataError(where, f"{setting} wants one sample for each scan, got several", "Set it to 'center'")
     if masks and spec.sampling in OF_CLASSES:
         raise DataError(where, f"{setting} is for classes of scans, got masks to learn", "Set it to 'whole'")
-    if spec.wants_masks and manifest.scans["label_path"].null_count == manifest.scans.num_rows:
+    if spec.needs_masks and manifest.scans["label_path"].null_count == manifest.scans.num_rows:
         remedy = "Set patches.slices = 'middle'" if spec.sampling == "slices" else "Set it to 'random'"
         raise DataError(where, f"{setting} wants scans with masks, got none", remedy)
 
@@ -186,9 +186,9 @@ def _check_patients_apart(manifest: Manifest) -> None:
         raise DataError(str(manifest.root), problem, "Keep each patient in one split, or the result is worthless")
 
 
-def store_recipe(experiment: Experiment, manifest: str) -> dict[str, object]:
+def store_provenance(experiment: Experiment, manifest: str) -> dict[str, object]:
     """Everything that the content of a store depends on; `manifest` is the digest of the data set's list."""
-    recipe: dict[str, object] = {
+    provenance: dict[str, object] = {
         "manifest": manifest,
         "seed": experiment.seed,
         "split": experiment.split.model_dump(mode="json"),
@@ -197,7 +197,7 @@ def store_recipe(experiment: Experiment, manifest: str) -> dict[str, object]:
         "windows": _windows(experiment),
         "store": experiment.store.model_dump(mode="json", include={"dtype", "chunk_bytes", "shard_bytes"}),
     }
-    return {**recipe, "private": True} if experiment.privacy.wanted else recipe
+    return {**provenance, "private": True} if experiment.privacy.wanted else provenance
 
 
 def _windows(experiment: Experiment) -> list[list[float]] | None:

@@ -32,8 +32,8 @@ def slice_boxes(
     """
     x, y = (extent // 2 - length // 2 for extent, length in zip(shape[:2], size[:2], strict=True))
     planes = _choose_planes(shape[2], count, region)
-    problem = f"patches.per_scan wants {count} slices, got a scan of {shape[2]}"
-    missing = ScanError("sample", problem, "Lower patches.per_scan to use all of its slices")
+    problem = f"patches.patches_per_scan wants {count} slices, got a scan of {shape[2]}"
+    missing = ScanError("sample", problem, "Lower patches.patches_per_scan to use all of its slices")
     return [*(PatchBox((x, y, z), size) for z in planes), *[missing] * (count - len(planes))]
 
 

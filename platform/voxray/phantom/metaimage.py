@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from voxray.storage.atomic import whole_file, write_text
+from voxray.storage.atomic import atomic_write, write_text
 
 
 def write_metaimage(
@@ -38,7 +38,7 @@ def write_metaimage(
     """
     data = header.with_suffix(".zraw" if compressed else ".raw")
     little = np.ascontiguousarray(voxels, "<i2")
-    with whole_file(data) as unfinished:
+    with atomic_write(data) as unfinished:
         if compressed:
             unfinished.write_bytes(zlib.compress(little.data, level=1))
         else:

@@ -9,7 +9,7 @@ from typing import Any
 
 from voxray.config.experiment import Experiment
 from voxray.storage.atomic import write_bytes, write_json
-from voxray.storage.paths import Place, exists, read_bytes
+from voxray.storage.paths import AnyPath, exists, read_bytes
 
 STAGES = ("train", "evaluate")
 
@@ -18,50 +18,50 @@ STAGES = ("train", "evaluate")
 class RunFolder:
     """Names of the files in a run's folder."""
 
-    path: Place
+    path: AnyPath
 
     @property
-    def experiment(self) -> Place:
+    def experiment(self) -> AnyPath:
         """The resolved experiment."""
         return self.path / "experiment.json"
 
     @property
-    def architecture(self) -> Place:
+    def architecture(self) -> AnyPath:
         """The architecture that was trained, as it was then."""
         return self.path / "architecture.json"
 
     @property
-    def model(self) -> Place:
+    def model(self) -> AnyPath:
         """Weights of the best epoch, with the operating point."""
         return self.path / "model.safetensors"
 
     @property
-    def metrics(self) -> Place:
+    def metrics(self) -> AnyPath:
         """Figures for each split."""
         return self.path / "metrics.json"
 
     @property
-    def history(self) -> Place:
+    def history(self) -> AnyPath:
         """A row for each epoch."""
         return self.path / "history.parquet"
 
     @property
-    def report(self) -> Place:
+    def report(self) -> AnyPath:
         """The report, one file."""
         return self.path / "report.html"
 
     @property
-    def checkpoints(self) -> Place:
+    def checkpoints(self) -> AnyPath:
         """Last and best checkpoint."""
         return self.path / "checkpoints"
 
     @property
-    def stages(self) -> Place:
+    def stages(self) -> AnyPath:
         """Which stages are finished, and of what."""
         return self.path / "stages.json"
 
     @property
-    def status(self) -> Place:
+    def status(self) -> AnyPath:
         """What the stages are doing, or did last."""
         return self.path / "status.json"
 
@@ -72,7 +72,7 @@ class RunFolder:
             write_bytes(path, secrets.token_bytes(32))
         return read_bytes(path)
 
-    def predictions(self, split: str) -> Place:
+    def predictions(self, split: str) -> AnyPath:
         """Probabilities of every patch of a split."""
         return self.path / "predictions" / f"{split}.parquet"
 

@@ -10,12 +10,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
-from voxray.console.progress import Pace, Show, progress, rate_text
+from voxray.console.progress import OnProgress, Pace, progress, rate_text
 from voxray.console.units import seconds_text
 from voxray.errors import NotReadyError, WorkError
 from voxray.runs.folder import RunFolder
 from voxray.storage.atomic import write_json
-from voxray.storage.paths import Place, exists, matching, read_bytes
+from voxray.storage.paths import AnyPath, exists, matching, read_bytes
 
 BEAT_S = 2.0
 SILENT_S = 30.0
@@ -64,7 +64,7 @@ class StageStatus:
 
 
 @contextmanager
-def heartbeat(folder: RunFolder, stage: str, unit: str, done: int = 0) -> Iterator[Show]:
+def heartbeat(folder: RunFolder, stage: str, unit: str, done: int = 0) -> Iterator[OnProgress]:
     """Keep the status of a stage fresh for the time of the block; gives a function of (done, total, text).
 
     A thread writes, whether or not there is progress: who reads then knows a stage that takes its time from one that
@@ -74,7 +74,7 @@ def heartbeat(folder: RunFolder, stage: str, unit: str, done: int = 0) -> Iterat
     others = {name: asdict(each) for name, each in read_status(folder).items() if name not in outdated}
     pace, began, text, stop = Pace(done), time.time(), "", threading.Event()
 
-    def tell(now: int, total: int, words: str) -> None:
+    def on_progress(now: int, total: int, words: str) -> None:
         nonlocal text
         pace.move(now, total)
         text = words
@@ -99,7 +99,7 @@ def heartbeat(folder: RunFolder, stage: str, unit: str, done: int = 0) -> Iterat
     state: State = "finished"
     problem = ""
     try:
-        yield tell
+        yield on_progress
     except (KeyboardInterrupt, SystemExit):
         state = "interrupted"
         raise
@@ -113,13 +113,13 @@ def heartbeat(folder: RunFolder, stage: str, unit: str, done: int = 0) -> Iterat
 
 
 @contextmanager
-def reported(folder: RunFolder, stage: str, unit: str, done: int = 0) -> Iterator[Show]:
+def reported(folder: RunFolder, stage: str, unit: str, done: int = 0) -> Iterator[OnProgress]:
     """Show how far a stage is to whoever started it, and to whoever asks for the status."""
-    with heartbeat(folder, stage, unit, done) as tell, progress(stage, unit, done) as show:
+    with heartbeat(folder, stage, unit, done) as record, progress(stage, unit, done) as display:
 
         def both(now: int, total: int, text: str) -> None:
-            tell(now, total, text)
-            show(now, total, text)
+            record(now, total, text)
+            display(now, total, text)
 
         yield both
 
@@ -133,7 +133,7 @@ def read_status(folder: RunFolder) -> dict[str, StageStatus]:
     return dict(sorted(stages.items(), key=lambda item: item[1].began))
 
 
-def status_lines(run: Place, now: float) -> list[str]:
+def status_lines(run: AnyPath, now: float) -> list[str]:
     """A line for each stage of a run, then those of the runs in its folder, such as folds.
 
     Parameters

@@ -15,7 +15,7 @@ from voxray.scans.formats.nifti import is_scaled, read_nifti_header, split_chann
 from voxray.scans.formats.npz import is_npz_row
 from voxray.scans.geometry import axis_codes, canonical_grid, check_affine, lps_affine
 from voxray.scans.read import PICTURES, as_scan_errors, copied, copied_series, open_file
-from voxray.storage.paths import Place, as_file, size_of, storage_errors
+from voxray.storage.paths import AnyPath, as_file, size_of, storage_errors
 
 COLORED, DEEP = 3, {"I": "int32", "F": "float32", "I;16": "<u2", "I;16L": "<u2", "I;16B": ">u2"}
 
@@ -62,10 +62,10 @@ class _FileHeader:
     shape: tuple[int, int, int]
     dtype: np.dtype[np.generic]
     affine: NDArray[np.float64]
-    files: tuple[Place, ...]
+    files: tuple[AnyPath, ...]
 
 
-def read_header(path: Place) -> ScanHeader:
+def read_header(path: AnyPath) -> ScanHeader:
     """Read what `open_scan` would tell of a scan, without its voxels where the format lets us.
 
     Parameters
@@ -87,7 +87,7 @@ def read_header(path: Place) -> ScanHeader:
     return ScanHeader(said.channels, shape, said.dtype, affine, axis_codes(said.affine), size_bytes)
 
 
-def _read_file(path: Place) -> _FileHeader:
+def _read_file(path: AnyPath) -> _FileHeader:
     name = path.name.lower()
     known = next((function for suffix, function in READERS.items() if name.endswith(suffix)), None)
     with storage_errors(path):
@@ -105,14 +105,14 @@ def _join(parts: list[_FileHeader], where: str) -> _FileHeader:
     return _FileHeader(sum(part.channels for part in parts), parts[0].shape, dtype, parts[0].affine, files)
 
 
-def _decode(path: Place) -> _FileHeader:
+def _decode(path: AnyPath) -> _FileHeader:
     volume = open_file(path)
     files = tuple(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else (path,)
     there = files if path.exists() else ()
     return _FileHeader(volume.voxels.shape[0], volume.shape, volume.voxels.dtype, volume.affine, there)
 
 
-def _read_dicom(path: Place) -> _FileHeader:
+def _read_dicom(path: AnyPath) -> _FileHeader:
     with copied_series(path) as copy:
         series = read_series(copy)
     folder = path if path.is_dir() else path.parent
@@ -120,21 +120,21 @@ def _read_dicom(path: Place) -> _FileHeader:
     return _FileHeader(1, series.shape, series.dtype, series.affine, files)
 
 
-def _read_metaimage(path: Place) -> _FileHeader:
+def _read_metaimage(path: AnyPath) -> _FileHeader:
     header = read_metaimage_header(path)
     find_voxels(header, str(path))
     files = tuple({path, header.data_path})
     return _FileHeader(header.channels, header.shape, header.dtype, header.affine, files)
 
 
-def _read_nifti(path: Place) -> _FileHeader:
+def _read_nifti(path: AnyPath) -> _FileHeader:
     header = read_nifti_header(path)
     channels, shape = split_channels(header.get_data_shape(), str(path))
     dtype = np.dtype(np.float32) if is_scaled(header) else header.get_data_dtype()
     return _FileHeader(channels, shape, dtype, np.asarray(header.get_best_affine(), np.float64), (path,))
 
 
-def _read_nrrd(path: Place) -> _FileHeader:
+def _read_nrrd(path: AnyPath) -> _FileHeader:
     reader = SimpleITK.ImageFileReader()
     with copied(path) as file:
         reader.SetFileName(str(file))
@@ -149,7 +149,7 @@ def _read_nrrd(path: Place) -> _FileHeader:
     return _FileHeader(reader.GetNumberOfComponents(), (i, j, k), dtype, affine, (path,))
 
 
-def _read_picture(path: Place) -> _FileHeader:
+def _read_picture(path: AnyPath) -> _FileHeader:
     with Image.open(as_file(path)) as picture:
         if picture.mode == "P":
             return _decode(path)  # its palette may hold greys or colors
@@ -159,7 +159,7 @@ def _read_picture(path: Place) -> _FileHeader:
     return _FileHeader(1 if gray else COLORED, (width, height, 1), dtype, np.eye(4), (path,))
 
 
-READERS: dict[str, Callable[[Place], _FileHeader]] = {
+READERS: dict[str, Callable[[AnyPath], _FileHeader]] = {
     ".mhd": _read_metaimage,
     ".mha": _read_metaimage,
     ".nii": _read_nifti,

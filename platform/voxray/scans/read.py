@@ -20,11 +20,11 @@ from voxray.scans.formats.metaimage import fetch_metaimage, inflate_metaimage, m
 from voxray.scans.formats.nifti import read_nifti, split_channels
 from voxray.scans.formats.npz import is_npz_row, open_npz_row
 from voxray.scans.geometry import canonical_volume, check_affine, lps_affine
-from voxray.storage.paths import Place, as_file, local_copy, storage_errors
+from voxray.storage.paths import AnyPath, as_file, local_copy, storage_errors
 from voxray.volume import PatchBox, Volume
 
 
-def open_scan(path: Place, *, by_regions: bool = False) -> Volume:
+def open_scan(path: AnyPath, *, by_regions: bool = False) -> Volume:
     """Open a scan in canonical axes.
 
     An uncompressed MetaImage is memory-mapped, so that a region costs its own bytes only; every other format
@@ -55,7 +55,7 @@ def open_scan(path: Place, *, by_regions: bool = False) -> Volume:
     return replace(canonical_volume(volume.voxels, volume.affine), fetch=volume.fetch)
 
 
-def open_file(path: Place, *, by_regions: bool = False) -> Volume:
+def open_file(path: AnyPath, *, by_regions: bool = False) -> Volume:
     """Open a scan as `open_scan` does, but in the axes of its file.
 
     Returns
@@ -86,7 +86,7 @@ def open_file(path: Place, *, by_regions: bool = False) -> Volume:
 
 
 @contextmanager
-def as_scan_errors(path: Place) -> Iterator[None]:
+def as_scan_errors(path: AnyPath) -> Iterator[None]:
     """Turn whatever is raised while a file is read into ScanError; storage that fails is no fault of a scan's."""
     try:
         yield
@@ -100,7 +100,7 @@ def as_scan_errors(path: Place) -> Iterator[None]:
 
 
 @contextmanager
-def copied(path: Place) -> Iterator[Path]:
+def copied(path: AnyPath) -> Iterator[Path]:
     """A scan's file or folder on a disk, for what reads nothing else; errors name its own place."""
     with local_copy(path) as copy:
         try:
@@ -111,7 +111,7 @@ def copied(path: Place) -> Iterator[Path]:
 
 
 @contextmanager
-def copied_series(path: Place) -> Iterator[Path]:
+def copied_series(path: AnyPath) -> Iterator[Path]:
     """The same for a DICOM series, whose files lie beside the one that is named."""
     folder = path if path.is_dir() else path.parent
     with copied(folder) as copy:
@@ -133,7 +133,7 @@ def _inside(volume: Volume, box: PatchBox) -> list[slice]:
     ]
 
 
-def read_region(volume: Volume, box: PatchBox, fill: float) -> NDArray[np.generic]:
+def read_region(volume: Volume, box: PatchBox, pad_value: float) -> NDArray[np.generic]:
     """Copy a box out of a volume; what lies outside the volume becomes `fill`.
 
     Returns
@@ -144,13 +144,13 @@ def read_region(volume: Volume, box: PatchBox, fill: float) -> NDArray[np.generi
     inside = volume.voxels[(slice(None), *spans)]
     if inside.shape[1:] == box.size:
         return np.ascontiguousarray(inside)
-    region = np.full((inside.shape[0], *box.size), fill, inside.dtype)
+    region = np.full((inside.shape[0], *box.size), pad_value, inside.dtype)
     places = (slice(span.start - low, span.stop - low) for span, low in zip(spans, box.start, strict=True))
     region[(slice(None), *places)] = inside
     return region
 
 
-def _opener(path: Place) -> Callable[[Place], Volume] | None:
+def _opener(path: AnyPath) -> Callable[[AnyPath], Volume] | None:
     if is_npz_row(path):
         return open_npz_row
     name = path.name.lower()
@@ -159,7 +159,7 @@ def _opener(path: Place) -> Callable[[Place], Volume] | None:
     return _open_dicom if known is None and is_dicom(path) else known
 
 
-def _open_metaimage(path: Place) -> Volume:
+def _open_metaimage(path: AnyPath) -> Volume:
     header = read_metaimage_header(path)
     file = header.data_path
     if not header.compressed and isinstance(file, Path):
@@ -170,7 +170,7 @@ def _open_metaimage(path: Place) -> Volume:
     return Volume(inflate_metaimage(header, str(path)), header.affine)
 
 
-def _open_nrrd(path: Place) -> Volume:
+def _open_nrrd(path: AnyPath) -> Volume:
     with copied(path) as file:
         # ITK takes a damaged gzip stream for what it is not; its checksum is looked at here.
         header, _, data = file.read_bytes().partition(b"\n\n")
@@ -179,7 +179,7 @@ def _open_nrrd(path: Place) -> Volume:
         return _open_with_itk(file)
 
 
-def _open_dicom(path: Place) -> Volume:
+def _open_dicom(path: AnyPath) -> Volume:
     with copied_series(path) as copy:
         return open_series(copy)
 
@@ -196,7 +196,7 @@ def _open_with_itk(path: Path) -> Volume:
     return Volume(channels_last.transpose(3, 2, 1, 0), affine)
 
 
-def _open_nifti(path: Place) -> Volume:
+def _open_nifti(path: AnyPath) -> Volume:
     packed = path.name.lower().endswith(".gz")
     voxels, affine = _plain_nifti(path) if isinstance(path, Path) and not packed else read_nifti(path)
     channels, shape = split_channels(voxels.shape, str(path))
@@ -211,7 +211,7 @@ def _plain_nifti(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
     return voxels, np.asarray(image.affine, np.float64)
 
 
-def _open_picture(path: Place) -> Volume:
+def _open_picture(path: AnyPath) -> Volume:
     try:
         with Image.open(as_file(path)) as picture:
             plain = picture if picture.mode in GRAY else picture.convert("L" if picture.mode in ("1", "LA") else "RGB")
@@ -226,7 +226,7 @@ def _open_picture(path: Place) -> Volume:
 
 GRAY = ("L", "I", "F", "I;16", "I;16L", "I;16B")
 PICTURES = (".jpg", ".jpeg", ".png")
-OPENERS: dict[str, Callable[[Place], Volume]] = {
+OPENERS: dict[str, Callable[[AnyPath], Volume]] = {
     ".mhd": _open_metaimage,
     ".mha": _open_metaimage,
     ".nii": _open_nifti,

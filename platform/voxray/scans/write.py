@@ -5,12 +5,12 @@ import gzip
 import nibabel
 import numpy as np
 
-from voxray.storage.atomic import whole_file
-from voxray.storage.paths import Place
+from voxray.storage.atomic import atomic_write
+from voxray.storage.paths import AnyPath
 from voxray.volume import Volume
 
 
-def write_nifti(path: Place, volume: Volume) -> None:
+def write_nifti(path: AnyPath, volume: Volume) -> None:
     """Write a volume in its own axes; the same volume gives the same bytes, which appear whole or not at all.
 
     Parameters
@@ -26,7 +26,7 @@ def write_nifti(path: Place, volume: Volume) -> None:
     image.set_sform(volume.affine, 1)
     image.set_qform(volume.affine, 1)
     image.header.set_xyzt_units("mm", "sec")
-    with whole_file(path) as unfinished, unfinished.open("wb") as file:
+    with atomic_write(path) as unfinished, unfinished.open("wb") as file:
         if path.name.endswith(".gz"):
             # Neither a name nor a time in it, or every run's bytes would be new ones.
             with gzip.GzipFile("", "wb", 1, file, mtime=0) as packed:

@@ -67,7 +67,7 @@ def draw(space: Space, conditions: Conditions, suggest: Suggest) -> Sample:
     return replace(drawn, architecture=fit_strides(drawn.architecture, conditions.input_shape))
 
 
-def weigh(drawn: Sample, conditions: Conditions) -> Cost:
+def estimate(drawn: Sample, conditions: Conditions) -> Cost:
     """What training a sample costs.
 
     Raises

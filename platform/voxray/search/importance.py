@@ -35,13 +35,13 @@ def importances(goal: Goal, trials: Sequence[Trial]) -> dict[str, float]:
         labels = [trial.decisions[name] for trial in takers]
         if len(takers) >= LEAST and len(set(labels)) > 1:
             ranks = rankdata([figures[trial.number] for trial in takers])
-            share = explained(labels, np.asarray(ranks, dtype=np.float64))
+            share = explained_variance(labels, np.asarray(ranks, dtype=np.float64))
             if math.isfinite(share):
                 shares[name] = share
     return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
 
-def explained(labels: Sequence[Label], ranks: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float:
+def explained_variance(labels: Sequence[Label], ranks: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float:
     """Share of the ranks' variance that labels explain, from 0 to 1; NaN where it cannot be told."""
     kinds, members = np.unique([str(label) for label in labels], return_inverse=True)
     total, count = float(((ranks - ranks.mean()) ** 2).sum()), len(ranks)

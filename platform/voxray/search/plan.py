@@ -13,9 +13,9 @@ from voxray.search.constraints import Conditions, Limits
 from voxray.search.space.inverse import find_point
 from voxray.search.space.sampling import Decisions, Space, check_rank
 from voxray.search.trials import Goal, Trial, trial_folder
-from voxray.storage.paths import Place
+from voxray.storage.paths import AnyPath
 from voxray.store.layout import StoreInfo
-from voxray.training.tasks import epoch_figures
+from voxray.training.tasks import epoch_metrics
 
 Method = Literal["tpe", "random"]
 Minimized = Literal["parameters"]
@@ -68,9 +68,9 @@ class Search:
         return Conditions(self.patch_shape, self.classes, self.experiment.training, self.gpu, self.limits)
 
     @property
-    def rank(self) -> int:
+    def spatial_dims(self) -> int:
         """2 or 3, of the networks' input."""
-        return rank_of_patches(self.patch_shape)
+        return patch_spatial_dims(self.patch_shape)
 
 
 def parse_metric(metric: str, info: StoreInfo, best: str) -> Goal:
@@ -82,7 +82,7 @@ def parse_metric(metric: str, info: StoreInfo, best: str) -> Goal:
         Validation gives no such figure.
     """
     split, _, name = metric.partition("/")
-    known = epoch_figures(info.classes, info.masks)
+    known = epoch_metrics(info.classes, info.masks)
     if split != "val" or name not in known:
         raise ConfigError(
             "--metric", f"'{metric}' is no figure", f"Known: {', '.join(f'val/{each}' for each in known)}"
@@ -91,10 +91,10 @@ def parse_metric(metric: str, info: StoreInfo, best: str) -> Goal:
 
 
 def find_starts(
-    space: Space, experiment: Experiment, files: Sequence[Place], rank: int
+    space: Space, experiment: Experiment, files: Sequence[AnyPath], spatial_dims: int
 ) -> tuple[tuple[tuple[str, Decisions], ...], list[str]]:
     """The decisions that make the networks of architecture files, and the names of those that the space cannot make."""
-    check_rank(space, rank)
+    check_rank(space, spatial_dims)
     settings = {key: _setting(experiment, key) for key in space.experiment}
     points = [(path.name, find_point(space, load_architecture(path), settings)) for path in files]
     starts = tuple((name, point) for name, point in points if point is not None)
@@ -126,7 +126,7 @@ def trial_experiments(search: Search, trial: Trial) -> list[Experiment]:
         raise ConfigError("sample", str(error)) from None
 
 
-def rank_of_patches(patch_shape: tuple[int, int, int, int]) -> int:
+def patch_spatial_dims(patch_shape: tuple[int, int, int, int]) -> int:
     """2 for patches of one slice."""
     return 2 if patch_shape[3] == 1 else 3
 

@@ -23,7 +23,7 @@ def leaderboard(goal: Goal, trials: Mapping[int, Trial]) -> tuple[list[str], lis
     names = [name for name in decisions if name not in settings]
     rows = [
         [
-            rank,
+            spatial_dims,
             trial.name,
             trial.state,
             none_if_nan(goal.value(trial)),
@@ -40,7 +40,7 @@ def leaderboard(goal: Goal, trials: Mapping[int, Trial]) -> tuple[list[str], lis
             *(trial.settings.get(key) for key in settings),
             *(trial.decisions.get(name) for name in names),
         ]
-        for rank, trial in enumerate(ranked, 1)
+        for spatial_dims, trial in enumerate(ranked, 1)
     ]
     return [*FIRST, *settings, *names], rows
 

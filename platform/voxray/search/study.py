@@ -15,7 +15,7 @@ from optuna.study import StudyDirection
 
 from voxray.config.experiment import Experiment
 from voxray.errors import ConfigError
-from voxray.search.constraints import draw, weigh
+from voxray.search.constraints import draw, estimate
 from voxray.search.plan import Search, trial_experiments
 from voxray.search.space.distributions import Choice, Distribution, Int, Label, LogUniform
 from voxray.search.space.nodes import Suggest
@@ -31,7 +31,7 @@ DRAWN = 5000  # samples for one trial; a space or limit that leaves nothing new 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-class Book:
+class Study:
     """Reads the trials that a folder holds already; trials that were cut short come first, in their own folders.
 
     Parameters
@@ -158,7 +158,7 @@ class Book:
             return None
         trial = Trial(max(self.trials, default=-1) + 1, "running", drawn.decisions, drawn.settings, 0, origin)
         try:
-            cost = weigh(drawn, self.search.conditions)
+            cost = estimate(drawn, self.search.conditions)
             parameters, memory, flops = cost.parameters, cost.peak_bytes, cost.forward_flops
             trial = replace(trial, parameters=parameters, memory_bytes=memory, flops=flops)
             trial_experiments(self.search, trial)

@@ -8,7 +8,7 @@ import numpy as np
 
 from voxray.errors import ConfigError
 from voxray.models.cost.estimate import Cost
-from voxray.search.constraints import Conditions, draw, weigh
+from voxray.search.constraints import Conditions, draw, estimate
 from voxray.search.space.sampling import Space, at_random
 
 SAMPLES = 1000
@@ -45,7 +45,7 @@ def survey_space(space: Space, conditions: Conditions, seed: int) -> Survey:
     suggest, costs, refused = at_random(np.random.default_rng(seed)), [], Counter[str]()
     for _ in range(SAMPLES):
         try:
-            costs.append(weigh(draw(space, conditions, suggest), conditions))
+            costs.append(estimate(draw(space, conditions, suggest), conditions))
         except ConfigError as error:
             refused[kind_of(error.problem)] += 1
     return Survey(Path(space.where).name, conditions, tuple(costs), refused)

@@ -74,7 +74,7 @@ class Goal:
     name : str
         A figure of validation, such as ``recall_at_precision``.
     best : str
-        ``training.best`` of the experiment: which epoch's weights are kept.
+        ``training.monitor`` of the experiment: which epoch's weights are kept.
     """
 
     name: str

@@ -6,8 +6,8 @@ from typing import Any
 
 from voxray.runs.folder import RunFolder
 
-Say = Callable[[str], None]
-SAID = ("recall", "precision", "error", "roc_auc", "dice")  # figures that a terminal shows
+OnStatus = Callable[[str], None]
+TERMINAL_METRICS = ("recall", "precision", "error", "roc_auc", "dice")  # figures that a terminal shows
 
 
 def _is_finished(folder: RunFolder, stage: str, key: str) -> bool:
@@ -24,10 +24,10 @@ def _cluster(wanted: bool) -> AbstractContextManager[None]:
     return cluster()
 
 
-def _say_metrics(metrics: dict[str, Any], say: Say) -> None:
+def _say_metrics(metrics: dict[str, Any], on_status: OnStatus) -> None:
     for split, values in metrics.items():
-        wanted = [name for name in values["intervals"] if name in SAID or name.startswith("dice/")]
-        say(f"evaluate: {split}: {', '.join(_figure(values, name) for name in wanted)}")
+        wanted = [name for name in values["intervals"] if name in TERMINAL_METRICS or name.startswith("dice/")]
+        on_status(f"evaluate: {split}: {', '.join(_figure(values, name) for name in wanted)}")
 
 
 def _figure(values: dict[str, Any], name: str) -> str:

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 import pyarrow.compute as pc
 
 from voxray.config.experiment import Experiment
-from voxray.console.progress import Show, progress
+from voxray.console.progress import OnProgress, progress
 from voxray.patches.plan import Plan, empty_classes
 from voxray.runs.folder import run_folder
 from voxray.runs.status import heartbeat, reported
-from voxray.stages.common import Say, _cluster
-from voxray.stages.outline import Outline, outline
+from voxray.stages.common import OnStatus, _cluster
+from voxray.stages.outline import RunPlan, plan_run
 from voxray.storage.locks import locked
-from voxray.storage.paths import Place, exists
+from voxray.storage.paths import AnyPath, exists
 from voxray.store.finish import finish_store
 from voxray.store.layout import INDEX_FILE, QUARANTINE_FILE, StoreInfo
 from voxray.store.read import PatchStore, check_store, open_store
@@ -30,63 +30,70 @@ ASIDE_SHOWN = 5
 
 
 def ingest(
-    experiment: Experiment, say: Say, *, with_ray: bool = True, verify: bool = False, planned: Outline | None = None
+    experiment: Experiment,
+    on_status: OnStatus,
+    *,
+    with_ray: bool = True,
+    verify: bool = False,
+    planned: RunPlan | None = None,
 ) -> None:
     """Scans → finished patch store; `planned` spares another look at the lists, or at a hundred thousand headers."""
-    planned = planned or outline(experiment)
+    planned = planned or plan_run(experiment)
     for note in [*planned.manifest.notes, *empty_classes(planned.plan)]:
-        say(f"note: {note}")
+        on_status(f"note: {note}")
     path = experiment.store_path
     with locked(path):
         info = prepare_store(path, planned.plan, planned.manifest)
         if exists(path / INDEX_FILE):
             forget_parts(path)
-            say(f"ingest: the store {path} is finished, it is reused")
+            on_status(f"ingest: the store {path} is finished, it is reused")
         else:
-            _fill_store(experiment, info, planned, say, with_ray)
+            _fill_store(experiment, info, planned, on_status, with_ray)
     if verify:
         store = open_store(path)
-        with reported(run_folder(experiment), "verify", "shards") as show:
+        with reported(run_folder(experiment), "verify", "shards") as on_progress:
             for number, name in enumerate(check_store(store), 1):
-                show(number, len(shard_keys(info)), name)
-        say("ingest: every patch agrees with its checksum")
+                on_progress(number, len(shard_keys(info)), name)
+        on_status("ingest: every patch agrees with its checksum")
 
 
-def _fill_store(experiment: Experiment, info: StoreInfo, planned: Outline, say: Say, with_ray: bool) -> None:
+def _fill_store(experiment: Experiment, info: StoreInfo, planned: RunPlan, on_status: OnStatus, with_ray: bool) -> None:
     began = time.perf_counter()
     path, root = experiment.store_path, experiment.data_path
     waiting = unfinished_shards(path, info)
     everything = len(shard_keys(info))
     done = everything - len(waiting)
     if done:
-        say(f"ingest: {done} of {everything} shards are finished already, going on")
-    with heartbeat(run_folder(experiment), "ingest", "shards", done) as tell:
+        on_status(f"ingest: {done} of {everything} shards are finished already, going on")
+    with heartbeat(run_folder(experiment), "ingest", "shards", done) as on_progress:
         with _cluster(with_ray and bool(waiting)):
-            reports = _shards(path, root, experiment.patches.fill, waiting, with_ray)
-            _show_shards(reports, planned.plan, done, everything, tell)
+            reports = _shards(path, root, experiment.patches.pad_value, waiting, with_ray)
+            _show_shards(reports, planned.plan, done, everything, on_progress)
         made = finish_store(
             path,
             info,
-            experiment.patches.rotations,
+            experiment.patches.oversample_rotations,
             experiment.store.max_quarantined,
             published_split=planned.manifest.published_split,
         )
         store = open_store(path)
-        aside, reasons = _set_aside(store)
-        tell(everything, everything, f"{made.patches:,} patches{aside}")
-    say(f"ingest: {made.patches:,} patches of {info.scans:,} scans in {time.perf_counter() - began:.1f} s → {path}")
+        aside, reasons = _quarantined(store)
+        on_progress(everything, everything, f"{made.patches:,} patches{aside}")
+    on_status(
+        f"ingest: {made.patches:,} patches of {info.scans:,} scans in {time.perf_counter() - began:.1f} s → {path}"
+    )
     for note in store.info.notes[len(info.notes) :]:
-        say(f"note: {note}")
+        on_status(f"note: {note}")
     for reason in reasons:
-        say(f"set aside: {reason}")
+        on_status(f"set aside: {reason}")
     if aside:
-        say(f"ingest: {aside.removeprefix(', ')}, all in {path / QUARANTINE_FILE}")
+        on_status(f"ingest: {aside.removeprefix(', ')}, all in {path / QUARANTINE_FILE}")
     short = pc.sum(pc.less(store.index["z_extent"], info.size[2])).as_py()
     if short:
-        say(f"note: {short:,} patches come from scans of fewer than {info.size[2]} slices and are padded")
+        on_status(f"note: {short:,} patches come from scans of fewer than {info.size[2]} slices and are padded")
 
 
-def _set_aside(store: PatchStore) -> tuple[str, list[str]]:
+def _quarantined(store: PatchStore) -> tuple[str, list[str]]:
     """How much was set aside, in words, and the first reasons."""
     rows = store.quarantine.filter(pc.not_equal(store.quarantine["kind"], "absent")).to_pylist()
     lost = sum(row["samples"] for row in rows)
@@ -95,23 +102,25 @@ def _set_aside(store: PatchStore) -> tuple[str, list[str]]:
 
 
 def _shards(
-    path: Place, root: Place, fill: float, keys: list[tuple[str, int]], with_ray: bool
+    path: AnyPath, root: AnyPath, pad_value: float, keys: list[tuple[str, int]], with_ray: bool
 ) -> Iterator[ShardReport]:
     if with_ray and keys:
         from voxray.executors.ray.ingest import write_shards
 
-        yield from write_shards(path, root, fill, keys)
+        yield from write_shards(path, root, pad_value, keys)
         return
     for split, shard in keys:
-        yield write_shard(path, root, fill, split, shard)
+        yield write_shard(path, root, pad_value, split, shard)
 
 
-def _show_shards(reports: Iterator[ShardReport], plan: Plan, done: int, everything: int, tell: Show) -> None:
+def _show_shards(
+    reports: Iterator[ShardReport], plan: Plan, done: int, everything: int, on_progress: OnProgress
+) -> None:
     patches = quarantined = 0
-    with progress("ingest", "shards", done) as show:
+    with progress("ingest", "shards", done) as display:
         for number, report in enumerate(reports, done + 1):
             patches, quarantined = patches + report.patches, quarantined + report.quarantined
             aside = f", {quarantined:,} set aside" if quarantined else ""
             text = f"{patches:,} of {plan.table.num_rows:,} patches{aside}"
-            show(number, everything, text)
-            tell(number, everything, text)
+            display(number, everything, text)
+            on_progress(number, everything, text)

@@ -11,7 +11,7 @@ from voxray.evaluation.patches import check_unit
 from voxray.models.cost.estimate import Cost
 from voxray.patches.plan import Plan
 from voxray.patches.planned import plan_experiment
-from voxray.storage.paths import place
+from voxray.storage.paths import to_path
 from voxray.store.write import (
     count_channels,
 )
@@ -19,7 +19,7 @@ from voxray.training.fit import Network, check_class_weights, load_network
 
 
 @dataclass(frozen=True)
-class Outline:
+class RunPlan:
     """What an experiment will do, before it does it."""
 
     manifest: Manifest
@@ -41,10 +41,10 @@ class Outline:
         return self.rotations * (self.plan.count("train") - self.plan.count("train", 0))
 
 
-def outline(experiment: Experiment) -> Outline:
+def plan_run(experiment: Experiment) -> RunPlan:
     """Read the lists of the data set, plan the patches and check the architecture; opens a few scans at most."""
     manifest, plan = plan_experiment(experiment)
-    path = place(experiment.model.architecture)
+    path = to_path(experiment.model.architecture)
     check_class_weights(experiment, plan.classes)
     channels = count_channels(plan, manifest)
     if len(windows := experiment.intensity.windows) not in (1, channels):
@@ -55,4 +55,4 @@ def outline(experiment: Experiment) -> Outline:
     gpu = experiment.training.device != "cpu" and torch.cuda.is_available()
     cost = network.cost(len(plan.classes), experiment.training, gpu=gpu)
     device = torch.device("cuda" if gpu else "cpu")
-    return Outline(manifest, plan, channels, network, cost, device, len(experiment.patches.rotations))
+    return RunPlan(manifest, plan, channels, network, cost, device, len(experiment.patches.oversample_rotations))

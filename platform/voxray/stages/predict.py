@@ -7,30 +7,32 @@ from voxray.errors import DataError, WorkError
 from voxray.inference.predict import Options, check_scans, predict_here, scan_name
 from voxray.runs.folder import RunFolder
 from voxray.runs.status import reported
-from voxray.stages.common import Say, _cluster
-from voxray.storage.paths import Place
-from voxray.training.checkpoint import read_about
+from voxray.stages.common import OnStatus, _cluster
+from voxray.storage.paths import AnyPath
+from voxray.training.checkpoint import read_metadata
 from voxray.training.loop import choose_device
 
 
-def predict(run: Place, scans: Sequence[Place], options: Options, say: Say, *, with_ray: bool = True) -> None:
+def predict(
+    run: AnyPath, scans: Sequence[AnyPath], options: Options, on_status: OnStatus, *, with_ray: bool = True
+) -> None:
     """Whole scans → label maps, or verdicts."""
     check_scans(scans)
     if options.mask is not None and len(scans) > 1:
         raise DataError("--mask", f"is the mask of one scan, got {len(scans)} scans", "Predict them one by one")
-    read_about(RunFolder(run).model)
+    read_metadata(RunFolder(run).model)
     absolute = [path.absolute() for path in scans]
     options = replace(options, out=options.out.resolve(), mask=options.mask and options.mask.resolve())
     lost = 0
-    with reported(RunFolder(options.out), "predict", "scans") as show, _cluster(with_ray):
+    with reported(RunFolder(options.out), "predict", "scans") as on_progress, _cluster(with_ray):
         if with_ray:
             from voxray.executors.ray.segment import predict_on_ray
 
-            outcomes = predict_on_ray(run.resolve(), absolute, options, show)
+            outcomes = predict_on_ray(run.resolve(), absolute, options, on_progress)
         else:
-            outcomes = predict_here(run.resolve(), absolute, options, choose_device("auto"), show)
+            outcomes = predict_here(run.resolve(), absolute, options, choose_device("auto"), on_progress)
         for path, outcome in outcomes:
-            say(f"predict: {scan_name(path)}: {outcome}")
+            on_status(f"predict: {scan_name(path)}: {outcome}")
             lost += outcome.startswith("left out")
         if lost:
             raise WorkError("predict", f"{lost} of {len(scans)} scans were left out", "The reasons stand above")

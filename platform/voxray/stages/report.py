@@ -5,13 +5,13 @@ from voxray.errors import NotReadyError
 from voxray.report.run.contents import read_run
 from voxray.runs.folder import evaluate_key, run_folder
 from voxray.runs.status import heartbeat
-from voxray.stages.common import Say, _is_finished
+from voxray.stages.common import OnStatus, _is_finished
 from voxray.stages.train import _need_training
-from voxray.storage.paths import Place
+from voxray.storage.paths import AnyPath
 from voxray.store.read import open_store
 
 
-def report(experiment: Experiment, say: Say) -> Place:
+def report(experiment: Experiment, on_status: OnStatus) -> AnyPath:
     """Everything in the run's folder → one HTML file."""
     folder = run_folder(experiment)
     key = evaluate_key(experiment, _need_training(experiment, folder))
@@ -19,8 +19,8 @@ def report(experiment: Experiment, say: Say) -> Place:
         raise NotReadyError(str(folder.path), "holds no finished evaluation of this", "Run voxray evaluate first")
     from voxray.report.run.page import write_report
 
-    with heartbeat(folder, "report", "pages") as tell:
+    with heartbeat(folder, "report", "pages") as on_progress:
         write_report(folder.report, read_run(folder.path, open_store(experiment.store_path)))
-        tell(1, 1, "")
-    say(f"report: {folder.report}")
+        on_progress(1, 1, "")
+    on_status(f"report: {folder.report}")
     return folder.report

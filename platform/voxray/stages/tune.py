@@ -16,20 +16,20 @@ from voxray.executors.ray.connect import cluster, has_gpu
 from voxray.runs.folder import RunFolder
 from voxray.runs.status import reported
 from voxray.search.constraints import Conditions, Limits
-from voxray.search.plan import Method, Minimized, Search, find_starts, parse_metric, rank_of_patches
+from voxray.search.plan import Method, Minimized, Search, find_starts, parse_metric, patch_spatial_dims
 from voxray.search.results import leaderboard, write_leaderboard, write_winner
 from voxray.search.space.load import load_space
 from voxray.search.space.sampling import Space
-from voxray.search.study import DRAWN, REFUSED, Book
+from voxray.search.study import DRAWN, REFUSED, Study
 from voxray.search.survey import survey_space
 from voxray.stages.ingest import ingest
-from voxray.stages.outline import outline
+from voxray.stages.outline import plan_run
 from voxray.storage.atomic import write_json
 from voxray.storage.locks import locked
-from voxray.storage.paths import place
+from voxray.storage.paths import to_path
 from voxray.store.read import PatchStore, open_store
 from voxray.training.fit import check_trainable
-from voxray.training.throughput import measure_pace
+from voxray.training.throughput import measure_throughput
 
 SEARCH_FILE = "search.json"
 
@@ -53,7 +53,9 @@ class TuneOptions:
     folds: int | None = None
 
 
-def tune(experiment: Experiment, options: TuneOptions, say: Callable[[str], None], command: Sequence[str]) -> None:
+def tune(
+    experiment: Experiment, options: TuneOptions, on_status: Callable[[str], None], command: Sequence[str]
+) -> None:
     """Search; a search that was begun in the folder goes on.
 
     Parameters
@@ -77,19 +79,19 @@ def tune(experiment: Experiment, options: TuneOptions, say: Callable[[str], None
     space = load_space(options.space)
     experiment = _shared(experiment, options.folds)
     with locked(options.out), cluster():
-        stores = [_prepared(each, say) for each in fold_experiments(experiment)]
-        search = _search(experiment, options, space, stores[0], say)
+        stores = [_prepared(each, on_status) for each in fold_experiments(experiment)]
+        search = _search(experiment, options, space, stores[0], on_status)
         _check_same(search, stores)
-        book = Book(search)
+        book = Study(search)
         if done := sum(trial.state != "running" for trial in book.trials.values()):
-            say(f"tune: {done} of {search.trials} trials are finished already, going on")
+            on_status(f"tune: {done} of {search.trials} trials are finished already, going on")
         from voxray.executors.ray.tune import search_on_ray  # Ray Tune takes seconds to import
 
-        with reported(RunFolder(options.out), "tune", "trials", done) as show:
-            search_on_ray(book, show)
+        with reported(RunFolder(options.out), "tune", "trials", done) as on_progress:
+            search_on_ray(book, on_progress)
         if book.exhausted:
-            say(f"note: {DRAWN:,} samples in a row were refused or tried already, the search ends")
-        _conclude(book, say, command)
+            on_status(f"note: {DRAWN:,} samples in a row were refused or tried already, the search ends")
+        _conclude(book, on_status, command)
 
 
 def _shared(experiment: Experiment, folds: int | None) -> Experiment:
@@ -101,14 +103,14 @@ def _shared(experiment: Experiment, folds: int | None) -> Experiment:
     return Experiment.model_validate(content)
 
 
-def _prepared(experiment: Experiment, say: Callable[[str], None]) -> PatchStore:
-    ingest(experiment, say)
+def _prepared(experiment: Experiment, on_status: Callable[[str], None]) -> PatchStore:
+    ingest(experiment, on_status)
     store = open_store(experiment.store_path)
     check_trainable(store)
     return store
 
 
-def preview(experiment: Experiment, options: TuneOptions, show: Callable[[Any], None]) -> None:
+def preview(experiment: Experiment, options: TuneOptions, output: Callable[[Any], None]) -> None:
     """Say what samples of the space would cost, without training them, and draw it in the search's folder.
 
     The time of an epoch is that of the training rows at the pace at which the experiment's own network trains here,
@@ -124,33 +126,33 @@ def preview(experiment: Experiment, options: TuneOptions, show: Callable[[Any], 
     from voxray.report.search.survey import survey_tables, write_survey_chart  # matplotlib takes a second
 
     experiment = fold_experiments(_shared(experiment, options.folds))[0]
-    planned = outline(experiment)
+    planned = plan_run(experiment)
     patch_shape, classes = (planned.channels, *experiment.patches.size), len(planned.plan.classes)
     gpu = planned.device.type == "cuda"
     conditions = Conditions(patch_shape, classes, experiment.training, gpu, options.limits)
     survey = survey_space(load_space(options.space), conditions, options.seed)
-    name = place(experiment.model.architecture).stem
-    pace = measure_pace(experiment, planned.network, classes, planned.cost, planned.device)
+    name = to_path(experiment.model.architecture).stem
+    pace = measure_throughput(experiment, planned.network, classes, planned.cost, planned.device)
     seconds_per_flop = planned.training_rows / pace
     for table in survey_tables(survey, seconds_per_flop):
-        show(table)
-    show(f"an epoch: {planned.training_rows:,} patches; {name} trains at {count_text(pace)}FLOP/s here")
-    show(f"picture: {write_survey_chart(options.out, survey, planned.cost, name, seconds_per_flop)}")
+        output(table)
+    output(f"an epoch: {planned.training_rows:,} patches; {name} trains at {count_text(pace)}FLOP/s here")
+    output(f"picture: {write_survey_chart(options.out, survey, planned.cost, name, seconds_per_flop)}")
 
 
 def _search(
-    experiment: Experiment, options: TuneOptions, space: Space, store: PatchStore, say: Callable[[str], None]
+    experiment: Experiment, options: TuneOptions, space: Space, store: PatchStore, on_status: Callable[[str], None]
 ) -> Search:
-    own = place(experiment.model.architecture)
+    own = to_path(experiment.model.architecture)
     patch_shape = store.info.patch_shape
-    starts, strangers = find_starts(space, experiment, [own, *options.starts], rank_of_patches(patch_shape))
-    for name in strangers:
-        say(f"note: {name} is no point of the space, the search does not start from it")
+    starts, not_in_space = find_starts(space, experiment, [own, *options.starts], patch_spatial_dims(patch_shape))
+    for name in not_in_space:
+        on_status(f"note: {name} is no point of the space, the search does not start from it")
     return Search(
         folder=options.out,
         experiment=experiment,
         space=space,
-        goal=parse_metric(options.metric, store.info, experiment.training.best),
+        goal=parse_metric(options.metric, store.info, experiment.training.monitor),
         trials=options.trials,
         seed=options.seed,
         method=options.method,
@@ -180,7 +182,7 @@ def _check_same(search: Search, stores: Sequence[PatchStore]) -> None:
     write_json(path, known)
 
 
-def _conclude(book: Book, say: Callable[[str], None], command: Sequence[str]) -> None:
+def _conclude(book: Study, on_status: Callable[[str], None], command: Sequence[str]) -> None:
     from voxray.report.search.page import write_search_report  # matplotlib takes a second
     from voxray.tracking.wandb_run import Tracker
 
@@ -192,7 +194,9 @@ def _conclude(book: Book, say: Callable[[str], None], command: Sequence[str]) ->
     counts = {
         state: sum(trial.state == state for trial in trials.values()) for state in ("finished", "pruned", "failed")
     }
-    say(f"tune: {', '.join(f'{number} {state}' for state, number in counts.items())}, {len(book.refused)} refused")
+    on_status(
+        f"tune: {', '.join(f'{number} {state}' for state, number in counts.items())}, {len(book.refused)} refused"
+    )
     winner = search.goal.winner(trials)
     settings = [] if winner is None else write_winner(search.folder, winner)
     words = shlex.join([*command, *(word for each in settings for word in ("--set", each))])
@@ -209,10 +213,10 @@ def _conclude(book: Book, say: Callable[[str], None], command: Sequence[str]) ->
         group=search.folder.name,
     ) as tracker:
         tracker.log_table("trials", columns, rows)
-    say(f"report: {report}")
+    on_status(f"report: {report}")
     if winner is None:
         raise WorkError(str(search.folder), "no trial was finished", "The reasons stand in leaderboard.csv")
     value = search.goal.value(winner)
     over = f" ± {search.goal.spread(winner):.4f} over {winner.folds} folds" if winner.folds > 1 else ""
-    say(f"tune: best {search.goal.name} {value:.4f}{over}, {winner.parameters:,} parameters, trial {winner.name}")
-    say(f"tune: repeat it with: {words}")
+    on_status(f"tune: best {search.goal.name} {value:.4f}{over}, {winner.parameters:,} parameters, trial {winner.name}")
+    on_status(f"tune: repeat it with: {words}")

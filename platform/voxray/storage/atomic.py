@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from voxray.storage.paths import Place, upload
+from voxray.storage.paths import AnyPath, upload
 
 UNFINISHED = ".unfinished"
 
 
 @contextmanager
-def whole_file(path: Place) -> Iterator[Path]:
+def atomic_write(path: AnyPath) -> Iterator[Path]:
     """A path to write to: what lies there when the block ends becomes the file at `path`, in one step.
 
     It lies on a disk and has the same suffix: beside `path`, in a folder that is made where it is missing, or in a
@@ -35,23 +35,23 @@ def whole_file(path: Place) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
-def write_bytes(path: Place, content: bytes) -> None:
+def write_bytes(path: AnyPath, content: bytes) -> None:
     """Write bytes; their folder is made."""
-    with whole_file(path) as unfinished:
+    with atomic_write(path) as unfinished:
         unfinished.write_bytes(content)
 
 
-def write_text(path: Place, text: str) -> None:
+def write_text(path: AnyPath, text: str) -> None:
     """Write a text; its folder is made."""
     write_bytes(path, text.encode())
 
 
-def write_json(path: Place, content: Any) -> None:
+def write_json(path: AnyPath, content: Any) -> None:
     """Write JSON; its folder is made."""
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
-def remove_unfinished(folder: Place) -> None:
+def remove_unfinished(folder: AnyPath) -> None:
     """Remove what killed processes left half-written, anywhere in a folder; object storage shows none."""
     if not isinstance(folder, Path):
         return

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from voxray.errors import WorkError
-from voxray.storage.paths import Place
+from voxray.storage.paths import AnyPath
 
 
 @contextmanager
-def locked(folder: Place) -> Iterator[None]:
+def locked(folder: AnyPath) -> Iterator[None]:
     """Hold the lock of a folder for the time of the block; it goes with the process, however that ends.
 
     The lock is a file beside the folder, so that the folder holds nothing but its content. Object storage knows no

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from upath import UPath
 
 # UPath is imported where it is used: local work need not wait for it.
-Place: TypeAlias = Union[Path, "UPath"]
+AnyPath: TypeAlias = Union[Path, "UPath"]
 
 URL = re.compile(r"(?P<protocol>[a-z][a-z\d+.-]*)://(?P<rest>.*)", re.IGNORECASE)
 ATTEMPTS = "8"  # about half a minute, with pauses that double
@@ -34,7 +34,7 @@ def is_url(text: str) -> bool:
     return URL.fullmatch(text) is not None
 
 
-def place(text: str | os.PathLike[str], where: str = "") -> Place:
+def to_path(text: str | os.PathLike[str], where: str = "") -> AnyPath:
     """A path, or a place in object storage: ``s3://bucket/folder``, ``gs://…``. ``file://`` gives a path.
 
     Parameters
@@ -62,16 +62,16 @@ def place(text: str | os.PathLike[str], where: str = "") -> Place:
         raise ConfigError(where or str(text), f"is no place that is known here, got '{text}'", f"Known: {known}")
     from upath import UPath
 
-    found_place: Place = UPath(f"{protocol}://{rest}", use_listings_cache=False, **PROTOCOLS[protocol]())
+    found_place: AnyPath = UPath(f"{protocol}://{rest}", use_listings_cache=False, **PROTOCOLS[protocol]())
     return found_place
 
 
-def place_in(folder: Place, text: str) -> Place:
+def join_path(folder: AnyPath, text: str) -> AnyPath:
     """A place that is named relative to a folder, or by itself."""
-    return place(text) if is_url(text) else folder / text
+    return to_path(text) if is_url(text) else folder / text
 
 
-def list_once(folder: Place) -> Place:
+def list_once(folder: AnyPath) -> AnyPath:
     """List a folder with all below it; what is asked of the place that is returned is answered from that list.
 
     So ten thousand scans cost one listing, not a request each. What comes and goes later is not seen.
@@ -87,26 +87,26 @@ def list_once(folder: Place) -> Place:
     return listed
 
 
-def exists(path: Place) -> bool:
+def exists(path: AnyPath) -> bool:
     """Whether a file or folder is there."""
     with storage_errors(path):
         return path.exists()
 
 
-def matching(folder: Place, pattern: str) -> list[Place]:
+def matching(folder: AnyPath, pattern: str) -> list[AnyPath]:
     """What matches a pattern in a folder, in the order of the names."""
     with storage_errors(folder):
-        found: Iterable[Place] = list(folder.glob(pattern))
+        found: Iterable[AnyPath] = list(folder.glob(pattern))
     return sorted(found, key=lambda path: tuple(path.parts))
 
 
-def path_below(folder: Place, path: Place) -> str:
+def relative_path(folder: AnyPath, path: AnyPath) -> str:
     """Where something lies in a folder, with slashes."""
     return path.relative_to(str(folder)).as_posix()
 
 
 @contextmanager
-def storage_errors(path: Place) -> Iterator[None]:
+def storage_errors(path: AnyPath) -> Iterator[None]:
     """Turn what storage raises into WorkError; nothing but requests to it may stand inside.
 
     A file that is not there stays FileNotFoundError, and what a disk raises stays as it is.
@@ -127,14 +127,14 @@ def is_storage_error(error: Exception, where: str = "") -> bool:
     return of_library or (isinstance(error, OSError) and is_url(where))
 
 
-def storage_failure(path: Place | str, error: Exception) -> WorkError:
+def storage_failure(path: AnyPath | str, error: Exception) -> WorkError:
     """What to tell of storage that fails for good."""
     reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
     remedy = "Check the network, the bucket and its permissions, and the credentials; the same command goes on"
     return WorkError(str(path), f"the storage fails for good: {reason}", remedy)
 
 
-def read_bytes(path: Place) -> bytes:
+def read_bytes(path: AnyPath) -> bytes:
     """A file whole, in one request."""
     if isinstance(path, Path):
         return path.read_bytes()
@@ -143,7 +143,7 @@ def read_bytes(path: Place) -> bytes:
     return content
 
 
-def read_start(path: Place, count: int) -> bytes:
+def read_start(path: AnyPath, count: int) -> bytes:
     """The first bytes of a file, at most `count`."""
     if isinstance(path, Path):
         with path.open("rb") as file:
@@ -158,7 +158,7 @@ def read_start(path: Place, count: int) -> bytes:
     return content
 
 
-def size_of(path: Place) -> int:
+def size_of(path: AnyPath) -> int:
     """Bytes of a file."""
     if isinstance(path, Path):
         return path.stat().st_size
@@ -174,13 +174,13 @@ def read_ranges(path: "UPath", ranges: Sequence[tuple[int, int]]) -> list[bytes]
     return found
 
 
-def as_file(path: Place) -> Path | BytesIO:
+def as_file(path: AnyPath) -> Path | BytesIO:
     """What a library reads a file from: its path, or the bytes of what lies in storage."""
     return path if isinstance(path, Path) else BytesIO(read_bytes(path))
 
 
 @contextmanager
-def local_copy(path: Place) -> Iterator[Path]:
+def local_copy(path: AnyPath) -> Iterator[Path]:
     """A file or folder as a path of this machine, for what reads nothing else; for the time of the block."""
     if isinstance(path, Path):
         yield path
@@ -200,7 +200,7 @@ def upload(local: Path, path: "UPath") -> None:
 
 
 @contextmanager
-def folder_to_fill(path: Place) -> Iterator[Path]:
+def folder_to_fill(path: AnyPath) -> Iterator[Path]:
     """A folder of this machine for the time of the block; what lies in it then is put where it belongs."""
     if isinstance(path, Path):
         path.mkdir(parents=True, exist_ok=True)
@@ -213,7 +213,7 @@ def folder_to_fill(path: Place) -> Iterator[Path]:
             upload(Path(folder), path)
 
 
-def remove_folder(path: Place) -> None:
+def remove_folder(path: AnyPath) -> None:
     """Remove a folder with all below it, where there is one."""
     if isinstance(path, Path):
         shutil.rmtree(path, ignore_errors=True)

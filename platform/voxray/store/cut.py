@@ -20,7 +20,7 @@ from voxray.scans.intensity import clip_voxels, statistics_rows, volume_statisti
 from voxray.scans.masks import check_finite, check_label, check_same_grid
 from voxray.scans.read import PICTURES, fetch_regions, open_scan, read_region
 from voxray.scans.resample import resample, resize
-from voxray.storage.paths import Place, place_in
+from voxray.storage.paths import AnyPath, join_path
 from voxray.store.layout import StoreInfo
 from voxray.volume import PatchBox, Volume
 
@@ -46,7 +46,7 @@ class Cut:
     mask: NDArray[np.generic] | None
 
 
-def cut_scan(root: Place, rows: list[Row], info: StoreInfo, fill: float) -> tuple[list[Cut], list[Row]]:
+def cut_scan(root: AnyPath, rows: list[Row], info: StoreInfo, pad_value: float) -> tuple[list[Cut], list[Row]]:
     """Cut all patches of one scan.
 
     Parameters
@@ -70,8 +70,8 @@ def cut_scan(root: Place, rows: list[Row], info: StoreInfo, fill: float) -> tupl
         boxes = _boxes(rows, volume, region, info)
         middle = _middle(volume, info.size)
         fetch_regions(volume, [middle, *(box for box in boxes if isinstance(box, PatchBox))])
-        known: Row = {"scan_checksum": voxel_checksum(read_region(volume, middle, fill)), "statistics": None}
-        if info.recipe["statistics"]:
+        known: Row = {"scan_checksum": voxel_checksum(read_region(volume, middle, pad_value)), "statistics": None}
+        if info.provenance["statistics"]:
             known["statistics"] = statistics_rows(volume_statistics(volume.voxels))
     except ScanError as error:
         kind = "empty" if isinstance(error, EmptyScanError) else "scan"
@@ -83,7 +83,7 @@ def cut_scan(root: Place, rows: list[Row], info: StoreInfo, fill: float) -> tupl
         try:
             if isinstance(box, ScanError):
                 raise ScanError(where, box.problem, box.remedy)
-            image = cut_patch(volume, box, fill, np.dtype(info.dtype), where)
+            image = cut_patch(volume, box, pad_value, np.dtype(info.dtype), where)
             mask = None if label is None else cut_patch(label, box, 0, MASK_DTYPE, where)[0]
         except ScanError as error:
             aside.append(_quarantine_row(row, "sample", 1, error, root, info))
@@ -109,9 +109,9 @@ def patch_checksum(image: NDArray[np.generic], mask: NDArray[np.generic] | None)
     return name if mask is None else f"{name} {voxel_checksum(mask)}"
 
 
-def _open(root: Place, row: Row, info: StoreInfo) -> tuple[Volume, Volume | None]:
+def _open(root: AnyPath, row: Row, info: StoreInfo) -> tuple[Volume, Volume | None]:
     """The scan as its patches are cut from it, and its mask where that is learned or says where to cut."""
-    volume = open_scan(place_in(root, row["path"]), by_regions=_needs_regions_only(info))
+    volume = open_scan(join_path(root, row["path"]), by_regions=_needs_regions_only(info))
     if volume.voxels.shape[0] != info.channels:
         problem = f"wants {info.channels} channels, as its data set has, got {volume.voxels.shape[0]}"
         raise ScanError(row["path"], problem, "Complete it, or take it out of the list")
@@ -128,17 +128,17 @@ def _open(root: Place, row: Row, info: StoreInfo) -> tuple[Volume, Volume | None
 def _needs_regions_only(info: StoreInfo) -> bool:
     """Whether nothing of a scan is looked at but its patches."""
     whole = info.patches["spacing_mm"] is not None or info.patches["sampling"] == "resized"
-    return not (whole or info.masks or info.recipe["statistics"])
+    return not (whole or info.masks or info.provenance["statistics"])
 
 
-def _open_mask(root: Place, row: Row, volume: Volume, info: StoreInfo) -> Volume | None:
+def _open_mask(root: AnyPath, row: Row, volume: Volume, info: StoreInfo) -> Volume | None:
     """Classes of voxels where they are learned, else 1 where anything is labeled; None where no mask is wanted."""
-    guides = PatchesSpec.model_validate(info.patches).wants_masks
+    guides = PatchesSpec.model_validate(info.patches).needs_masks
     if not info.masks and not guides:
         return None
     if row["label_path"] is None:
         raise ScanError(row["path"], "has no mask to say where its patches are", "Fetch it, or leave the scan out")
-    mask = open_scan(place_in(root, row["label_path"]))
+    mask = open_scan(join_path(root, row["label_path"]))
     if info.masks:
         classes = check_label(volume, mask, info.classes, row["path"])
     else:
@@ -153,7 +153,7 @@ def _open_mask(root: Place, row: Row, volume: Volume, info: StoreInfo) -> Volume
 def _resized(volume: Volume, info: StoreInfo, where: str) -> Volume:
     """The whole scan in the patch's size. What was interpolated may be rounded to a store of whole numbers."""
     check_finite(volume, where)
-    windows = info.recipe["windows"]
+    windows = info.provenance["windows"]
     voxels = volume.voxels if windows is None else clip_voxels(volume.voxels, windows)
     small = resize(Volume(voxels, volume.affine), info.size, where)
     whole = np.dtype(info.dtype).kind in "iu" and small.voxels.dtype.kind == "f"
@@ -182,13 +182,13 @@ def _boxes_of_scan(
     if spec["sampling"] == "grid":
         return grid_boxes(volume.shape, info.size)
     if spec["sampling"] == "slices":
-        return slice_boxes(volume.shape, info.size, spec["per_scan"], region)
+        return slice_boxes(volume.shape, info.size, spec["patches_per_scan"], region)
     # They depend on the seed and the scan's name, not on the shard or the order of work.
     name = int.from_bytes(hashlib.sha256(row["scan_id"].encode()).digest()[:8], "big")
-    rng = np.random.default_rng([int(info.recipe["seed"]), name])
+    rng = np.random.default_rng([int(info.provenance["seed"]), name])
     if spec["sampling"] == "random" or region is None:
-        return random_boxes(volume.shape, info.size, spec["per_scan"], rng)
-    return draw_boxes(region, info.size, spec["per_scan"], spec["min_foreground"], rng)
+        return random_boxes(volume.shape, info.size, spec["patches_per_scan"], rng)
+    return draw_boxes(region, info.size, spec["patches_per_scan"], spec["min_foreground"], rng)
 
 
 def centers_of(rows: list[Row]) -> NDArray[np.float64] | None:
@@ -214,7 +214,7 @@ def _index_row(row: Row, volume: Volume, box: PatchBox, info: StoreInfo) -> Row:
     }
 
 
-def _quarantine_row(row: Row, kind: str, samples: int, error: ScanError, root: Place, info: StoreInfo) -> Row:
+def _quarantine_row(row: Row, kind: str, samples: int, error: ScanError, root: AnyPath, info: StoreInfo) -> Row:
     reason = str(error).replace(f"{root}/", "")
     if info.private:
         words = telling_words((row["path"], row["label_path"]))

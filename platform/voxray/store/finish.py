@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 
 from voxray.datasets.manifest import QUARANTINE
 from voxray.errors import DataError
-from voxray.storage.paths import Place, exists, matching
+from voxray.storage.paths import AnyPath, exists, matching
 from voxray.store.cut import CONSTANT
 from voxray.store.layout import (
     INDEX,
@@ -35,7 +35,7 @@ class StoreSummary:
 
 
 def finish_store(
-    path: Place, info: StoreInfo, rotations: tuple[int, ...], max_quarantined: float, *, published_split: bool = False
+    path: AnyPath, info: StoreInfo, rotations: tuple[int, ...], max_quarantined: float, *, published_split: bool = False
 ) -> StoreSummary:
     """Join the parts into ``index.parquet`` and ``quarantine.parquet``.
 
@@ -106,7 +106,7 @@ def _with_rotations(index: pa.Table, rotations: tuple[int, ...]) -> pa.Table:
 
 
 def _check_quarantine(
-    path: Place, info: StoreInfo, index: pa.Table, quarantine: pa.Table, max_quarantined: float
+    path: AnyPath, info: StoreInfo, index: pa.Table, quarantine: pa.Table, max_quarantined: float
 ) -> None:
     broken = pc.invert(pc.is_in(quarantine["kind"], value_set=pa.array(NOT_BROKEN)))
     read = quarantine.filter(pc.and_(broken, pc.greater(quarantine["samples"], 0)))

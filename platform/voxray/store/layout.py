@@ -13,8 +13,8 @@ from zarr.codecs import BloscCodec
 from zarr.storage import FsspecStore
 
 from voxray.errors import StoreError
-from voxray.storage.atomic import whole_file
-from voxray.storage.paths import Place, as_file, exists
+from voxray.storage.atomic import atomic_write
+from voxray.storage.paths import AnyPath, as_file, exists
 
 FORMAT = "voxray-patch-store"
 VERSION = 1
@@ -91,19 +91,19 @@ class StoreInfo:
     shards: Mapping[str, int]
     scans: int
     digest: str
-    recipe: Mapping[str, Any]
+    provenance: Mapping[str, Any]
     notes: tuple[str, ...]
 
     @property
     def patches(self) -> Mapping[str, Any]:
         """The experiment's settings of patches."""
-        settings: Mapping[str, Any] = self.recipe["patches"]
+        settings: Mapping[str, Any] = self.provenance["patches"]
         return settings
 
     @property
     def private(self) -> bool:
         """Whether scans and files go by pseudonyms."""
-        return bool(self.recipe.get("private", False))
+        return bool(self.provenance.get("private", False))
 
     @property
     def patch_shape(self) -> tuple[int, int, int, int]:
@@ -122,7 +122,7 @@ class StoreInfo:
         return {"format": FORMAT, "version": VERSION, **plain}
 
 
-def create_arrays(path: Place, info: StoreInfo) -> None:
+def create_arrays(path: AnyPath, info: StoreInfo) -> None:
     """Write the metadata of a new store: the group, and an array for each split. The root's comes last."""
     for split, shards in info.shards.items():
         _create_array(path / split, IMAGES, info, shards, info.patch_shape, info.dtype, ("n", "c", "x", "y", "z"))
@@ -132,7 +132,7 @@ def create_arrays(path: Place, info: StoreInfo) -> None:
 
 
 def _create_array(
-    folder: Place, name: str, info: StoreInfo, shards: int, shape: tuple[int, ...], dtype: str, axes: tuple[str, ...]
+    folder: AnyPath, name: str, info: StoreInfo, shards: int, shape: tuple[int, ...], dtype: str, axes: tuple[str, ...]
 ) -> None:
     zarr.create_array(
         store=zarr_store(folder),
@@ -148,7 +148,7 @@ def _create_array(
     )
 
 
-def read_info(path: Place) -> StoreInfo | None:
+def read_info(path: AnyPath) -> StoreInfo | None:
     """The attributes of the store at `path`, or None where there is none.
 
     Raises
@@ -175,23 +175,23 @@ def read_info(path: Place) -> StoreInfo | None:
         raise StoreError(str(path / "zarr.json"), problem, "Ingest it again elsewhere") from None
 
 
-def add_note(path: Place, note: str) -> None:
+def add_note(path: AnyPath, note: str) -> None:
     """Put a line under the notes of the store at `path`, once."""
     attributes = zarr.open_group(zarr_store(path), mode="r+").attrs
     attributes["notes"] = list(dict.fromkeys([*attributes["notes"], note]))  # type: ignore[misc]
 
 
-def zarr_store(path: Place) -> str | FsspecStore:
+def zarr_store(path: AnyPath) -> str | FsspecStore:
     """What Zarr opens a group or array by."""
     return str(path) if isinstance(path, Path) else FsspecStore.from_url(str(path), dict(path.storage_options))
 
 
-def read_parquet(path: Place, schema: pa.Schema | None = None) -> pa.Table:
+def read_parquet(path: AnyPath, schema: pa.Schema | None = None) -> pa.Table:
     """Read a table whole."""
     return pq.read_table(as_file(path), schema=schema)
 
 
-def write_parquet(table: pa.Table, path: Place) -> None:
+def write_parquet(table: pa.Table, path: AnyPath) -> None:
     """Write a table, whole or not at all."""
-    with whole_file(path) as unfinished:
+    with atomic_write(path) as unfinished:
         pq.write_table(table, unfinished)

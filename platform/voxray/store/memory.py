@@ -7,7 +7,7 @@ from voxray.errors import ScanError
 from voxray.scans.formats.npz import is_npz_row
 from voxray.scans.header import ScanHeader, read_header
 from voxray.scans.resample import resampled_shape
-from voxray.storage.paths import Place
+from voxray.storage.paths import AnyPath
 from voxray.store.cut import MASK_DTYPE, Row
 from voxray.store.layout import StoreInfo
 
@@ -33,7 +33,7 @@ def scan_bytes(header: ScanHeader, info: StoreInfo) -> int:
     voxels = math.prod(header.shape)
     spacing = info.patches["spacing_mm"]
     after = 0 if spacing is None else math.prod(resampled_shape(header.shape, header.spacing_mm, tuple(spacing)))
-    floats = max(voxels if info.recipe["statistics"] or info.patches["sampling"] == "resized" else 0, after)
+    floats = max(voxels if info.provenance["statistics"] or info.patches["sampling"] == "resized" else 0, after)
     masks = (voxels + after) * MASK_BYTES if info.masks else 0
     held = voxels * header.dtype.itemsize * COPIES + floats * FLOAT_BYTES
     return header.size_bytes + header.channels * held + masks
@@ -46,7 +46,7 @@ def block_bytes(info: StoreInfo) -> int:
     return BLOCKS * each * info.patches_per_shard
 
 
-def shard_bytes(root: Place, rows: list[Row], info: StoreInfo) -> int:
+def shard_bytes(root: AnyPath, rows: list[Row], info: StoreInfo) -> int:
     """Bytes that writing a shard takes: its block, and the largest of its scans, which are read one after the other.
 
     A scan whose header cannot be read counts for nothing, and is set aside when its turn comes.
@@ -89,7 +89,7 @@ def at_most(wanted: int, room: int | None) -> int:
     return wanted if room is None else min(wanted, room)
 
 
-def _bytes_at(path: Place, info: StoreInfo) -> int:
+def _bytes_at(path: AnyPath, info: StoreInfo) -> int:
     if is_npz_row(path):  # small, and not to be decoded for this
         return 0
     try:

@@ -11,7 +11,7 @@ import zarr
 from numpy.typing import NDArray
 
 from voxray.errors import NotReadyError, StoreError
-from voxray.storage.paths import Place, exists, list_once
+from voxray.storage.paths import AnyPath, exists, list_once
 from voxray.store.cut import patch_checksum
 from voxray.store.layout import (
     IMAGES,
@@ -38,7 +38,7 @@ class PatchStore:
     index, quarantine : pyarrow.Table
     """
 
-    path: Place
+    path: AnyPath
     info: StoreInfo
     index: pa.Table
     quarantine: pa.Table
@@ -68,7 +68,7 @@ class PatchStore:
         return np.stack([np.asarray(images[int(slot)]) for slot in slots])
 
 
-def open_store(path: Place) -> PatchStore:
+def open_store(path: AnyPath) -> PatchStore:
     """Open a finished store.
 
     Raises
@@ -86,14 +86,14 @@ def open_store(path: Place) -> PatchStore:
     return PatchStore(path, info, index, quarantine)
 
 
-def _read_table(path: Place) -> pa.Table:
+def _read_table(path: AnyPath) -> pa.Table:
     try:
         return read_parquet(path)
     except (pa.ArrowInvalid, OSError) as error:
         raise StoreError(str(path), f"cannot be read: {error}", "Delete the store and ingest again") from None
 
 
-def _check_shards_exist(path: Place, index: pa.Table) -> None:
+def _check_shards_exist(path: AnyPath, index: pa.Table) -> None:
     """Zarr reads a missing file as zeros; a patch of zeros would be trained on without a word."""
     path = list_once(path)
     for row in index.group_by(["split", "shard"]).aggregate([("label", "max")]).to_pylist():

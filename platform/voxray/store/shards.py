@@ -10,8 +10,8 @@ import numpy as np
 from numcodecs import Blosc, blosc
 from numpy.typing import NDArray
 
-from voxray.storage.atomic import whole_file
-from voxray.storage.paths import Place
+from voxray.storage.atomic import atomic_write
+from voxray.storage.paths import AnyPath
 from voxray.store.layout import COMPRESSION, LEVEL
 
 ABSENT = 2**64 - 1
@@ -19,12 +19,12 @@ ABSENT = 2**64 - 1
 blosc.use_threads = False
 
 
-def shard_file(array: Place, shard: int, rank: int) -> Place:
+def shard_file(array: AnyPath, shard: int, ndim: int) -> AnyPath:
     """Where Zarr keeps a shard of an array of `rank` dimensions that is sharded along the first."""
-    return array.joinpath("c", str(shard), *["0"] * (rank - 1))
+    return array.joinpath("c", str(shard), *["0"] * (ndim - 1))
 
 
-def write_shard_file(path: Place, block: NDArray[np.generic], slots_per_chunk: int, slots_per_shard: int) -> None:
+def write_shard_file(path: AnyPath, block: NDArray[np.generic], slots_per_chunk: int, slots_per_shard: int) -> None:
     """Write a shard, whole or not at all.
 
     Parameters
@@ -38,7 +38,7 @@ def write_shard_file(path: Place, block: NDArray[np.generic], slots_per_chunk: i
     codec = Blosc(COMPRESSION, LEVEL, Blosc.BITSHUFFLE, typesize=block.itemsize)
     # Offset and size of each chunk.
     index = np.full((slots_per_shard // slots_per_chunk, 2), ABSENT, "<u8")
-    with whole_file(path) as unfinished, unfinished.open("wb") as file:
+    with atomic_write(path) as unfinished, unfinished.open("wb") as file:
         for number, start in enumerate(range(0, len(block), slots_per_chunk)):
             index[number] = file.tell(), file.write(codec.encode(block[start : start + slots_per_chunk]))
         file.write(index.tobytes())

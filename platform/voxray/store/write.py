@@ -18,8 +18,8 @@ from voxray.errors import ScanError, StoreError, WorkError
 from voxray.patches.balance import SPLITS
 from voxray.patches.plan import PLAN, Plan
 from voxray.scans.header import read_header
-from voxray.storage.atomic import remove_unfinished, whole_file
-from voxray.storage.paths import Place, exists, remove_folder, storage_errors
+from voxray.storage.atomic import atomic_write, remove_unfinished
+from voxray.storage.paths import AnyPath, exists, remove_folder, storage_errors
 from voxray.store.cut import MASK_DTYPE, Row, cut_scan
 from voxray.store.layout import (
     IMAGES,
@@ -52,7 +52,7 @@ class ShardReport:
     seconds: float
 
 
-def prepare_store(path: Place, plan: Plan, manifest: Manifest) -> StoreInfo:
+def prepare_store(path: AnyPath, plan: Plan, manifest: Manifest) -> StoreInfo:
     """Create a store's metadata and its plan, or check that those on disk are of the same recipe.
 
     Raises
@@ -64,7 +64,7 @@ def prepare_store(path: Place, plan: Plan, manifest: Manifest) -> StoreInfo:
     """
     found = read_info(path)
     if found is not None:
-        _check_same_recipe(path, found, plan)
+        _check_same_provenance(path, found, plan)
         return found
     _check_vacant(path)
     info = StoreInfo(
@@ -78,7 +78,7 @@ def prepare_store(path: Place, plan: Plan, manifest: Manifest) -> StoreInfo:
         shards=plan.shards,
         scans=len(plan.table["scan_id"].unique()),
         digest=plan.digest,
-        recipe=plan.recipe,
+        provenance=plan.provenance,
         notes=manifest.notes,
     )
     parts = path / PARTS_FOLDER
@@ -97,23 +97,23 @@ def shard_keys(info: StoreInfo) -> list[tuple[str, int]]:
     return [(split, shard) for split, count in info.shards.items() for shard in range(count)]
 
 
-def unfinished_shards(path: Place, info: StoreInfo) -> list[tuple[str, int]]:
+def unfinished_shards(path: AnyPath, info: StoreInfo) -> list[tuple[str, int]]:
     """The (split, shard) that no part file vouches for yet."""
     done = {part.name for part in (path / PARTS_FOLDER).glob("*.index.parquet")}
     return [key for key in shard_keys(info) if index_part(path, *key).name not in done]
 
 
-def index_part(path: Place, split: str, shard: int) -> Place:
+def index_part(path: AnyPath, split: str, shard: int) -> AnyPath:
     """The file whose presence says that a shard is finished."""
     return path / PARTS_FOLDER / f"{split}-{shard:06d}.index.parquet"
 
 
-def quarantine_part(path: Place, split: str, shard: int) -> Place:
+def quarantine_part(path: AnyPath, split: str, shard: int) -> AnyPath:
     """What was set aside while a shard was written; absent where nothing was."""
     return path / PARTS_FOLDER / f"{split}-{shard:06d}.quarantine.parquet"
 
 
-def write_shard(path: Place, root: Place, fill: float, split: str, shard: int) -> ShardReport:
+def write_shard(path: AnyPath, root: AnyPath, pad_value: float, split: str, shard: int) -> ShardReport:
     """Read the scans of one shard, write their patches, and then the part file that vouches for them.
 
     Parameters
@@ -133,11 +133,11 @@ def write_shard(path: Place, root: Place, fill: float, split: str, shard: int) -
         The disk is full, or failed.
     """
     info, rows = _planned(path, split, shard)
-    return _write_rows(path, root, fill, info, rows)
+    return _write_rows(path, root, pad_value, info, rows)
 
 
 def write_shard_within(
-    path: Place, root: Place, fill: float, split: str, shard: int, given: int, room: int | None
+    path: AnyPath, root: AnyPath, pad_value: float, split: str, shard: int, given: int, room: int | None
 ) -> ShardReport | int:
     """Write a shard as `write_shard` does, if so many bytes of memory are enough; else say how many would be.
 
@@ -150,10 +150,10 @@ def write_shard_within(
     """
     info, rows = _planned(path, split, shard)
     needed = at_most(shard_bytes(root, rows, info), room)
-    return needed if needed > given else _write_rows(path, root, fill, info, rows)
+    return needed if needed > given else _write_rows(path, root, pad_value, info, rows)
 
 
-def _planned(path: Place, split: str, shard: int) -> tuple[StoreInfo, list[Row]]:
+def _planned(path: AnyPath, split: str, shard: int) -> tuple[StoreInfo, list[Row]]:
     """The store's attributes, and the rows of its plan that are one shard's."""
     info = read_info(path)
     if info is None:
@@ -163,7 +163,7 @@ def _planned(path: Place, split: str, shard: int) -> tuple[StoreInfo, list[Row]]
         return info, pq.ParquetFile(plan).read_row_group(group).to_pylist()
 
 
-def _write_rows(path: Place, root: Place, fill: float, info: StoreInfo, rows: list[Row]) -> ShardReport:
+def _write_rows(path: AnyPath, root: AnyPath, pad_value: float, info: StoreInfo, rows: list[Row]) -> ShardReport:
     began = time.perf_counter()
     split, shard = rows[0]["split"], rows[0]["shard"]
     first = shard * info.patches_per_shard
@@ -175,7 +175,7 @@ def _write_rows(path: Place, root: Place, fill: float, info: StoreInfo, rows: li
     index: list[Row] = []
     aside: list[Row] = []
     for scan_rows in _by_scan(rows):
-        cuts, lost = cut_scan(root, scan_rows, info, fill)
+        cuts, lost = cut_scan(root, scan_rows, info, pad_value)
         aside += lost
         for cut in cuts:
             index.append(cut.row)
@@ -201,7 +201,7 @@ def _write_rows(path: Place, root: Place, fill: float, info: StoreInfo, rows: li
     return ShardReport(split, shard, scans, len(index), lost_samples, time.perf_counter() - began)
 
 
-def forget_parts(path: Place) -> None:
+def forget_parts(path: AnyPath) -> None:
     """Remove what only an unfinished store needs, and what killed tasks left half-written."""
     remove_folder(path / PARTS_FOLDER)
     remove_unfinished(path)
@@ -212,7 +212,7 @@ def forget_parts(path: Place) -> None:
         leftover.unlink()
 
 
-def disk_error(path: Place, error: OSError) -> WorkError:
+def disk_error(path: AnyPath, error: OSError) -> WorkError:
     """`error` in the user's words."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return WorkError(str(path), f"the disk is full ({error.strerror})", "Make room; the same command goes on")
@@ -227,7 +227,7 @@ def _by_scan(rows: list[Row]) -> Iterator[list[Row]]:
             start = end
 
 
-def _check_vacant(path: Place) -> None:
+def _check_vacant(path: AnyPath) -> None:
     """Raise StoreError where something else than a store that was begun lies at `path`."""
     if not exists(path):
         return
@@ -263,9 +263,9 @@ def count_channels(plan: Plan, manifest: Manifest) -> int:
     return found.most_common(1)[0][0]
 
 
-def _write_plan(plan: Plan, path: Place) -> None:
+def _write_plan(plan: Plan, path: AnyPath) -> None:
     """One row group for each shard, so that a task reads its own rows only."""
-    with whole_file(path) as unfinished, pq.ParquetWriter(unfinished, PLAN) as writer:
+    with atomic_write(path) as unfinished, pq.ParquetWriter(unfinished, PLAN) as writer:
         for split, count in plan.shards.items():
             mine = plan.table.filter(pa.compute.equal(plan.table["split"], split))
             bounds = np.searchsorted(mine["shard"].to_numpy(), np.arange(count + 1))
@@ -273,10 +273,10 @@ def _write_plan(plan: Plan, path: Place) -> None:
                 writer.write_table(mine.slice(start, end - start).cast(PLAN), row_group_size=max(1, end - start))
 
 
-def _check_same_recipe(path: Place, found: StoreInfo, plan: Plan) -> None:
+def _check_same_provenance(path: AnyPath, found: StoreInfo, plan: Plan) -> None:
     if found.digest == plan.digest:
         return
-    differs = [key for key in plan.recipe if plan.recipe[key] != found.recipe.get(key)]
-    details = "; ".join(f"{key} was {found.recipe.get(key)}, now {plan.recipe[key]}" for key in differs)
+    differs = [key for key in plan.provenance if plan.provenance[key] != found.provenance.get(key)]
+    details = "; ".join(f"{key} was {found.provenance.get(key)}, now {plan.provenance[key]}" for key in differs)
     problem = f"holds a store of another recipe: {details}"
     raise StoreError(str(path), problem, "Give --set store.path=… another place, or delete this folder")

@@ -12,7 +12,7 @@ import wandb
 from numpy.typing import NDArray
 
 from voxray.metrics.classification import Floats, Ints
-from voxray.storage.paths import Place, folder_to_fill
+from voxray.storage.paths import AnyPath, folder_to_fill
 
 LOG = logging.getLogger(__name__)
 MODES = {"online", "offline", "disabled"}
@@ -55,7 +55,7 @@ class Tracker:
 
     def __init__(
         self,
-        folder: Place,
+        folder: AnyPath,
         *,
         name: str,
         project: str,
@@ -97,7 +97,7 @@ class Tracker:
         named = {key.replace("_", "/", 1) if key.startswith(("train_", "val_")) else key: row[key] for key in row}
         self.run.log(named, step=int(row["epoch"]))
 
-    def log_calls(self, labels: Ints, called: Ints, probabilities: Floats, classes: Sequence[str]) -> None:
+    def log_predictions(self, labels: Ints, predicted: Ints, probabilities: Floats, classes: Sequence[str]) -> None:
         """Confusion matrix and PR curve of the validation patches.
 
         Parameters
@@ -107,7 +107,7 @@ class Tracker:
         classes : sequence of str
         """
         names = list(classes)
-        matrix = wandb.plot.confusion_matrix(y_true=labels.tolist(), preds=called.tolist(), class_names=names)
+        matrix = wandb.plot.confusion_matrix(y_true=labels.tolist(), preds=predicted.tolist(), class_names=names)
         curve = wandb.plot.pr_curve(labels.tolist(), probabilities.tolist(), labels=names)
         self._log_after_training({"val/confusion_matrix": matrix, "val/pr_curve": curve})
 

@@ -8,7 +8,7 @@ RECALL = ("val/recall", "val/recall_at_precision", "val/roc_auc", "val/average_p
 DICE = ("val/dice",)
 LOSS = ("train/loss", "val/loss")
 PARAMETERS = "parameters"  # of a run's config
-SETTINGS = ("training.learning_rate", "training.batch_size", "training.l2", PARAMETERS)
+SETTINGS = ("training.learning_rate", "training.batch_size", "training.weight_decay", PARAMETERS)
 
 
 def build_workspace(entity: str, project: str) -> Workspace:

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from voxray.errors import NotReadyError, WorkError
-from voxray.storage.atomic import whole_file
-from voxray.storage.paths import Place, exists, local_copy
+from voxray.storage.atomic import atomic_write
+from voxray.storage.paths import AnyPath, exists, local_copy
 
 MODEL, OPTIMIZER, AVERAGE = "model.", "optimizer.", "average."
 
@@ -47,31 +47,31 @@ class Progress:
     key: str = ""
 
 
-def save_model(path: Place, model: nn.Module, about: dict[str, Any]) -> None:
+def save_model(path: AnyPath, model: nn.Module, metadata: dict[str, Any]) -> None:
     """Write weights and what is needed to use them; the file appears whole or not at all."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    _save(path, tensors, about)
+    _save(path, tensors, metadata)
 
 
-def load_model(path: Place, model: nn.Module) -> dict[str, Any]:
+def load_model(path: AnyPath, model: nn.Module) -> dict[str, Any]:
     """Put the weights of a file into a model; returns what stands beside them."""
-    tensors, about = _load(path)
+    tensors, metadata = _load(path)
     model.load_state_dict(tensors)
-    return about
+    return metadata
 
 
-def read_about(path: Place) -> dict[str, Any]:
+def read_metadata(path: AnyPath) -> dict[str, Any]:
     """What stands beside the weights of a model file."""
     return _load(path, tensors=False)[1]
 
 
-def write_about(path: Place, about: dict[str, Any]) -> None:
+def write_metadata(path: AnyPath, metadata: dict[str, Any]) -> None:
     """Replace what stands beside the weights of a model file."""
-    _save(path, _load(path)[0], about)
+    _save(path, _load(path)[0], metadata)
 
 
 def save_checkpoint(
-    path: Place, model: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None, progress: Progress
+    path: AnyPath, model: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None, progress: Progress
 ) -> None:
     """Write everything that continuing needs; `average` is the running mean of the weights, where there is one."""
     tensors = _prefixed(MODEL, model) | ({} if average is None else _prefixed(AVERAGE, average))
@@ -82,13 +82,13 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    path: Place, model: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None, key: str
+    path: AnyPath, model: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None, key: str
 ) -> Progress:
     """Continue from a checkpoint of the same training; a fresh start where there is none."""
     if not exists(path):
         return Progress(key=key)
-    tensors, about = _load(path)
-    progress = Progress(**about["progress"])
+    tensors, metadata = _load(path)
+    progress = Progress(**metadata["progress"])
     if progress.key != key:
         return Progress(key=key)
     model.load_state_dict(_unprefixed(MODEL, tensors))
@@ -110,18 +110,18 @@ def _unprefixed(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torc
     return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def _save(path: Place, tensors: dict[str, torch.Tensor], about: dict[str, Any]) -> None:
+def _save(path: AnyPath, tensors: dict[str, torch.Tensor], metadata: dict[str, Any]) -> None:
     try:
-        with whole_file(path) as unfinished:
-            save_file(tensors, unfinished, metadata={"voxray": json.dumps(about)})
+        with atomic_write(path) as unfinished:
+            save_file(tensors, unfinished, metadata={"voxray": json.dumps(metadata)})
     except SafetensorError as error:
         raise WorkError(str(path), f"cannot be written: {error}", "Make room; the same command goes on") from error
 
 
-def _load(path: Place, *, tensors: bool = True) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def _load(path: AnyPath, *, tensors: bool = True) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     try:
         with local_copy(path) as copy, safe_open(copy, framework="pt") as file:
-            about = json.loads((file.metadata() or {}).get("voxray", "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()} if tensors else {}, about  # noqa: SIM118
+            metadata = json.loads((file.metadata() or {}).get("voxray", "{}"))
+            return {name: file.get_tensor(name) for name in file.keys()} if tensors else {}, metadata  # noqa: SIM118
     except FileNotFoundError:
         raise NotReadyError(str(path), "no such model", "Run voxray train first") from None

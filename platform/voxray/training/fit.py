@@ -13,10 +13,10 @@ from torch import nn
 import voxray
 from voxray.config.experiment import Experiment
 from voxray.config.training import TrainingSpec
-from voxray.console.progress import Show
-from voxray.console.signals import never
+from voxray.console.progress import OnProgress
+from voxray.console.signals import never_stop
 from voxray.errors import ConfigError, DataError
-from voxray.loader.loader import Feed
+from voxray.loader.loader import PatchLoader
 from voxray.models.build import build_model
 from voxray.models.cost.estimate import Cost, estimate_cost
 from voxray.models.shapes import count_parameters, infer_shapes, model_input
@@ -24,15 +24,15 @@ from voxray.models.spec.load import Architecture, load_architecture
 from voxray.models.spec.unet import UNet
 from voxray.runs.folder import RunFolder, run_folder, train_key
 from voxray.storage.atomic import write_json
-from voxray.storage.paths import Place, place, read_bytes
+from voxray.storage.paths import AnyPath, read_bytes, to_path
 from voxray.store.layout import write_parquet
 from voxray.store.read import PatchStore, open_store
 from voxray.training.checkpoint import save_model
+from voxray.training.distributed import rank_and_world_size
 from voxray.training.loop import Watcher, train
 from voxray.training.losses import class_weights
 from voxray.training.memory_check import check_memory
-from voxray.training.ranks import rank_and_ranks
-from voxray.training.step import Recipe, Task
+from voxray.training.step import Preprocessing, Task
 from voxray.training.tasks import Classification, Segmentation
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Network:
     parameters: int
 
     @property
-    def rank(self) -> int:
+    def spatial_dims(self) -> int:
         """2 or 3."""
         return len(self.input_shape) - 1
 
@@ -67,7 +67,7 @@ class Network:
         return estimate_cost(self.layers, self.input_shape, classes, training, "model.architecture", gpu=gpu)
 
 
-def load_network(path: Place, patch_shape: tuple[int, int, int, int], classes: int) -> Network:
+def load_network(path: AnyPath, patch_shape: tuple[int, int, int, int], classes: int) -> Network:
     """Read an architecture and check it against the patches."""
     layers = load_architecture(path)
     input_shape = model_input(layers, patch_shape)
@@ -79,9 +79,9 @@ def fit(
     experiment: Experiment,
     *,
     device: torch.device,
-    show: Show,
+    on_progress: OnProgress,
     report: Callable[[dict[str, Any]], None] = lambda row: None,
-    stop: Callable[[], bool] = never,
+    stop: Callable[[], bool] = never_stop,
 ) -> None:
     """Train in this process, which may be one of several ranks.
 
@@ -96,28 +96,28 @@ def fit(
     stop : callable
         Whether to end before its time, with a checkpoint.
     """
-    rank, _ = rank_and_ranks()
+    rank, _ = rank_and_world_size()
     store = open_store(experiment.store_path)
     check_trainable(store)
-    network = load_network(place(experiment.model.architecture), store.info.patch_shape, len(store.info.classes))
+    network = load_network(to_path(experiment.model.architecture), store.info.patch_shape, len(store.info.classes))
     cost = network.cost(len(store.info.classes), experiment.training, gpu=device.type == "cuda")
     check_memory(cost, experiment.training.batch_size, device)
     model = network.build(len(store.info.classes), experiment.seed).to(device)
-    recipe = make_recipe(experiment, network.rank, device)
-    model = model.to(memory_format=recipe.layout)  # type: ignore[call-overload]
+    preprocessing = make_preprocessing(experiment, network.spatial_dims, device)
+    model = model.to(memory_format=preprocessing.layout)  # type: ignore[call-overload]
     task = make_task(experiment, store, network.layers, device)
-    feeds = [make_feed(experiment, store, split, device) for split in ("train", "val")]
+    loaders = [make_loader(experiment, store, split, device) for split in ("train", "val")]
     key = train_key(experiment, store.info.digest, network.text)
     folder = run_folder(experiment)
 
     def run(tracker: "Tracker | None") -> None:
-        follower = _Follower(experiment, tracker, show)
+        follower = _Follower(experiment, tracker, on_progress)
         progress = train(
             model,
-            feeds[0],
-            feeds[1],
+            loaders[0],
+            loaders[1],
             experiment.training,
-            recipe,
+            preprocessing,
             task,
             folder.checkpoints,
             key=key,
@@ -151,7 +151,7 @@ def make_task(experiment: Experiment, store: PatchStore, architecture: Architect
         raise ConfigError("model.architecture", problem, "Take an architecture for this data set")
     figures = SEGMENTATION_BEST if segments else CLASSIFICATION_BEST
     losses = SEGMENTATION_LOSSES if segments else CLASSIFICATION_LOSSES
-    for name, value, known in (("best", spec.best, figures), ("loss", spec.loss, losses)):
+    for name, value, known in (("monitor", spec.monitor, figures), ("loss", spec.loss, losses)):
         if value not in known:
             raise ConfigError(f"training.{name}", f"'{value}' is not for this task", f"Known: {', '.join(known)}")
     if isinstance(architecture, UNet):
@@ -186,41 +186,43 @@ def check_trainable(store: PatchStore) -> None:
                 raise DataError(str(store.path), problem, f"Give more scans, another seed or a larger split.{split}")
 
 
-def make_recipe(experiment: Experiment, rank: int, device: torch.device) -> Recipe:
+def make_preprocessing(experiment: Experiment, spatial_dims: int, device: torch.device) -> Preprocessing:
     """How batches become input."""
     spec = experiment.training
-    return Recipe(experiment.intensity, experiment.augment, rank, experiment.seed, device, spec.precision)
+    return Preprocessing(
+        experiment.intensity, experiment.augment, spatial_dims, experiment.seed, device, spec.precision
+    )
 
 
-def make_feed(
+def make_loader(
     experiment: Experiment,
     store: PatchStore,
     split: str,
     device: torch.device,
     part: tuple[int, int] | None = None,
-) -> Feed:
+) -> PatchLoader:
     """The feed of a split for this rank, or for part (rank, ranks)."""
-    rank, ranks = part or rank_and_ranks()
-    return Feed(
+    rank, ranks = part or rank_and_world_size()
+    return PatchLoader(
         store,
         split,
         experiment.training.batch_size,
         rank=rank,
         ranks=ranks,
-        lanes=max(ranks, experiment.training.most_workers),
+        streams=max(ranks, experiment.training.most_workers),
         seed=experiment.seed,
         buffer_bytes=experiment.training.buffer_bytes,
         pin=device.type == "cuda",
     )
 
 
-def make_tracker(experiment: Experiment, key: str, about: Mapping[str, Any] | None = None) -> "Tracker":
-    """The W&B run of an experiment; the same training has the same run id. `about` is told beside the settings."""
+def make_tracker(experiment: Experiment, key: str, metadata: Mapping[str, Any] | None = None) -> "Tracker":
+    """The W&B run of an experiment; the same training has the same run id. `metadata` is told beside the settings."""
     from voxray.tracking.wandb_run import Tracker  # W&B takes half a second, which one of many workers needs alone
 
     private: Any = {"out": True, "data": {"root"}, "store": {"path"}, "privacy": True}
-    content = {**experiment.model_dump(mode="json", exclude=private), **(about or {})}
-    architecture = read_bytes(place(experiment.model.architecture))
+    content = {**experiment.model_dump(mode="json", exclude=private), **(metadata or {})}
+    architecture = read_bytes(to_path(experiment.model.architecture))
     return Tracker(
         experiment.out_path,
         name=experiment.name,
@@ -238,8 +240,8 @@ def make_tracker(experiment: Experiment, key: str, about: Mapping[str, Any] | No
 class _Follower:
     """Passes on what the training loop tells: to the progress display and to W&B."""
 
-    def __init__(self, experiment: Experiment, tracker: "Tracker | None", show: Show) -> None:
-        self.epochs, self.tracker, self.show = experiment.training.epochs, tracker, show
+    def __init__(self, experiment: Experiment, tracker: "Tracker | None", on_progress: OnProgress) -> None:
+        self.epochs, self.tracker, self.on_progress = experiment.training.epochs, tracker, on_progress
         self.text = ""
         self.epoch = self.steps = self.before = 0
 
@@ -249,7 +251,7 @@ class _Follower:
             self.before += self.steps if self.epoch else (epoch - 1) * steps
             self.epoch, self.steps = epoch, steps
         total = self.before + (self.epochs - epoch + 1) * steps
-        self.show(self.before + step, total, f"epoch {epoch}/{self.epochs}{self.text}")
+        self.on_progress(self.before + step, total, f"epoch {epoch}/{self.epochs}{self.text}")
 
     def on_epoch(self, row: dict[str, Any]) -> None:
         figures = [(name, row[f"val_{name}"]) for name in ("loss", "recall", "roc_auc", "dice") if f"val_{name}" in row]
@@ -267,7 +269,7 @@ def _write_results(
     history: list[dict[str, Any]],
     best_epoch: int,
 ) -> None:
-    about = {
+    metadata = {
         "architecture": json.loads(network.text),
         "input_shape": list(network.input_shape),
         "classes": list(store.info.classes),
@@ -275,5 +277,5 @@ def _write_results(
         "best_epoch": best_epoch,
         "versions": {"voxray": voxray.__version__, "torch": torch.__version__},
     }
-    save_model(folder.model, model, about)
+    save_model(folder.model, model, metadata)
     write_parquet(pa.Table.from_pylist(history), folder.history)

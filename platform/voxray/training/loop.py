@@ -11,15 +11,15 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from voxray.config.training import TrainingSpec
-from voxray.console.signals import Stopped, never
+from voxray.console.signals import Interrupted, never_stop
 from voxray.errors import ConfigError
-from voxray.loader.loader import Feed
-from voxray.storage.paths import Place
+from voxray.loader.loader import PatchLoader
+from voxray.storage.paths import AnyPath
 from voxray.training.checkpoint import Progress, load_checkpoint, load_model, save_checkpoint, save_model
-from voxray.training.ranks import on_any_rank, rank_and_ranks
+from voxray.training.distributed import any_rank, rank_and_world_size
 from voxray.training.schedule import learning_rate
-from voxray.training.statistics import average_statistics
-from voxray.training.step import Recipe, Task, train_pass
+from voxray.training.statistics import sync_batchnorm_stats
+from voxray.training.step import Preprocessing, Task, train_epoch
 
 LAST, BEST = "last.safetensors", "best.safetensors"
 ASK_STEPS, ASK_S = 4, 2.0  # at most so often, with several ranks
@@ -43,17 +43,17 @@ class Watcher:
 
 def train(
     model: nn.Module,
-    train_feed: Feed,
-    val_feed: Feed,
+    train_loader: PatchLoader,
+    val_loader: PatchLoader,
     spec: TrainingSpec,
-    recipe: Recipe,
+    preprocessing: Preprocessing,
     task: Task,
-    folder: Place,
+    folder: AnyPath,
     *,
     key: str,
     watcher: Watcher | None = None,
     report: Callable[[dict[str, Any]], None] = lambda row: None,
-    stop: Callable[[], bool] = never,
+    stop: Callable[[], bool] = never_stop,
 ) -> Progress:
     """Fit a model; afterwards it holds the weights of the best epoch.
 
@@ -86,24 +86,24 @@ def train(
     Stopped
         It was asked to. The checkpoint knows the step, and the same call goes on from it.
     """
-    rank, _ = rank_and_ranks()
+    rank, _ = rank_and_world_size()
     watcher = watcher if watcher is not None and rank == 0 else Watcher()
     optimizer = build_optimizer(model, spec)
     average = build_average(model, optimizer, spec)
     progress = load_checkpoint(folder / LAST, model, optimizer, average, key)
     kept = model if average is None else average.module
     parallel = _parallel(model)
-    asked = _Asked(stop, recipe.device)
+    asked = _StopRequest(stop, preprocessing.device)
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
     for epoch in range(progress.epoch, spec.epochs):
         if _is_over(progress, spec):
             break
-        outcome = train_pass(
+        outcome = train_epoch(
             parallel,
-            train_feed,
+            train_loader,
             optimizer,
-            recipe,
+            preprocessing,
             epoch,
             task,
             lambda at, steps: learning_rate(spec, at, steps),
@@ -113,17 +113,17 @@ def train(
             stop=asked,
         )
         for each in (model, kept):
-            average_statistics(each, outcome.own_patches)
+            sync_batchnorm_stats(each, outcome.own_patches)
         if outcome.done < outcome.steps:
             progress = replace(progress, step=outcome.done, loss_sums=outcome.loss_sums)
             if rank == 0:
                 save_checkpoint(folder / LAST, model, optimizer, average, progress)
-            raise Stopped
+            raise Interrupted
         row = {
             "epoch": epoch + 1,
             "learning_rate": learning_rate(spec, epoch, outcome.steps),
             "train_loss": outcome.loss,
-            **task.validate(kept, val_feed, recipe),
+            **task.validate(kept, val_loader, preprocessing),
             "seconds": outcome.seconds,
             "data_wait_share": outcome.wait_share,
             "patches_per_s": outcome.patches / outcome.seconds,
@@ -144,7 +144,7 @@ def build_optimizer(model: nn.Module, spec: TrainingSpec) -> torch.optim.Optimiz
     """The optimizer of a spec. L2 acts on weights, not on biases; with `adamw` it is decoupled."""
     weights = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
-    groups = [{"params": weights, "weight_decay": spec.l2}, {"params": others, "weight_decay": 0.0}]
+    groups = [{"params": weights, "weight_decay": spec.weight_decay}, {"params": others, "weight_decay": 0.0}]
     if spec.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=spec.learning_rate, momentum=0.9, nesterov=True)
     kind = torch.optim.AdamW if spec.optimizer == "adamw" else torch.optim.Adam
@@ -153,9 +153,9 @@ def build_optimizer(model: nn.Module, spec: TrainingSpec) -> torch.optim.Optimiz
 
 def build_average(model: nn.Module, optimizer: torch.optim.Optimizer, spec: TrainingSpec) -> AveragedModel | None:
     """The running mean of the weights, which follows each step of the optimizer; None where none is asked for."""
-    if not spec.weight_average:
+    if not spec.ema_decay:
         return None
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(spec.weight_average), use_buffers=True)
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(spec.ema_decay), use_buffers=True)
     optimizer.register_step_post_hook(lambda *_: average.update_parameters(model))
     return average
 
@@ -167,7 +167,7 @@ def choose_device(setting: str) -> torch.device:
     return torch.device("cuda" if setting == "cuda" or (setting == "auto" and torch.cuda.is_available()) else "cpu")
 
 
-class _Asked:
+class _StopRequest:
     """Whether any rank is asked to stop; so rarely that it costs nothing, and on all ranks at the same steps."""
 
     def __init__(self, stop: Callable[[], bool], device: torch.device) -> None:
@@ -175,17 +175,17 @@ class _Asked:
         self.last = time.monotonic()
 
     def __call__(self, step: int) -> bool:
-        _, ranks = rank_and_ranks()
+        _, ranks = rank_and_world_size()
         if ranks > 1 and step % ASK_STEPS:
             return False
-        if not on_any_rank(time.monotonic() - self.last >= ASK_S, self.device):
+        if not any_rank(time.monotonic() - self.last >= ASK_S, self.device):
             return False
         self.last = time.monotonic()
-        return on_any_rank(self.stop(), self.device)
+        return any_rank(self.stop(), self.device)
 
 
 def _parallel(model: nn.Module) -> nn.Module:
-    if rank_and_ranks()[1] == 1:
+    if rank_and_world_size()[1] == 1:
         return model
     # Buffers are constants of the architecture, or statistics that are averaged after each epoch.
     return nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
@@ -193,8 +193,8 @@ def _parallel(model: nn.Module) -> nn.Module:
 
 def _advance(progress: Progress, row: dict[str, Any], spec: TrainingSpec) -> tuple[Progress, bool]:
     """Progress after one more epoch, and whether that epoch is the best so far."""
-    value = row[f"val_{spec.best}"]
-    sign = -1 if spec.best == "loss" else 1
+    value = row[f"val_{spec.monitor}"]
+    sign = -1 if spec.monitor == "loss" else 1
     best = progress.best_value
     improved = best is None or not math.isfinite(best) or (math.isfinite(value) and sign * value > sign * best)
     history = [*progress.history, row]

@@ -20,7 +20,7 @@ def class_weights(setting: str | tuple[float, ...], counts: torch.Tensor) -> tor
     return (weights * counts.sum() / (weights * counts).sum()).float()
 
 
-def cross_entropy_part(
+def local_cross_entropy(
     logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None, total: int
 ) -> torch.Tensor:
     """This rank's part of the mean cross-entropy of a global batch.

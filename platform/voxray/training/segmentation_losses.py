@@ -19,7 +19,7 @@ SMOOTH = 1e-5
 FOCUS = 2.0  # γ with which Lin et al. 2017, "Focal Loss for Dense Object Detection", had their best results
 
 
-def segmentation_loss_part(
+def local_segmentation_loss(
     logits: torch.Tensor | Sequence[torch.Tensor],
     labels: torch.Tensor,
     mask: torch.Tensor | None,

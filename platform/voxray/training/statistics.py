@@ -6,10 +6,10 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from voxray.training.ranks import add_over_ranks
+from voxray.training.distributed import all_reduce_sum
 
 
-def average_statistics(model: nn.Module, seen: int) -> None:
+def sync_batchnorm_stats(model: nn.Module, seen: int) -> None:
     """Give all ranks the mean of their running statistics, so that they go on, and are judged, with the same ones.
 
     Parameters
@@ -19,15 +19,15 @@ def average_statistics(model: nn.Module, seen: int) -> None:
         Patches of this rank since the last time, its weight in the mean: one that had none knows nothing.
     """
     device = next(model.parameters()).device
-    share = seen / float(add_over_ranks(torch.tensor(float(seen), device=device)))
+    share = seen / float(all_reduce_sum(torch.tensor(float(seen), device=device)))
     for norm in _batch_norms(model):
         for statistic in (norm.running_mean, norm.running_var):
             if statistic is not None:
-                statistic.copy_(add_over_ranks(statistic * share))
+                statistic.copy_(all_reduce_sum(statistic * share))
 
 
 @contextmanager
-def unremembered(model: nn.Module) -> Iterator[None]:
+def frozen_batchnorm_stats(model: nn.Module) -> Iterator[None]:
     """Let batches pass in training mode without a trace in the running statistics."""
     norms = list(_batch_norms(model))
     momenta = [norm.momentum for norm in norms]

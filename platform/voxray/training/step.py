@@ -15,11 +15,11 @@ from torch import nn
 from voxray.config.preprocessing import AugmentSpec, IntensitySpec
 from voxray.errors import WorkError
 from voxray.loader.augment import change_batch, draw_changes, rotate_stored
-from voxray.loader.loader import Batch, Feed
+from voxray.loader.loader import Batch, PatchLoader
 from voxray.loader.normalize import scale_images, valid_voxels
 from voxray.metrics.classification import Floats, Ints
-from voxray.training.ranks import gather_objects, rank_and_ranks
-from voxray.training.statistics import unremembered
+from voxray.training.distributed import all_gather_objects, rank_and_world_size
+from voxray.training.statistics import frozen_batchnorm_stats
 
 Item = TypeVar("Item")
 
@@ -51,22 +51,22 @@ class Inputs:
 class Task(Protocol):
     """What a network is trained for."""
 
-    def loss_part(self, output: Any, inputs: Inputs, total: int) -> torch.Tensor:
+    def local_loss(self, output: Any, inputs: Inputs, total: int) -> torch.Tensor:
         """This rank's part of the mean loss of a global batch of `total` patches."""
 
-    def validate(self, model: nn.Module, feed: Feed, recipe: "Recipe") -> dict[str, float]:
+    def validate(self, model: nn.Module, loader: PatchLoader, preprocessing: "Preprocessing") -> dict[str, float]:
         """Figures ``val_…`` of a whole split, alike on all ranks."""
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Preprocessing:
     """What turns a batch into the network's input.
 
     Attributes
     ----------
     intensity : IntensitySpec
     augment : AugmentSpec
-    rank : int
+    spatial_dims : int
         2 drops the one z of a patch, 3 keeps it.
     seed : int
     device : torch.device
@@ -76,7 +76,7 @@ class Recipe:
 
     intensity: IntensitySpec
     augment: AugmentSpec
-    rank: int
+    spatial_dims: int
     seed: int
     device: torch.device
     precision: str = "auto"
@@ -112,7 +112,7 @@ class Recipe:
         return Inputs(images, labels, torch.zeros((1, *shape), dtype=torch.bool, device=self.device), 0)
 
     def _flat(self, maps: torch.Tensor) -> torch.Tensor:
-        return maps if self.rank == 3 else maps[..., 0]
+        return maps if self.spatial_dims == 3 else maps[..., 0]
 
     def _formed(self, images: torch.Tensor) -> torch.Tensor:
         return self._flat(images).contiguous(memory_format=self.layout)
@@ -131,11 +131,11 @@ class Recipe:
         """Channels last, which is faster but for bfloat16 on a CPU: there it costs what bfloat16 gains."""
         if self.half and self.device.type == "cpu":
             return torch.contiguous_format
-        return torch.channels_last_3d if self.rank == 3 else torch.channels_last
+        return torch.channels_last_3d if self.spatial_dims == 3 else torch.channels_last
 
 
 @dataclass(frozen=True)
-class PassReport:
+class EpochResult:
     """What came of a training pass.
 
     Attributes
@@ -183,11 +183,11 @@ class Predictions:
     loss: float
 
 
-def train_pass(
+def train_epoch(
     model: nn.Module,
-    feed: Feed,
+    loader: PatchLoader,
     optimizer: torch.optim.Optimizer,
-    recipe: Recipe,
+    preprocessing: Preprocessing,
     epoch: int,
     task: Task,
     rate: Callable[[float, int], float],
@@ -196,7 +196,7 @@ def train_pass(
     first: int = 0,
     loss_sums: Sequence[float] = (),
     stop: Callable[[int], bool] = lambda step: False,
-) -> PassReport:
+) -> EpochResult:
     """Fit the model to every patch of the feed once.
 
     Parameters
@@ -219,18 +219,18 @@ def train_pass(
         The loss is no longer a finite number.
     """
     model.train()
-    rank, ranks = rank_and_ranks()
-    steps, patches, own, done = len(feed.steps(epoch)), 0, 0, first
-    total = torch.tensor(sum(loss_sums[rank::ranks]), dtype=torch.float64, device=recipe.device)
+    rank, ranks = rank_and_world_size()
+    steps, patches, own, done = len(loader.steps(epoch)), 0, 0, first
+    total = torch.tensor(sum(loss_sums[rank::ranks]), dtype=torch.float64, device=preprocessing.device)
     began = time.perf_counter()
     clock = _WaitClock()
-    for batch in clock.watch(feed.epoch(epoch, first)):
-        seed_step(recipe.seed, epoch, batch.step, rank)
+    for batch in clock.watch(loader.epoch(epoch, first)):
+        seed_step(preprocessing.seed, epoch, batch.step, rank)
         _set_rate(optimizer, rate(epoch + batch.step / steps, steps))
-        inputs = recipe.inputs(batch, epoch)
-        with recipe.autocast(), nullcontext() if inputs.count else unremembered(model):
+        inputs = preprocessing.inputs(batch, epoch)
+        with preprocessing.autocast(), nullcontext() if inputs.count else frozen_batchnorm_stats(model):
             output = model(inputs.images)
-        part = task.loss_part(output, inputs, batch.total) * float(inputs.count > 0)
+        part = task.local_loss(output, inputs, batch.total) * float(inputs.count > 0)
         optimizer.zero_grad(set_to_none=True)
         # Process groups average gradients over ranks; the parts are to be added.
         (part * ranks).backward()
@@ -240,13 +240,13 @@ def train_pass(
         on_step(done, steps)
         if done < steps and stop(done):
             break
-    sums = tuple(gather_objects(float(total)))
-    loss = sum(sums) / max(feed.count, 1)
+    sums = tuple(all_gather_objects(float(total)))
+    loss = sum(sums) / max(loader.count, 1)
     if not math.isfinite(loss):
         raise WorkError(f"epoch {epoch + 1}", f"the training loss is {loss}", "Lower training.learning_rate")
     seconds = time.perf_counter() - began
     loss = loss if done == steps else math.nan
-    return PassReport(loss, seconds, clock.seconds / seconds, patches, own, steps, done, sums)
+    return EpochResult(loss, seconds, clock.seconds / seconds, patches, own, steps, done, sums)
 
 
 def seed_step(seed: int, epoch: int, step: int, rank: int) -> None:
@@ -257,24 +257,27 @@ def seed_step(seed: int, epoch: int, step: int, rank: int) -> None:
 Part = tuple[Ints, Floats] | None
 
 
-def predict_pass(model: nn.Module, feed: Feed, recipe: Recipe) -> Predictions:
+def predict_pass(model: nn.Module, loader: PatchLoader, preprocessing: Preprocessing) -> Predictions:
     """Probabilities for every patch of the feed, exactly once, from all ranks together."""
-    return join_predictions(gather_objects(predict_part(model, feed, recipe)), feed.labels.numpy())
+    return join_predictions(all_gather_objects(predict_part(model, loader, preprocessing)), loader.labels.numpy())
 
 
 @torch.no_grad()
 def predict_part(
-    model: nn.Module, feed: Feed, recipe: Recipe, on_step: Callable[[int, int], None] = lambda step, steps: None
+    model: nn.Module,
+    loader: PatchLoader,
+    preprocessing: Preprocessing,
+    on_step: Callable[[int, int], None] = lambda step, steps: None,
 ) -> Part:
     """Rows and logits of the patches that this rank reads; None where it has none."""
-    steps = len(feed.steps(None))
+    steps = len(loader.steps(None))
     model.eval()
     rows: list[NDArray[np.int64]] = []
     logits: list[torch.Tensor] = []
-    for batch in feed.epoch(None):
+    for batch in loader.epoch(None):
         if len(batch.rows):
-            with recipe.autocast():
-                logits.append(model(recipe.inputs(batch, None).images).double().cpu())
+            with preprocessing.autocast():
+                logits.append(model(preprocessing.inputs(batch, None).images).double().cpu())
             rows.append(batch.rows)
         on_step(batch.step + 1, steps)
     return (np.concatenate(rows), torch.cat(logits).numpy()) if rows else None

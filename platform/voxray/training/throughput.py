@@ -6,14 +6,16 @@ import torch
 
 from voxray.config.experiment import Experiment
 from voxray.models.cost.estimate import Cost
-from voxray.training.fit import Network, make_recipe
+from voxray.training.fit import Network, make_preprocessing
 from voxray.training.loop import build_optimizer
 
 WORK = 2e10  # floating-point operations of a step that is timed
 STEPS = 3
 
 
-def measure_pace(experiment: Experiment, network: Network, classes: int, cost: Cost, device: torch.device) -> float:
+def measure_throughput(
+    experiment: Experiment, network: Network, classes: int, cost: Cost, device: torch.device
+) -> float:
     """Floating-point operations a second at which a network trains: the fastest of a few steps.
 
     Parameters
@@ -27,16 +29,16 @@ def measure_pace(experiment: Experiment, network: Network, classes: int, cost: C
         On a CPU one thread works, as for a trial of a search.
     """
     size = max(1, min(experiment.training.batch_size, int(WORK / cost.training_flops)))
-    recipe, threads = make_recipe(experiment, network.rank, device), torch.get_num_threads()
-    model = network.build(classes, experiment.seed).to(device, memory_format=recipe.layout)  # type: ignore[call-overload]
-    images = torch.zeros((size, *network.input_shape), device=device).contiguous(memory_format=recipe.layout)
+    preprocessing, threads = make_preprocessing(experiment, network.spatial_dims, device), torch.get_num_threads()
+    model = network.build(classes, experiment.seed).to(device, memory_format=preprocessing.layout)  # type: ignore[call-overload]
+    images = torch.zeros((size, *network.input_shape), device=device).contiguous(memory_format=preprocessing.layout)
     optimizer = build_optimizer(model, experiment.training)
     seconds = []
     torch.set_num_threads(1)
     try:
         for _ in range(1 + STEPS):
             began = time.perf_counter()
-            with recipe.autocast():
+            with preprocessing.autocast():
                 output = model(images)
             logits = output if isinstance(output, list) else [output]
             optimizer.zero_grad(set_to_none=True)

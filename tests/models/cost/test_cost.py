@@ -63,7 +63,7 @@ def test_weights_statistics_and_moments_are_counted_in_bytes() -> None:
     model = build_model(load_architecture(FILES / "adrenal_cnn3d.json"), *SHIPPED["adrenal_cnn3d"], 0)
     tensors = [*model.parameters(), *(buffer for buffer in model.buffers() if buffer.ndim)]
     weights = 4 * sum(parameter.numel() for parameter in model.parameters())
-    found = cost("adrenal_cnn3d", TrainingSpec(batch_size=8, optimizer="adamw", weight_average=0.99))
+    found = cost("adrenal_cnn3d", TrainingSpec(batch_size=8, optimizer="adamw", ema_decay=0.99))
     assert found.weights_bytes == 4 * sum(tensor.numel() for tensor in tensors)
     assert found.gradients_bytes == weights
     assert found.optimizer_bytes == 3 * weights

@@ -6,7 +6,7 @@ import jsonschema
 import pytest
 
 from voxray.errors import ConfigError
-from voxray.models.spec.load import architecture_schema, load_architecture, parse_architecture, rank_of
+from voxray.models.spec.load import architecture_schema, load_architecture, parse_architecture, spatial_dims_of
 from voxray.models.spec.unet import UNet
 
 NET: dict[str, Any] = {
@@ -40,7 +40,7 @@ NET: dict[str, Any] = {
         ({"pooling": "avg"}, "pooling: should be 'max' or 'stride', got 'avg'"),
         ({"residual": "yes"}, "residual: should be a valid boolean, got 'yes'"),
         ({"drop_out": 100}, "drop_out: should be less than 100"),
-        ({"normalization": "batch"}, "normalization: unknown key; did you mean 'normalization'?"),
+        ({"normalisation": "batch"}, "normalisation: unknown key; did you mean 'normalization'?"),
         ({"output": {"activation": None}}, "output.activation: should be 'sigmoid' or 'softmax'"),
         ({"output": {"activaton": "sigmoid"}}, "output.activaton: unknown key; did you mean 'activation'?"),
         ({"down": [[4], [8]], "up": [[4]], "deep_supervision": True}, "deep_supervision: wants 2 levels of up"),
@@ -86,7 +86,11 @@ def test_callers_can_tell_the_two_dialects_apart(project: Path) -> None:
     folder = project / "configs" / "architectures"
     assert isinstance(load_architecture(folder / "brats_unet3d.json"), UNet)
     assert not isinstance(load_architecture(folder / "arch3d.json"), UNet)
-    assert [rank_of(load_architecture(folder / f"{name}.json")) for name in ("unet3d", "arch", "arch3d")] == [3, 2, 3]
+    assert [spatial_dims_of(load_architecture(folder / f"{name}.json")) for name in ("unet3d", "arch", "arch3d")] == [
+        3,
+        2,
+        3,
+    ]
 
 
 def test_the_schema_accepts_u_nets_and_refuses_typing_mistakes(project: Path) -> None:
@@ -94,5 +98,5 @@ def test_the_schema_accepts_u_nets_and_refuses_typing_mistakes(project: Path) ->
     for path in (project / "configs" / "architectures").glob("*unet*.json"):
         validator.validate(json.loads(path.read_text()))
     validator.validate({**NET, "pool": [[2, 2, 1], [2, 2, 2]]})
-    for change in ({"normalization": "batch"}, {"pool": 2}, {"down": [[4], [0]]}, {"residual": "yes"}):
+    for change in ({"normalisation": "batch"}, {"pool": 2}, {"down": [[4], [0]]}, {"residual": "yes"}):
         assert not validator.is_valid({**NET, **change})

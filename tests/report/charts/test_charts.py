@@ -63,7 +63,7 @@ def test_drawing_leaves_the_settings_of_matplotlib_alone() -> None:
 
 def test_the_figure_that_chose_the_epoch_is_among_the_curves(make_run: Callable[..., RunContents]) -> None:
     run = make_run()
-    training = run.experiment.training.model_copy(update={"best": "balanced_accuracy"})
+    training = run.experiment.training.model_copy(update={"monitor": "balanced_accuracy"})
     chosen = replace(run, experiment=run.experiment.model_copy(update={"training": training}))
     assert "balanced accuracy" in learning_charts(chosen)["figures"]
     assert "balanced accuracy" not in learning_charts(run)["figures"]

@@ -12,11 +12,11 @@ from inspection_scenes import DEFECTS, image_of, write_cases, write_defects, wri
 from PIL import Image
 from scenes import write_luna
 
-from voxray.inspection.facts import FACTS, look_at
 from voxray.inspection.findings import FINDINGS
 from voxray.inspection.kinds import KINDS
-from voxray.inspection.subject import read_subject
-from voxray.inspection.summary import Inspection, complete, summarize
+from voxray.inspection.scan_stats import SCAN_STATS, inspect_scans
+from voxray.inspection.summary import Inspection, finish_inspection, summarize
+from voxray.inspection.target import read_target
 from voxray.report.charts.inspection import histogram_edges
 from voxray.report.inspection.montage import choose_evenly, choose_flagged, draw_tiles, slice_plane
 from voxray.report.inspection.page import render_inspection, write_inspection
@@ -24,8 +24,8 @@ from voxray.volume import Volume
 
 
 def inspection_of(root: Path, voxels: bool = True) -> Inspection:
-    subject = read_subject(root)
-    return complete(subject, look_at(root, subject.targets, subject.mask_classes, voxels), voxels)
+    target = read_target(root)
+    return finish_inspection(target, inspect_scans(root, target.targets, target.mask_classes, voxels), voxels)
 
 
 def page_of(inspection: Inspection) -> str:
@@ -55,14 +55,14 @@ def test_json_and_parquet_hold_every_row_and_the_page_the_worst(tmp_path: Path, 
         {"kind": "intensity", "severity": "warning", "number": 0, "detail": f"scan {score}", "score": float(score)}
         for score in range(1000, 0, -1)
     ]
-    crowded = Inspection(defects.subject, defects.facts, pa.Table.from_pylist(many, schema=FINDINGS), True)
+    crowded = Inspection(defects.target, defects.scan_stats, pa.Table.from_pylist(many, schema=FINDINGS), True)
     page = write_inspection(tmp_path, crowded).read_text()
     assert "scan 1000" in page
     assert "scan 991" in page
     assert "scan 990" not in page
     content = json.loads((tmp_path / "inspection.json").read_text())
     assert len(content["findings"]) == content["warnings"] == 1000
-    assert pq.read_table(tmp_path / "scans.parquet").equals(defects.facts)
+    assert pq.read_table(tmp_path / "scans.parquet").equals(defects.scan_stats)
 
 
 def test_a_summary_counts_classes_and_sizes(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_images_of_a_stack_show_their_middle(tmp_path: Path) -> None:
     }
     np.savez(tmp_path / "some.npz", **content)
     inspection = inspection_of(tmp_path / "some.npz")
-    tile = draw_tiles(inspection, [(inspection.facts.to_pylist()[0], "")])[0]
+    tile = draw_tiles(inspection, [(inspection.scan_stats.to_pylist()[0], "")])[0]
     picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(tile.uri.partition(",")[2]))))
     assert picture.shape == (7, 6)
     assert np.argwhere(picture).tolist() == [[1, 3]]
@@ -122,10 +122,10 @@ def test_images_of_a_stack_show_their_middle(tmp_path: Path) -> None:
 
 def test_tiles_come_evenly_from_each_class() -> None:
     rows = [
-        {**dict.fromkeys(FACTS.names), "number": number, "channels": 1, "label": "rare" if number < 3 else "usual"}
+        {**dict.fromkeys(SCAN_STATS.names), "number": number, "channels": 1, "label": "rare" if number < 3 else "usual"}
         for number in range(200)
     ]
-    chosen = choose_evenly(pa.Table.from_pylist(rows, schema=FACTS), 24)
+    chosen = choose_evenly(pa.Table.from_pylist(rows, schema=SCAN_STATS), 24)
     assert [row["label"] for row in chosen].count("rare") == 3
     assert len(chosen) == 24
     usual = [row["number"] for row in chosen if row["label"] == "usual"]
@@ -148,7 +148,7 @@ def test_a_mask_is_outlined_where_it_is_and_left_out_where_it_does_not_fit(tmp_p
     write_cases(tmp_path, 2)
     write_nifti(tmp_path / "labelsTr" / "good_001.nii.gz", np.ones((3, 3, 3), np.uint8))
     inspection = inspection_of(tmp_path)
-    tiles = draw_tiles(inspection, [(row, "") for row in inspection.facts.to_pylist()])
+    tiles = draw_tiles(inspection, [(row, "") for row in inspection.scan_stats.to_pylist()])
     assert [len(tile.outlines) for tile in tiles] == [2, 0]
     assert (tiles[0].width_mm, tiles[0].height_mm) == (12, 11)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from voxray.config.preprocessing import IntensitySpec
-from voxray.report.run.errors import Case, Slice, find_hardest
+from voxray.report.run.errors import Case, Slice, find_worst
 from voxray.visualization.slices import display_slices, is_picture, shorten_id, shown_patches
 
 
@@ -20,8 +20,8 @@ from voxray.visualization.slices import display_slices, is_picture, shorten_id, 
 def test_the_hardest_misses_are_the_findings_with_the_lowest_scores(
     labels: np.ndarray, scores: np.ndarray, threshold: float
 ) -> None:
-    called = (scores >= threshold).astype(np.int64)
-    chosen = find_hardest(labels, called, np.stack([1 - scores, scores], axis=1), 1, 3)
+    predicted = (scores >= threshold).astype(np.int64)
+    chosen = find_worst(labels, predicted, np.stack([1 - scores, scores], axis=1), 1, 3)
     missed = sorted(score for score, label in zip(scores, labels, strict=True) if label == 1 and score < threshold)
     assert scores[chosen].tolist() == missed[:3]
     assert (labels[chosen] == 1).all()
@@ -30,7 +30,7 @@ def test_the_hardest_misses_are_the_findings_with_the_lowest_scores(
 def test_the_hardest_false_alarms_have_the_highest_scores() -> None:
     scores = np.array([0.2, 0.9, 0.7, 0.95, 0.6])
     labels = np.array([0, 0, 0, 1, 0])
-    chosen = find_hardest(labels, (scores >= 0.5).astype(int), np.stack([1 - scores, scores], axis=1), 0, 2)
+    chosen = find_worst(labels, (scores >= 0.5).astype(int), np.stack([1 - scores, scores], axis=1), 0, 2)
     assert chosen.tolist() == [1, 2]
 
 
@@ -52,7 +52,7 @@ def test_a_slice_of_several_channels_shows_each_of_them() -> None:
 
 def test_what_has_no_window_is_shown_between_percentiles_of_its_own() -> None:
     patches = torch.from_numpy(np.random.default_rng(0).normal(500, 90, (2, 2, 8, 8, 1)) * [[[[[1]]], [[[30]]]]])
-    shown = shown_patches(patches, IntensitySpec(kind="nonzero"))
+    shown = shown_patches(patches, IntensitySpec(kind="zscore_nonzero"))
     assert shown.amin() == 0
     assert shown.amax() == 1
     assert shown.flatten(2).std(2).min() > 0.1

@@ -12,7 +12,7 @@ from report.scan_runs import make_scan_run
 from scenes import experiment
 
 from voxray.privacy import pseudonym
-from voxray.report.run.wandb_media import show_judged
+from voxray.report.run.wandb_media import log_evaluation
 from voxray.runs.folder import RunFolder
 from voxray.stages.evaluate import evaluate
 from voxray.stages.ingest import ingest
@@ -36,7 +36,7 @@ def test_best_median_and_worst_scan_are_shown_with_truth_and_prediction_over_the
     run = make_scan_run(tmp_path, {"train": (0,), "val": (2, 0, 4, 1)})
     config = run.experiment.model_dump(mode="json")
     with Tracker(tmp_path, name="a", project="p", run_id="a", mode="offline", config=config) as tracker:
-        show_judged(tracker, run)
+        log_evaluation(tracker, run)
     history, summary, logged = read_back(tmp_path)
     (captions,) = history["val/cases/captions"]
     key = RunFolder(run.folder).pseudonym_key()
@@ -61,7 +61,7 @@ def test_best_median_and_worst_scan_are_shown_with_truth_and_prediction_over_the
 
 
 def test_the_plots_of_a_classifier_are_those_of_the_weights_that_were_kept(luna: Path, out: Path) -> None:
-    training = {"epochs": 5, "learning_rate": 0.01, "best": "loss"}
+    training = {"epochs": 5, "learning_rate": 0.01, "monitor": "loss"}
     spec = experiment(luna, out, tracking={"mode": "offline"}, training=training)
     ingest(spec, quiet, with_ray=False)
     train(spec, quiet, with_ray=False)
@@ -72,8 +72,8 @@ def test_the_plots_of_a_classifier_are_those_of_the_weights_that_were_kept(luna:
     history, summary, _ = read_back(out)
     assert history["val/loss"] == losses
     table = json.loads(media(out, history["val/confusion_matrix_table/path"][0]).read_text())
-    counts = {(truth, called): count for truth, called, count in table["data"]}
-    assert [[counts[truth, called] for called in CLASSES] for truth in CLASSES] == metrics["confusion_matrix"]
+    counts = {(truth, predicted): count for truth, predicted, count in table["data"]}
+    assert [[counts[truth, predicted] for predicted in CLASSES] for truth in CLASSES] == metrics["confusion_matrix"]
     predictions = pq.read_table(out / "predictions" / "val.parquet").to_pylist()
     hardest = min(predictions, key=lambda row: row["probabilities"][row["label"]])
     assert history["val/patches/captions"][0][0].startswith(f"truth {CLASSES[hardest['label']]}")

@@ -8,7 +8,7 @@ from voxray.report.text.metrics import cautions, count, make_figure, minus, oper
 
 CLASSES = ("other", "nodule")
 METRICS: dict[str, Any] = {
-    "unit": "patch",
+    "level": "patch",
     "confusion_matrix": [[79, 21], [6, 57]],
     "threshold": 0.37,
     "patients": 40,
@@ -25,7 +25,7 @@ def test_the_sentence_says_what_the_operating_point_means() -> None:
 
 
 def test_what_is_judged_is_named_in_sentences_and_meanings() -> None:
-    patients = METRICS | {"unit": "patient"}
+    patients = METRICS | {"level": "patient"}
     assert "57 of 63 nodule patients" in operating_sentence("test", patients, CLASSES, 0.9)
     assert make_figure("roc_auc", patients, CLASSES).meaning.startswith("chance that one nodule patient scores higher")
     assert "1.6 other patients for each nodule patient" in cautions({"val": patients}, CLASSES)[-1]

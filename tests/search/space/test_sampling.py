@@ -160,12 +160,12 @@ def test_a_replay_of_what_is_no_point_is_refused(change: dict[str, Label], words
 def test_shipped_networks_are_points_of_shipped_spaces(project: Path, name: str, network: str) -> None:
     space = load_space(project / "configs" / "spaces" / f"{name}.json")
     architecture = load_architecture(project / "configs" / "architectures" / f"{network}.json")
-    given = {"training.learning_rate": 1e-3, "training.l2": 0.7, "training.epochs": 3}
+    given = {"training.learning_rate": 1e-3, "training.weight_decay": 0.7, "training.epochs": 3}
     decisions = find_point(space, architecture, given)
     assert decisions is not None
     assert decisions["training.learning_rate"] == 1e-3
-    assert "training.l2" not in decisions
-    point = sample(space, architecture.rank or 2, answers(decisions))
+    assert "training.weight_decay" not in decisions
+    point = sample(space, architecture.spatial_dims or 2, answers(decisions))
     assert decisions.items() <= point.decisions.items()
     assert canonical(parse_architecture(point.architecture, network)) == canonical(architecture)
 

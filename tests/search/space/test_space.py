@@ -79,7 +79,10 @@ def test_every_problem_of_a_layer_is_named_with_its_place(layer: dict[str, Any],
         ({"architecture": [T], "experiment": {"training.learning_rat": 1}}, "did you mean 'learning_rate'?"),
         ({"architecture": [T], "experiment": {"trainin.l2": 1}}, "trainin.l2: unknown key path; did you mean"),
         ({"architecture": [T], "experiment": {"patches.size": [4, 4]}}, "patches.size: all trials share one store"),
-        ({"architecture": [T], "experiment": {"training.l2": {"choice": [0.1, -1]}}}, "experiment.training.l2: should"),
+        (
+            {"architecture": [T], "experiment": {"training.weight_decay": {"choice": [0.1, -1]}}},
+            "experiment.training.weight_decay: should",
+        ),
         ({"architecture": [T], "experiment": {"training.batch_size": {"choice": [8, "16"]}}}, "training.batch_size"),
         ({"architecture": {"type": "unet", "dimensions": "$rank", "down": [[4]], "up": []}}, "architecture: down"),
     ],
@@ -93,14 +96,29 @@ def test_every_problem_of_a_file_is_named_with_its_place(raw: Any, words: str) -
 def test_all_problems_come_at_once() -> None:
     layer = {**C, "num_output": {"choice": []}, "stride": "$step", "when": {"$rank": 4}}
     text = problems(
-        {"let": {"a": 1}, "architecture": [layer, {"of": 3}, T], "experiment": {"training.l2": {"int": [1]}}}
+        {"let": {"a": 1}, "architecture": [layer, {"of": 3}, T], "experiment": {"training.weight_decay": {"int": [1]}}}
     )
-    for words in ("num_output.choice", "$step", "$rank is never 4", "[1].of", "let.a", "experiment.training.l2"):
+    for words in (
+        "num_output.choice",
+        "$step",
+        "$rank is never 4",
+        "[1].of",
+        "let.a",
+        "experiment.training.weight_decay",
+    ):
         assert words in text
     text = problems(
-        {"architecture": [{**C, "num_output": 0, "x": 1}, T], "experiment": {"training.l2": -1, "augment.flop": True}}
+        {
+            "architecture": [{**C, "num_output": 0, "x": 1}, T],
+            "experiment": {"training.weight_decay": -1, "augment.flop": True},
+        }
     )
-    for words in ("[0].num_output", "[0].x", "training.l2", "augment.flop: unknown key; did you mean 'flip'?"):
+    for words in (
+        "[0].num_output",
+        "[0].x",
+        "training.weight_decay",
+        "augment.flop: unknown key; did you mean 'flip'?",
+    ):
         assert words in text
 
 
@@ -122,10 +140,10 @@ def test_a_problem_that_only_some_decisions_lead_to_is_found() -> None:
 def test_every_sample_of_a_shipped_space_is_an_architecture(project: Path, name: str) -> None:
     space = load_space(project / "configs" / "spaces" / f"{name}.json")
     rng = np.random.default_rng(0)
-    for rank in space.ranks:
+    for spatial_dims in space.ranks:
         for _ in range(50):
-            content = sample(space, rank, at_random(rng)).architecture
-            assert parse_architecture(json.loads(json.dumps(content)), "sample").rank == rank
+            content = sample(space, spatial_dims, at_random(rng)).architecture
+            assert parse_architecture(json.loads(json.dumps(content)), "sample").spatial_dims == spatial_dims
 
 
 def test_the_examples_of_the_documentation_are_accepted(project: Path) -> None:

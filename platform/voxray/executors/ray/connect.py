@@ -43,7 +43,7 @@ def cluster() -> Iterator[None]:
         ray.shutdown()
 
 
-def settle_data() -> None:
+def configure_ray_data() -> None:
     """Ray Data as every stage wants it: it shows nothing, and gives out tasks as long as there is a CPU for one."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
@@ -61,7 +61,7 @@ def node_resources() -> list[Node]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-def room_for(nodes: Sequence[Node], cpus: int, gpus: int) -> int:
+def count_schedulable_workers(nodes: Sequence[Node], cpus: int, gpus: int) -> int:
     """How many workers find room that take so many CPUs and GPUs each; none may lie on two nodes.
 
     Parameters
@@ -81,12 +81,12 @@ def predictors(device: str, on_cpus: int) -> tuple[int, int, int]:
     One for each GPU of the cluster, where `device` allows and there are any; else `on_cpus`, as far as there is room.
     """
     nodes = node_resources()
-    gpus = room_for(nodes, 0, 1) if device != "cpu" else 0
-    workers = gpus or max(1, min(on_cpus, room_for(nodes, 1, 0)))
-    return workers, largest_share(nodes, workers, int(gpus > 0)), int(gpus > 0)
+    gpus = count_schedulable_workers(nodes, 0, 1) if device != "cpu" else 0
+    workers = gpus or max(1, min(on_cpus, count_schedulable_workers(nodes, 1, 0)))
+    return workers, max_cpus_per_worker(nodes, workers, int(gpus > 0)), int(gpus > 0)
 
 
-def largest_share(nodes: Sequence[Node], workers: int, gpus: int) -> int:
+def max_cpus_per_worker(nodes: Sequence[Node], workers: int, gpus: int) -> int:
     """Most CPUs that each of some workers can have; 0 where not all find room.
 
     Parameters
@@ -98,4 +98,4 @@ def largest_share(nodes: Sequence[Node], workers: int, gpus: int) -> int:
     """
     most = int(sum(node.get("CPU", 0) for node in nodes) // workers)
     shares = range(min(most, CPUS_BESIDE_GPU) if gpus else most, 0, -1)
-    return next((cpus for cpus in shares if room_for(nodes, cpus, gpus) >= workers), 0)
+    return next((cpus for cpus in shares if count_schedulable_workers(nodes, cpus, gpus) >= workers), 0)

@@ -6,18 +6,18 @@ import ray
 import torch
 
 from voxray.config.experiment import Experiment
-from voxray.console.progress import Show
+from voxray.console.progress import OnProgress
 from voxray.errors import VoxrayError, WorkError
 from voxray.evaluation.patches import load_trained, predict_split
-from voxray.executors.ray.board import Writer, followed, in_own_words
 from voxray.executors.ray.connect import predictors
+from voxray.executors.ray.progress_actor import ProgressReporter, follow_progress, original_error
 from voxray.training.loop import choose_device
 from voxray.training.step import Part
 
 LOSSES = 3  # of an actor, after each of which another takes its place
 
 
-def predict_on_ray(experiment: Experiment, splits: list[str], show: Show) -> dict[str, list[Part]]:
+def predict_on_ray(experiment: Experiment, splits: list[str], on_progress: OnProgress) -> dict[str, list[Part]]:
     """Predict splits with an actor on each GPU, or else as many as training has workers.
 
     Raises
@@ -29,7 +29,7 @@ def predict_on_ray(experiment: Experiment, splits: list[str], show: Show) -> dic
     ranks, cpus, gpus = predictors(spec.device, spec.most_workers)
     kind: Any = ray.remote(num_cpus=cpus, num_gpus=gpus, max_restarts=LOSSES, max_task_retries=LOSSES)(_Predictor)
     content = experiment.model_dump(mode="json")
-    with followed(show) as board:
+    with follow_progress(on_progress) as board:
         actors = [kind.remote(content, (rank, ranks), cpus, board) for rank in range(ranks)]
         waiting = {split: [actor.predict.remote(split) for actor in actors] for split in splits}
         try:
@@ -37,7 +37,7 @@ def predict_on_ray(experiment: Experiment, splits: list[str], show: Show) -> dic
         except ray.exceptions.RayError as error:
             last = str(error).strip().splitlines()[-1]
             lost = WorkError("evaluate", f"an actor failed: {last}", "Run voxray evaluate again")
-            raise in_own_words(board, lost) from error
+            raise original_error(board, lost) from error
 
 
 class _Predictor:
@@ -50,9 +50,9 @@ class _Predictor:
         self.trained = load_trained(self.experiment, choose_device(self.experiment.training.device))
 
     def predict(self, split: str) -> Part:
-        writer = Writer(self.board, f"{split} {self.part[0]}")
+        writer = ProgressReporter(self.board, f"{split} {self.part[0]}")
         try:
             return predict_split(self.experiment, self.trained, split, self.part, writer)
         except VoxrayError as error:
-            writer.complain(error)
+            writer.report_error(error)
             raise

@@ -8,9 +8,9 @@ from typing import Any
 import ray
 
 from voxray.errors import VoxrayError, WorkError
-from voxray.executors.ray.board import failure_row, raise_failure
-from voxray.executors.ray.connect import node_resources, settle_data
-from voxray.storage.paths import Place
+from voxray.executors.ray.connect import configure_ray_data, node_resources
+from voxray.executors.ray.progress_actor import failure_row, raise_failure
+from voxray.storage.paths import AnyPath
 from voxray.store.memory import TASK_BYTES, at_most, memory_classes
 from voxray.store.write import ShardReport, write_shard_within
 
@@ -19,7 +19,7 @@ BLOCKS = 1000
 Key = tuple[str, int]
 
 
-def write_shards(path: Place, root: Place, fill: float, keys: list[Key]) -> Iterator[ShardReport]:
+def write_shards(path: AnyPath, root: AnyPath, pad_value: float, keys: list[Key]) -> Iterator[ShardReport]:
     """Write shards on the cluster, one task a shard; yields a report of each as it is finished.
 
     Voxels never travel between tasks: a task reads its scans and writes its shard. It looks at their headers first. A
@@ -37,7 +37,7 @@ def write_shards(path: Place, root: Place, fill: float, keys: list[Key]) -> Iter
     while waiting:
         needs: dict[Key, int] = {}
         for given, mine in waiting.items():
-            work = partial(write_shard_within, path, root, fill, given=given, room=room)
+            work = partial(write_shard_within, path, root, pad_value, given=given, room=room)
             for key, came in spread_shards(work, mine, given):
                 if isinstance(came, ShardReport):
                     yield came
@@ -50,7 +50,7 @@ def spread_shards(
     work: Callable[[str, int], ShardReport | int], keys: list[Key], memory_bytes: int
 ) -> Iterator[tuple[Key, ShardReport | int]]:
     """Do something for each shard in a task that has so much memory; yields what came of it, in any order."""
-    settle_data()
+    configure_ray_data()
 
     def work_on(row: dict[str, Any]) -> dict[str, Any]:
         nothing = ShardReport(row["split"], row["shard"], 0, 0, 0, 0.0)

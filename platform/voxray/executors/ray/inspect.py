@@ -6,18 +6,18 @@ import pyarrow as pa
 import ray
 
 from voxray.errors import WorkError
-from voxray.executors.ray.connect import settle_data
-from voxray.inspection.facts import look_at
-from voxray.storage.paths import Place
+from voxray.executors.ray.connect import configure_ray_data
+from voxray.inspection.scan_stats import inspect_scans
+from voxray.storage.paths import AnyPath
 
 
-def look_on_ray(root: Place, pieces: list[pa.Table], classes: Sequence[str], voxels: bool) -> Iterator[pa.Table]:
+def inspect_on_ray(root: AnyPath, pieces: list[pa.Table], classes: Sequence[str], voxels: bool) -> Iterator[pa.Table]:
     """The facts of some scans, a task for each piece; in the order in which they are finished.
 
     Parameters
     ----------
     root, classes, voxels
-        As for `look_at`.
+        As for `inspect_scans`.
     pieces : list of pyarrow.Table
         Schema TARGETS.
 
@@ -26,10 +26,10 @@ def look_on_ray(root: Place, pieces: list[pa.Table], classes: Sequence[str], vox
     WorkError
         A task failed for good.
     """
-    settle_data()
+    configure_ray_data()
 
     def look(targets: pa.Table) -> pa.Table:
-        return look_at(root, targets, classes, voxels)
+        return inspect_scans(root, targets, classes, voxels)
 
     dataset = ray.data.from_arrow(pieces).map_batches(look, batch_format="pyarrow", batch_size=None, num_cpus=1)
     try:

@@ -7,18 +7,18 @@ import ray
 import torch
 
 from voxray.config.experiment import Experiment
-from voxray.console.progress import Show
+from voxray.console.progress import OnProgress
 from voxray.errors import VoxrayError, WorkError
-from voxray.evaluation.scans import Case, judge_scan
-from voxray.executors.ray.board import failure_row, raise_failure
-from voxray.executors.ray.connect import node_resources, predictors, settle_data
+from voxray.evaluation.scans import Case, evaluate_scan
+from voxray.executors.ray.connect import configure_ray_data, node_resources, predictors
+from voxray.executors.ray.progress_actor import failure_row, raise_failure
 from voxray.inference.predict import Options, load_predictor
 from voxray.inference.segmenter import load_segmenter
-from voxray.storage.paths import Place, place
+from voxray.storage.paths import AnyPath, to_path
 from voxray.training.loop import choose_device
 
 
-def judge_on_ray(experiment: Experiment, cases: list[Case], show: Show) -> Iterator[Case]:
+def evaluate_on_ray(experiment: Experiment, cases: list[Case], on_progress: OnProgress) -> Iterator[Case]:
     """Judge scans with an actor on each GPU, or else as many as training has workers.
 
     Raises
@@ -30,15 +30,17 @@ def judge_on_ray(experiment: Experiment, cases: list[Case], show: Show) -> Itera
     arguments = (experiment.model_dump(mode="json"),)
     for number, row in enumerate(_spread(_Judge, arguments, cases, spec.most_workers, spec.device), 1):
         yield row["result"]
-        show(number, len(cases), row["result"]["scan_id"])
+        on_progress(number, len(cases), row["result"]["scan_id"])
 
 
-def predict_on_ray(run: Place, paths: Sequence[Place], options: Options, show: Show) -> Iterator[tuple[Place, str]]:
+def predict_on_ray(
+    run: AnyPath, paths: Sequence[AnyPath], options: Options, on_progress: OnProgress
+) -> Iterator[tuple[AnyPath, str]]:
     """Predict loose scans, one model on each GPU or else on each node; yields what came of each."""
     rows = [{"path": str(path)} for path in paths]
     for number, row in enumerate(_spread(_Predict, (run, options), rows, len(node_resources()), "auto"), 1):
-        yield place(row["result"]["path"]), row["result"]["outcome"]
-        show(number, len(paths), place(row["result"]["path"]).name)
+        yield to_path(row["result"]["path"]), row["result"]["outcome"]
+        on_progress(number, len(paths), to_path(row["result"]["path"]).name)
 
 
 def _spread(
@@ -46,7 +48,7 @@ def _spread(
 ) -> Iterator[dict[str, Any]]:
     """Map rows with actors of a kind; each holds one model."""
     workers, cpus, gpus = predictors(device, on_cpus)
-    settle_data()
+    configure_ray_data()
     dataset = ray.data.from_items(rows, override_num_blocks=max(1, len(rows))).map(
         kind,  # type: ignore[arg-type]  # the annotation knows functions only
         fn_constructor_args=(cpus, device, *arguments),
@@ -84,13 +86,13 @@ class _Judge(_Actor):
         self.segmenter = load_segmenter(self.experiment.out_path, choose_device(device))
 
     def work(self, row: dict[str, Any]) -> dict[str, Any]:
-        return judge_scan(self.segmenter, row)
+        return evaluate_scan(self.segmenter, row)
 
 
 class _Predict(_Actor):
-    def __init__(self, cpus: int, device: str, run: Place, options: Options) -> None:
+    def __init__(self, cpus: int, device: str, run: AnyPath, options: Options) -> None:
         torch.set_num_threads(cpus)
         self.predict = load_predictor(run, options, choose_device(device))
 
     def work(self, row: dict[str, Any]) -> dict[str, Any]:
-        return {"path": row["path"], "outcome": self.predict(place(row["path"]))}
+        return {"path": row["path"], "outcome": self.predict(to_path(row["path"]))}

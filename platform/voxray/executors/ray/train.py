@@ -13,12 +13,12 @@ import torch
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 
 from voxray.config.experiment import Experiment
-from voxray.console.progress import Show
-from voxray.console.signals import Stopped, never
+from voxray.console.progress import OnProgress
+from voxray.console.signals import Interrupted, never_stop
 from voxray.errors import ConfigError, VoxrayError, WorkError
-from voxray.executors.ray.board import Writer, followed, in_own_words
-from voxray.executors.ray.connect import largest_share, node_resources, room_for
-from voxray.storage.paths import Place
+from voxray.executors.ray.connect import count_schedulable_workers, max_cpus_per_worker, node_resources
+from voxray.executors.ray.progress_actor import ProgressReporter, follow_progress, original_error
+from voxray.storage.paths import AnyPath
 
 FINISHED, STOPPED = "finished", "stopped"
 LOSSES = 3  # of workers, after each of which training goes on from the last epoch
@@ -27,9 +27,9 @@ RESIZE_S = 30.0  # between looks whether an elastic training has room for more w
 
 def train_on_ray(
     experiment: Experiment,
-    show: Show,
+    on_progress: OnProgress,
     *,
-    stop: Callable[[], bool] = never,
+    stop: Callable[[], bool] = never_stop,
     share: dict[str, float] | None = None,
     callbacks: Sequence[Any] = (),
 ) -> None:
@@ -62,8 +62,8 @@ def train_on_ray(
     configs: Any = ray.train
     scaling = _scaling(experiment) if share is None else _shared(experiment, share)
     # A node that was lost a moment ago, or one that is still to come, may keep a training waiting.
-    show(0, 0, f"waits for {_wanted(scaling)}")
-    with followed(show, stop) as board:
+    on_progress(0, 0, f"waits for {_wanted(scaling)}")
+    with follow_progress(on_progress, stop) as board:
         trainer: Any = ray.train.torch.TorchTrainer(
             _train_worker,  # type: ignore[arg-type]  # what it gives back is new too
             train_loop_config={"experiment": experiment.model_dump(mode="json"), "board": board},
@@ -72,25 +72,25 @@ def train_on_ray(
                 name="ray_train",
                 **_storage(experiment.out_path / "checkpoints"),
                 failure_config=configs.FailureConfig(max_failures=LOSSES),
-                callbacks=[_MistakesAreFinal(board), *callbacks],
+                callbacks=[_FailFastOnUserError(board), *callbacks],
             ),
         )
         own = signal.getsignal(signal.SIGINT)
         try:
             while trainer.fit().return_value == STOPPED:
                 if stop():
-                    raise Stopped
+                    raise Interrupted
         except SystemExit:
             # Ray Train answers Ctrl-C by leaving the process; the command line wants to say how to go on.
             raise KeyboardInterrupt from None
         except (ray.exceptions.RayError, ray.train.TrainingFailedError) as error:
-            raise in_own_words(board, _lost(error)) from error
+            raise original_error(board, _lost(error)) from error
         finally:
             if threading.current_thread() is threading.main_thread():  # a trial of a search is not
                 signal.signal(signal.SIGINT, own)
 
 
-def _storage(folder: Place) -> dict[str, Any]:
+def _storage(folder: AnyPath) -> dict[str, Any]:
     """Where Ray Train keeps its own notes; ours lie beside them."""
     if isinstance(folder, Path):
         return {"storage_path": str(folder)}
@@ -101,11 +101,11 @@ def before_last(experiment: Experiment, report: Callable[[dict[str, Any]], None]
     """Reports each epoch but the last: whoever listens may stop a training, and after the last one it is too late."""
     fold = {} if experiment.split.fold is None else {"fold": experiment.split.fold}
 
-    def tell(row: dict[str, Any]) -> None:
+    def on_progress(row: dict[str, Any]) -> None:
         if row["epoch"] < experiment.training.epochs:
             report({**row, **fold})
 
-    return tell
+    return on_progress
 
 
 def _lost(error: Exception) -> WorkError:
@@ -116,13 +116,16 @@ def _lost(error: Exception) -> WorkError:
 def _scaling(experiment: Experiment) -> ray.train.ScalingConfig:
     spec, nodes = experiment.training, node_resources()
     fewest, most = spec.fewest_workers, spec.most_workers
-    use_gpu = spec.device == "cuda" or (spec.device == "auto" and room_for(nodes, 0, 1) >= fewest)
-    for name, found in (("GPU", room_for(nodes, 0, 1)), ("CPU", room_for(nodes, 1, 0))):
+    use_gpu = spec.device == "cuda" or (spec.device == "auto" and count_schedulable_workers(nodes, 0, 1) >= fewest)
+    for name, found in (
+        ("GPU", count_schedulable_workers(nodes, 0, 1)),
+        ("CPU", count_schedulable_workers(nodes, 1, 0)),
+    ):
         if found < fewest and (use_gpu or name == "CPU"):
             problem = f"{fewest} workers want a {name} each, the cluster has {found}"
             raise ConfigError("training.workers", problem, "Ask for fewer")
     # Where there is no room for all yet, the nodes that come may be as small as can be.
-    cpus = largest_share(nodes, most, int(use_gpu)) or 1
+    cpus = max_cpus_per_worker(nodes, most, int(use_gpu)) or 1
     settings: dict[str, Any] = {
         "num_workers": most if fewest == most else (fewest, most),
         "elastic_resize_monitor_interval_s": RESIZE_S,
@@ -145,7 +148,7 @@ def _shared(experiment: Experiment, share: dict[str, float]) -> ray.train.Scalin
     return ray.train.ScalingConfig(num_workers=workers, use_gpu="GPU" in share, resources_per_worker=share)
 
 
-class _MistakesAreFinal(ray.train.UserCallback):
+class _FailFastOnUserError(ray.train.UserCallback):
     """Ends a training whose worker left a complaint: another try is for workers that were lost."""
 
     def __init__(self, board: Any) -> None:
@@ -159,7 +162,7 @@ class _MistakesAreFinal(ray.train.UserCallback):
 def _train_worker(config: dict[str, Any]) -> str:
     from voxray.training.fit import fit  # here, so that a worker pays for it and not the driver
 
-    writer = Writer(config["board"], "rank 0")
+    writer = ProgressReporter(config["board"], "rank 0")
     experiment = Experiment.model_validate(config["experiment"])
     assigned = ray.get_runtime_context().get_assigned_resources()
     torch.set_num_threads(max(1, int(assigned.get("CPU", 1))))
@@ -170,10 +173,10 @@ def _train_worker(config: dict[str, Any]) -> str:
 
     try:
         report = before_last(experiment, ray.train.report)
-        fit(experiment, device=ray.train.torch.get_device(), show=writer, report=report, stop=stop)
-    except Stopped:
+        fit(experiment, device=ray.train.torch.get_device(), on_progress=writer, report=report, stop=stop)
+    except Interrupted:
         return STOPPED
     except VoxrayError as error:
-        writer.complain(error)
+        writer.report_error(error)
         raise
     return FINISHED

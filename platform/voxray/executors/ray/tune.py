@@ -20,12 +20,12 @@ from ray.tune.search import Searcher
 
 from voxray.config.experiment import Experiment
 from voxray.config.training import TrainingSpec
-from voxray.console.progress import Show
+from voxray.console.progress import OnProgress
 from voxray.errors import ConfigError, VoxrayError
 from voxray.executors.ray.train import before_last, train_on_ray
 from voxray.runs.folder import run_folder
 from voxray.search.plan import trial_experiments
-from voxray.search.study import Book
+from voxray.search.study import Study
 
 REDUCTION = 2
 FIRST_RUNG = 8  # the first comparison comes after this part of the epochs
@@ -44,7 +44,7 @@ SETTINGS = {
 }
 
 
-def search_on_ray(book: Book, show: Show) -> None:
+def search_on_ray(book: Study, on_progress: OnProgress) -> None:
     """Try networks until the book has as many trials as the search wants.
 
     Trials run one for each CPU, or as many as share the GPUs, each in a process of its own with one thread. One of
@@ -66,7 +66,7 @@ def search_on_ray(book: Book, show: Show) -> None:
     tuner = ray.tune.Tuner(
         ray.tune.with_resources(_try, own),
         tune_config=ray.tune.TuneConfig(
-            search_alg=_Asker(book, share),
+            search_alg=_StudySearcher(book, share),
             scheduler=_Pruner(book),
             num_samples=search.trials,
             max_concurrent_trials=together,
@@ -78,7 +78,7 @@ def search_on_ray(book: Book, show: Show) -> None:
             name="search",
             storage_path=str(storage),
             failure_config=ray.tune.FailureConfig(max_failures=RETRIES),
-            callbacks=[_Scribe(book, show)],
+            callbacks=[_TrialLogger(book, on_progress)],
             verbose=0,
         ),
     )
@@ -132,7 +132,7 @@ def _try(config: dict[str, Any]) -> None:
     except (VoxrayError, MemoryError, torch.OutOfMemoryError) as error:
         ray.tune.report({PROBLEM: str(error).strip().splitlines()[0]})
     finally:
-        give_memory_back()
+        trim_heap()
 
 
 def _train(experiment: Experiment, share: dict[str, float]) -> None:
@@ -147,10 +147,10 @@ def _train(experiment: Experiment, share: dict[str, float]) -> None:
         train_on_ray(experiment, _unseen, share=own, callbacks=[TuneReportCallback()])
     else:
         report = before_last(experiment, ray.tune.report)
-        fit(experiment, device=choose_device(experiment.training.device), show=_unseen, report=report)
+        fit(experiment, device=choose_device(experiment.training.device), on_progress=_unseen, report=report)
 
 
-def give_memory_back() -> None:
+def trim_heap() -> None:
     """Give the system back what a trial has freed: the C library keeps it, and the process lives for many trials."""
     gc.collect()
     if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # of glibc alone
@@ -164,7 +164,7 @@ def _unseen(done: int, total: int, text: str) -> None:
 class _Pruner(ASHAScheduler):
     """Stops trials within their first fold by halving, and after a fold where they are clearly behind."""
 
-    def __init__(self, book: Book) -> None:
+    def __init__(self, book: Study) -> None:
         goal, epochs = book.search.goal, book.search.experiment.training.epochs
         super().__init__(
             time_attr="epoch",
@@ -195,10 +195,10 @@ class _Pruner(ASHAScheduler):
         """Nothing: its epochs are known."""
 
 
-class _Asker(Searcher):
+class _StudySearcher(Searcher):
     """Asks the book what is tried next."""
 
-    def __init__(self, book: Book, share: dict[str, float]) -> None:
+    def __init__(self, book: Study, share: dict[str, float]) -> None:
         super().__init__()
         self.book, self.share = book, share
 
@@ -217,11 +217,11 @@ class _Asker(Searcher):
         Path(checkpoint_path).touch()
 
 
-class _Scribe(ray.tune.Callback):
+class _TrialLogger(ray.tune.Callback):
     """Writes into the book what Ray tells of trials."""
 
-    def __init__(self, book: Book, show: Show) -> None:
-        self.book, self.show = book, show
+    def __init__(self, book: Study, on_progress: OnProgress) -> None:
+        self.book, self.on_progress = book, on_progress
         self.problems: dict[int, str] = {}
         self._show()
 
@@ -259,4 +259,4 @@ class _Scribe(ray.tune.Callback):
         trials, goal = self.book.trials, self.book.search.goal
         best = goal.winner(trials)
         text = f"best {goal.name} {goal.value(best):.4f} (trial {best.name})" if best else ""
-        self.show(sum(trial.state != "running" for trial in trials.values()), self.book.search.trials, text)
+        self.on_progress(sum(trial.state != "running" for trial in trials.values()), self.book.search.trials, text)

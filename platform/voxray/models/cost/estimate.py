@@ -119,7 +119,7 @@ def estimate_cost(
         network.forward_flops + network.backward_flops,
         weights_bytes=FLOAT * (network.parameters + network.buffers),
         gradients_bytes=gradients,
-        optimizer_bytes=gradients * (MOMENTS[training.optimizer] + bool(training.weight_average)),
+        optimizer_bytes=gradients * (MOMENTS[training.optimizer] + bool(training.ema_decay)),
         batch_bytes=image + labels * batch_size,
         activations_bytes=memory.activations,
         workspace_bytes=memory.peak - image - memory.activations - gradients,

@@ -175,9 +175,9 @@ class Operations:
         mask = maps.numbers * (1 if self.gpu else maps.width) * self.batch_size
         return self._add((maps,), maps.numbers, maps.width, extra=mask)
 
-    def pool(self, kind: str, maps: Value, count: int, rank: int) -> Value:
+    def pool(self, kind: str, maps: Value, count: int, spatial_dims: int) -> Value:
         """Pooling keeps what enters, and that of maxima where in it each was."""
-        on_cpu = rank == 3 and not self.gpu
+        on_cpu = spatial_dims == 3 and not self.gpu
         # On a CPU autocast pools volumes in float32.
         entering = self.cast(maps, FLOAT if on_cpu else maps.width)
         kept, width = (entering.storage,), entering.width

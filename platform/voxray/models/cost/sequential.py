@@ -67,10 +67,10 @@ def _convolve(network: Operations, layer: Convolution, maps: Value, entering: Sh
 
 
 def _pool(network: Operations, layer: Pooling, maps: Value, entering: Shape, leaving: Shape) -> Value:
-    pairs, rank = pad_axes(layer.padding, entering[1:], layer.kernel_size, layer.stride), len(entering) - 1
+    pairs, spatial_dims = pad_axes(layer.padding, entering[1:], layer.kernel_size, layer.stride), len(entering) - 1
     if not any(map(any, pairs)):
-        return network.pool(layer.pool, maps, math.prod(leaving), rank)
-    maps = network.pool(layer.pool, network.copy(maps, _padded(entering, pairs)), math.prod(leaving), rank)
+        return network.pool(layer.pool, maps, math.prod(leaving), spatial_dims)
+    maps = network.pool(layer.pool, network.copy(maps, _padded(entering, pairs)), math.prod(leaving), spatial_dims)
     # A mean is divided by the share of each window that isn't padding.
     return network.copy(maps, maps.numbers) if layer.pool == "avg" else maps
 

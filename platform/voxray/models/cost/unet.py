@@ -14,11 +14,11 @@ def run_unet(network: Operations, unet: UNet, image: Maps, classes: int) -> list
     """Note the operations of a U-Net that is trained; returns its logits, from coarse to fine."""
     maps, skips = image, []
     for level, filters in enumerate(unet.down):
-        stride = unet.strides[level - 1] if level else (1,) * unet.rank
+        stride = unet.strides[level - 1] if level else (1,) * unet.spatial_dims
         sizes = divide(maps[1][1:], stride)
         if level and unet.pooling == "max":
             shape = maps[1][0], *sizes
-            maps = network.pool("max", maps[0], math.prod(shape), unet.rank), shape
+            maps = network.pool("max", maps[0], math.prod(shape), unet.spatial_dims), shape
         maps = _level(network, unet, maps, sizes, filters, unet.kernels[level])
         skips.append(maps)
     skips.pop()
@@ -29,7 +29,9 @@ def run_unet(network: Operations, unet: UNet, image: Maps, classes: int) -> list
         before, maps = maps, _level(network, unet, joined, joined[1][1:], filters, unet.kernels[level])
         network.hold(before[0])
         if unet.deep_supervision or step == len(unet.up) - 1:
-            logits.append(_convolve(network, maps, maps[1][1:], unet.channels(classes), (1,) * unet.rank, bias=True))
+            logits.append(
+                _convolve(network, maps, maps[1][1:], unet.channels(classes), (1,) * unet.spatial_dims, bias=True)
+            )
     return logits
 
 
@@ -42,7 +44,7 @@ def _level(network: Operations, unet: UNet, entering: Maps, sizes: Sizes, filter
     if unet.residual:
         shortcut = entering
         if entering[1] != maps[1]:
-            shortcut = _normalized(network, unet, entering, sizes, filters[-1], (1,) * unet.rank)
+            shortcut = _normalized(network, unet, entering, sizes, filters[-1], (1,) * unet.spatial_dims)
         maps = network.add(maps[0], shortcut[0]), maps[1]
     network.hold(entering[0])
     maps = _activate(network, unet, maps)

@@ -9,12 +9,12 @@ from voxray.errors import ConfigError
 from voxray.models.spec.layers import Layer
 from voxray.models.spec.sequential import Sequential, parse_sequential
 from voxray.models.spec.unet import UNet, parse_unet
-from voxray.storage.paths import Place
+from voxray.storage.paths import AnyPath
 
 Architecture = Sequential | UNet
 
 
-def load_architecture(path: Place) -> Architecture:
+def load_architecture(path: AnyPath) -> Architecture:
     """Read and check an architecture file.
 
     Raises
@@ -62,6 +62,6 @@ def architecture_schema() -> dict[str, Any]:
     return schema
 
 
-def rank_of(architecture: Architecture) -> int | None:
+def spatial_dims_of(architecture: Architecture) -> int | None:
     """2 or 3; None where there are only dense layers."""
-    return architecture.rank
+    return architecture.spatial_dims

@@ -36,7 +36,7 @@ class Sequential:
     layers: tuple[Layer, ...]
 
     @property
-    def rank(self) -> int | None:
+    def spatial_dims(self) -> int | None:
         """2 or 3 as the kernels say; None where there are none."""
         return next((len(layer.kernel_size) for _, layer in _sized(self.layers)), None)
 
@@ -120,10 +120,12 @@ def _rank_problems(layers: Sequence[Layer | None]) -> list[str]:
     expected: tuple[int, str] | None = None
     for place, layer in _sized(layers):
         for key in ("kernel_size", "stride"):
-            rank, here = len(getattr(layer, key)), f"{place}.{key}"
-            expected = expected or (rank, here)
-            if rank != expected[0]:
-                problems.append(f"{here}: has {rank} numbers where {expected[1]} has {expected[0]}; 2D or 3D, not both")
+            spatial_dims, here = len(getattr(layer, key)), f"{place}.{key}"
+            expected = expected or (spatial_dims, here)
+            if spatial_dims != expected[0]:
+                problems.append(
+                    f"{here}: has {spatial_dims} numbers where {expected[1]} has {expected[0]}; 2D or 3D, not both"
+                )
     return problems
 
 

@@ -80,7 +80,7 @@ class UNet(Spec):
         return self
 
     @property
-    def rank(self) -> int:
+    def spatial_dims(self) -> int:
         """2 or 3."""
         return self.dimensions
 
@@ -155,8 +155,13 @@ def _level_problems(raw: Mapping[str, Any]) -> list[str]:
 
 
 def _rank_problems(raw: Mapping[str, Any], sizes: Any, place: str) -> list[str]:
-    rank = raw.get("dimensions")
+    spatial_dims = raw.get("dimensions")
     # Other lengths are no sizes at all and are named as such.
-    if rank not in (2, 3) or not isinstance(sizes, list | tuple) or len(sizes) not in (2, 3) or len(sizes) == rank:
+    if (
+        spatial_dims not in (2, 3)
+        or not isinstance(sizes, list | tuple)
+        or len(sizes) not in (2, 3)
+        or len(sizes) == spatial_dims
+    ):
         return []
-    return [f"{place}: has {len(sizes)} numbers where dimensions is {rank}"]
+    return [f"{place}: has {len(sizes)} numbers where dimensions is {spatial_dims}"]

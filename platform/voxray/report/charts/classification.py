@@ -179,7 +179,7 @@ def calibration_bins(predicted: Floats, happened: Floats) -> tuple[Floats, Float
 def _calls(predictions: SplitPredictions, two: bool) -> tuple[Floats, Floats]:
     if two:
         return predictions.probabilities[:, 1], (predictions.labels == 1).astype(np.float64)
-    right = predictions.called(None) == predictions.labels
+    right = predictions.predicted(None) == predictions.labels
     return predictions.probabilities.max(axis=1, initial=0), right.astype(np.float64)
 
 

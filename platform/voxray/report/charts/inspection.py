@@ -9,8 +9,8 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from voxray.inspection.facts import RANKS
 from voxray.inspection.outliers import column, percentile_array
+from voxray.inspection.scan_stats import RANKS
 from voxray.report.text.metrics import number_text
 from voxray.visualization.style import MUTED, WIDE, Floats, legend_above, new_axes, styled, to_svg
 
@@ -24,7 +24,7 @@ HEIGHT_RATIO = 12
 BANDS = ((0.0, 100.0, 0.12), (0.5, 99.5, 0.25), (25.0, 75.0, 0.55))
 
 
-def inspection_charts(facts: pa.Table) -> dict[str, Markup]:
+def inspection_charts(scan_stats: pa.Table) -> dict[str, Markup]:
     """Charts by name: ``extent``, ``spacing`` and, for each channel, ``intensity-N``; as far as scans differ.
 
     Parameters
@@ -32,7 +32,7 @@ def inspection_charts(facts: pa.Table) -> dict[str, Markup]:
     facts : pyarrow.Table
         Schema FACTS.
     """
-    read = facts.filter(pc.is_valid(facts["channels"]))
+    read = scan_stats.filter(pc.is_valid(scan_stats["channels"]))
     charts = {}
     extents = [column(read, f"{axis}_extent") for axis in "xyz"]
     if any(_differ(each) for each in extents):
@@ -41,7 +41,7 @@ def inspection_charts(facts: pa.Table) -> dict[str, Markup]:
     spacings = [column(placed, f"{axis}_spacing_mm") for axis in "xyz"]
     if any(_differ(each) for each in spacings):
         charts["spacing"] = _strip("spacing", "mm", spacings)
-    percentiles = percentile_array(facts)
+    percentiles = percentile_array(scan_stats)
     channels = percentiles.shape[1]
     for channel in range(min(MOST_CHANNELS, channels)):
         mine = dict(zip(RANKS, percentiles[:, channel].T, strict=True))

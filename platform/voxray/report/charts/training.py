@@ -50,7 +50,7 @@ def learning_charts(run: RunContents) -> dict[str, Markup]:
     """Loss, validation figures, learning rate, waiting and speed over the epochs, each by its name."""
     loss = f"loss ({LOSSES[run.experiment.training.loss]})"
     both = (_Line("train_loss", "training"), _Line("val_loss", "validation", VALIDATION))
-    figures = _dice_lines(run) if run.store.info.masks else _classifier_lines(run.experiment.training.best)
+    figures = _dice_lines(run) if run.store.info.masks else _classifier_lines(run.experiment.training.monitor)
     said = "validation Dice" if run.store.info.masks else "validation figure"
     return {
         "loss": _chart(run, "loss", loss, both, WIDE),

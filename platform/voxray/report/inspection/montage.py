@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from voxray.errors import ScanError
 from voxray.inspection.summary import Inspection
-from voxray.report.run.cases import Outline, svg_path
+from voxray.report.run.cases import RunPlan, svg_path
 from voxray.scans.formats.channels import channel_files
 from voxray.scans.masks import label_classes
 from voxray.scans.read import OPENERS, open_scan
-from voxray.storage.paths import Place
+from voxray.storage.paths import AnyPath
 from voxray.visualization.overlay import AXIAL, LOW_HIGH, PLANES, PlaneAxes, outlines, take_plane, to_gray
 from voxray.visualization.slices import encode_png, is_picture, shorten_id
 from voxray.visualization.style import class_color
@@ -49,7 +49,7 @@ class Tile:
     uri: str
     width_mm: float
     height_mm: float
-    outlines: tuple[Outline, ...]
+    outlines: tuple[RunPlan, ...]
 
     @property
     def view_box(self) -> str:
@@ -58,7 +58,7 @@ class Tile:
         return f"{(self.width_mm - side) / 2:.2f} {(self.height_mm - side) / 2:.2f} {side:.2f} {side:.2f}"
 
 
-def choose_evenly(facts: pa.Table, limit: int) -> list[Row]:
+def choose_evenly(scan_stats: pa.Table, limit: int) -> list[Row]:
     """At most `limit` scans that can be read, evenly spaced among those of each class, one class after the other.
 
     Parameters
@@ -67,7 +67,9 @@ def choose_evenly(facts: pa.Table, limit: int) -> list[Row]:
         Schema FACTS.
     limit : int
     """
-    known = facts.filter(pc.is_valid(facts["channels"])).sort_by([("label", "ascending"), ("number", "ascending")])
+    known = scan_stats.filter(pc.is_valid(scan_stats["channels"])).sort_by(
+        [("label", "ascending"), ("number", "ascending")]
+    )
     labels = known["label"].to_pylist()
     groups = [np.flatnonzero([label == each for label in labels]) for each in dict.fromkeys(labels)]
     chosen: list[int] = []
@@ -80,9 +82,9 @@ def choose_evenly(facts: pa.Table, limit: int) -> list[Row]:
 
 def choose_flagged(inspection: Inspection, limit: int) -> list[tuple[Row, str]]:
     """Scans with a finding, the worst of each kind by turns, each once; with what was found."""
-    about = inspection.findings.filter(pc.is_valid(inspection.findings["number"])).to_pylist()
+    metadata = inspection.findings.filter(pc.is_valid(inspection.findings["number"])).to_pylist()
     kinds: dict[str, list[Row]] = {}
-    for row in about:
+    for row in metadata:
         kinds.setdefault(row["kind"], []).append(row)
     chosen: dict[int, str] = {}
     for turn in range(max(map(len, kinds.values()), default=0)):
@@ -91,7 +93,7 @@ def choose_flagged(inspection: Inspection, limit: int) -> list[tuple[Row, str]]:
                 chosen.setdefault(rows[turn]["number"], rows[turn]["detail"])
         if len(chosen) >= limit:
             break
-    scans = inspection.facts.take(pa.array(list(chosen), pa.int64())).to_pylist()
+    scans = inspection.scan_stats.take(pa.array(list(chosen), pa.int64())).to_pylist()
     return list(zip(scans, chosen.values(), strict=True))
 
 
@@ -107,10 +109,10 @@ def draw_tiles(inspection: Inspection, scans: Sequence[tuple[Row, str]]) -> list
 
 
 def _draw(inspection: Inspection, row: Row, note: str) -> Tile:
-    subject = inspection.subject
-    root = subject.manifest.root
+    target = inspection.target
+    root = target.manifest.root
     image = open_scan(root / row["path"])
-    labels = None if row["label_path"] is None else _labels(root / row["label_path"], image, subject.mask_classes)
+    labels = None if row["label_path"] is None else _labels(root / row["label_path"], image, target.mask_classes)
     picture = is_picture(row["path"])
     plane = AXIAL if picture else slice_plane(image)
     index = _middle(labels, plane) if labels is not None and labels.any() else image.shape[plane.cut] // 2
@@ -148,7 +150,7 @@ def _gray(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     return to_gray(pixels, float(low), float(high))
 
 
-def _labels(path: Place, image: Volume, classes: Sequence[str]) -> NDArray[np.uint8] | None:
+def _labels(path: AnyPath, image: Volume, classes: Sequence[str]) -> NDArray[np.uint8] | None:
     """The mask's classes; None where it cannot be laid over the image, which is a finding already."""
     try:
         mask = open_scan(path)
@@ -165,8 +167,8 @@ def _middle(labels: NDArray[np.uint8], plane: PlaneAxes) -> int:
     return int(found[len(found) // 2])
 
 
-def _borders(labels: NDArray[np.uint8], steps: NDArray[np.float64]) -> list[Outline]:
+def _borders(labels: NDArray[np.uint8], steps: NDArray[np.float64]) -> list[RunPlan]:
     return [
-        Outline("".join(svg_path(line * steps) for line in outlines(labels == label)), class_color(label), True)
+        RunPlan("".join(svg_path(line * steps) for line in outlines(labels == label)), class_color(label), True)
         for label in np.unique(labels[labels > 0]).tolist()
     ]

@@ -12,15 +12,15 @@ from rich.text import Text
 
 from voxray.console.units import bytes_text
 from voxray.inspection.kinds import ERROR, KINDS, Kind
-from voxray.inspection.subject import Subject
 from voxray.inspection.summary import NO_SPLIT, Inspection, summarize
+from voxray.inspection.target import InspectionTarget
 from voxray.report.charts.inspection import inspection_charts
 from voxray.report.html import template_environment
 from voxray.report.inspection.montage import choose_evenly, choose_flagged, draw_tiles
 from voxray.report.run.reproduce import shorten_paths
 from voxray.report.text.metrics import SPLIT_NAMES, count, number_text, percent
 from voxray.storage.atomic import write_text
-from voxray.storage.paths import Place
+from voxray.storage.paths import AnyPath
 from voxray.store.layout import write_parquet
 from voxray.visualization.style import class_color
 
@@ -41,7 +41,7 @@ class KindRows:
     rows: list[dict[str, Any]]
 
 
-def write_inspection(folder: Place, inspection: Inspection) -> Place:
+def write_inspection(folder: AnyPath, inspection: Inspection) -> AnyPath:
     """Write ``scans.parquet`` and ``inspection.json`` with all rows, and the page with the worst; returns the page.
 
     Parameters
@@ -49,7 +49,7 @@ def write_inspection(folder: Place, inspection: Inspection) -> Place:
     folder : Place
     inspection : Inspection
     """
-    write_parquet(inspection.facts, folder / FACTS_FILE)
+    write_parquet(inspection.scan_stats, folder / FACTS_FILE)
     summary = summarize(inspection)
     write_text(folder / JSON_FILE, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
     write_text(folder / PAGE_FILE, render_inspection(inspection, summary))
@@ -61,7 +61,7 @@ def render_inspection(inspection: Inspection, summary: dict[str, Any]) -> str:
     environment = template_environment()
     environment.filters["hide_paths"] = lambda text: shorten_paths(str(text))
     environment.filters["bytes"] = bytes_text
-    evenly = [(row, _told(row)) for row in choose_evenly(inspection.facts, TILES)]
+    evenly = [(row, _told(row)) for row in choose_evenly(inspection.scan_stats, TILES)]
     values = {
         **summary,
         "subtitle": " · ".join(_subtitle(inspection, summary)),
@@ -73,12 +73,12 @@ def render_inspection(inspection: Inspection, summary: dict[str, Any]) -> str:
         "unseen_kinds": [] if inspection.voxels else [kind.title for kind in KINDS.values() if kind.needs_voxels],
         "tiles": draw_tiles(inspection, evenly),
         "flagged": draw_tiles(inspection, choose_flagged(inspection, FLAGGED_TILES)),
-        "charts": inspection_charts(inspection.facts),
-        "channel_names": channel_names(inspection.subject, len(summary["intensity"])),
+        "charts": inspection_charts(inspection.scan_stats),
+        "channel_names": channel_names(inspection.target, len(summary["intensity"])),
         "variants": list(_variants(summary)),
         "split_names": {**SPLIT_NAMES, NO_SPLIT: "No split yet"},
-        "masks": inspection.subject.masks,
-        "outlined": outlined_classes(inspection.subject),
+        "masks": inspection.target.masks,
+        "outlined": outlined_classes(inspection.target),
         "class_color": class_color,
         "number": number_text,
         "percent": percent,
@@ -108,7 +108,7 @@ def worst_of_each(findings: pa.Table) -> Iterator[KindRows]:
 def findings_table(inspection: Inspection) -> Table:
     """The kinds of findings for a terminal, each with its first one."""
     first = Column("the first", overflow="fold")
-    table = Table("", "findings", "", first, title=f"inspection of {inspection.subject.name}")
+    table = Table("", "findings", "", first, title=f"inspection of {inspection.target.name}")
     for each in worst_of_each(inspection.findings):
         style = "bold red" if each.kind.severity == ERROR else "yellow"
         row = each.rows[0]
@@ -129,16 +129,16 @@ def outline_lines(inspection: Inspection) -> Iterator[str]:
         yield f"note      {note}"
 
 
-def outlined_classes(subject: Subject) -> tuple[str, ...]:
+def outlined_classes(target: InspectionTarget) -> tuple[str, ...]:
     """What the outlines of a montage stand for; nothing where there are no masks."""
-    if subject.manifest.scans["label_path"].null_count == subject.manifest.scans.num_rows:
+    if target.manifest.scans["label_path"].null_count == target.manifest.scans.num_rows:
         return ()
-    return subject.mask_classes[1:] or ("mask",)
+    return target.mask_classes[1:] or ("mask",)
 
 
-def channel_names(subject: Subject, count: int) -> list[str]:
+def channel_names(target: InspectionTarget, count: int) -> list[str]:
     """As the data set names them, or else by their numbers."""
-    named = list(subject.manifest.channels)
+    named = list(target.manifest.channels)
     if len(named) == count:
         return named
     return ["intensity"] if count == 1 else [f"channel {number}" for number in range(count)]

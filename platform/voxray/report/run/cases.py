@@ -13,7 +13,7 @@ from voxray.report.run.contents import Case, RunContents
 from voxray.scans.geometry import voxel_to_world
 from voxray.scans.masks import label_classes
 from voxray.scans.read import open_scan
-from voxray.storage.paths import Place
+from voxray.storage.paths import AnyPath
 from voxray.visualization.animation import TINT, Slices, animate
 from voxray.visualization.overlay import (
     PLANES,
@@ -35,7 +35,7 @@ PLANE_PIXELS = 320
 
 
 @dataclass(frozen=True)
-class Outline:
+class RunPlan:
     """The border of one class in one plane: an SVG path in millimeters, and how it is drawn."""
 
     path: str
@@ -64,7 +64,7 @@ class PlanePicture:
     width_mm: float
     height_mm: float
     position: str
-    outlines: tuple[Outline, ...]
+    outlines: tuple[RunPlan, ...]
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def _draw_case(run: RunContents, case: Case) -> CasePictures:
     return CasePictures(planes, *animate(slices))
 
 
-def _labels(path: Place, classes: Sequence[str], scan: Volume) -> NDArray[np.uint8]:
+def _labels(path: AnyPath, classes: Sequence[str], scan: Volume) -> NDArray[np.uint8]:
     volume = open_scan(path)
     if volume.shape != scan.shape:
         raise ScanError(str(path), f"has {volume.shape} voxels, its scan has {scan.shape}", "Evaluate again")
@@ -191,7 +191,7 @@ def _draw_plane(slices: Slices, plane: PlaneAxes, index: int, world_mm: float) -
         for label in np.unique(shown[shown > 0]).tolist():
             path = "".join(svg_path(line * steps) for line in outlines(shown == label))
             color = class_color(label)
-            borders.append(Outline(path, color if is_truth else lighter(color, TINT), is_truth))
+            borders.append(RunPlan(path, color if is_truth else lighter(color, TINT), is_truth))
     position = f"{'xyz'[plane.cut]} {world_mm:.1f} mm".replace("-", "\u2212")
     return PlanePicture(plane, encode_png(gray, PLANE_PIXELS), width_mm, height_mm, position, tuple(borders))
 

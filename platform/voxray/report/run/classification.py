@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from voxray.report.charts.classification import curve_charts, score_charts
 from voxray.report.run.contents import RunContents
-from voxray.report.run.errors import is_one_image, mistake_groups
+from voxray.report.run.errors import error_groups, is_one_image
 from voxray.report.text.metrics import (
     FIGURES,
     HEADLINE,
@@ -54,8 +54,8 @@ def classification_parts(run: RunContents) -> dict[str, Any]:
         "confusions": {split: _confusion(metrics[split]["confusion_matrix"]) for split in run.splits},
         "curves": curve_charts(run),
         "scores": score_charts(run),
-        "rotations": run.experiment.patches.rotations,
-        "mistakes": mistake_groups(run),
+        "oversample_rotations": run.experiment.patches.oversample_rotations,
+        "mistakes": error_groups(run),
         "pictures": all(map(is_picture, pc.unique(run.predictions[run.splits[0]].rows["path"]).to_pylist())),
         "gray": _gray(run),
         "one_image": is_one_image(run),
@@ -97,8 +97,8 @@ def _missing_notes(run: RunContents, table: list[tuple[str, dict[str, Figure]]])
 def _confusion(counts: list[list[int]]) -> list[list[ConfusionCell]]:
     return [
         [
-            ConfusionCell(number, percent(number, sum(row)), number / sum(row) if sum(row) else 0.0, truth == called)
-            for called, number in enumerate(row)
+            ConfusionCell(number, percent(number, sum(row)), number / sum(row) if sum(row) else 0.0, truth == predicted)
+            for predicted, number in enumerate(row)
         ]
         for truth, row in enumerate(counts)
     ]

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from voxray.config.experiment import Experiment
 from voxray.config.load import read_experiment
 from voxray.errors import StoreError
-from voxray.metrics.aggregate import judged_units, known_and_said
-from voxray.metrics.classification import Floats, Ints, call_classes
+from voxray.metrics.aggregate import aggregate_predictions, labels_and_probabilities
+from voxray.metrics.classification import Floats, Ints, predict_labels
 from voxray.metrics.segmentation import case_dice
 from voxray.models.spec.load import Architecture, parse_architecture
-from voxray.storage.paths import Place, exists, read_bytes
+from voxray.storage.paths import AnyPath, exists, read_bytes
 from voxray.store.layout import read_parquet
 from voxray.store.read import PatchStore
-from voxray.training.checkpoint import read_about
+from voxray.training.checkpoint import read_metadata
 
 SPLITS = ("test", "val")  # The one that counts comes first.
 
@@ -47,9 +47,9 @@ class SplitPredictions:
         """The true classes, (n,)."""
         return np.asarray(self.rows["label"].to_numpy(), dtype=np.int64)
 
-    def called(self, threshold: float | None) -> Ints:
+    def predicted(self, threshold: float | None) -> Ints:
         """The classes that are called at the operating point, (n,)."""
-        return call_classes(self.probabilities, threshold)
+        return predict_labels(self.probabilities, threshold)
 
     def truth_probabilities(self) -> Floats:
         """Probability given to the true class, (n,)."""
@@ -92,7 +92,7 @@ class RunContents:
     store: PatchStore
     versions: Mapping[str, str] = field(default_factory=dict)
     cases: Mapping[str, list[Case]] = field(default_factory=dict)
-    folder: Place = Path()
+    folder: AnyPath = Path()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -107,7 +107,7 @@ class RunContents:
     @property
     def unit(self) -> str:
         """What is judged: patch or patient."""
-        return str(self.metrics[self.splits[0]]["unit"])
+        return str(self.metrics[self.splits[0]]["level"])
 
     @property
     def threshold(self) -> float | None:
@@ -118,10 +118,10 @@ class RunContents:
     @property
     def best_epoch(self) -> int | None:
         """The epoch whose weights were kept."""
-        return find_best_epoch(self.history, self.experiment.training.best)
+        return find_best_epoch(self.history, self.experiment.training.monitor)
 
 
-def read_run(folder: Place, store: PatchStore) -> RunContents:
+def read_run(folder: AnyPath, store: PatchStore) -> RunContents:
     """Read what a finished run left in its folder.
 
     Parameters
@@ -148,7 +148,7 @@ def read_run(folder: Place, store: PatchStore) -> RunContents:
         history=read_parquet(_found(folder / "history.parquet")).to_pylist(),
         predictions={} if masks else {split: _read_predictions(folder, split, metrics) for split in judged},
         store=store,
-        versions=read_about(model).get("versions", {}) if exists(model) else {},
+        versions=read_metadata(model).get("versions", {}) if exists(model) else {},
         cases={split: _read_cases(folder, split) for split in judged} if masks else {},
         folder=folder,
     )
@@ -173,24 +173,24 @@ def history_column(history: list[dict[str, Any]], name: str) -> NDArray[np.float
     return np.array([row.get(name, math.nan) for row in history], dtype=np.float64)
 
 
-def _read_predictions(folder: Place, split: str, metrics: Mapping[str, Mapping[str, Any]]) -> SplitPredictions:
+def _read_predictions(folder: AnyPath, split: str, metrics: Mapping[str, Mapping[str, Any]]) -> SplitPredictions:
     patches = read_parquet(_found(folder / "predictions" / f"{split}.parquet"))
-    table = judged_units(patches, metrics[split]["unit"])
-    _, probabilities = known_and_said(table)
+    table = aggregate_predictions(patches, metrics[split]["level"])
+    _, probabilities = labels_and_probabilities(table)
     return SplitPredictions(table.drop_columns(["probabilities"]), probabilities)
 
 
-def _read_cases(folder: Place, split: str) -> list[Case]:
+def _read_cases(folder: AnyPath, split: str) -> list[Case]:
     rows: list[Case] = read_parquet(_found(folder / "predictions" / f"{split}.parquet")).to_pylist()
     cases = [{key: math.nan if value is None and "/" in key else value for key, value in row.items()} for row in rows]
     return [{**case, "dice": case_dice({key: case[key] for key in case if "/" in key})} for case in cases]
 
 
-def _read_json(path: Place) -> Any:
+def _read_json(path: AnyPath) -> Any:
     return json.loads(read_bytes(_found(path)))
 
 
-def _found(path: Place) -> Place:
+def _found(path: AnyPath) -> AnyPath:
     if not exists(path):
         raise StoreError(str(path), "the run has no such file", "Run voxray train and voxray evaluate first")
     return path

@@ -119,7 +119,7 @@ def planning_notes(experiment: Experiment, store: PatchStore) -> Iterator[str]:
 
 
 def _how_cut(experiment: Experiment) -> str:
-    spec, each = experiment.patches, count(experiment.patches.per_scan, "patch")
+    spec, each = experiment.patches, count(experiment.patches.patches_per_scan, "patch")
     if spec.sampling == "whole":
         return "each patch is a whole scan, in the middle of a box of the patch's size"
     if spec.sampling == "resized":
@@ -133,8 +133,8 @@ def _how_cut(experiment: Experiment) -> str:
     if spec.sampling == "foreground":
         share = f"{100 * spec.min_foreground:g}%"
         return f"{each} of each scan, at random places where more than {share} of the voxels are labeled"
-    where = "spread evenly over those that its mask touches" if spec.wants_masks else "neighbors in its middle"
-    return f"{count(spec.per_scan, 'axial slice')} of each scan, {where}"
+    where = "spread evenly over those that its mask touches" if spec.needs_masks else "neighbors in its middle"
+    return f"{count(spec.patches_per_scan, 'axial slice')} of each scan, {where}"
 
 
 def group_quarantine(quarantine: pa.Table) -> list[AsideGroup]:

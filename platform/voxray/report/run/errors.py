@@ -63,7 +63,9 @@ class CaseGroup:
     cases: tuple[Case, ...]
 
 
-def find_hardest(labels: Ints, called: Ints, probabilities: Floats, label: int | None, limit: int) -> NDArray[np.int64]:
+def find_worst(
+    labels: Ints, predicted: Ints, probabilities: Floats, label: int | None, limit: int
+) -> NDArray[np.int64]:
     """The mistakes with the lowest probability of the truth.
 
     Parameters
@@ -79,13 +81,13 @@ def find_hardest(labels: Ints, called: Ints, probabilities: Floats, label: int |
     ndarray of int
         At most `limit` positions, the worst first; equal ones in their order.
     """
-    wrong = labels != called
+    wrong = labels != predicted
     mistakes = np.flatnonzero(wrong if label is None else wrong & (labels == label))
     given = probabilities[mistakes, labels[mistakes]]
     return mistakes[np.argsort(given, kind="stable")[:limit]].astype(np.int64)
 
 
-def mistake_groups(run: RunContents) -> list[CaseGroup]:
+def error_groups(run: RunContents) -> list[CaseGroup]:
     """For each split the false negatives and false positives, or all mistakes when there are more than two classes."""
     kinds: list[tuple[str, int | None]] = (
         [("Missed", 1), ("False alarms", 0)] if len(run.classes) == 2 else [("Mistakes", None)]
@@ -102,9 +104,9 @@ def is_one_image(run: RunContents) -> bool:
 
 def _group(run: RunContents, split: str, title: str, label: int | None) -> CaseGroup:
     predictions = run.predictions[split]
-    labels, called = predictions.labels, predictions.called(run.threshold)
+    labels, predicted = predictions.labels, predictions.predicted(run.threshold)
     limit = FLAT_CASES if is_one_image(run) else DEEP_CASES
-    every = find_hardest(labels, called, predictions.probabilities, label, len(labels))
+    every = find_worst(labels, predicted, predictions.probabilities, label, len(labels))
     where = SPLIT_NAMES[split].lower()
     kind = "the truth" if label is None else run.classes[1]
     what = run.unit if label is None else f"{run.classes[label]} {run.unit}"
@@ -114,12 +116,12 @@ def _group(run: RunContents, split: str, title: str, label: int | None) -> CaseG
         summary = f"{count(len(every), what)} of the {where} split {verdict}"
         shown = "" if len(every) <= limit else f"the first {limit} are shown, "
         summary += f"; {shown}{'highest' if label == 0 else 'lowest'} probability of {kind} first"
-    cases = _cases(run, split, predictions, called, every[:limit])
+    cases = _cases(run, split, predictions, predicted, every[:limit])
     return CaseGroup(f"{title}, {where}", summary, len(every), cases)
 
 
 def _cases(
-    run: RunContents, split: str, predictions: SplitPredictions, called: Ints, chosen: NDArray[np.int64]
+    run: RunContents, split: str, predictions: SplitPredictions, predicted: Ints, chosen: NDArray[np.int64]
 ) -> tuple[Case, ...]:
     rows = predictions.rows.take(pa.array(chosen)).to_pylist()
     slots = np.array([row["slot"] for row in rows], dtype=np.int64)
@@ -129,16 +131,16 @@ def _cases(
     for row, position, patch in zip(rows, chosen.tolist(), scaled, strict=True):
         picture = is_picture(row["path"])
         where = "" if picture else minus(f"x {row['x_mm']:.1f}, y {row['y_mm']:.1f}, z {row['z_mm']:.1f} mm")
-        verdict = _verdict(run, predictions.probabilities[position], row["label"], int(called[position]))
+        verdict = _verdict(run, predictions.probabilities[position], row["label"], int(predicted[position]))
         cases.append(Case(row["scan_id"], shorten_id(row["scan_id"]), where, verdict, _slices(patch, picture)))
     return tuple(cases)
 
 
-def _verdict(run: RunContents, probabilities: Floats, label: int, called: int) -> str:
+def _verdict(run: RunContents, probabilities: Floats, label: int, predicted: int) -> str:
     if len(run.classes) == 2:
         return decimals(float(probabilities[1]))
-    truth, said = run.classes[label], run.classes[called]
-    return f"{truth} {decimals(float(probabilities[label]))}, called {said} {decimals(float(probabilities[called]))}"
+    truth, said = run.classes[label], run.classes[predicted]
+    return f"{truth} {decimals(float(probabilities[label]))}, called {said} {decimals(float(probabilities[predicted]))}"
 
 
 def _slices(scaled: NDArray[np.float32], picture: bool) -> tuple[Slice, ...]:

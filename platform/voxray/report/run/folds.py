@@ -11,11 +11,11 @@ from voxray.report.run.reproduce import settings_text
 from voxray.report.text.metrics import FIGURES, MISSING, count, decimals, plural
 from voxray.report.text.segmentation import family_of
 from voxray.storage.atomic import write_text
-from voxray.storage.paths import Place
+from voxray.storage.paths import AnyPath
 from voxray.visualization.style import MUTED, SPLIT_COLORS, WIDE, new_axes, styled, to_svg, unit_axis
 
 
-def write_fold_report(path: Place, experiment: Experiment, metrics: Mapping[str, Any]) -> None:
+def write_fold_report(path: AnyPath, experiment: Experiment, metrics: Mapping[str, Any]) -> None:
     """Write the page so that it appears whole or not at all.
 
     Parameters
@@ -34,7 +34,7 @@ def write_fold_report(path: Place, experiment: Experiment, metrics: Mapping[str,
         name=experiment.name,
         folds=experiment.split.folds,
         size=count(test["patients"], "patient"),
-        units=plural(test["unit"]) if "unit" in test else "scans",
+        units=plural(test["level"]) if "level" in test else "scans",
         headline=rows[names.index("roc_auc" if "roc_auc" in names else "dice")],
         rows=rows,
         chart=_spread(test, names),

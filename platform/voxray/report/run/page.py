@@ -14,11 +14,11 @@ from voxray.report.run.segmentation import segmentation_parts
 from voxray.report.text.metrics import FIGURES, MISSING, SPLIT_NAMES, count, percent
 from voxray.report.text.segmentation import family_of
 from voxray.storage.atomic import write_text
-from voxray.storage.paths import Place
+from voxray.storage.paths import AnyPath
 from voxray.visualization.style import SPLIT_COLORS
 
 
-def write_report(path: Place, run: RunContents) -> None:
+def write_report(path: AnyPath, run: RunContents) -> None:
     """Write the report.
 
     Parameters
@@ -57,12 +57,12 @@ def _header(run: RunContents) -> dict[str, Any]:
         "split_names": SPLIT_NAMES,
         "split_colors": SPLIT_COLORS,
         "missing": MISSING,
-        "bootstrap": run.experiment.evaluation.bootstrap,
+        "bootstrap_samples": run.experiment.evaluation.bootstrap_samples,
     }
 
 
 def _learning(run: RunContents) -> dict[str, Any]:
-    best = run.experiment.training.best
+    best = run.experiment.training.monitor
     seconds = history_column(run.history, "seconds")
     wait = history_column(run.history, "data_wait_share")
     waited = float((seconds * wait).sum() / seconds.sum()) if seconds.sum() > 0 else float("nan")

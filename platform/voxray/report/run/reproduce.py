@@ -56,7 +56,7 @@ def identity_rows(run: RunContents) -> list[tuple[str, str]]:
     rows = [
         ("Seed", str(run.experiment.seed)),
         ("Store recipe", info.digest),
-        ("Data list", str(info.recipe.get("manifest", ""))),
+        ("Data list", str(info.provenance.get("manifest", ""))),
         ("Patches", f"{' × '.join(map(str, info.size))} voxels, {info.channels} × {info.dtype}"),
     ]
     return [*((name, value) for name, value in rows if value), *sorted(run.versions.items())]

@@ -20,7 +20,7 @@ SPLIT = "val"
 PICTURES = 8
 
 
-def show_judged(tracker: Tracker, run: RunContents) -> None:
+def log_evaluation(tracker: Tracker, run: RunContents) -> None:
     """Log what an evaluation found, all of the weights that were kept and of the validation split.
 
     Parameters
@@ -37,8 +37,8 @@ def show_judged(tracker: Tracker, run: RunContents) -> None:
         tracker.log_pictures(f"{SPLIT}/cases", list(_overlays(run)), run.classes)
         return
     predictions = run.predictions[SPLIT]
-    called = predictions.called(run.threshold)
-    tracker.log_calls(predictions.labels, called, predictions.probabilities, run.classes)
+    predicted = predictions.predicted(run.threshold)
+    tracker.log_predictions(predictions.labels, predicted, predictions.probabilities, run.classes)
     tracker.log_pictures(f"{SPLIT}/patches", list(_hardest(run)), run.classes)
 
 
@@ -58,12 +58,12 @@ def _hardest(run: RunContents) -> Iterator[Picture]:
     """Middle slices of the patches whose truth was given the lowest probability."""
     predictions = run.predictions[SPLIT]
     chosen = np.argsort(predictions.truth_probabilities(), kind="stable")[:PICTURES]
-    called = predictions.called(run.threshold)
+    predicted = predictions.predicted(run.threshold)
     rows = predictions.rows.take(chosen).to_pylist()
     patches = run.store.read_patches(SPLIT, np.array([row["slot"] for row in rows], dtype=np.int64))
     scaled = shown_patches(torch.from_numpy(patches), run.experiment.intensity).numpy()
     for place, row, patch in zip(chosen.tolist(), rows, scaled, strict=True):
         slices = display_slices(patch, is_picture(row["path"]))
         given = predictions.probabilities[place]
-        truth, said = run.classes[row["label"]], run.classes[called[place]]
-        yield Picture(f"truth {truth}, called {said} ({given[called[place]]:.0%})", slices[len(slices) // 2])
+        truth, said = run.classes[row["label"]], run.classes[predicted[place]]
+        yield Picture(f"truth {truth}, called {said} ({given[predicted[place]]:.0%})", slices[len(slices) // 2])

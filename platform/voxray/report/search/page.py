@@ -15,14 +15,14 @@ from voxray.search.results import none_if_nan, pareto_front
 from voxray.search.survey import kind_of
 from voxray.search.trials import Goal, Trial
 from voxray.storage.atomic import write_text
-from voxray.storage.paths import Place
+from voxray.storage.paths import AnyPath
 
 SHOWN = 30  # lines of the leaderboard
 DECISIONS_SHOWN = 12
 
 
 def write_search_report(
-    path: Place, search: Search, trials: Mapping[int, Trial], refused: Sequence[Mapping[str, Any]], command: str
+    path: AnyPath, search: Search, trials: Mapping[int, Trial], refused: Sequence[Mapping[str, Any]], command: str
 ) -> None:
     """Write the page so that it appears whole or not at all.
 

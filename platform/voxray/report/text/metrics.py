@@ -116,7 +116,7 @@ class Card:
 def make_figure(key: str, metrics: Mapping[str, Any], classes: Sequence[str]) -> Figure:
     """A figure of ``metrics.json`` with its meaning for these classes."""
     name, two, more, missing = FIGURES[key]
-    words = {"unit": metrics["unit"], "units": plural(metrics["unit"])}
+    words = {"unit": metrics["level"], "units": plural(metrics["level"])}
     meaning = (two if len(classes) == 2 else more).format(*classes, **words)
     value, low, high = value_and_interval(key, metrics)
     return Figure(
@@ -175,7 +175,7 @@ def operating_sentence(
     """What the operating point means for one split, in one sentence; shorter where it is said `again`."""
     confusion = metrics["confusion_matrix"]
     where = {"val": "validation split", "test": "test split"}[split]
-    total, units = sum(map(sum, confusion)), plural(metrics["unit"])
+    total, units = sum(map(sum, confusion)), plural(metrics["level"])
     if len(classes) != 2:
         right = sum(confusion[n][n] for n in range(len(classes)))
         share = percent(right, total)
@@ -199,7 +199,7 @@ def operating_sentence(
 
 def cautions(metrics: Mapping[str, Mapping[str, Any]], classes: Sequence[str]) -> list[str]:
     """What a reader must know before quoting the headline."""
-    units = plural(next(iter(metrics.values()))["unit"])
+    units = plural(next(iter(metrics.values()))["level"])
     found = cautions_of_splits(metrics, f"The epoch and the threshold were chosen on the validation {units}")
     if len(classes) == 2:
         mixes = [_mix(SPLIT_NAMES[split].lower(), metrics[split], classes) for split in metrics]
@@ -241,7 +241,7 @@ def _mix(name: str, metrics: Mapping[str, Any], classes: Sequence[str]) -> str:
     others, findings = (sum(row) for row in metrics["confusion_matrix"])
     if not findings:
         return ""
-    unit = metrics["unit"]
+    unit = metrics["level"]
     return f"{others / findings:.1f} {classes[0]} {plural(unit)} for each {classes[1]} {unit} in {name}"
 
 

@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 from voxray.errors import ScanError
 from voxray.scans.geometry import corners_apart_mm
-from voxray.storage.paths import Place, place
+from voxray.storage.paths import AnyPath, to_path
 from voxray.volume import Volume
 
 TOLERANCE_MM = 0.05
 
 
-def channel_files(path: Place) -> list[Place]:
+def channel_files(path: AnyPath) -> list[AnyPath]:
     """The files of a scan, in the order of its channels.
 
     A path that ends in a name with a list in braces stands for several files, as in a shell: ``a_{t1,t2}.nii`` for
@@ -25,7 +25,7 @@ def channel_files(path: Place) -> list[Place]:
     if listed is None:
         return [path]
     before, names, after = listed.groups()
-    return [place(f"{before}{name}{after}") for name in names.split(",")]
+    return [to_path(f"{before}{name}{after}") for name in names.split(",")]
 
 
 def join_channels(volumes: Sequence[Volume], names: Sequence[str], where: str) -> Volume:

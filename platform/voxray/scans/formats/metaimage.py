@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from voxray.errors import ScanError
 from voxray.scans.geometry import lps_affine
 from voxray.scans.ranges import Fetch, fetch_views
-from voxray.storage.paths import Place, read_bytes, read_start, size_of
+from voxray.storage.paths import AnyPath, read_bytes, read_start, size_of
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -58,7 +58,7 @@ class MetaImageHeader:
     dtype: np.dtype[np.generic]
     channels: int
     affine: NDArray[np.float64]
-    data_path: Place
+    data_path: AnyPath
     data_offset: int
     compressed: bool
 
@@ -69,7 +69,7 @@ class MetaImageHeader:
         return i * j * k * self.channels * self.dtype.itemsize
 
 
-def read_metaimage_header(path: Place) -> MetaImageHeader:
+def read_metaimage_header(path: AnyPath) -> MetaImageHeader:
     """Parse a ``.mhd`` or ``.mha`` header.
 
     Raises
@@ -191,7 +191,7 @@ def _file_size(header: MetaImageHeader, where: str) -> int:
         raise ScanError(where, f"its voxel file {header.data_path.name} is missing", "Fetch it again") from None
 
 
-def _read_fields(path: Place) -> tuple[dict[str, str], int]:
+def _read_fields(path: AnyPath) -> tuple[dict[str, str], int]:
     head = read_start(path, HEADER_LIMIT_BYTES)
     fields: dict[str, str] = {}
     position = 0
@@ -207,7 +207,7 @@ def _read_fields(path: Place) -> tuple[dict[str, str], int]:
     raise ScanError(str(path), "is no MetaImage header: no line 'ElementDataFile = …'", "Fetch the file again")
 
 
-def _affine(path: Place, fields: dict[str, str]) -> NDArray[np.float64]:
+def _affine(path: AnyPath, fields: dict[str, str]) -> NDArray[np.float64]:
     spacing = _numbers(path, fields, "ElementSpacing", "ElementSize", default="1 1 1")
     origin = _numbers(path, fields, "Offset", "Origin", "Position", default="0 0 0")
     turn = _numbers(path, fields, "TransformMatrix", "Orientation", "Rotation", default="1 0 0 0 1 0 0 0 1")
@@ -223,13 +223,13 @@ def _affine(path: Place, fields: dict[str, str]) -> NDArray[np.float64]:
     return lps_affine(np.array(origin), direction, np.array(spacing))
 
 
-def _need(path: Place, fields: dict[str, str], key: str) -> str:
+def _need(path: AnyPath, fields: dict[str, str], key: str) -> str:
     if key not in fields:
         raise ScanError(str(path), f"the header has no '{key}'", CORRECT)
     return fields[key]
 
 
-def _numbers(path: Place, fields: dict[str, str], *keys: str, default: str | None = None) -> list[float]:
+def _numbers(path: AnyPath, fields: dict[str, str], *keys: str, default: str | None = None) -> list[float]:
     text = next((fields[key] for key in keys if key in fields), default)
     if text is None:
         raise ScanError(str(path), f"the header has no '{keys[0]}'", CORRECT)

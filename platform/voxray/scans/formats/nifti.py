@@ -16,13 +16,13 @@ from isal import igzip
 from numpy.typing import NDArray
 
 from voxray.errors import ScanError
-from voxray.storage.paths import Place, read_bytes, read_start, size_of
+from voxray.storage.paths import AnyPath, read_bytes, read_start, size_of
 
 NIFTI2_HEADER_BYTES = 540
 START_BYTES = 2**16  # of a file, packed or not: more than a header takes
 
 
-def read_nifti(path: Place) -> tuple[NDArray[Any], NDArray[np.float64]]:
+def read_nifti(path: AnyPath) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """Read a ``.nii`` or ``.nii.gz`` file whole, with one request where it lies in object storage.
 
     Parameters
@@ -57,7 +57,7 @@ def read_nifti(path: Place) -> tuple[NDArray[Any], NDArray[np.float64]]:
     return voxels, np.asarray(header.get_best_affine(), np.float64)
 
 
-def read_nifti_header(path: Place) -> Any:
+def read_nifti_header(path: AnyPath) -> Any:
     """nibabel's header of a ``.nii`` or ``.nii.gz`` file; no voxel is read.
 
     Raises
@@ -104,7 +104,7 @@ def split_channels(shape: Sequence[int], where: str) -> tuple[int, tuple[int, in
     return (sizes[3] if len(sizes) == 4 else 1), (i, j, k)
 
 
-def _is_packed(path: Place) -> bool:
+def _is_packed(path: AnyPath) -> bool:
     return path.name.lower().endswith(".gz")
 
 
@@ -130,6 +130,6 @@ def _inflate(packed: bytes, size: int) -> bytearray | bytes:
     return plain if len(plain) >= size else igzip.decompress(packed)
 
 
-def _cut_off(path: Place, found: int, wanted: int) -> ScanError:
+def _cut_off(path: AnyPath, found: int, wanted: int) -> ScanError:
     problem = f"holds {max(found, 0):,} bytes of voxels, got a header that wants {wanted:,}"
     return ScanError(str(path), problem, "The file is cut off; fetch it again")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxray.errors import ScanError
-from voxray.storage.paths import Place
+from voxray.storage.paths import AnyPath
 from voxray.volume import Volume
 
 SUFFIX = ".npz"
@@ -21,12 +21,12 @@ COLORS = 3
 STEP_BYTES = 2**22
 
 
-def is_npz_row(path: Place) -> bool:
+def is_npz_row(path: AnyPath) -> bool:
     """Whether a path names a row of an ``.npz`` file."""
     return len(path.parents) > 2 and path.parents[1].suffix.lower() == SUFFIX
 
 
-def open_npz_row(path: Place) -> Volume:
+def open_npz_row(path: AnyPath) -> Volume:
     """Open one image of a stack.
 
     Parameters
@@ -58,7 +58,7 @@ def open_npz_row(path: Place) -> Volume:
 
 
 @lru_cache(maxsize=1)
-def _map_member(file: Place, member: str, _changed_ns: int) -> NDArray[Any]:
+def _map_member(file: AnyPath, member: str, _changed_ns: int) -> NDArray[Any]:
     """A member as an array on disk, in a file without a name that goes with the process; anew when it has changed."""
     with (
         file.open("rb") as packed,

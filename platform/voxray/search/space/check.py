@@ -27,8 +27,8 @@ COUNTED = 32  # of a range with more labels only both ends are tried
 def check_samples(space: Space) -> tuple[Space, list[str]]:
     """The space with the ranks of inputs that it is good for, or all problems of that rank which has fewer."""
     problems = list(dict.fromkeys(_setting_names(space)))
-    found = {rank: problems + _problems(space, rank) for rank in space.ranks}
-    good = tuple(rank for rank, problems in found.items() if not problems)
+    found = {spatial_dims: problems + _problems(space, spatial_dims) for spatial_dims in space.ranks}
+    good = tuple(spatial_dims for spatial_dims, problems in found.items() if not problems)
     return (replace(space, ranks=good), []) if good else (space, min(found.values(), key=len))
 
 
@@ -43,9 +43,9 @@ class _Tries:
 
     def next(self) -> str:
         """Begin another try; returns what is special about it."""
-        self.fixed, about = self.waiting.pop()
+        self.fixed, metadata = self.waiting.pop()
         self.before = {}
-        return about
+        return metadata
 
     def suggest(self, name: str, distribution: Distribution) -> Label:
         """The label of this try."""
@@ -71,25 +71,25 @@ class _Walk(Walk):
         return super().ask(name, distribution)
 
 
-def _problems(space: Space, rank: int) -> list[str]:
+def _problems(space: Space, spatial_dims: int) -> list[str]:
     problems: dict[str, None] = {}
     tries = _Tries()
     while tries.waiting:
-        about = tries.next()
-        point, places = _attempt(space, rank, tries)
+        metadata = tries.next()
+        point, places = _attempt(space, spatial_dims, tries)
         if isinstance(point, ConfigError):
             problems[f"{point.where}: {point.problem}. {point.remedy}"] = None
             continue
         found = [*_layer_problems(point.architecture, places), *_setting_problems(point.settings)]
-        problems |= dict.fromkeys(found or _whole_problems(point, rank, about))
+        problems |= dict.fromkeys(found or _whole_problems(point, spatial_dims, metadata))
     return list(problems)
 
 
-def _attempt(space: Space, rank: int, tries: _Tries) -> tuple[Sample | ConfigError, dict[int, str]]:
+def _attempt(space: Space, spatial_dims: int, tries: _Tries) -> tuple[Sample | ConfigError, dict[int, str]]:
     """The next sample, and the places of what it holds."""
     places: dict[int, str] = {}
     try:
-        return grow(space, _Walk(tries.suggest, rank, {}, places)), places
+        return grow(space, _Walk(tries.suggest, spatial_dims, {}, places)), places
     except ConfigError as error:
         return error, places
 
@@ -105,14 +105,14 @@ def _layer_problems(made: Any, places: dict[int, str], known: Known = LAYERS) ->
         yield from parse_layer(entry, place, known)[1]
 
 
-def _whole_problems(point: Sample, rank: int, about: str) -> list[str]:
-    when = f", when {about}" if about else ""
+def _whole_problems(point: Sample, spatial_dims: int, metadata: str) -> list[str]:
+    when = f", when {metadata}" if metadata else ""
     try:
-        found = parse_architecture(point.architecture, "").rank
+        found = parse_architecture(point.architecture, "").spatial_dims
     except ConfigError as error:
         lines = error.problem.split("\n  ")
         return [f"architecture{when}: {line}" for line in lines[1:] or [str(error).removeprefix(": ")]]
-    return [f"architecture{when}: its kernels are {found}D"] if found not in (None, rank) else []
+    return [f"architecture{when}: its kernels are {found}D"] if found not in (None, spatial_dims) else []
 
 
 def _setting_names(space: Space) -> Iterator[str]:

@@ -39,8 +39,8 @@ def find_point(
         Name → label, as `sampling.replay` takes them if all settings of the space were given and are in it. None where
         the network is no point of the space.
     """
-    rank = architecture.rank or space.ranks[0]
-    if rank not in space.ranks:
+    spatial_dims = architecture.spatial_dims or space.ranks[0]
+    if spatial_dims not in space.ranks:
         return None
     content = canonical(architecture)
     comparable = content
@@ -51,7 +51,7 @@ def find_point(
     def is_network(suggest: Suggest) -> bool:
         made = space.seed()
         try:
-            space.grow(Walk(suggest, rank, {}), made)
+            space.grow(Walk(suggest, spatial_dims, {}), made)
         except _Open:
             if _agrees(made, comparable):
                 raise
@@ -66,7 +66,7 @@ def find_point(
             continue
 
         def is_setting(suggest: Suggest, key: str = key, value: Any = value) -> bool:
-            scope = space.grow(Walk(suggest, rank, {}), space.seed())
+            scope = space.grow(Walk(suggest, spatial_dims, {}), space.seed())
             return bool(space.experiment[key].give(scope, key) == value)
 
         decisions = _search(is_setting, decisions, numbers) or decisions

@@ -32,7 +32,7 @@ class Walk:
     """
 
     suggest: Suggest
-    rank: int
+    spatial_dims: int
     decisions: dict[str, Label]
     places: dict[int, str] | None = None
 
@@ -159,7 +159,7 @@ class Sizes:
     def give(self, scope: Scope, path: str, /) -> Any:
         """See `Form`."""
         value = self.form.give(scope, path)
-        return [value] * scope.walk.rank if type(value) is int else value
+        return [value] * scope.walk.spatial_dims if type(value) is int else value
 
 
 @dataclass(frozen=True, eq=False)

@@ -42,7 +42,7 @@ class Space:
 
     def grow(self, walk: Walk, made: Any) -> Scope:
         """Fill the architecture into an empty list or object, `made`; returns the names that it used."""
-        scope = Scope(walk, "", self.lets, {"rank": walk.rank})
+        scope = Scope(walk, "", self.lets, {"rank": walk.spatial_dims})
         self.architecture.fill(made, scope, "")
         return scope
 
@@ -74,7 +74,7 @@ class Sample:
         return [f"{key}={json.dumps(value)}" for key, value in self.settings.items()]
 
 
-def sample(space: Space, rank: int, suggest: Suggest) -> Sample:
+def sample(space: Space, spatial_dims: int, suggest: Suggest) -> Sample:
     """The network and the settings that some decisions make.
 
     Parameters
@@ -91,8 +91,8 @@ def sample(space: Space, rank: int, suggest: Suggest) -> Sample:
     ConfigError
         The space is not for inputs of this rank.
     """
-    check_rank(space, rank)
-    return grow(space, Walk(suggest, rank, {}))
+    check_rank(space, spatial_dims)
+    return grow(space, Walk(suggest, spatial_dims, {}))
 
 
 def grow(space: Space, walk: Walk) -> Sample:
@@ -109,7 +109,7 @@ def at_random(rng: np.random.Generator) -> Suggest:
     return lambda _, distribution: distribution.draw(next(shares))
 
 
-def replay(space: Space, rank: int, decisions: Decisions) -> Sample:
+def replay(space: Space, spatial_dims: int, decisions: Decisions) -> Sample:
     """The point with these decisions.
 
     Raises
@@ -125,14 +125,14 @@ def replay(space: Space, rank: int, decisions: Decisions) -> Sample:
             raise ConfigError(space.where, f"{name} cannot be {decisions[name]!r}", f"Give it one of {distribution}")
         return decisions[name]
 
-    point = sample(space, rank, look_up)
+    point = sample(space, spatial_dims, look_up)
     if needless := decisions.keys() - point.decisions.keys():
         raise ConfigError(space.where, f"nothing asks for {', '.join(sorted(needless))}", "Leave it out of the point")
     return point
 
 
-def check_rank(space: Space, rank: int) -> None:
+def check_rank(space: Space, spatial_dims: int) -> None:
     """Raise unless the space's networks take inputs of this rank."""
-    if rank not in space.ranks:
-        problem = f"its networks take {space.ranks[0]}D inputs, the patches are {rank}D"
+    if spatial_dims not in space.ranks:
+        problem = f"its networks take {space.ranks[0]}D inputs, the patches are {spatial_dims}D"
         raise ConfigError(space.where, problem, "Take the space or the patch size of the other rank")

@@ -107,15 +107,15 @@ def _opened(spec: Mapping[str, Any]) -> dict[str, Any]:
 def _or_form(key: str, value: Mapping[str, Any], network: bool) -> Mapping[str, Any]:
     if "const" in value:
         return value
-    about = {word: value[word] for word in ("title", "description") if word in value}
+    metadata = {word: value[word] for word in ("title", "description") if word in value}
     if key == "layers":
-        return {**about, **_items(value["items"])}
+        return {**metadata, **_items(value["items"])}
     others: list[dict[str, Any]] = [FORM]
     if key in SIZES and value.get("type") != "string":
         others.append({"type": "integer", "minimum": 1})
     if network and "array" in str(value):
         others.append({"type": "array"})  # of blocks
-    return {**about, "anyOf": [{word: each for word, each in value.items() if word not in about}, *others]}
+    return {**metadata, "anyOf": [{word: each for word, each in value.items() if word not in metadata}, *others]}
 
 
 def _items(layer: Mapping[str, Any]) -> dict[str, Any]:

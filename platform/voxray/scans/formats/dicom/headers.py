@@ -18,7 +18,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from voxray.errors import ScanError, WorkError
-from voxray.storage.paths import Place, as_file
+from voxray.storage.paths import AnyPath, as_file
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # single-frame; those of several frames have further numbers
 DIRECTORY = "1.2.840.10008.1.3.10"  # DICOMDIR
@@ -56,7 +56,7 @@ class DicomFile:
         Why it is no part of a scan, such as "a localiser"; empty for a slice.
     """
 
-    path: Place
+    path: AnyPath
     series: str
     patient: str
     aside: str
@@ -76,7 +76,7 @@ class DicomFolder:
     """
 
     files: tuple[DicomFile, ...]
-    broken: tuple[Place, ...]
+    broken: tuple[AnyPath, ...]
     others: int
 
     @property
@@ -110,7 +110,7 @@ class Slice:
         Of the stored numbers.
     """
 
-    path: Place
+    path: AnyPath
     frame: int
     shape: tuple[int, int]
     position: Vector
@@ -123,7 +123,7 @@ class Slice:
     signed: bool
 
 
-def read_folder(folder: Place) -> DicomFolder:
+def read_folder(folder: AnyPath) -> DicomFolder:
     """Look at the headers of the files directly in a folder; reads no pixel."""
     files, broken, others = [], [], 0
     for path in sorted(entry for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith(".")):
@@ -138,7 +138,7 @@ def read_folder(folder: Place) -> DicomFolder:
     return DicomFolder(tuple(files), tuple(broken), others)
 
 
-def read_slices(path: Place) -> list[Slice]:
+def read_slices(path: AnyPath) -> list[Slice]:
     """Where the frames of a file lie, and what their numbers mean; reads no pixel.
 
     Raises
@@ -162,7 +162,7 @@ def read_slices(path: Place) -> list[Slice]:
 
 
 @contextmanager
-def nameless_errors(path: Place, problem: str) -> Iterator[None]:
+def nameless_errors(path: AnyPath, problem: str) -> Iterator[None]:
     """Turn whatever the library raises into ScanError without its words, which may repeat what the header says."""
     try:
         with warnings.catch_warnings():
@@ -174,13 +174,13 @@ def nameless_errors(path: Place, problem: str) -> Iterator[None]:
         raise ScanError(str(path), f"{problem} ({type(error).__name__})", "Fetch the file again") from None
 
 
-def _read(path: Place, tags: Sequence[str] | None = None) -> Dataset:
+def _read(path: AnyPath, tags: Sequence[str] | None = None) -> Dataset:
     with nameless_errors(path, DAMAGED):
         wanted = None if tags is None else list(tags)
         return pydicom.dcmread(as_file(path), stop_before_pixels=True, specific_tags=wanted)
 
 
-def _identify(path: Place) -> DicomFile | None:
+def _identify(path: AnyPath) -> DicomFile | None:
     """None for a file of another kind; ScanError for one that should be a part of a series."""
     try:
         header = _read(path, IDENTITY)
@@ -208,7 +208,7 @@ def _aside(header: Dataset, kind: str) -> str:
     return "a color picture" if header.get("SamplesPerPixel", 1) != 1 else ""
 
 
-def _slice(path: Place, frame: int, dataset: Dataset, groups: Sequence[Dataset]) -> Slice:
+def _slice(path: AnyPath, frame: int, dataset: Dataset, groups: Sequence[Dataset]) -> Slice:
     """A frame; `groups` are its own functional groups and those of all frames, none in a plain file."""
 
     def numbers(macro: str, keyword: str, count: int) -> list[float]:
@@ -239,11 +239,11 @@ def _slice(path: Place, frame: int, dataset: Dataset, groups: Sequence[Dataset])
     )
 
 
-def _number(path: Place, source: Dataset, keyword: str, default: float) -> float:
+def _number(path: AnyPath, source: Dataset, keyword: str, default: float) -> float:
     return float(default) if source.get(keyword) is None else _numbers(path, source, keyword, 1)[0]
 
 
-def _numbers(path: Place, source: Dataset, keyword: str, count: int) -> list[float]:
+def _numbers(path: AnyPath, source: Dataset, keyword: str, count: int) -> list[float]:
     with nameless_errors(path, f"{keyword} is no number"):
         value: Any = source.get(keyword)
         found = [float(each) for each in (value if isinstance(value, pydicom.multival.MultiValue) else [value])]

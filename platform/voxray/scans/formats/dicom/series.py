@@ -17,7 +17,7 @@ from pydicom.uid import UID, RLELossless
 from voxray.errors import ScanError
 from voxray.scans.formats.dicom.headers import SECONDARY_CAPTURE, Slice, nameless_errors, read_folder, read_slices
 from voxray.scans.formats.dicom.stack import stack_slices
-from voxray.storage.paths import Place, as_file, read_start
+from voxray.storage.paths import AnyPath, as_file, read_start
 from voxray.volume import Volume
 
 INTEGERS = ("int16", "uint16", "int32", "int64")
@@ -57,12 +57,12 @@ class Series:
         return (*self.slices[0].shape, len(self.slices))
 
 
-def is_dicom(path: Place) -> bool:
+def is_dicom(path: AnyPath) -> bool:
     """Whether a path is a folder, which is taken for one of DICOM files, or begins as they do."""
     return path.is_dir() or (path.is_file() and read_start(path, 132)[128:] == b"DICM")
 
 
-def read_series(path: Place) -> Series:
+def read_series(path: AnyPath) -> Series:
     """Find the files of a series and where their slices lie; reads no pixel.
 
     Parameters
@@ -80,7 +80,7 @@ def read_series(path: Place) -> Series:
     return Series(slices, affine, _dtype(slices))
 
 
-def open_series(path: Place) -> Volume:
+def open_series(path: AnyPath) -> Volume:
     """Decode a series.
 
     Returns
@@ -95,7 +95,7 @@ def open_series(path: Place) -> Volume:
     series = read_series(path)
     columns, rows, count = series.shape
     voxels = np.empty((count, rows, columns), series.dtype)
-    places: dict[Place, list[tuple[int, Slice]]] = {}
+    places: dict[AnyPath, list[tuple[int, Slice]]] = {}
     for place, each in enumerate(series.slices):
         places.setdefault(each.path, []).append((place, each))
     for file, mine in places.items():
@@ -107,7 +107,7 @@ def open_series(path: Place) -> Volume:
     return Volume(voxels.transpose(2, 1, 0)[None], series.affine)
 
 
-def _files_of_series(path: Place) -> list[Place]:
+def _files_of_series(path: AnyPath) -> list[AnyPath]:
     folder = read_folder(path if path.is_dir() else path.parent)
     if folder.broken:
         problem = "cannot be read, so that a slice beside it may be missing"
@@ -143,7 +143,7 @@ def _rescaled(stored: NDArray[np.generic], each: Slice, dtype: np.dtype[Any]) ->
     return numbers.astype(dtype)
 
 
-def _read_frames(path: Place) -> NDArray[np.generic]:
+def _read_frames(path: AnyPath) -> NDArray[np.generic]:
     """The stored numbers of a file, (frame, row, column)."""
     with nameless_errors(path, "its pixels cannot be decoded"):
         dataset = pydicom.dcmread(as_file(path))
@@ -159,7 +159,7 @@ def _read_frames(path: Place) -> NDArray[np.generic]:
     return pixels.reshape(-1, *pixels.shape[-2:])
 
 
-def _check_length(path: Place, dataset: Dataset) -> None:
+def _check_length(path: AnyPath, dataset: Dataset) -> None:
     if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
         return
     count = int(dataset.get("NumberOfFrames") or 1)

@@ -9,15 +9,15 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from voxray.console.progress import Show
-from voxray.console.signals import never
+from voxray.console.progress import OnProgress
+from voxray.console.signals import never_stop
 from voxray.errors import VoxrayError
 
 POLL_S = 0.5
 
 
 @ray.remote(num_cpus=0)
-class Board:
+class ProgressActor:
     """Workers write on it, the driver reads.
 
     Each worker has a line of its own; what the driver shows is their sum.
@@ -40,7 +40,7 @@ class Board:
         """Replace a worker's line."""
         self.lines[worker] = done, total, text
 
-    def complain(self, kind: str, words: tuple[str, ...]) -> None:
+    def report_error(self, kind: str, words: tuple[str, ...]) -> None:
         """Leave an error in its own words: Ray would wrap it beyond recognition."""
         self.problem = kind, words
 
@@ -56,7 +56,7 @@ class Board:
         return self.problem
 
 
-class Writer:
+class ProgressReporter:
     """A worker's side of a board; writes now and then, not at every step."""
 
     def __init__(self, board: Any, worker: str) -> None:
@@ -69,17 +69,17 @@ class Writer:
             self.last = time.monotonic()
             self.board.write.remote(self.worker, done, total, text)
 
-    def complain(self, error: VoxrayError) -> None:
+    def report_error(self, error: VoxrayError) -> None:
         """Leave an error for the driver."""
-        ray.get(self.board.complain.remote(type(error).__name__, error.args))
+        ray.get(self.board.report_error.remote(type(error).__name__, error.args))
 
 
 @contextmanager
-def followed(show: Show, asked: Callable[[], bool] = never) -> Iterator[Any]:
+def follow_progress(on_progress: OnProgress, asked: Callable[[], bool] = never_stop) -> Iterator[Any]:
     """A board whose changes are shown for the time of the block; `asked` says when its workers are to stop."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     # Beside the driver: a board on another node could be lost with it.
-    board = Board.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
+    board = ProgressActor.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
     stop = threading.Event()
 
     def follow() -> None:
@@ -94,7 +94,7 @@ def followed(show: Show, asked: Callable[[], bool] = never) -> Iterator[Any]:
                 return
             if state != shown:
                 shown = state
-                show(*state)
+                on_progress(*state)
             if last:
                 return
 
@@ -129,7 +129,7 @@ def _kinds() -> dict[str, type[VoxrayError]]:
     return found
 
 
-def in_own_words(board: Any, otherwise: VoxrayError) -> VoxrayError:
+def original_error(board: Any, otherwise: VoxrayError) -> VoxrayError:
     """The error that a worker left on the board, or else the given one."""
     problem = ray.get(board.read_problem.remote())
     if problem is None:

@@ -14,7 +14,7 @@ from voxray.datasets.recognize import recognize_layout
 from voxray.errors import DataError
 from voxray.patches.plan import Plan, empty_classes
 from voxray.patches.planned import plan_experiment
-from voxray.storage.paths import Place, exists
+from voxray.storage.paths import AnyPath, exists
 
 TARGETS = pa.schema(
     [
@@ -30,7 +30,7 @@ TARGETS = pa.schema(
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class InspectionTarget:
     """A data set, and what is known of it from its lists.
 
     Attributes
@@ -65,7 +65,7 @@ class Subject:
         return self.manifest.classes if self.manifest.masks_are_targets else ()
 
 
-def read_subject(source: Place) -> Subject:
+def read_target(source: AnyPath) -> InspectionTarget:
     """Find out what a data set consists of; reads lists, no scan.
 
     Parameters
@@ -83,10 +83,10 @@ def read_subject(source: Place) -> Subject:
     layout = recognize_layout(source)
     spec = {"layout": layout, "root": str(source)}
     manifest = read_manifest(DataSpec.model_validate(spec)) if layout else read_loose(source)
-    return Subject(source.resolve().name, layout or "", manifest, _targets(manifest, None))
+    return InspectionTarget(source.resolve().name, layout or "", manifest, _targets(manifest, None))
 
 
-def read_experiment_subject(experiment: Experiment) -> Subject:
+def read_experiment_target(experiment: Experiment) -> InspectionTarget:
     """The data of an experiment, with its plan as far as there can be one.
 
     Raises
@@ -109,7 +109,9 @@ def read_experiment_subject(experiment: Experiment) -> Subject:
         # Shared patients are a finding of their own, one for each of them.
         if not shared_patients(manifest.scans):
             problems.append(error.problem)
-    return Subject(experiment.name, experiment.data.layout, manifest, _targets(manifest, plan), plan, tuple(problems))
+    return InspectionTarget(
+        experiment.name, experiment.data.layout, manifest, _targets(manifest, plan), plan, tuple(problems)
+    )
 
 
 def _targets(manifest: Manifest, plan: Plan | None) -> pa.Table:

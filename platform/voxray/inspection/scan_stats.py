@@ -7,12 +7,12 @@ import numpy as np
 import pyarrow as pa
 
 from voxray.errors import ScanError
-from voxray.inspection.subject import TARGETS
+from voxray.inspection.target import TARGETS
 from voxray.scans.header import ScanHeader, read_header
 from voxray.scans.intensity import volume_statistics
 from voxray.scans.masks import check_finite, check_same_grid, label_classes
 from voxray.scans.read import open_scan
-from voxray.storage.paths import Place
+from voxray.storage.paths import AnyPath
 from voxray.store.cut import voxel_checksum
 from voxray.volume import Volume
 
@@ -21,7 +21,7 @@ RANKS = (0.0, 0.5, 5.0, 25.0, 50.0, 75.0, 95.0, 99.5, 100.0)
 
 MOST_PIECES, HEADERS_A_PIECE = 1000, 32
 
-FACTS = pa.schema(
+SCAN_STATS = pa.schema(
     [
         *TARGETS,
         ("size_bytes", pa.int64()),  # on disk, with the mask; null, like all that follows, where the header is unread
@@ -47,13 +47,13 @@ FACTS = pa.schema(
 Row = dict[str, Any]
 
 
-def cut_targets(targets: pa.Table, voxels: bool) -> list[pa.Table]:
+def chunk_targets(targets: pa.Table, voxels: bool) -> list[pa.Table]:
     """Targets in pieces that are worth a task each: a scan, several headers, or more where there are very many."""
     step = max(1 if voxels else HEADERS_A_PIECE, -(-targets.num_rows // MOST_PIECES))
     return [targets.slice(start, step) for start in range(0, targets.num_rows, step)]
 
 
-def look_at(root: Place, targets: pa.Table, classes: Sequence[str], voxels: bool) -> pa.Table:
+def inspect_scans(root: AnyPath, targets: pa.Table, classes: Sequence[str], voxels: bool) -> pa.Table:
     """The facts of some scans.
 
     Parameters
@@ -73,26 +73,26 @@ def look_at(root: Place, targets: pa.Table, classes: Sequence[str], voxels: bool
         Schema FACTS, in the order of `targets`.
     """
     rows = [_facts(root, target, classes, voxels) for target in targets.to_pylist()]
-    return pa.Table.from_pylist(rows, schema=FACTS)
+    return pa.Table.from_pylist(rows, schema=SCAN_STATS)
 
 
-def _facts(root: Place, target: Row, classes: Sequence[str], voxels: bool) -> Row:
-    facts: Row = {**dict.fromkeys(FACTS.names), **target, "problems": []}
+def _facts(root: AnyPath, target: Row, classes: Sequence[str], voxels: bool) -> Row:
+    scan_stats: Row = {**dict.fromkeys(SCAN_STATS.names), **target, "problems": []}
     image: Volume | None = None
     try:
         header = read_header(root / target["path"])
         _check_numbers(header, target["path"])
-        facts |= _header_facts(header)
+        scan_stats |= _header_facts(header)
         if voxels:
             image = open_scan(root / target["path"])
     except ScanError as error:
-        _note(facts, "unreadable", error, root)
-        return facts
+        _note(scan_stats, "unreadable", error, root)
+        return scan_stats
     if image is not None:
-        _add_voxel_facts(facts, image, root)
+        _add_voxel_facts(scan_stats, image, root)
     if target["label_path"] is not None:
-        _add_mask_facts(facts, header, root, classes, voxels)
-    return facts
+        _add_mask_facts(scan_stats, header, root, classes, voxels)
+    return scan_stats
 
 
 def _check_numbers(header: ScanHeader, where: str) -> None:
@@ -114,51 +114,51 @@ def _header_facts(header: ScanHeader) -> Row:
     }
 
 
-def _add_voxel_facts(facts: Row, image: Volume, root: Place) -> None:
-    facts["checksum"] = voxel_checksum(image.voxels)
+def _add_voxel_facts(scan_stats: Row, image: Volume, root: AnyPath) -> None:
+    scan_stats["checksum"] = voxel_checksum(image.voxels)
     try:
-        check_finite(image, facts["path"])
+        check_finite(image, scan_stats["path"])
     except ScanError as error:
-        _note(facts, "not_finite", error, root)
+        _note(scan_stats, "not_finite", error, root)
         return
     statistics = volume_statistics(image.voxels, RANKS)
-    facts["percentiles"] = statistics.percentiles.tolist()
-    facts["mean"], facts["deviation"] = statistics.mean.tolist(), statistics.deviation.tolist()
+    scan_stats["percentiles"] = statistics.percentiles.tolist()
+    scan_stats["mean"], scan_stats["deviation"] = statistics.mean.tolist(), statistics.deviation.tolist()
     flat = np.flatnonzero(statistics.percentiles[:, 0] == statistics.percentiles[:, -1]).tolist()
     if flat:
         value = statistics.percentiles[flat[0], 0]
         which = f"channel {', '.join(map(str, flat))}" if len(image.voxels) > 1 else "every voxel"
-        _note(facts, "constant", ScanError(facts["path"], f"{which} has the value {value:g}"), root)
+        _note(scan_stats, "constant", ScanError(scan_stats["path"], f"{which} has the value {value:g}"), root)
 
 
-def _add_mask_facts(facts: Row, header: ScanHeader, root: Place, classes: Sequence[str], voxels: bool) -> None:
-    path = root / facts["label_path"]
+def _add_mask_facts(scan_stats: Row, header: ScanHeader, root: AnyPath, classes: Sequence[str], voxels: bool) -> None:
+    path = root / scan_stats["label_path"]
     try:
         mask = read_header(path)
         if mask.channels != 1:
-            raise ScanError(facts["label_path"], f"a mask wants one channel, got {mask.channels}")
+            raise ScanError(scan_stats["label_path"], f"a mask wants one channel, got {mask.channels}")
         opened = open_scan(path) if voxels else None
     except ScanError as error:
-        _note(facts, "mask", error, root)
+        _note(scan_stats, "mask", error, root)
         return
-    facts["size_bytes"] += mask.size_bytes
+    scan_stats["size_bytes"] += mask.size_bytes
     try:
-        check_same_grid(header, mask, facts["path"])
+        check_same_grid(header, mask, scan_stats["path"])
     except ScanError as error:
-        _note(facts, "grid", error, root)
+        _note(scan_stats, "grid", error, root)
     if opened is None:
         return
     try:
-        codes = label_classes(opened, classes, facts["label_path"]) if classes else (opened.voxels[0] != 0)
+        codes = label_classes(opened, classes, scan_stats["label_path"]) if classes else (opened.voxels[0] != 0)
     except ScanError as error:
-        _note(facts, "values", error, root)
+        _note(scan_stats, "values", error, root)
         return
-    facts["mask_voxels"] = np.bincount(codes.ravel(order="K"), minlength=max(2, len(classes))).tolist()
+    scan_stats["mask_voxels"] = np.bincount(codes.ravel(order="K"), minlength=max(2, len(classes))).tolist()
     if not codes.any():
-        _note(facts, "empty", ScanError(facts["label_path"], "every voxel is background"), root)
+        _note(scan_stats, "empty", ScanError(scan_stats["label_path"], "every voxel is background"), root)
 
 
-def _note(facts: Row, kind: str, error: ScanError, root: Place) -> None:
+def _note(scan_stats: Row, kind: str, error: ScanError, root: AnyPath) -> None:
     where, problem = (text.replace(f"{root}/", "") for text in (error.where, error.problem))
-    detail = problem if where == facts["path"] else f"{where}: {problem}"
-    facts["problems"].append({"kind": kind, "detail": detail})
+    detail = problem if where == scan_stats["path"] else f"{where}: {problem}"
+    scan_stats["problems"].append({"kind": kind, "detail": detail})

@@ -1,0 +1,5 @@
+"""``python -m voxray``."""
+
+from voxray.cli.app import main
+
+main()
