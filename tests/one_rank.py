@@ -25,17 +25,9 @@ def main(rank: int, ranks: int, rendezvous: Path, spec_file: Path, out: Path) ->
     store, device = open_store(spec.store_path), torch.device("cpu")
     network = load_network(Path(spec.model.architecture), store.info.patch_shape, 2)
     model = network.build(2, spec.seed)
+    shares = {"rank": rank, "ranks": ranks, "streams": STREAMS}
     loaders = [
-        PatchLoader(
-            store,
-            split,
-            spec.training.batch_size,
-            rank=rank,
-            ranks=ranks,
-            streams=STREAMS,
-            seed=spec.seed,
-            buffer_bytes=1,
-        )
+        PatchLoader(store, split, spec.training.batch_size, **shares, seed=spec.seed, buffer_bytes=1)
         for split in ("train", "val")
     ]
     empty = sum(not len(batch.rows) for epoch in range(spec.training.epochs) for batch in loaders[0].epoch(epoch))
