@@ -28,7 +28,7 @@ def with_zoom(voxels: NDArray[np.int16]) -> NDArray[np.int16]:
 
 def with_resize(voxels: NDArray[np.int16]) -> NDArray[np.generic]:
     """Ours."""
-    return resize(Volume(voxels[None], np.eye(4)), NEW, "benchmark").voxels[0]
+    return resize(Volume(voxels[None], np.eye(4)), NEW, "benchmark").array[0]
 
 
 def main() -> None:

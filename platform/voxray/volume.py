@@ -13,23 +13,23 @@ class Volume:
 
     Attributes
     ----------
-    voxels : ndarray, (channel, x, y, z)
+    array : ndarray, (channel, x, y, z)
         In the scan's own numbers. May be a view of a memory-mapped file: slice before computing.
     affine : ndarray, (4, 4), float64
         Voxel index to world millimeters, RAS+.
     fetch : callable, optional
-        Where the voxels lie in object storage and were not fetched yet: brings what views of `voxels` show into their
+        Where the voxels lie in object storage and were not fetched yet: brings what views of `array` show into their
         memory.
     """
 
-    voxels: NDArray[np.generic]
+    array: NDArray[np.generic]
     affine: NDArray[np.float64]
     fetch: Callable[[Sequence[NDArray[np.generic]]], None] | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Number of voxels along x, y, z."""
-        _, x, y, z = self.voxels.shape
+        _, x, y, z = self.array.shape
         return x, y, z
 
     @property

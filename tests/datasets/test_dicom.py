@@ -46,7 +46,7 @@ def test_labels_belong_to_series_folders_or_patients(tmp_path: Path, key: str) -
     assert manifest.scans["split"].to_pylist() == ["train"] * 4
     assert manifest.quarantine.num_rows == 0
     for number, path in enumerate(manifest.scans["path"].to_pylist()):
-        assert open_scan(tmp_path / path).voxels.max() == stored_voxels(number).max() - 1024
+        assert open_scan(tmp_path / path).array.max() == stored_voxels(number).max() - 1024
 
 
 def test_patients_are_those_of_the_header_by_the_name_of_their_first_scan(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_two_series_in_one_folder_are_two_scans_and_that_is_said(tmp_path: Path)
     assert labels_of(manifest) == {"both/S0-000.dcm": 0, "both/S1-000.dcm": 0, "case2/CT": 1}
     assert any("labels by folder: 1 of them name several series" in note for note in manifest.notes)
     for number, path in enumerate(manifest.scans["path"].to_pylist()):
-        np.testing.assert_array_equal(open_scan(tmp_path / path).voxels.sum(), (stored_voxels(number) - 1024.0).sum())
+        np.testing.assert_array_equal(open_scan(tmp_path / path).array.sum(), (stored_voxels(number) - 1024.0).sum())
 
 
 def test_captures_and_localisers_are_left_out_with_the_reason(tmp_path: Path) -> None:

@@ -42,8 +42,8 @@ def test_every_image_is_found_again_under_its_path(tmp_path: Path, shape: tuple[
             stack, row = scan["path"].split("/")
             expected = arrays[stack][int(row)]
             volume = open_scan(manifest.root / scan["path"])
-            assert volume.voxels.shape[0] == len(manifest.channels)
-            read = volume.voxels.transpose(3, 2, 1, 0)  # z, y, x, channel
+            assert volume.array.shape[0] == len(manifest.channels)
+            read = volume.array.transpose(3, 2, 1, 0)  # z, y, x, channel
             np.testing.assert_array_equal(read.reshape(shape), expected)
             np.testing.assert_array_equal(volume.affine, np.eye(4))
 

@@ -43,7 +43,7 @@ def test_on_the_border_in_plane_the_patch_is_padded_with_air() -> None:
     patch = cut_patch(volume, box_at(volume, (0, 79, 10), (64, 64, 10)), -1000, np.dtype("int16"), "sample 3")
     assert (patch[0, :32] == -1000).all()
     assert (patch[0, :, 33:] == -1000).all()
-    np.testing.assert_array_equal(patch[0, 32:, :33], volume.voxels[0, :32, 47:80, 5:15])
+    np.testing.assert_array_equal(patch[0, 32:, :33], volume.array[0, :32, 47:80, 5:15])
 
 
 @pytest.mark.parametrize("voxel", [(-0.6, 5, 5), (80.0, 5, 5), (5, 5, 19.6), (5, -1, 5)])

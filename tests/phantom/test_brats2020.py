@@ -30,7 +30,7 @@ def test_the_layout_is_read_without_a_complaint(folder: Path) -> None:
     assert manifest.samples["label"].to_pylist() == [1, 1, 1, 1, 0, 1]
     for row in manifest.scans.to_pylist():
         scan, mask = (open_scan(folder / row[key]) for key in ("path", "label_path"))
-        assert scan.voxels.shape == (4, *SHAPE)
+        assert scan.array.shape == (4, *SHAPE)
         np.testing.assert_array_equal(scan.affine, mask.affine)
 
 

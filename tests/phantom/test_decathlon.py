@@ -34,7 +34,7 @@ def test_the_layout_is_read_without_a_complaint(folder: Path) -> None:
     assert manifest.scans["scan_id"].to_pylist() == ["BRATS_001", "BRATS_002", "BRATS_003"]
     for row in manifest.scans.to_pylist():
         image, mask = (open_scan(folder / row[key]) for key in ("path", "label_path"))
-        assert image.voxels.shape[0] == 4
+        assert image.array.shape[0] == 4
         classes = check_label(image, mask, manifest.classes, row["path"])
         assert set(np.unique(classes).tolist()) == {0, 1, 2, 3}
 

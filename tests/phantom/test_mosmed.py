@@ -38,7 +38,7 @@ def test_files_are_in_the_public_form_and_the_patient_lies_upright_in_the_world(
     assert image.shape[:2] == (MATRIX, MATRIX)
     assert nibabel.aff2axcodes(image.affine) == ("L", "A", "S")
     assert image.header.get_zooms()[2] == 8
-    volume = open_scan(folder / "CT-0" / "study_0001.nii.gz").voxels[0]
+    volume = open_scan(folder / "CT-0" / "study_0001.nii.gz").array[0]
     middle = volume[:, :, volume.shape[2] // 4]
     # The heart is at the patient's left, the spine behind.
     air = middle < -500

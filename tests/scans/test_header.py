@@ -28,8 +28,8 @@ def turns() -> st.SearchStrategy[np.ndarray]:
 
 def same_as_opened(path: Path) -> None:
     header, volume = read_header(path), open_scan(path)
-    assert (header.channels, *header.shape) == volume.voxels.shape
-    assert header.dtype.newbyteorder("=") == volume.voxels.dtype.newbyteorder("=")
+    assert (header.channels, *header.shape) == volume.array.shape
+    assert header.dtype.newbyteorder("=") == volume.array.dtype.newbyteorder("=")
     np.testing.assert_allclose(header.affine, volume.affine, atol=1e-9)
     assert header.spacing_mm == pytest.approx(volume.spacing_mm)
 

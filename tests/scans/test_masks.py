@@ -27,7 +27,7 @@ def test_a_mask_that_fits_gives_its_classes_whatever_its_dtype(dtype: str) -> No
     label = label_of(dtype)
     classes = check_label(image_of(), label, CLASSES, "a")
     assert classes.dtype == np.uint8
-    np.testing.assert_array_equal(classes, label.voxels[0])
+    np.testing.assert_array_equal(classes, label.array[0])
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_a_mask_that_fits_gives_its_classes_whatever_its_dtype(dtype: str) -> No
 )
 def test_a_value_without_a_name_is_named(dtype: str, value: float, words: str) -> None:
     label = label_of(dtype)
-    label.voxels[0, 1, 2, 3] = value
+    label.array[0, 1, 2, 3] = value
     with pytest.raises(ScanError, match=words) as caught:
         check_label(image_of(), label, CLASSES, "imagesTr/a.nii.gz")
     assert str(caught.value).startswith("imagesTr/a.nii.gz: ")
@@ -84,7 +84,7 @@ def test_affines_that_differ_by_rounding_are_the_same() -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_voxel_that_is_no_number_is_named_with_its_place(value: float) -> None:
     image = image_of()
-    image.voxels[1, 4, 0, 6] = value
+    image.array[1, 4, 0, 6] = value
     with pytest.raises(ScanError, match=rf"voxel \(4, 0, 6\) of channel 1 is no finite number, got {value}"):
         check_label(image, label_of(), CLASSES, "a")
 

@@ -42,7 +42,7 @@ def test_every_voxel_keeps_its_world_coordinates(tmp_path: Path, name: str, comp
         voxel = world_to_voxel(volume.affine, (lps * [-1, -1, 1])[None])[0]
         nearest = np.rint(voxel).astype(int)
         np.testing.assert_allclose(voxel, nearest, atol=1e-3)
-        assert volume.voxels[0][tuple(nearest)] == VOXELS[tuple(index)]
+        assert volume.array[0][tuple(nearest)] == VOXELS[tuple(index)]
 
 
 @given(turn=turns)
@@ -112,7 +112,7 @@ def test_big_endian_local_and_float_files_are_read(tmp_path: Path) -> None:
     data = VOXELS.transpose(2, 1, 0).astype(">i2").tobytes()
     text = f"{header}TransformMatrix = -1 0 0 0 -1 0 0 0 1\nElementType = MET_SHORT\nElementDataFile = LOCAL\n"
     (tmp_path / "a.mha").write_bytes(text.encode() + data)
-    np.testing.assert_array_equal(open_scan(tmp_path / "a.mha").voxels[0], VOXELS)
+    np.testing.assert_array_equal(open_scan(tmp_path / "a.mha").array[0], VOXELS)
 
 
 def test_nifti_with_a_scale_factor_gives_scaled_numbers_and_others_keep_their_integers(tmp_path: Path) -> None:
@@ -122,18 +122,18 @@ def test_nifti_with_a_scale_factor_gives_scaled_numbers_and_others_keep_their_in
         image.header.set_data_dtype(np.int16)
         nibabel.save(image, tmp_path / name)
         volume = open_scan(tmp_path / name)
-        np.testing.assert_allclose(volume.voxels[0], nibabel.load(tmp_path / name).get_fdata(), rtol=1e-6)
-    assert open_scan(tmp_path / "plain.nii.gz").voxels.dtype == np.int16
-    assert open_scan(tmp_path / "scaled.nii.gz").voxels.dtype == np.float32
+        np.testing.assert_allclose(volume.array[0], nibabel.load(tmp_path / name).get_fdata(), rtol=1e-6)
+    assert open_scan(tmp_path / "plain.nii.gz").array.dtype == np.int16
+    assert open_scan(tmp_path / "scaled.nii.gz").array.dtype == np.float32
 
 
 @pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGB", 3), ("RGBA", 3), ("LA", 1), ("1", 1), ("P", 1)])
 def test_pictures_are_one_slice_with_x_along_their_lines(tmp_path: Path, mode: str, channels: int) -> None:
     Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4) * 20).convert(mode).save(tmp_path / "a.png")
     volume = open_scan(tmp_path / "a.png")
-    assert volume.voxels.shape == (channels, 4, 3, 1)
+    assert volume.array.shape == (channels, 4, 3, 1)
     if mode not in ("P", "1"):
-        assert volume.voxels[0, 3, 0, 0] == 60
+        assert volume.array[0, 3, 0, 0] == 60
 
 
 def broken(folder: Path, kind: str) -> Path:

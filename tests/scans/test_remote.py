@@ -44,9 +44,9 @@ def test_a_scan_in_storage_is_the_scan_on_the_disk(s3: S3, tmp_path: Path, kind:
     file = write_scan(tmp_path, kind)
     remote = in_storage(s3, file)
     here, there = open_scan(file), open_scan(remote)
-    np.testing.assert_array_equal(there.voxels, here.voxels)
+    np.testing.assert_array_equal(there.array, here.array)
     np.testing.assert_array_equal(there.affine, here.affine)
-    assert there.voxels.dtype == here.voxels.dtype
+    assert there.array.dtype == here.array.dtype
     assert vars(read_header(remote)).keys() == vars(read_header(file)).keys()
     for name, value in vars(read_header(file)).items():
         np.testing.assert_array_equal(vars(read_header(remote))[name], value)
@@ -108,7 +108,7 @@ def test_storage_that_fails_now_and_then_is_asked_again(s3: S3, tmp_path: Path, 
         return fault if new else None
 
     s3.fault = once
-    np.testing.assert_array_equal(open_scan(remote).voxels, open_scan(file).voxels)
+    np.testing.assert_array_equal(open_scan(remote).array, open_scan(file).array)
     assert failed
 
 

@@ -96,9 +96,9 @@ def test_patches_and_masks_are_cut_from_the_same_place(finished: Experiment, bra
             starts = [row[f"{axis}_start"] for axis in "xyz"]
             box = tuple(slice(start, start + n) for start, n in zip(starts, (24, 24, 12), strict=True))
             image, label = open_scan(brains / row["path"]), open_scan(brains / row["label_path"])
-            np.testing.assert_array_equal(np.asarray(images[row["slot"]]), image.voxels[(slice(None), *box)])
-            np.testing.assert_array_equal(np.asarray(masks[row["slot"]]), label.voxels[(0, *box)])
-            most = foreground_counts(label.voxels[0], (24, 24, 12)).max()
+            np.testing.assert_array_equal(np.asarray(images[row["slot"]]), image.array[(slice(None), *box)])
+            np.testing.assert_array_equal(np.asarray(masks[row["slot"]]), label.array[(0, *box)])
+            most = foreground_counts(label.array[0], (24, 24, 12)).max()
             assert np.count_nonzero(masks[row["slot"]]) >= min(most, 0.05 * 24 * 24 * 12)
     assert store.index.num_rows == 12
 

@@ -67,7 +67,7 @@ def test_the_patches_of_a_scan_put_together_are_the_scan(
                 box = tuple(slice(start, start + size) for start, size in zip(place, SIZE, strict=True))
                 built[box] = np.asarray(store.open_images(row["split"])[row["slot"]])[0]
         inside = tuple(slice(size, size + extent) for extent, size in zip(volume.shape, SIZE, strict=True))
-        np.testing.assert_array_equal(built[inside], volume.voxels[0])
+        np.testing.assert_array_equal(built[inside], volume.array[0])
     assert len({row["path"] for row in rows}) == len(SHAPES)
 
 

@@ -253,7 +253,7 @@ def test_real_crops_come_back_as_the_pictures_they_were(real_data: Path, out: Pa
     store = ingest(spec)
     row = store.rows("val").to_pylist()[3]
     patch = np.asarray(store.open_images("val")[row["slot"]])
-    np.testing.assert_array_equal(patch, open_scan(tmp_path / row["path"]).voxels)
+    np.testing.assert_array_equal(patch, open_scan(tmp_path / row["path"]).array)
 
 
 def test_a_folder_of_something_else_is_never_written_into(luna: Path, out: Path, tmp_path: Path) -> None:
@@ -356,7 +356,7 @@ def test_float_scans_of_double_precision_are_kept_to_that_of_the_store(out: Path
     store = ingest(spec)
     row = store.rows("train").to_pylist()[0]
     image = np.asarray(store.open_images("train")[row["slot"]])
-    np.testing.assert_array_equal(image, open_scan(tmp_path / row["path"]).voxels.astype(np.float32))
+    np.testing.assert_array_equal(image, open_scan(tmp_path / row["path"]).array.astype(np.float32))
 
 
 def test_a_shard_of_zeros_is_a_shard_and_not_a_lost_file(out: Path, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_a_resized_patch_is_the_clipped_scan_as_scipy_zooms_it(chests: Path, out
     for split in store.info.shards:
         for row in store.rows(split).to_pylist():
             patch = store.read_patches(split, np.array([row["slot"]]))[0, 0]
-            clipped = np.clip(open_scan(chests / row["path"]).voxels[0].astype(float), -900, 300)
+            clipped = np.clip(open_scan(chests / row["path"]).array[0].astype(float), -900, 300)
             factors = [new / old for new, old in zip((16, 20, 12), clipped.shape, strict=True)]
             expected = zoom(clipped, factors, order=1, mode="nearest")
             assert np.abs(patch - expected).max() <= 0.5 + 1e-3
@@ -98,9 +98,9 @@ def test_a_slice_is_that_of_its_scan_and_shows_the_tumor(brains: Path, out: Path
         for row in store.rows(split).to_pylist():
             patch = store.read_patches(split, np.array([row["slot"]]))[0]
             volume, mask = (open_scan(brains / row[key]) for key in ("path", "label_path"))
-            np.testing.assert_array_equal(patch, volume.voxels[:, 2:30, :, row["z_start"], None])
-            assert mask.voxels[0, :, :, row["z_start"]].any()
-            np.testing.assert_allclose(row["statistics"][0], volume_statistics(volume.voxels).mean)
+            np.testing.assert_array_equal(patch, volume.array[:, 2:30, :, row["z_start"], None])
+            assert mask.array[0, :, :, row["z_start"]].any()
+            np.testing.assert_allclose(row["statistics"][0], volume_statistics(volume.array).mean)
 
 
 def test_all_slices_of_a_scan_cost_one_decode(
@@ -190,7 +190,7 @@ def test_masks_can_also_say_where_boxes_for_a_grade_are_drawn(brains: Path, out:
     store = ingest(of_brains(brains, out, patches=boxes))
     assert not store.info.masks
     for row in store.index.to_pylist():
-        mask = open_scan(brains / row["label_path"]).voxels[0]
+        mask = open_scan(brains / row["label_path"]).array[0]
         starts = [(row[f"{axis}_start"], size) for axis, size in zip("xyz", (12, 12, 8), strict=True)]
         assert mask[tuple(slice(start, start + size) for start, size in starts)].any()
 

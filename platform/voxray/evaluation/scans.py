@@ -53,7 +53,7 @@ def evaluate_scan(segmenter: Segmenter, case: Case) -> Case:
     label = in_axes_of(open_scan(mask), prediction.affine)
     truth = label_classes(label, segmenter.classes, case["label_path"])
     tolerance = segmenter.experiment.evaluation.tolerance_mm
-    figures = scan_metrics(truth, prediction.voxels[0], label.spacing_mm, segmenter.classes, tolerance)
+    figures = scan_metrics(truth, prediction.array[0], label.spacing_mm, segmenter.classes, tolerance)
     told = {key: value for key, value in case.items() if key != "files"}
     return {**told, "prediction": str(file), **figures}
 

@@ -70,7 +70,7 @@ def segment_file(segmenter: Segmenter, path: AnyPath, out: AnyPath, probabilitie
     write_nifti(target, labels)
     if probabilities:
         write_nifti(out / f"{plain_name(path)}_prob.nii.gz", shares)
-    counts = torch.bincount(torch.from_numpy(labels.voxels.copy()).flatten().long(), minlength=len(segmenter.classes))
+    counts = torch.bincount(torch.from_numpy(labels.array.copy()).flatten().long(), minlength=len(segmenter.classes))
     millilitres = abs(float(torch.linalg.det(torch.from_numpy(labels.affine[:3, :3])))) / 1000
     named = zip(segmenter.classes[1:], counts[1:].tolist(), strict=True)
     return f"{target}: {', '.join(f'{name} {count * millilitres:.1f} ml' for name, count in named)}"

@@ -99,9 +99,9 @@ def segment_scan(segmenter: Segmenter, path: AnyPath) -> tuple[Volume, Volume]:
         It has other channels than the model, or voxels that are not numbers.
     """
     file = open_file(path)
-    scan = canonical_volume(file.voxels, file.affine)
-    if scan.voxels.shape[0] != segmenter.channels:
-        problem = f"has {scan.voxels.shape[0]} channels, the model wants {segmenter.channels}"
+    scan = canonical_volume(file.array, file.affine)
+    if scan.array.shape[0] != segmenter.channels:
+        problem = f"has {scan.array.shape[0]} channels, the model wants {segmenter.channels}"
         raise ScanError(str(path), problem, "Give scans like those of its training")
     check_finite(scan, str(path))
     spacing = segmenter.experiment.patches.spacing_mm
@@ -111,7 +111,7 @@ def segment_scan(segmenter: Segmenter, path: AnyPath) -> tuple[Volume, Volume]:
     if spacing is not None:
         probabilities = resample_like(probabilities, scan, order=1)
     activation = segmenter.network.output.activation
-    labels = label_maps(torch.from_numpy(np.asarray(probabilities.voxels))[None], activation)
+    labels = label_maps(torch.from_numpy(np.asarray(probabilities.array))[None], activation)
     own = (in_axes_of(each, file.affine) for each in (Volume(labels.numpy(), scan.affine), probabilities))
     return next(own), next(own)
 
@@ -131,7 +131,7 @@ def _probabilities(segmenter: Segmenter, volume: Volume) -> Iterator[NDArray[np.
         return found[..., None] if flat else found
 
     for slab in slide_slabs(
-        volume.voxels,
+        volume.array,
         predict,
         spec.patches.size,
         spec.evaluation.overlap,
@@ -152,7 +152,7 @@ def _scaling(segmenter: Segmenter, volume: Volume) -> Callable[[torch.Tensor], t
     valid = valid_voxels(torch.tensor([[low, high]], device=segmenter.device), size)
     known = torch.empty(0)
     if spec.kind in NEEDS_STATISTICS:
-        known = torch.tensor([statistics_rows(volume_statistics(volume.voxels))])
+        known = torch.tensor([statistics_rows(volume_statistics(volume.array))])
 
     def scale(windows: torch.Tensor) -> torch.Tensor:
         count = len(windows)

@@ -115,19 +115,19 @@ def _header_facts(header: ScanHeader) -> Row:
 
 
 def _add_voxel_facts(scan_stats: Row, image: Volume, root: AnyPath) -> None:
-    scan_stats["checksum"] = voxel_checksum(image.voxels)
+    scan_stats["checksum"] = voxel_checksum(image.array)
     try:
         check_finite(image, scan_stats["path"])
     except ScanError as error:
         _note(scan_stats, "not_finite", error, root)
         return
-    statistics = volume_statistics(image.voxels, RANKS)
+    statistics = volume_statistics(image.array, RANKS)
     scan_stats["percentiles"] = statistics.percentiles.tolist()
     scan_stats["mean"], scan_stats["deviation"] = statistics.mean.tolist(), statistics.deviation.tolist()
     flat = np.flatnonzero(statistics.percentiles[:, 0] == statistics.percentiles[:, -1]).tolist()
     if flat:
         value = statistics.percentiles[flat[0], 0]
-        which = f"channel {', '.join(map(str, flat))}" if len(image.voxels) > 1 else "every voxel"
+        which = f"channel {', '.join(map(str, flat))}" if len(image.array) > 1 else "every voxel"
         _note(scan_stats, "constant", ScanError(scan_stats["path"], f"{which} has the value {value:g}"), root)
 
 
@@ -149,7 +149,7 @@ def _add_mask_facts(scan_stats: Row, header: ScanHeader, root: AnyPath, classes:
     if opened is None:
         return
     try:
-        codes = label_classes(opened, classes, scan_stats["label_path"]) if classes else (opened.voxels[0] != 0)
+        codes = label_classes(opened, classes, scan_stats["label_path"]) if classes else (opened.array[0] != 0)
     except ScanError as error:
         _note(scan_stats, "values", error, root)
         return

@@ -63,7 +63,7 @@ def cut_patch(
     ScanError
         A voxel is not a number, or the store's dtype cannot hold it without loss.
     """
-    same = volume.voxels.dtype == dtype
+    same = volume.array.dtype == dtype
     patch = read_region(volume, box, pad_value) if same else _converted(volume, box, pad_value, dtype, where)
     if patch.dtype.kind == "f" and not np.isfinite(patch).all():
         raise ScanError(where, "holds voxels that are not finite numbers", "Fetch or convert the scan again")
@@ -75,7 +75,7 @@ def _converted(
 ) -> NDArray[np.generic]:
     low = tuple(max(0, start) for start in box.start)
     high = (min(n, start + size) for n, start, size in zip(volume.shape, box.start, box.size, strict=True))
-    part = volume.voxels[(slice(None), *(slice(a, max(a, b)) for a, b in zip(low, high, strict=True)))]
+    part = volume.array[(slice(None), *(slice(a, max(a, b)) for a, b in zip(low, high, strict=True)))]
     with np.errstate(invalid="ignore"):
         cast = part.astype(dtype)
     # A float is kept to the precision of the store's own; whole numbers are kept exactly.

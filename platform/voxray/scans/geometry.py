@@ -67,7 +67,7 @@ def in_axes_of(volume: Volume, affine: NDArray[np.float64]) -> Volume:
         Of the wanted axes, for example those of the file that the volume was read from.
     """
     turn = ornt_transform(_orientation(volume.affine), _orientation(affine))
-    turned = apply_orientation(volume.voxels.transpose(1, 2, 3, 0), turn)
+    turned = apply_orientation(volume.array.transpose(1, 2, 3, 0), turn)
     return Volume(turned.transpose(3, 0, 1, 2), volume.affine @ inv_ornt_aff(turn, volume.shape))
 
 

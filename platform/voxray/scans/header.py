@@ -109,7 +109,7 @@ def _decode(path: AnyPath) -> _FileHeader:
     volume = open_file(path)
     files = tuple(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else (path,)
     there = files if path.exists() else ()
-    return _FileHeader(volume.voxels.shape[0], volume.shape, volume.voxels.dtype, volume.affine, there)
+    return _FileHeader(volume.array.shape[0], volume.shape, volume.array.dtype, volume.affine, there)
 
 
 def _read_dicom(path: AnyPath) -> _FileHeader:

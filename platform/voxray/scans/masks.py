@@ -45,8 +45,8 @@ def check_label(
         Other shapes, another place in the world, a voxel that is no finite number, a value that
         has no name.
     """
-    if label.voxels.shape[0] != 1:
-        raise ScanError(where, f"its mask wants one channel, got {label.voxels.shape[0]}", "Give one value per voxel")
+    if label.array.shape[0] != 1:
+        raise ScanError(where, f"its mask wants one channel, got {label.array.shape[0]}", "Give one value per voxel")
     check_same_grid(image, label, where, tolerance_mm)
     check_finite(image, where)
     return label_classes(label, classes, where)
@@ -76,7 +76,7 @@ def check_same_grid(
 
 def check_finite(image: Volume, where: str) -> None:
     """Raise ScanError where a voxel is NaN or infinite."""
-    voxels = image.voxels
+    voxels = image.array
     if voxels.dtype.kind != "f" or voxels.size == 0:
         return
     # Either shows in one of the two, and neither needs memory; their order does not matter.
@@ -104,7 +104,7 @@ def label_classes(label: Volume, classes: Sequence[str], where: str) -> NDArray[
     """
     if len(classes) > MOST_CLASSES:
         raise ScanError(where, f"a mask holds {MOST_CLASSES} classes or fewer, got {len(classes)}", "Join some")
-    values = label.voxels[0]
+    values = label.array[0]
     if values.dtype.kind in "iub":
         # What has no sign is not looked through for negative numbers.
         low = int(values.min()) if values.size and values.dtype.kind == "i" else 0

@@ -52,7 +52,7 @@ def open_scan(path: AnyPath, *, by_regions: bool = False) -> Volume:
     if path.name.lower().endswith(PICTURES):
         return open_file(path)
     volume = open_file(path, by_regions=by_regions)
-    return replace(canonical_volume(volume.voxels, volume.affine), fetch=volume.fetch)
+    return replace(canonical_volume(volume.array, volume.affine), fetch=volume.fetch)
 
 
 def open_file(path: AnyPath, *, by_regions: bool = False) -> Volume:
@@ -79,7 +79,7 @@ def open_file(path: AnyPath, *, by_regions: bool = False) -> Volume:
     with as_scan_errors(path):
         volume = opener(path)
         if volume.fetch is not None and not by_regions:
-            volume.fetch([volume.voxels])
+            volume.fetch([volume.array])
             volume = replace(volume, fetch=None)
     check_affine(volume.affine, str(path))
     return volume
@@ -121,7 +121,7 @@ def copied_series(path: AnyPath) -> Iterator[Path]:
 def fetch_regions(volume: Volume, boxes: Sequence[PatchBox]) -> None:
     """Bring boxes of a volume into memory, all at once, where it was opened by regions from object storage."""
     if volume.fetch is not None:
-        volume.fetch([volume.voxels[(slice(None), *_inside(volume, box))] for box in boxes])
+        volume.fetch([volume.array[(slice(None), *_inside(volume, box))] for box in boxes])
 
 
 def _inside(volume: Volume, box: PatchBox) -> list[slice]:
@@ -141,7 +141,7 @@ def read_region(volume: Volume, box: PatchBox, pad_value: float) -> NDArray[np.g
     ndarray, (channel, x, y, z), contiguous, dtype of the volume
     """
     spans = _inside(volume, box)
-    inside = volume.voxels[(slice(None), *spans)]
+    inside = volume.array[(slice(None), *spans)]
     if inside.shape[1:] == box.size:
         return np.ascontiguousarray(inside)
     region = np.full((inside.shape[0], *box.size), pad_value, inside.dtype)

@@ -46,7 +46,7 @@ def resample(volume: Volume, spacing_mm: tuple[float, float, float], order: int)
     step = np.diag([*ratios, 1.0])
     step[:3, 3] = first
     positions = [start + ratio * np.arange(count) for start, ratio, count in zip(first, ratios, new, strict=True)]
-    return Volume(_sampled(volume.voxels, positions, order), volume.affine @ step)
+    return Volume(_sampled(volume.array, positions, order), volume.affine @ step)
 
 
 def resampled_shape(
@@ -98,7 +98,7 @@ def resize(volume: Volume, shape: tuple[int, int, int], where: str) -> Volume:
         first, ratio = (0.0, (old - 1) / (new - 1)) if new > 1 else ((old - 1) / 2, float(old))
         positions.append(np.asarray(first + ratio * np.arange(new), np.float64))
         step[axis, axis], step[axis, 3] = ratio, first
-    return Volume(_sampled(volume.voxels, positions, order=1), volume.affine @ step)
+    return Volume(_sampled(volume.array, positions, order=1), volume.affine @ step)
 
 
 def resample_like(volume: Volume, reference: Volume, order: int) -> Volume:
@@ -136,7 +136,7 @@ def resample_like(volume: Volume, reference: Volume, order: int) -> Volume:
     for axis, count in zip(range(3), reference.shape, strict=True):
         own = int(axes[axis])
         positions[own] = between[own, 3] + between[own, axis] * np.arange(count)
-    sampled = _sampled(volume.voxels, positions, order)
+    sampled = _sampled(volume.array, positions, order)
     return Volume(sampled.transpose(0, *(axes + 1).tolist()), reference.affine)
 
 

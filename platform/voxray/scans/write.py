@@ -20,7 +20,7 @@ def write_nifti(path: AnyPath, volume: Volume) -> None:
     volume : Volume
         uint8, int16 and float32 are kept as they are. Several channels become the fourth axis.
     """
-    voxels = volume.voxels[0] if volume.voxels.shape[0] == 1 else volume.voxels.transpose(1, 2, 3, 0)
+    voxels = volume.array[0] if volume.array.shape[0] == 1 else volume.array.transpose(1, 2, 3, 0)
     image = nibabel.Nifti1Image(np.asarray(voxels), volume.affine)
     # Some viewers look at the one, some at the other.
     image.set_sform(volume.affine, 1)

@@ -72,7 +72,7 @@ def cut_scan(root: AnyPath, rows: list[Row], info: StoreInfo, pad_value: float) 
         fetch_regions(volume, [middle, *(box for box in boxes if isinstance(box, PatchBox))])
         known: Row = {"scan_checksum": voxel_checksum(read_region(volume, middle, pad_value)), "statistics": None}
         if info.provenance["statistics"]:
-            known["statistics"] = statistics_rows(volume_statistics(volume.voxels))
+            known["statistics"] = statistics_rows(volume_statistics(volume.array))
     except ScanError as error:
         kind = "empty" if isinstance(error, EmptyScanError) else "scan"
         return [], [_quarantine_row(one, kind, len(rows), error, root, info) | {"row": None}]
@@ -112,8 +112,8 @@ def patch_checksum(image: NDArray[np.generic], mask: NDArray[np.generic] | None)
 def _open(root: AnyPath, row: Row, info: StoreInfo) -> tuple[Volume, Volume | None]:
     """The scan as its patches are cut from it, and its mask where that is learned or says where to cut."""
     volume = open_scan(join_path(root, row["path"]), by_regions=_needs_regions_only(info))
-    if volume.voxels.shape[0] != info.channels:
-        problem = f"wants {info.channels} channels, as its data set has, got {volume.voxels.shape[0]}"
+    if volume.array.shape[0] != info.channels:
+        problem = f"wants {info.channels} channels, as its data set has, got {volume.array.shape[0]}"
         raise ScanError(row["path"], problem, "Complete it, or take it out of the list")
     mask = _open_mask(root, row, volume, info)
     spacing = info.patches["spacing_mm"]
@@ -143,7 +143,7 @@ def _open_mask(root: AnyPath, row: Row, volume: Volume, info: StoreInfo) -> Volu
         classes = check_label(volume, mask, info.classes, row["path"])
     else:
         check_same_grid(volume, mask, row["path"])
-        classes = (mask.voxels[0] != 0).astype(MASK_DTYPE)
+        classes = (mask.array[0] != 0).astype(MASK_DTYPE)
     if not info.patches["keep_empty"] and not classes.any():
         remedy = "Set patches.keep_empty = true to keep it as a negative"
         raise EmptyScanError(row["path"], "has no foreground, and patches.keep_empty is off", remedy)
@@ -154,17 +154,17 @@ def _resized(volume: Volume, info: StoreInfo, where: str) -> Volume:
     """The whole scan in the patch's size. What was interpolated may be rounded to a store of whole numbers."""
     check_finite(volume, where)
     windows = info.provenance["windows"]
-    voxels = volume.voxels if windows is None else clip_voxels(volume.voxels, windows)
+    voxels = volume.array if windows is None else clip_voxels(volume.array, windows)
     small = resize(Volume(voxels, volume.affine), info.size, where)
-    whole = np.dtype(info.dtype).kind in "iu" and small.voxels.dtype.kind == "f"
-    return Volume(np.rint(small.voxels), small.affine) if whole else small
+    whole = np.dtype(info.dtype).kind in "iu" and small.array.dtype.kind == "f"
+    return Volume(np.rint(small.array), small.affine) if whole else small
 
 
 def _boxes(rows: list[Row], volume: Volume, region: Volume | None, info: StoreInfo) -> list[PatchBox | ScanError]:
     """A box, or an error, for each row."""
     if info.patches["sampling"] == "center":
         return patch_boxes(volume, centers_of(rows), info.size)
-    boxes = _boxes_of_scan(rows[0], volume, None if region is None else region.voxels[0], info)
+    boxes = _boxes_of_scan(rows[0], volume, None if region is None else region.array[0], info)
     if rows[-1]["number"] >= len(boxes):
         found = "x".join(map(str, volume.shape))
         problem = f"has {found} voxels, fewer than its header had when its patches were planned"

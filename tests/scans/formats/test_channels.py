@@ -35,16 +35,16 @@ def test_names_in_braces_are_files_in_that_order_and_all_others_are_themselves()
 def test_the_files_become_the_channels_of_one_scan(tmp_path: Path) -> None:
     channels = write_channels(tmp_path)
     volume = open_file(tmp_path / JOINED)
-    np.testing.assert_array_equal(volume.voxels, channels)
+    np.testing.assert_array_equal(volume.array, channels)
     np.testing.assert_array_equal(volume.affine, AFFINE)
-    assert volume.voxels.dtype == np.int16
-    np.testing.assert_array_equal(open_scan(tmp_path / JOINED).voxels, np.stack(channels)[:, ::-1, ::-1])
+    assert volume.array.dtype == np.int16
+    np.testing.assert_array_equal(open_scan(tmp_path / JOINED).array, np.stack(channels)[:, ::-1, ::-1])
 
 
 def test_their_headers_tell_what_opening_them_would(tmp_path: Path) -> None:
     write_channels(tmp_path)
     header, volume = read_header(tmp_path / JOINED), open_scan(tmp_path / JOINED)
-    assert (header.channels, header.shape, header.dtype) == (3, volume.shape, volume.voxels.dtype)
+    assert (header.channels, header.shape, header.dtype) == (3, volume.shape, volume.array.dtype)
     np.testing.assert_array_equal(header.affine, volume.affine)
     assert header.size_bytes == sum(file.stat().st_size for file in tmp_path.iterdir())
 
@@ -53,8 +53,8 @@ def test_a_common_dtype_holds_the_numbers_of_all_files(tmp_path: Path) -> None:
     floats = RNG.normal(size=(5, 6, 7)).astype(np.float32)
     channels = write_channels(tmp_path, t1=nibabel.Nifti1Image(floats, AFFINE))
     volume = open_scan(tmp_path / JOINED)
-    assert volume.voxels.dtype == read_header(tmp_path / JOINED).dtype == np.float32
-    np.testing.assert_array_equal(volume.voxels[:, ::-1, ::-1], [channels[0], floats, channels[2]])
+    assert volume.array.dtype == read_header(tmp_path / JOINED).dtype == np.float32
+    np.testing.assert_array_equal(volume.array[:, ::-1, ::-1], [channels[0], floats, channels[2]])
 
 
 @pytest.mark.parametrize(

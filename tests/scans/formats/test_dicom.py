@@ -79,14 +79,14 @@ def test_a_series_is_what_the_formula_and_itk_make_of_it(tmp_path: Path, orienta
     shutil.rmtree(tmp_path / "series", ignore_errors=True)
     write_series(tmp_path / "series", slices(orientation=orientation))
     volume = open_file(tmp_path / "series")
-    np.testing.assert_array_equal(volume.voxels, HU)
-    assert volume.voxels.dtype == np.int16
+    np.testing.assert_array_equal(volume.array, HU)
+    assert volume.array.dtype == np.int16
     np.testing.assert_allclose(volume.affine, expected_affine(orientation), atol=1e-6)
     voxels, affine = with_itk(tmp_path / "series")
-    np.testing.assert_array_equal(volume.voxels[0], voxels)
+    np.testing.assert_array_equal(volume.array[0], voxels)
     np.testing.assert_allclose(volume.affine, affine, atol=1e-4)
-    upright = canonical_volume(volume.voxels, volume.affine)
-    np.testing.assert_array_equal(open_scan(tmp_path / "series").voxels, upright.voxels)
+    upright = canonical_volume(volume.array, volume.affine)
+    np.testing.assert_array_equal(open_scan(tmp_path / "series").array, upright.array)
 
 
 def test_a_file_stands_for_its_series(tmp_path: Path) -> None:
@@ -95,8 +95,8 @@ def test_a_file_stands_for_its_series(tmp_path: Path) -> None:
     second = write_series(tmp_path, slices(stored_voxels(1)), "B{}")
     with pytest.raises(ScanError, match="holds 2 series"):
         open_file(tmp_path)
-    np.testing.assert_array_equal(open_file(first[3]).voxels, HU)
-    assert (open_file(second[0]).voxels != HU).any()
+    np.testing.assert_array_equal(open_file(first[3]).array, HU)
+    assert (open_file(second[0]).array != HU).any()
 
 
 @pytest.mark.parametrize("slopes", [(), (0.5, 1.0, 2.25, 3.0, 4.0, 5.0, 6.5)])
@@ -120,9 +120,9 @@ def test_multi_frame_objects_keep_the_place_and_numbers_of_each_frame(
     save(dataset, tmp_path / "one" / "frames")
     volume = open_file(tmp_path / "one")
     own = stored * np.array(slopes)[:, None, None] - 5 if slopes else stored - 1024.0
-    np.testing.assert_allclose(volume.voxels[0], own.transpose(2, 1, 0), rtol=1e-6)
+    np.testing.assert_allclose(volume.array[0], own.transpose(2, 1, 0), rtol=1e-6)
     np.testing.assert_allclose(volume.affine, expected_affine(plane), atol=1e-6)
-    assert volume.voxels.dtype == (np.float32 if slopes else np.int16)
+    assert volume.array.dtype == (np.float32 if slopes else np.int16)
 
 
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian])
@@ -132,7 +132,7 @@ def test_byte_orders_and_explicitness_do_not_matter(tmp_path: Path, syntax: str)
         if syntax == ExplicitVRBigEndian:
             dataset.PixelData = np.frombuffer(dataset.PixelData, "<u2").astype(">u2").tobytes()
         save(dataset, tmp_path / f"{dataset.InstanceNumber}.dcm")
-    np.testing.assert_array_equal(open_file(tmp_path).voxels, HU)
+    np.testing.assert_array_equal(open_file(tmp_path).array, HU)
 
 
 @pytest.mark.parametrize("compressor", ["JPEG", "JPEG2000", "RLE"])
@@ -148,7 +148,7 @@ def test_compressed_series_are_those_that_were_written(tmp_path: Path, compresso
         compress(path, target, compressor)
     if compressor != "RLE":
         assert "1.2.840.10008.1.2.4" in next(packed.iterdir()).read_bytes()[:600].decode("latin1")
-    np.testing.assert_array_equal(open_file(packed).voxels, HU)
+    np.testing.assert_array_equal(open_file(packed).array, HU)
 
 
 @pytest.mark.parametrize("name", ["MR_small_jpeg_ls_lossless", "MR_small_jp2klossless", "MR_small_RLE"])
@@ -156,7 +156,7 @@ def test_compressed_files_of_others_hold_what_the_plain_ones_hold(tmp_path: Path
     for each in (name, "MR_small"):
         (tmp_path / each).mkdir()
         shutil.copy(get_testdata_file(f"{each}.dcm"), tmp_path / each)
-    np.testing.assert_array_equal(open_file(tmp_path / name).voxels, open_file(tmp_path / "MR_small").voxels)
+    np.testing.assert_array_equal(open_file(tmp_path / name).array, open_file(tmp_path / "MR_small").array)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_numbers_are_rescaled_into_the_smallest_type_that_holds_them(
 ) -> None:
     how = {"RescaleSlope": slope, "RescaleIntercept": intercept, "BitsStored": bits, "HighBit": bits - 1}
     write_series(tmp_path, slices(**how))
-    voxels = open_file(tmp_path).voxels
+    voxels = open_file(tmp_path).array
     assert voxels.dtype == dtype
     np.testing.assert_array_equal(voxels, (slope * (HU + 1024.0) + intercept).astype(dtype))
 
@@ -181,7 +181,7 @@ def test_a_single_slice_takes_its_thickness(tmp_path: Path) -> None:
 def test_a_header_says_what_the_volume_will_be(tmp_path: Path) -> None:
     write_series(tmp_path, slices(orientation=turned(3)))
     header, volume = read_header(tmp_path), open_scan(tmp_path)
-    assert (header.channels, header.shape, header.dtype) == (1, volume.shape, volume.voxels.dtype)
+    assert (header.channels, header.shape, header.dtype) == (1, volume.shape, volume.array.dtype)
     np.testing.assert_allclose(header.affine, volume.affine)
     assert header.size_bytes == sum(file.stat().st_size for file in tmp_path.iterdir())
 
@@ -266,7 +266,7 @@ def test_other_files_and_captures_beside_a_series_are_left_out(tmp_path: Path) -
     write_series(tmp_path, slices())
     (tmp_path / "notes.txt").write_text("seen by a doctor")
     save(image(stored_voxels()[0], "1.2.840.10008.5.1.4.1.1.7"), tmp_path / "capture.dcm")
-    np.testing.assert_array_equal(open_file(tmp_path).voxels, HU)
+    np.testing.assert_array_equal(open_file(tmp_path).array, HU)
 
 
 def test_messages_repeat_nothing_of_the_header(tmp_path: Path) -> None:

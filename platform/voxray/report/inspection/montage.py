@@ -116,7 +116,7 @@ def _draw(inspection: Inspection, row: Row, note: str) -> Tile:
     picture = is_picture(row["path"])
     plane = AXIAL if picture else slice_plane(image)
     index = _middle(labels, plane) if labels is not None and labels.any() else image.shape[plane.cut] // 2
-    shown = image.voxels if len(image.voxels) == 3 and picture else image.voxels[:1]
+    shown = image.array if len(image.array) == 3 and picture else image.array[:1]
     pixels = [each[:, :, index].T if picture else take_plane(each, plane, index) for each in shown]
     gray = [_gray(each) for each in pixels]
     steps = np.array([image.spacing_mm[plane.across], image.spacing_mm[plane.up]])
@@ -154,7 +154,7 @@ def _labels(path: AnyPath, image: Volume, classes: Sequence[str]) -> NDArray[np.
     """The mask's classes; None where it cannot be laid over the image, which is a finding already."""
     try:
         mask = open_scan(path)
-        labels = label_classes(mask, classes, str(path)) if classes else (mask.voxels[0] != 0).astype(np.uint8)
+        labels = label_classes(mask, classes, str(path)) if classes else (mask.array[0] != 0).astype(np.uint8)
     except ScanError:
         return None
     return labels if mask.shape == image.shape else None

@@ -157,12 +157,12 @@ def read_case(run: RunContents, case: Case) -> tuple[Volume, NDArray[np.uint8], 
 def gray_levels(run: RunContents, scan: Volume) -> tuple[float, float]:
     """What is black and what is white in a scan, whatever part of it is shown."""
     intensity = run.experiment.intensity
-    return shown_range(scan.voxels[0], intensity.windows[0] if intensity.kind == "window" else None)
+    return shown_range(scan.array[0], intensity.windows[0] if intensity.kind == "window" else None)
 
 
 def _draw_case(run: RunContents, case: Case) -> CasePictures:
     scan, truth, prediction = read_case(run, case)
-    channel, levels = scan.voxels[0], gray_levels(run, scan)
+    channel, levels = scan.array[0], gray_levels(run, scan)
     box = crop_box((truth, prediction), scan.spacing_mm)
     slices = Slices(channel[box], truth[box], prediction[box], scan.spacing_mm, levels)
     corner = np.array([part.start for part in box], np.float64)

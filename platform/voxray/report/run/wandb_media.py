@@ -48,7 +48,7 @@ def _overlays(run: RunContents) -> Iterator[Picture]:
     for title, case in choose_cases(run.cases[SPLIT]):
         scan, truth, prediction = read_case(run, case)
         z = center_of(truth, prediction)[AXIAL.cut]
-        gray = to_gray(take_plane(scan.voxels[0], AXIAL, z), *gray_levels(run, scan))
+        gray = to_gray(take_plane(scan.array[0], AXIAL, z), *gray_levels(run, scan))
         masks = {"truth": take_plane(truth, AXIAL, z), "prediction": take_plane(prediction, AXIAL, z)}
         name = case["scan_id"] if run.store.info.private else pseudonym(key, "scan", case["scan_id"])
         yield Picture(f"{title}: {name}, mean Dice {case['dice']:.3f}, slice {z + 1}", gray, masks)

@@ -51,7 +51,7 @@ def join_channels(volumes: Sequence[Volume], names: Sequence[str], where: str) -
         They have other shapes, or lie elsewhere.
     """
     check_one_grid([(volume.shape, volume.affine) for volume in volumes], names, where)
-    channels = [channel for volume in volumes for channel in volume.voxels]
+    channels = [channel for volume in volumes for channel in volume.array]
     # In memory as a NIfTI file of several channels: x runs fastest and the channel slowest.
     joined = np.stack([channel.T for channel in channels])
     return Volume(joined.transpose(0, 3, 2, 1), volumes[0].affine)
