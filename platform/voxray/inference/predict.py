@@ -13,7 +13,7 @@ from voxray.scans.read import OPENERS
 from voxray.scans.write import write_nifti
 from voxray.storage.atomic import write_bytes, write_json
 from voxray.storage.paths import AnyPath
-from voxray.visualization.evidence import evidence_picture
+from voxray.visualization.saliency import evidence_picture
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from voxray.inspection.findings import count_errors, count_kinds, find_all
+from voxray.inspection.issues import count_errors, count_kinds, find_all
 from voxray.inspection.outliers import column, percentile_array
 from voxray.inspection.scan_stats import RANKS
 from voxray.inspection.target import InspectionTarget

@@ -39,7 +39,7 @@ def run(experiment: Experiment, on_status: OnStatus, *, with_ray: bool = True) -
 
 
 def _cross_validate(experiment: Experiment, on_status: OnStatus, with_ray: bool) -> None:
-    from voxray.report.run.folds import write_fold_report
+    from voxray.report.run.fold_page import write_fold_report
 
     folds = fold_experiments(experiment)
     with (

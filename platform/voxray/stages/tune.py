@@ -123,7 +123,7 @@ def preview(experiment: Experiment, options: TuneOptions, output: Callable[[Any]
     show : callable
         Is given tables and lines.
     """
-    from voxray.report.search.survey import survey_tables, write_survey_chart  # matplotlib takes a second
+    from voxray.report.search.survey_chart import survey_tables, write_survey_chart  # matplotlib takes a second
 
     experiment = fold_experiments(_shared(experiment, options.folds))[0]
     planned = plan_run(experiment)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 
-from voxray.report.charts.classification import calibration_bins
-from voxray.report.charts.training import learning_charts
+from voxray.report.charts.classifier_curves import calibration_bins
+from voxray.report.charts.learning_curves import learning_charts
 from voxray.report.run.contents import RunContents
 from voxray.visualization.style import new_axes, styled, thin_curve, to_svg
 

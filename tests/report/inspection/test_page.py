@@ -12,12 +12,12 @@ from inspection_scenes import DEFECTS, image_of, write_cases, write_defects, wri
 from PIL import Image
 from scenes import write_luna
 
-from voxray.inspection.findings import FINDINGS
+from voxray.inspection.issues import FINDINGS
 from voxray.inspection.kinds import KINDS
 from voxray.inspection.scan_stats import SCAN_STATS, inspect_scans
 from voxray.inspection.summary import Inspection, finish_inspection, summarize
 from voxray.inspection.target import read_target
-from voxray.report.charts.inspection import histogram_edges
+from voxray.report.charts.scan_histograms import histogram_edges
 from voxray.report.inspection.montage import choose_evenly, choose_flagged, draw_tiles, slice_plane
 from voxray.report.inspection.page import render_inspection, write_inspection
 from voxray.volume import Volume

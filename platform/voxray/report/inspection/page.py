@@ -14,11 +14,11 @@ from voxray.console.units import bytes_text
 from voxray.inspection.kinds import ERROR, KINDS, Kind
 from voxray.inspection.summary import NO_SPLIT, Inspection, summarize
 from voxray.inspection.target import InspectionTarget
-from voxray.report.charts.inspection import inspection_charts
+from voxray.report.charts.scan_histograms import inspection_charts
 from voxray.report.html import template_environment
 from voxray.report.inspection.montage import choose_evenly, choose_flagged, draw_tiles
 from voxray.report.run.reproduce import shorten_paths
-from voxray.report.text.metrics import SPLIT_NAMES, count, number_text, percent
+from voxray.report.text.metric_values import SPLIT_NAMES, count, number_text, percent
 from voxray.storage.atomic import write_text
 from voxray.storage.paths import AnyPath
 from voxray.store.layout import write_parquet

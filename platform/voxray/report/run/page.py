@@ -4,15 +4,15 @@ from typing import Any
 
 from voxray.console.units import seconds_text
 from voxray.models.shapes import count_parameters, infer_shapes, model_input
-from voxray.report.charts.training import learning_charts
+from voxray.report.charts.learning_curves import learning_charts
 from voxray.report.html import template_environment
-from voxray.report.run.classification import classification_parts
+from voxray.report.run.classifier_parts import classification_parts
 from voxray.report.run.contents import RunContents, history_column
-from voxray.report.run.data import GROUPS_SHOWN, count_splits, group_quarantine, planning_notes, trace_patches
+from voxray.report.run.data_section import GROUPS_SHOWN, count_splits, group_quarantine, planning_notes, trace_patches
 from voxray.report.run.reproduce import command_lines, hide_paths, identity_rows, settings_text
-from voxray.report.run.segmentation import segmentation_parts
-from voxray.report.text.metrics import FIGURES, MISSING, SPLIT_NAMES, count, percent
-from voxray.report.text.segmentation import family_of
+from voxray.report.run.segmentation_parts import segmentation_parts
+from voxray.report.text.metric_values import FIGURES, MISSING, SPLIT_NAMES, count, percent
+from voxray.report.text.scan_sentences import family_of
 from voxray.storage.atomic import write_text
 from voxray.storage.paths import AnyPath
 from voxray.visualization.style import SPLIT_COLORS

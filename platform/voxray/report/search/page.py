@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from voxray.report.charts.search import figure_name, search_charts
+from voxray.report.charts.search_trials import figure_name, search_charts
 from voxray.report.html import template_environment
 from voxray.report.run.reproduce import settings_text, shorten_paths
-from voxray.report.text.metrics import MISSING, count, decimals
+from voxray.report.text.metric_values import MISSING, count, decimals
 from voxray.search.importance import importances
 from voxray.search.plan import Search
 from voxray.search.results import none_if_nan, pareto_front

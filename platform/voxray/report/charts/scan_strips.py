@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from voxray.report.run.contents import Case, RunContents
-from voxray.report.text.metrics import SPLIT_NAMES
-from voxray.report.text.segmentation import family_of
+from voxray.report.text.metric_values import SPLIT_NAMES
+from voxray.report.text.scan_sentences import family_of
 from voxray.visualization.style import (
     INK,
     WIDE,

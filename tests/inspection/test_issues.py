@@ -11,7 +11,7 @@ from inspection_scenes import DEFECTS, image_of, write_cases, write_defects, wri
 from PIL import Image
 from scenes import experiment, write_luna
 
-from voxray.inspection.findings import find_all
+from voxray.inspection.issues import find_all
 from voxray.inspection.kinds import ERROR, KINDS
 from voxray.inspection.scan_stats import inspect_scans
 from voxray.inspection.target import InspectionTarget, read_experiment_target, read_target

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from voxray.config.preprocessing import IntensitySpec
-from voxray.report.run.errors import Case, Slice, find_worst
+from voxray.report.run.worst_errors import Case, Slice, find_worst
 from voxray.visualization.slices import display_slices, is_picture, shorten_id, shown_patches
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from voxray.report.charts.classification import curve_charts, score_charts
+from voxray.report.charts.classifier_curves import curve_charts, score_charts
 from voxray.report.run.contents import RunContents
-from voxray.report.run.errors import error_groups, is_one_image
-from voxray.report.text.metrics import (
+from voxray.report.run.worst_errors import error_groups, is_one_image
+from voxray.report.text.metric_values import (
     FIGURES,
     HEADLINE,
     SPLIT_NAMES,

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from voxray.report.text.metrics import cautions, count, make_figure, minus, operating_sentence, percent
+from voxray.report.text.metric_values import cautions, count, make_figure, minus, operating_sentence, percent
 
 CLASSES = ("other", "nodule")
 METRICS: dict[str, Any] = {

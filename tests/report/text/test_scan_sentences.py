@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from voxray.report.charts.segmentation import SPREAD, swarm
-from voxray.report.text.segmentation import figure_rows, headline_figures, scan_cautions, scan_figure, scans_sentence
+from voxray.report.charts.scan_strips import SPREAD, swarm
+from voxray.report.text.scan_sentences import figure_rows, headline_figures, scan_cautions, scan_figure, scans_sentence
 
 CLASSES = ("background", "head", "tail")
 METRICS: dict[str, Any] = {

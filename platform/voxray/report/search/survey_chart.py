@@ -12,7 +12,7 @@ from rich.table import Column, Table
 
 from voxray.console.units import bytes_text, count_text, seconds_text
 from voxray.models.cost.estimate import Cost
-from voxray.report.text.metrics import count
+from voxray.report.text.metric_values import count
 from voxray.search.survey import Survey
 from voxray.visualization.style import INK, SPLIT_COLORS, legend_text, styled
 

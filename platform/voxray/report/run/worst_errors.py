@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from voxray.metrics.classification import Floats, Ints
 from voxray.report.run.contents import RunContents, SplitPredictions
-from voxray.report.text.metrics import SPLIT_NAMES, count, decimals, minus
+from voxray.report.text.metric_values import SPLIT_NAMES, count, decimals, minus
 from voxray.visualization.slices import display_slices, encode_png, is_picture, shorten_id, shown_patches, slice_step
 
 FLAT_CASES, DEEP_CASES = 12, 4

@@ -8,7 +8,7 @@ from PIL import Image
 from rich.console import Console
 
 from voxray.config.training import TrainingSpec
-from voxray.report.search.survey import survey_tables, write_survey_chart
+from voxray.report.search.survey_chart import survey_tables, write_survey_chart
 from voxray.search.constraints import Conditions, Limits
 from voxray.search.space.load import load_space
 from voxray.search.survey import Survey, survey_space

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from voxray.report.run.contents import Case
-from voxray.report.text.metrics import MISSING, SPLIT_NAMES, Figure, count, decimals, minus, value_and_interval
+from voxray.report.text.metric_values import MISSING, SPLIT_NAMES, Figure, count, decimals, minus, value_and_interval
 
 NO_FIGURES = {"scans", "patients", "intervals"}
 ALL = "mean"

@@ -10,7 +10,7 @@ from matplotlib import colormaps
 from matplotlib.colors import Normalize
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from voxray.report.text.metrics import FIGURES
+from voxray.report.text.metric_values import FIGURES
 from voxray.search.plan import Search
 from voxray.search.results import pareto_front
 from voxray.search.space.distributions import Label

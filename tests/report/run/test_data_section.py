@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from voxray.datasets.manifest import QUARANTINE
 from voxray.report.run.contents import RunContents
-from voxray.report.run.data import count_splits, group_quarantine, trace_patches
+from voxray.report.run.data_section import count_splits, group_quarantine, trace_patches
 
 ROWS: list[dict[str, Any]] = [
     {

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from voxray.metrics.classification import Floats, Ints, precision_recall_curve, roc_curve
 from voxray.report.run.contents import RunContents, SplitPredictions
-from voxray.report.text.metrics import SPLIT_NAMES, decimals, plural
+from voxray.report.text.metric_values import SPLIT_NAMES, decimals, plural
 from voxray.visualization.style import (
     CLASS_COLORS,
     DASHES,

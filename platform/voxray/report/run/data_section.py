@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from voxray.config.experiment import Experiment
-from voxray.report.text.metrics import SPLIT_NAMES, count, minus
+from voxray.report.text.metric_values import SPLIT_NAMES, count, minus
 from voxray.store.read import PatchStore
 
 ORDER = ("train", "val", "test")

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from voxray.report.charts.segmentation import strip_charts
+from voxray.report.charts.scan_strips import strip_charts
 from voxray.report.run.cases import choose_cases, ranked_cases, show_cases
 from voxray.report.run.contents import Case, RunContents
-from voxray.report.text.metrics import SPLIT_NAMES, Card, Figure, cautions_of_splits, count, minus
-from voxray.report.text.segmentation import (
+from voxray.report.text.metric_values import SPLIT_NAMES, Card, Figure, cautions_of_splits, count, minus
+from voxray.report.text.scan_sentences import (
     ALL,
     family_of,
     figure_rows,

@@ -8,7 +8,7 @@ import numpy as np
 from markupsafe import Markup
 
 from voxray.report.run.contents import RunContents, history_column
-from voxray.report.text.metrics import FIGURES
+from voxray.report.text.metric_values import FIGURES
 from voxray.visualization.style import (
     INK,
     NARROW,

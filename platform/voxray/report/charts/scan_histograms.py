@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from voxray.inspection.outliers import column, percentile_array
 from voxray.inspection.scan_stats import RANKS
-from voxray.report.text.metrics import number_text
+from voxray.report.text.metric_values import number_text
 from voxray.visualization.style import MUTED, WIDE, Floats, legend_above, new_axes, styled, to_svg
 
 STRIP, FAN = (7.6, 1.9), (7.6, 3.0)  # inches

@@ -8,8 +8,8 @@ from markupsafe import Markup
 from voxray.config.experiment import Experiment
 from voxray.report.html import template_environment
 from voxray.report.run.reproduce import settings_text
-from voxray.report.text.metrics import FIGURES, MISSING, count, decimals, plural
-from voxray.report.text.segmentation import family_of
+from voxray.report.text.metric_values import FIGURES, MISSING, count, decimals, plural
+from voxray.report.text.scan_sentences import family_of
 from voxray.storage.atomic import write_text
 from voxray.storage.paths import AnyPath
 from voxray.visualization.style import MUTED, SPLIT_COLORS, WIDE, new_axes, styled, to_svg, unit_axis

@@ -3,7 +3,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from voxray.visualization.evidence import MOST_SLICES, chosen_slices, evidence_picture
+from voxray.visualization.saliency import MOST_SLICES, chosen_slices, evidence_picture
 
 RNG = np.random.default_rng(0)
 
