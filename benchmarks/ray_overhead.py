@@ -25,6 +25,7 @@ from clusters import local_cluster
 from watching import watching
 
 from voxray.config.experiment import Experiment
+from voxray.executors import get_executor
 from voxray.stages.train import train as train_stage
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -75,7 +76,8 @@ def main() -> None:
                 # What is finished would be reused.
                 (spec.out_path / "stages.json").unlink(missing_ok=True)
                 with local_cluster(options.threads) if name == "ray" else nullcontext():
-                    found += epoch_times(spec, lambda name=name: train_stage(spec, print, with_ray=name == "ray"))  # type: ignore[misc]
+                    executor = get_executor("ray" if name == "ray" else "local")
+                    found += epoch_times(spec, lambda executor=executor: train_stage(spec, executor, print))  # type: ignore[misc]
     middle = {name: statistics.median(found) for name, found in times.items()}
     for name, found in times.items():
         print(f"{name:6} {middle[name]:6.2f} s an epoch, of {', '.join(f'{each:.2f}' for each in found)}")

@@ -14,6 +14,7 @@ from scenes import experiment
 from voxray.config.experiment import Experiment
 from voxray.datasets.pseudonyms import reveal
 from voxray.errors import ConfigError, DataError
+from voxray.executors.local import LocalExecutor
 from voxray.phantom.decathlon import write_decathlon
 from voxray.privacy import pseudonym
 from voxray.stages.evaluate import evaluate
@@ -94,9 +95,9 @@ def _with_splits(lines: list[str]) -> list[str]:
 
 
 def run_all(spec: Experiment) -> None:
-    ingest(spec, quiet, with_ray=False)
-    train(spec, quiet, with_ray=False)
-    evaluate(spec, quiet, with_ray=False)
+    ingest(spec, LocalExecutor(), quiet)
+    train(spec, LocalExecutor(), quiet)
+    evaluate(spec, LocalExecutor(), quiet)
     report(spec, quiet)
 
 
@@ -144,13 +145,13 @@ def test_a_private_store_is_gone_on_with_under_the_same_key_only(
     spec = dicom_run(tmp_path / "data", out, lambda number: f"Miles_{number}", privacy={"key_env": "SOME_KEY"})
     strict = spec.model_copy(update={"store": spec.store.model_copy(update={"max_quarantined": 0.0})})
     with pytest.raises(DataError, match="3 of 8 scans cannot be used") as caught:
-        ingest(strict, quiet, with_ray=False)
+        ingest(strict, LocalExecutor(), quiet)
     assert "Miles" not in str(caught.value)
-    ingest(spec, quiet, with_ray=False)
+    ingest(spec, LocalExecutor(), quiet)
     assert len(set(open_store(spec.store_path).index["scan_id"].to_pylist())) == 5
     monkeypatch.delenv("SOME_KEY")
     with pytest.raises(ConfigError, match="key_env = 'SOME_KEY'"):
-        ingest(spec, quiet, with_ray=False)
+        ingest(spec, LocalExecutor(), quiet)
 
 
 def test_whole_scans_are_judged_and_shown_under_pseudonyms(

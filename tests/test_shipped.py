@@ -11,6 +11,7 @@ from PIL import Image
 from scenes import write_luna
 
 from voxray.config.load import load_experiment
+from voxray.executors.local import LocalExecutor
 from voxray.phantom.brats2020 import write_brats2020
 from voxray.phantom.decathlon import write_decathlon
 from voxray.phantom.mosmed import write_mosmed
@@ -108,5 +109,5 @@ def test_it_runs_from_scans_to_figures(file: Path, tmp_path: Path) -> None:
     root = small.data(tmp_path / "data")
     spec = load_experiment(file, [f"data.root={root}", f"out={tmp_path / 'run'}", *SHORT, *small.settings])
     for stage in (ingest, train, evaluate):
-        stage(spec, lambda line: None, with_ray=False)  # type: ignore[operator]
+        stage(spec, LocalExecutor(), lambda line: None)  # type: ignore[operator]
     assert (tmp_path / "run" / "metrics.json").exists()

@@ -9,6 +9,7 @@ import pytest
 from scenes import experiment, write_toml
 
 from voxray.console.signals import Interrupted, catch_sigterm
+from voxray.executors.local import LocalExecutor
 from voxray.stages.ingest import ingest
 from voxray.stages.train import train
 
@@ -39,7 +40,7 @@ def test_a_training_whose_process_is_ended_goes_on_by_the_same_command_to_the_sa
 ) -> None:
     changes = {"store": {"path": str(tmp_path / "store")}, "training": {"epochs": 20, "batch_size": 4}}
     spec = experiment(luna, out, **changes)
-    ingest(spec, quiet, with_ray=False)
+    ingest(spec, LocalExecutor(), quiet)
     # It asks at every step, not every two seconds: this training is too short for that.
     program = "from voxray.cli.app import main; from voxray.training import loop; loop.ASK_S = 0; main()"
     command = [sys.executable, "-c", program, "train", "--no-ray"]
@@ -59,7 +60,7 @@ def test_a_training_whose_process_is_ended_goes_on_by_the_same_command_to_the_sa
     if how == signal.SIGTERM:
         assert "what is finished is kept, go on with" in error
     rest = experiment(luna, out, **changes)
-    train(rest, quiet, with_ray=False)
+    train(rest, LocalExecutor(), quiet)
     whole = experiment(luna, tmp_path / "whole", **changes)
-    train(whole, quiet, with_ray=False)
+    train(whole, LocalExecutor(), quiet)
     assert (out / "model.safetensors").read_bytes() == (whole.out_path / "model.safetensors").read_bytes()

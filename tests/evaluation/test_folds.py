@@ -9,6 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from voxray.config.experiment import Experiment
 from voxray.errors import VoxrayError
+from voxray.executors.local import LocalExecutor
 from voxray.stages.ingest import ingest
 from voxray.stages.pipeline import run
 
@@ -19,7 +20,7 @@ def crossed(luna: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Exper
     (folder / "architecture.json").write_text(SMALL_NET)
     spec = experiment(luna, folder / "run", split={"folds": 2, "val": 0.3}, training={"epochs": 1})
     said: list[str] = []
-    run(spec, said.append, with_ray=False)
+    run(spec, LocalExecutor(), said.append)
     return spec, said
 
 
@@ -65,10 +66,10 @@ def test_the_page_links_to_each_fold_and_a_second_run_repeats_nothing(
         assert (spec.out_path / f"fold_{fold}" / "report.html").exists()
     assert str(spec.out_path) not in page
     said: list[str] = []
-    run(spec, said.append, with_ray=False)
+    run(spec, LocalExecutor(), said.append)
     assert sum("train: finished earlier" in line for line in said) == 2
 
 
 def test_one_stage_wants_one_fold(crossed: tuple[Experiment, list[str]]) -> None:
     with pytest.raises(VoxrayError, match=r"split\.folds: .*--set split\.fold=0"):
-        ingest(crossed[0], lambda line: None, with_ray=False)
+        ingest(crossed[0], LocalExecutor(), lambda line: None)

@@ -11,6 +11,7 @@ from sklearn import metrics as sk
 
 from voxray.config.experiment import Experiment
 from voxray.errors import ConfigError, DataError
+from voxray.executors.local import LocalExecutor
 from voxray.phantom.brats2020 import write_brats2020
 from voxray.stages.outline import plan_run
 from voxray.stages.pipeline import run
@@ -45,7 +46,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
         intensity={"kind": "zscore_nonzero"},
         evaluation={"level": "patient", "target_recall": 0.8},
     )
-    run(spec, lambda line: None, with_ray=False)
+    run(spec, LocalExecutor(), lambda line: None)
     return spec
 
 
@@ -79,13 +80,13 @@ def test_the_report_says_that_patients_are_judged(finished: Experiment) -> None:
 def test_another_unit_is_evaluated_anew_and_reported(finished: Experiment) -> None:
     other = finished.model_copy(update={"evaluation": finished.evaluation.model_copy(update={"level": "patch"})})
     said: list[str] = []
-    run(other, said.append, with_ray=False)
+    run(other, LocalExecutor(), said.append)
     assert any("train: finished earlier" in line for line in said)
     found = json.loads((finished.out_path / "metrics.json").read_text())
     assert found["val"]["samples"] == 3 * found["val"]["patients"]
     text = (finished.out_path / "report.html").read_text()
     assert "Every figure counts patches, each for itself" in text
-    run(finished, said.append, with_ray=False)
+    run(finished, LocalExecutor(), said.append)
     assert "Every figure counts patients" in (finished.out_path / "report.html").read_text()
 
 

@@ -6,6 +6,8 @@ import pytest
 from inspection_scenes import write_defects
 
 from voxray.errors import DataError
+from voxray.executors.local import LocalExecutor
+from voxray.executors.ray.executor import RayExecutor
 from voxray.stages.inspect import inspect
 
 pytestmark = pytest.mark.usefixtures("ray_here")
@@ -18,8 +20,8 @@ def quiet(line: str) -> None:
 def test_a_data_set_looks_the_same_with_and_without_ray(tmp_path: Path) -> None:
     root = tmp_path / "scans"
     write_defects(root)
-    for name, with_ray in (("plain", False), ("spread", True)):
-        inspect(root, quiet, out=tmp_path / name, voxels=True, with_ray=with_ray)
+    for name, executor in (("plain", LocalExecutor()), ("spread", RayExecutor())):
+        inspect(root, executor, quiet, out=tmp_path / name, voxels=True)
     plain, spread = tmp_path / "plain", tmp_path / "spread"
     assert pq.read_table(plain / "scans.parquet").equals(pq.read_table(spread / "scans.parquet"))
     for name in ("inspection.json", "inspection.html"):
@@ -29,4 +31,4 @@ def test_a_data_set_looks_the_same_with_and_without_ray(tmp_path: Path) -> None:
 
 def test_an_error_of_the_whole_is_the_same_too(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no known layout, no scan"):
-        inspect(tmp_path, quiet, out=tmp_path / "out")
+        inspect(tmp_path, RayExecutor(), quiet, out=tmp_path / "out")

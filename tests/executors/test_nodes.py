@@ -23,6 +23,8 @@ from scenes import SHAPE, experiment, write_luna
 
 from voxray.config.experiment import Experiment
 from voxray.console.signals import Interrupted
+from voxray.executors.local import LocalExecutor
+from voxray.executors.ray.executor import RayExecutor
 from voxray.executors.ray.ingest import spread_shards
 from voxray.executors.ray.train import train_on_ray
 from voxray.stages.ingest import ingest
@@ -114,7 +116,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, luna: Path) -> Path:
     """A store, and an architecture that is trained alike by one process and by many."""
     folder = tmp_path_factory.mktemp("nodes")
     (folder / "architecture.json").write_text(NET)
-    ingest(spec_in(folder, luna, "plain", 4), quiet, with_ray=False)
+    ingest(spec_in(folder, luna, "plain", 4), LocalExecutor(), quiet)
     return folder
 
 
@@ -130,7 +132,7 @@ def spec_in(folder: Path, luna: Path, name: str, workers: object, epochs: int = 
 def alone(folder: Path, luna: Path) -> list[dict[str, float]]:
     """What one process comes to that does the work of four."""
     spec = spec_in(folder, luna, "plain", 4)
-    train(spec, quiet, with_ray=False)
+    train(spec, LocalExecutor(), quiet)
     return history(spec)
 
 
@@ -139,7 +141,7 @@ def together(folder: Path, luna: Path, ray_here: "Cluster") -> Experiment:
     """A training by four workers on two nodes."""
     spec = spec_in(folder, luna, "together", 4)
     with another_node(ray_here):
-        train(spec, quiet)
+        train(spec, RayExecutor(), quiet)
     return spec
 
 
@@ -159,7 +161,7 @@ def test_two_nodes_with_two_workers_each_have_the_loss_curve_of_one_process(
 @pytest.mark.usefixtures("ray_here")
 def test_a_training_whose_worker_is_killed_ends_like_one_that_was_left_alone(folder: Path, luna: Path) -> None:
     undisturbed = spec_in(folder, luna, "left", 2)
-    train(undisturbed, quiet, with_ray=False)
+    train(undisturbed, LocalExecutor(), quiet)
     spec = spec_in(folder, luna, "killed", 2)
 
     def kill_one() -> None:
@@ -170,7 +172,7 @@ def test_a_training_whose_worker_is_killed_ends_like_one_that_was_left_alone(fol
         assert finished_epochs(spec) < spec.training.epochs
 
     with meanwhile(kill_one):
-        train(spec, quiet)
+        train(spec, RayExecutor(), quiet)
     assert_same_curve(history(spec), history(undisturbed))
 
 
@@ -204,9 +206,9 @@ def test_a_training_takes_nodes_that_come_leaves_those_that_go_and_stops_when_as
         with pytest.raises(Interrupted):
             training.result()
     assert 0 < finished_epochs(spec) < spec.training.epochs
-    train(spec, quiet, with_ray=False)
+    train(spec, LocalExecutor(), quiet)
     undisturbed = spec_in(folder, luna, "undisturbed", 4, epochs=120)
-    train(undisturbed, quiet, with_ray=False)
+    train(undisturbed, LocalExecutor(), quiet)
     assert_same_curve(history(spec), history(undisturbed))
 
 
@@ -224,7 +226,7 @@ def test_a_node_lost_during_ingest_leaves_the_same_store(tmp_path: Path, ray_her
     def spec(name: str) -> Experiment:
         return experiment(tmp_path / "luna", tmp_path / name, patches={"negatives_per_positive": "all"})
 
-    ingest(spec("plain"), quiet, with_ray=False)
+    ingest(spec("plain"), LocalExecutor(), quiet)
     parts = spec("lost").store_path / "parts"
     with another_node(ray_here) as node:
 
@@ -234,7 +236,7 @@ def test_a_node_lost_during_ingest_leaves_the_same_store(tmp_path: Path, ray_her
             assert not (spec("lost").store_path / "index.parquet").exists(), "ingest was over before the node was lost"
 
         with meanwhile(lose_node):
-            ingest(spec("lost"), quiet)
+            ingest(spec("lost"), RayExecutor(), quiet)
     assert contents(spec("plain").store_path) == contents(spec("lost").store_path)
 
 
@@ -274,8 +276,8 @@ def test_a_shard_that_wants_more_memory_than_its_task_was_given_is_written_by_an
     luna: Path, out: Path, tmp_path: Path, ray_here: "Cluster", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = experiment(luna, out, store={"path": str(tmp_path / "plain")})
-    ingest(plain, quiet, with_ray=False)
+    ingest(plain, LocalExecutor(), quiet)
     monkeypatch.setattr("voxray.executors.ray.ingest.TASK_BYTES", 2**20)
     spread = experiment(luna, out, store={"path": str(tmp_path / "spread")})
-    ingest(spread, quiet)
+    ingest(spread, RayExecutor(), quiet)
     assert contents(plain.store_path) == contents(spread.store_path)

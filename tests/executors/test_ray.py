@@ -15,6 +15,8 @@ from scenes import SHAPE, SMALL_NET, experiment, write_luna, write_toml
 
 from voxray.config.experiment import Experiment
 from voxray.errors import ConfigError, DataError, WorkError
+from voxray.executors.local import LocalExecutor
+from voxray.executors.ray.executor import RayExecutor
 from voxray.runs.folder import run_folder
 from voxray.runs.status import SILENT_S, status_lines
 from voxray.stages.ingest import ingest
@@ -30,9 +32,9 @@ def quiet(line: str) -> None:
 
 def test_the_store_is_the_same_with_and_without_ray(luna: Path, out: Path, tmp_path: Path) -> None:
     plain = experiment(luna, out, store={"path": str(tmp_path / "plain")})
-    ingest(plain, quiet, with_ray=False)
+    ingest(plain, LocalExecutor(), quiet)
     spread = experiment(luna, out, store={"path": str(tmp_path / "spread")})
-    ingest(spread, quiet)
+    ingest(spread, RayExecutor(), quiet)
     assert contents(plain.store_path) == contents(spread.store_path)
 
 
@@ -46,8 +48,8 @@ def test_a_run_on_ray_with_everything_in_storage_has_the_figures_of_one_without_
     here = experiment(luna, out, **changes)
     there = experiment(s3.put_folder(luna), s3.new_folder(), **changes)
     metrics = []
-    for spec, with_ray in ((here, False), (there, True)):
-        run(spec, quiet, with_ray=with_ray)
+    for spec, executor in ((here, LocalExecutor()), (there, RayExecutor())):
+        run(spec, executor, quiet)
         folder = run_folder(spec)
         metrics.append(json.loads(folder.metrics.read_text()))
         for path in (folder.experiment, folder.architecture, folder.model, folder.history, folder.report):
@@ -62,23 +64,23 @@ def test_a_run_on_ray_with_everything_in_storage_has_the_figures_of_one_without_
 
 def test_an_error_in_a_worker_keeps_its_words(luna: Path, out: Path) -> None:
     spec = experiment(luna, out, training={"optimizer": "sgd", "learning_rate": 1e20})
-    ingest(spec, quiet)
+    ingest(spec, RayExecutor(), quiet)
     with pytest.raises(WorkError, match=r"the training loss is (nan|inf).*Lower training\.learning_rate"):
-        train(spec, quiet)
+        train(spec, RayExecutor(), quiet)
 
 
 def test_more_workers_than_cpus_are_refused_before_anything_starts(luna: Path, out: Path) -> None:
     spec = experiment(luna, out, training={"workers": 3})
-    ingest(spec, quiet)
+    ingest(spec, RayExecutor(), quiet)
     with pytest.raises(ConfigError, match=r"training\.workers: 3 workers want a CPU each, the cluster has 2"):
-        train(spec, quiet)
+        train(spec, RayExecutor(), quiet)
 
 
 def test_broken_scans_fail_the_job_after_the_rest(out: Path, tmp_path: Path) -> None:
     names = write_luna(tmp_path / "luna", 4)
     (tmp_path / "luna" / "subset1" / f"{names[1]}.raw").unlink()
     with pytest.raises(DataError, match="1 of 4 scans cannot be used"):
-        ingest(experiment(tmp_path / "luna", out), quiet)
+        ingest(experiment(tmp_path / "luna", out), RayExecutor(), quiet)
     assert list((out / "store" / "parts").glob("*.index.parquet"))
     (line,) = status_lines(out, time.time())
     assert line.startswith("ingest: failed after")
@@ -108,7 +110,7 @@ def test_ingest_killed_half_way_and_run_again_gives_the_identical_store(tmp_path
     def spec(name: str) -> Experiment:
         return experiment(root, tmp_path / name, patches={"negatives_per_positive": "all"})
 
-    ingest(spec("whole"), quiet, with_ray=False)
+    ingest(spec("whole"), LocalExecutor(), quiet)
     other = spec("killed")
     command = [sys.executable, "-c", "from voxray.cli.app import main; main()", "ingest"]
     command.append(str(write_toml(tmp_path / "killed.toml", other)))
@@ -128,7 +130,7 @@ def test_ingest_killed_half_way_and_run_again_gives_the_identical_store(tmp_path
     assert line.startswith("ingest: silent, ")
     assert f"no sign of life of process {process.pid} on " in line
     said: list[str] = []
-    ingest(other, said.append)
+    ingest(other, RayExecutor(), said.append)
     assert any("shards are finished already, going on" in line for line in said)
     assert done >= 5
     assert contents(other.store_path) == contents(tmp_path / "whole" / "store")
@@ -136,7 +138,7 @@ def test_ingest_killed_half_way_and_run_again_gives_the_identical_store(tmp_path
 
 def test_ctrl_c_during_training_says_how_to_go_on(luna: Path, out: Path) -> None:
     spec = experiment(luna, out, training={"epochs": 2000})
-    ingest(spec, quiet)
+    ingest(spec, RayExecutor(), quiet)
     command = [str(Path(sys.executable).with_name("voxray")), "train", str(write_toml(out.parent / "a.toml", spec))]
     environment = {**os.environ, "RAY_TMPDIR": "/tmp/vrk"}
     environment.pop("RAY_ADDRESS", None)

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from scenes import experiment
 
+from voxray.executors.local import LocalExecutor
+from voxray.executors.ray.executor import RayExecutor
 from voxray.inference.predict import Options
 from voxray.phantom.decathlon import write_decathlon
 from voxray.runs.folder import run_folder
@@ -48,21 +50,21 @@ def test_whole_scans_are_judged_and_predicted_alike_with_and_without_ray(tmp_pat
         intensity={"kind": "zscore_slice"},
         training={"loss": "dice", "monitor": "dice", "batch_size": 2, "learning_rate": 0.01, "epochs": 1},
     )
-    ingest(spec, quiet)
-    train(spec, quiet, with_ray=False)
+    ingest(spec, RayExecutor(), quiet)
+    train(spec, LocalExecutor(), quiet)
     found = []
-    for with_ray in (False, True):
+    for executor in (LocalExecutor(), RayExecutor()):
         (spec.out_path / "metrics.json").unlink(missing_ok=True)
         run_folder(spec).begin("evaluate")
-        evaluate(spec, quiet, with_ray=with_ray)
+        evaluate(spec, executor, quiet)
         found.append(json.loads((spec.out_path / "metrics.json").read_text()))
     for split in ("val", "test"):
         for name, value in found[0][split].items():
             if isinstance(value, float):
                 assert value == pytest.approx(found[1][split][name], rel=1e-3, abs=1e-3)
     scans = sorted((root / "imagesTr").glob("*.nii.gz"))[:2]
-    predict(spec.out_path, scans, Options(tmp_path / "plain"), quiet, with_ray=False)
-    predict(spec.out_path, scans, Options(tmp_path / "spread"), quiet)
+    predict(spec.out_path, scans, Options(tmp_path / "plain"), LocalExecutor(), quiet)
+    predict(spec.out_path, scans, Options(tmp_path / "spread"), RayExecutor(), quiet)
     for path in (tmp_path / "plain").glob("*.nii.gz"):
         one, other = (
             np.asarray(nibabel.load(folder / path.name).dataobj) for folder in (tmp_path / "plain", tmp_path / "spread")

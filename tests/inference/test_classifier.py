@@ -9,6 +9,7 @@ from scenes import SMALL_NET, experiment
 
 from voxray.config.experiment import Experiment
 from voxray.errors import VoxrayError
+from voxray.executors.local import LocalExecutor
 from voxray.inference.classifier import classify_scan, load_classifier
 from voxray.inference.predict import Options
 from voxray.runs.folder import run_folder
@@ -55,7 +56,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
         training={"epochs": 6, "learning_rate": 0.01, "batch_size": 4},
     )
     for stage in (ingest, train, evaluate):
-        stage(spec, lambda line: None, with_ray=False)
+        stage(spec, LocalExecutor(), lambda line: None)
     return spec
 
 
@@ -78,7 +79,7 @@ def predicted(spec: Experiment, split: str) -> list[tuple[dict[str, object], lis
 def test_predict_says_the_shares_and_the_verdict_and_writes_both_files(trained: Experiment, tmp_path: Path) -> None:
     said: list[str] = []
     scans = [Path(trained.data.root) / f"s{number}.nii.gz" for number in (8, 9)]
-    predict(trained.out_path, scans, Options(tmp_path / "out"), said.append, with_ray=False)
+    predict(trained.out_path, scans, Options(tmp_path / "out"), LocalExecutor(), said.append)
     threshold = load_classifier(trained.out_path, CPU).threshold
     for scan, line in zip(("s8", "s9"), said, strict=True):
         found = json.loads((tmp_path / "out" / f"{scan}.json").read_text())
@@ -94,6 +95,6 @@ def test_a_broken_scan_is_left_out_and_the_others_are_judged(trained: Experiment
     said: list[str] = []
     scans = [tmp_path / "bad.nii.gz", Path(trained.data.root) / "s1.nii.gz"]
     with pytest.raises(VoxrayError, match="1 of 2 scans were left out"):
-        predict(trained.out_path, scans, Options(tmp_path), said.append, with_ray=False)
+        predict(trained.out_path, scans, Options(tmp_path), LocalExecutor(), said.append)
     assert said[0].startswith("predict: bad.nii.gz: left out: ")
     assert (tmp_path / "s1.json").exists()

@@ -7,6 +7,7 @@ import pytest
 from scenes import experiment
 
 from voxray.errors import ConfigError, StoreError
+from voxray.executors.local import LocalExecutor
 from voxray.loader.loader import Batch, PatchLoader
 from voxray.stages.ingest import ingest
 from voxray.store.read import PatchStore, open_store
@@ -17,7 +18,7 @@ def store(luna: Path, tmp_path_factory: pytest.TempPathFactory) -> PatchStore:
     folder = tmp_path_factory.mktemp("feed")
     (folder / "architecture.json").write_text('[{"type": "T", "activation": null}]')
     spec = experiment(luna, folder / "run", patches={"size": [16, 16, 1]})
-    ingest(spec, lambda line: None, with_ray=False)
+    ingest(spec, LocalExecutor(), lambda line: None)
     return open_store(spec.store_path)
 
 

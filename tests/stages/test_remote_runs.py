@@ -16,6 +16,7 @@ from scenes import SMALL_NET, experiment, write_toml
 from voxray.cli.app import main
 from voxray.config.experiment import Experiment
 from voxray.errors import WorkError
+from voxray.executors.local import LocalExecutor
 from voxray.runs.folder import run_folder
 from voxray.runs.status import status_lines
 from voxray.stages.pipeline import run as run_stage
@@ -46,7 +47,7 @@ def metrics_of(spec: Experiment) -> Any:
 
 def run(spec: Experiment) -> list[str]:
     said: list[str] = []
-    run_stage(spec, said.append, with_ray=False)
+    run_stage(spec, LocalExecutor(), said.append)
     return said
 
 

@@ -15,6 +15,7 @@ from voxray.cli.app import main
 from voxray.config.experiment import Experiment
 from voxray.errors import ConfigError, WorkError
 from voxray.evaluation.scans import evaluate_scan
+from voxray.executors.local import LocalExecutor
 from voxray.inference.predict import Options
 from voxray.inference.segmenter import Segmenter, load_segmenter, segment_scan
 from voxray.models.spec.load import parse_architecture
@@ -80,9 +81,9 @@ def brains(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def finished(brains: Path, tmp_path_factory: pytest.TempPathFactory) -> Experiment:
     spec = spec_of(brains, tmp_path_factory.mktemp("segmentation"))
-    ingest(spec, quiet, with_ray=False)
-    train(spec, quiet, with_ray=False)
-    evaluate(spec, quiet, with_ray=False)
+    ingest(spec, LocalExecutor(), quiet)
+    train(spec, LocalExecutor(), quiet)
+    evaluate(spec, LocalExecutor(), quiet)
     return spec
 
 
@@ -107,7 +108,7 @@ def test_the_boxes_of_a_scan_do_not_depend_on_how_many_shards_it_fills(
     finished: Experiment, brains: Path, tmp_path: Path
 ) -> None:
     spread = spec_of(brains, tmp_path, store={"dtype": "float32", "chunk_bytes": 2**10, "shard_bytes": 2**10})
-    ingest(spread, quiet, with_ray=False)
+    ingest(spread, LocalExecutor(), quiet)
     stores = [open_store(spec.store_path) for spec in (finished, spread)]
     assert [store.info.patches_per_shard for store in stores] == [8, 1]
     found, same = (sorted(store.index.select(PLACE).to_pylist(), key=str) for store in stores)
@@ -135,7 +136,7 @@ def test_predictions_lie_on_the_scan_in_its_own_geometry(finished: Experiment, b
     turned = image.as_reoriented(np.array([[1, -1], [0, 1], [2, -1], [3, 1]])[:3])
     nibabel.save(turned, tmp_path / "turned.nii.gz")
     scans = [source, tmp_path / "turned.nii.gz"]
-    predict(finished.out_path, scans, Options(tmp_path / "out", True), quiet, with_ray=False)
+    predict(finished.out_path, scans, Options(tmp_path / "out", True), LocalExecutor(), quiet)
     found = [nibabel.load(tmp_path / "out" / f"{name}_seg.nii.gz") for name in (source.name[:-7], "turned")]
     for path, labels in zip(scans, found, strict=True):
         assert labels.shape == nibabel.load(path).shape[:3]
@@ -155,7 +156,7 @@ def test_run_scan_and_label_map_may_lie_in_storage(
     s3: S3, finished: Experiment, brains: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = sorted((brains / "imagesTr").glob("*.nii.gz"))[0]
-    predict(finished.out_path, [source], Options(tmp_path / "out"), quiet, with_ray=False)
+    predict(finished.out_path, [source], Options(tmp_path / "out"), LocalExecutor(), quiet)
     run, scans, out = s3.put_folder(Path(finished.out)), s3.put_folder(brains), s3.new_folder()
     with pytest.raises(SystemExit) as end:
         main(["predict", str(run), str(scans / "imagesTr" / source.name), "--out", str(out), "--no-ray"])
@@ -189,7 +190,7 @@ def test_a_scan_that_cannot_be_segmented_is_named_and_the_others_go_on(
     image = sorted((brains / "imagesTr").glob("*.nii.gz"))[1]
     said: list[str] = []
     with pytest.raises(WorkError, match="1 of 2 scans were left out"):
-        predict(finished.out_path, [label, image], Options(tmp_path), said.append, with_ray=False)
+        predict(finished.out_path, [label, image], Options(tmp_path), LocalExecutor(), said.append)
     assert any("has 1 channels, the model wants 4" in line for line in said)
     assert (tmp_path / f"{image.name[:-7]}_seg.nii.gz").exists()
 
@@ -203,10 +204,10 @@ def test_a_resampled_run_still_predicts_on_the_scans_own_grid(brains: Path, tmp_
         "pad_value": 0,
     }
     spec = spec_of(brains, tmp_path, patches=patches, training={"epochs": 1, "loss": "dice", "batch_size": 4})
-    ingest(spec, quiet, with_ray=False)
-    train(spec, quiet, with_ray=False)
+    ingest(spec, LocalExecutor(), quiet)
+    train(spec, LocalExecutor(), quiet)
     source = sorted((brains / "imagesTr").glob("*.nii.gz"))[0]
-    predict(spec.out_path, [source], Options(tmp_path / "out"), quiet, with_ray=False)
+    predict(spec.out_path, [source], Options(tmp_path / "out"), LocalExecutor(), quiet)
     labels = open_file(tmp_path / "out" / f"{source.name[:-7]}_seg.nii.gz")
     assert labels.shape == open_file(source).shape
     np.testing.assert_allclose(labels.affine, open_file(source).affine, atol=1e-5)
@@ -214,12 +215,12 @@ def test_a_resampled_run_still_predicts_on_the_scans_own_grid(brains: Path, tmp_
 
 def test_settings_of_the_other_task_are_refused(brains: Path, tmp_path: Path) -> None:
     spec = spec_of(brains, tmp_path, training={"loss": "cross_entropy", "monitor": "roc_auc"})
-    ingest(spec, quiet, with_ray=False)
+    ingest(spec, LocalExecutor(), quiet)
     with pytest.raises(ConfigError, match=r"training\.monitor: 'roc_auc' is not for this task. Known: loss, dice"):
-        train(spec, quiet, with_ray=False)
+        train(spec, LocalExecutor(), quiet)
     (tmp_path / "architecture.json").write_text('[{"type": "T", "activation": null}]')
     with pytest.raises(ConfigError, match="scans with masks want a U-Net"):
-        train(spec, quiet, with_ray=False)
+        train(spec, LocalExecutor(), quiet)
 
 
 @pytest.mark.parametrize("size", [[24, 24, 12], [48, 16, 32]])
@@ -231,7 +232,7 @@ def test_a_window_of_a_scan_is_what_training_saw_of_that_place(
     spec = spec_of(
         brains, tmp_path, patches=patches, intensity={"kind": kind, "window": [0, 900]}, evaluation={"overlap": 0}
     )
-    ingest(spec, quiet, with_ray=False)
+    ingest(spec, LocalExecutor(), quiet)
     store = open_store(spec.store_path)
     feed, provenance = make_loader(spec, store, "val", CPU), make_preprocessing(spec, 3, CPU)
     expected = torch.cat([provenance.inputs(batch, None).images for batch in feed.epoch(None)])
@@ -253,7 +254,7 @@ def test_a_window_of_a_scan_is_what_training_saw_of_that_place(
 def test_padding_counts_neither_in_the_loss_nor_in_the_figures(brains: Path, tmp_path: Path) -> None:
     patches = {"size": [64, 64, 32], "sampling": "whole", "oversample_rotations": [], "pad_value": 0}
     spec = spec_of(brains, tmp_path, patches=patches, intensity={"kind": "zscore"}, store={"dtype": "float32"})
-    ingest(spec, quiet, with_ray=False)
+    ingest(spec, LocalExecutor(), quiet)
     feed = make_loader(spec, open_store(spec.store_path), "train", CPU)
     inputs = make_preprocessing(spec, 3, CPU).inputs(next(iter(feed.epoch(None))), None)
     assert inputs.valid is not None

@@ -13,6 +13,7 @@ from scenes import experiment
 
 from voxray.config.experiment import Experiment
 from voxray.errors import DataError
+from voxray.executors.local import LocalExecutor
 from voxray.phantom.decathlon import write_decathlon
 from voxray.stages.evaluate import evaluate
 from voxray.stages.ingest import ingest
@@ -103,7 +104,7 @@ def spec_of(root: Path, folder: Path, allowed: float, **patches: object) -> Expe
 
 
 def ingested(spec: Experiment) -> PatchStore:
-    ingest(spec, lambda line: None, with_ray=False)
+    ingest(spec, LocalExecutor(), lambda line: None)
     return open_store(spec.store_path)
 
 
@@ -157,8 +158,8 @@ def test_a_data_set_of_nothing_but_background_says_so(tmp_path: Path) -> None:
 def test_what_is_left_is_trained_on_and_judged(brains: Path, tmp_path: Path) -> None:
     spec = spec_of(brains, tmp_path, 0.5)
     store = ingested(spec)
-    train(spec, lambda line: None, with_ray=False)
-    evaluate(spec, lambda line: None, with_ray=False)
+    train(spec, LocalExecutor(), lambda line: None)
+    evaluate(spec, LocalExecutor(), lambda line: None)
     metrics = json.loads((spec.out_path / "metrics.json").read_text())
     judged = set(store.rows("val")["scan_id"].to_pylist())
     assert EMPTY in judged, "choose a seed that puts it there"

@@ -7,6 +7,7 @@ import pytest
 from dicom_scenes import image, save, slices, stored_voxels, write_series
 from scenes import experiment
 
+from voxray.executors.local import LocalExecutor
 from voxray.stages.ingest import ingest
 from voxray.store.read import open_store
 
@@ -41,7 +42,7 @@ def test_bad_series_are_named_and_the_others_are_ingested(mixed: Path, out: Path
         mixed, out, data={"layout": "dicom", "root": str(mixed)}, patches=patches, store={"max_quarantined": 0.5}
     )
     said: list[str] = []
-    ingest(spec, said.append, with_ray=False, verify=True)
+    ingest(spec, LocalExecutor(), said.append, verify=True)
     store = open_store(spec.store_path)
     reasons = {row["path"]: row["reason"] for row in store.quarantine.to_pylist()}
     assert set(store.index["scan_id"].to_pylist()) == {f"good{number}" for number in range(8)}

@@ -14,6 +14,7 @@ from scenes import SHAPE, experiment, write_luna, write_metaimage
 from voxray.config.experiment import Experiment
 from voxray.datasets.layouts import read_manifest
 from voxray.errors import DataError, NotReadyError, StoreError, WorkError
+from voxray.executors.local import LocalExecutor
 from voxray.patches.plan import plan_patches
 from voxray.scans.read import open_scan, read_region
 from voxray.stages.ingest import ingest as ingest_stage
@@ -184,7 +185,7 @@ def test_identical_voxels_in_a_published_split_are_kept_and_noted(out: Path, tmp
     data = {"layout": "medmnist", "root": str(tmp_path / "some.npz")}
     patches = {"size": [6, 16, 16], "negatives_per_positive": "all", "oversample_rotations": [], "pad_value": 0}
     spec = experiment(tmp_path, out, data=data, patches=patches, store={"dtype": "uint8"})
-    ingest_stage(spec, print, with_ray=False, verify=True)
+    ingest_stage(spec, LocalExecutor(), print, verify=True)
     store = open_store(spec.store_path)
     assert store.index.num_rows == 6
     assert any("train_images/0 (train)" in note and "kept" in note for note in store.info.notes)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from scenes import experiment
 
+from voxray.executors.local import LocalExecutor
 from voxray.stages.ingest import ingest
 
 SCRIPT = Path(__file__).parents[1] / "one_rank.py"
@@ -38,7 +39,7 @@ def test_two_ranks_with_uneven_and_empty_shares_learn_what_one_process_learns(lu
     (tmp_path / "architecture.json").write_text(NET)
     training = {"epochs": 3, "batch_size": 7, "learning_rate": 0.01, "class_weights": "balanced"}
     spec = experiment(luna, tmp_path / "run", training=training, augment={"flip": ["x"], "contrast": 0.2})
-    ingest(spec, lambda line: None, with_ray=False)
+    ingest(spec, LocalExecutor(), lambda line: None)
     (tmp_path / "spec.json").write_text(spec.model_dump_json())
     (alone,), (first, second) = (train_on(ranks, tmp_path) for ranks in (1, 2))
     assert first["empty"] + second["empty"] > 0, "no rank ran dry; choose another batch size"
@@ -51,7 +52,7 @@ def test_two_ranks_with_uneven_and_empty_shares_learn_what_one_process_learns(lu
 def test_two_ranks_end_an_epoch_with_the_same_running_statistics(luna: Path, tmp_path: Path) -> None:
     (tmp_path / "architecture.json").write_text(NORMED_NET)
     spec = experiment(luna, tmp_path / "run", training={"epochs": 1, "batch_size": 7})
-    ingest(spec, lambda line: None, with_ray=False)
+    ingest(spec, LocalExecutor(), lambda line: None)
     (tmp_path / "spec.json").write_text(spec.model_dump_json())
     first, second = train_on(2, tmp_path)
     # The state of the model: weights, which are alike anyway, and statistics, which each rank took of its own patches.

@@ -11,6 +11,7 @@ from voxray.config.experiment import Experiment
 from voxray.config.training import ModelSpec, TrainingSpec
 from voxray.console.signals import Interrupted, never_stop
 from voxray.errors import WorkError
+from voxray.executors.local import LocalExecutor
 from voxray.stages.ingest import ingest
 from voxray.store.read import open_store
 from voxray.training.checkpoint import Progress, load_model, save_model
@@ -36,7 +37,7 @@ def spec(luna: Path, tmp_path_factory: pytest.TempPathFactory) -> Experiment:
     folder = tmp_path_factory.mktemp("loop")
     (folder / "architecture.json").write_text(SMALL_NET)
     spec = experiment(luna, folder / "run", training={"learning_rate": 0.01, "epochs": 4})
-    ingest(spec, lambda line: None, with_ray=False)
+    ingest(spec, LocalExecutor(), lambda line: None)
     return spec
 
 

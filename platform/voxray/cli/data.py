@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from voxray.cli.options import ExperimentFile, NoRay, Settings
+from voxray.cli.options import ExperimentFile, NoRay, Settings, executor_of
 from voxray.cli.terminal import OUT, echo, handle_errors, path_argument
 from voxray.config.load import load_experiment
 
@@ -30,7 +30,7 @@ def inspect(
     from voxray.report.inspection.page import findings_table, outline_lines, verdict
     from voxray.stages.inspect import inspect as inspect_stage
 
-    found = inspect_stage(source, echo, settings=set_ or (), out=out, voxels=voxels, with_ray=not no_ray)
+    found = inspect_stage(source, executor_of(no_ray), echo, settings=set_ or (), out=out, voxels=voxels)
     if found.findings.num_rows:
         OUT.print(findings_table(found))
     for line in outline_lines(found):

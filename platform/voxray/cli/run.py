@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from voxray.cli.options import DryRun, ExperimentFile, NoRay, Settings
+from voxray.cli.options import DryRun, ExperimentFile, NoRay, Settings, executor_of
 from voxray.cli.terminal import OUT, echo, handle_errors, path_argument
 from voxray.config.experiment import Experiment
 from voxray.config.load import load_experiment
@@ -19,7 +19,7 @@ def run(experiment: ExperimentFile, set_: Settings = None, dry_run: DryRun = Fal
     from voxray.stages.pipeline import run as run_stage
 
     spec = load_experiment(experiment, set_ or ())
-    _print_outline(spec) if dry_run else run_stage(spec, echo, with_ray=not no_ray)
+    _print_outline(spec) if dry_run else run_stage(spec, executor_of(no_ray), echo)
 
 
 @handle_errors
@@ -34,7 +34,7 @@ def ingest(
     from voxray.stages.ingest import ingest as ingest_stage
 
     spec = load_experiment(experiment, set_ or ())
-    _print_outline(spec) if dry_run else ingest_stage(spec, echo, with_ray=not no_ray, verify=verify)
+    _print_outline(spec) if dry_run else ingest_stage(spec, executor_of(no_ray), echo, verify=verify)
 
 
 @handle_errors
@@ -42,7 +42,7 @@ def train(experiment: ExperimentFile, set_: Settings = None, no_ray: NoRay = Fal
     """Train on a finished store."""
     from voxray.stages.train import train as train_stage
 
-    train_stage(load_experiment(experiment, set_ or ()), echo, with_ray=not no_ray)
+    train_stage(load_experiment(experiment, set_ or ()), executor_of(no_ray), echo)
 
 
 @handle_errors
@@ -50,7 +50,7 @@ def evaluate(experiment: ExperimentFile, set_: Settings = None, no_ray: NoRay = 
     """Choose the operating point on validation and measure."""
     from voxray.stages.evaluate import evaluate as evaluate_stage
 
-    evaluate_stage(load_experiment(experiment, set_ or ()), echo, with_ray=not no_ray)
+    evaluate_stage(load_experiment(experiment, set_ or ()), executor_of(no_ray), echo)
 
 
 @handle_errors
@@ -87,7 +87,7 @@ def predict(
     from voxray.inference.predict import Options
     from voxray.stages.predict import predict as predict_stage
 
-    predict_stage(run, scans, Options(out, probabilities, mask), echo, with_ray=not no_ray)
+    predict_stage(run, scans, Options(out, probabilities, mask), executor_of(no_ray), echo)
 
 
 def _print_outline(experiment: Experiment) -> None:

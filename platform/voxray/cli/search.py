@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from voxray.cli.options import ExperimentFile, Settings
+from voxray.cli.options import ExperimentFile, Settings, executor_of
 from voxray.cli.terminal import OUT, echo, handle_errors, path_argument
 from voxray.config.load import load_experiment
 from voxray.console.units import parse_bytes, parse_count
@@ -91,4 +91,4 @@ def tune(
     # Where the experiment has folds itself, a run trains them all.
     stage = "run" if len(fold_experiments(spec)) > 1 else "train"
     command = ["voxray", stage, str(experiment), *(word for each in set_ or () for word in ("--set", each))]
-    search_space(spec, options, echo, command)
+    search_space(spec, options, executor_of(no_ray=False), echo, command)

@@ -1,6 +1,6 @@
 """The evaluate stage of a segmentation run: whole scans against their masks, in millimeters."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ def evaluate_scan(segmenter: Segmenter, case: Case) -> Case:
 
 
 def evaluate_scans(
-    experiment: Experiment, cases: list[Case], device: torch.device, on_progress: Callable[[int, int, str], None]
+    experiment: Experiment, cases: Sequence[Case], device: torch.device, on_progress: Callable[[int, int, str], None]
 ) -> Iterator[Case]:
     """Judge scans one after the other in this process."""
     segmenter = load_segmenter(experiment.out_path, device)

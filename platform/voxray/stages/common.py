@@ -1,7 +1,6 @@
 """What stages share."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from voxray.runs.folder import RunFolder
@@ -13,15 +12,6 @@ TERMINAL_METRICS = ("recall", "precision", "error", "roc_auc", "dice")  # figure
 def _is_finished(folder: RunFolder, stage: str, key: str) -> bool:
     record = folder.finished(stage)
     return record is not None and record["key"] == key
-
-
-def _cluster(wanted: bool) -> AbstractContextManager[None]:
-    """A Ray cluster for the time of a block, or nothing. Ray is imported where it is used: all else works without."""
-    if not wanted:
-        return nullcontext()
-    from voxray.executors.ray.connect import cluster
-
-    return cluster()
 
 
 def _say_metrics(metrics: dict[str, Any], on_status: OnStatus) -> None:

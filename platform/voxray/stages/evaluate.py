@@ -6,22 +6,22 @@ from typing import Any
 
 from voxray.config.experiment import Experiment
 from voxray.console.progress import OnProgress
-from voxray.evaluation.patches import evaluated_splits, load_trained, predict_split, write_patch_metrics
-from voxray.evaluation.scans import evaluate_scans, scans_to_evaluate, write_scan_metrics
+from voxray.evaluation.patches import evaluated_splits, write_patch_metrics
+from voxray.evaluation.scans import scans_to_evaluate, write_scan_metrics
+from voxray.executors.base import Executor
 from voxray.report.run.contents import read_run
 from voxray.runs.folder import evaluate_key, run_folder
 from voxray.runs.status import reported
-from voxray.stages.common import OnStatus, _cluster, _is_finished, _say_metrics
+from voxray.stages.common import OnStatus, _is_finished, _say_metrics
 from voxray.stages.train import _need_training
 from voxray.storage.atomic import write_json
 from voxray.storage.locks import locked
 from voxray.storage.paths import read_bytes
 from voxray.store.read import PatchStore, open_store
 from voxray.training.fit import make_tracker
-from voxray.training.loop import choose_device
 
 
-def evaluate(experiment: Experiment, on_status: OnStatus, *, with_ray: bool = True) -> None:
+def evaluate(experiment: Experiment, executor: Executor, on_status: OnStatus) -> None:
     """Trained model → operating point, predictions and metrics."""
     folder = run_folder(experiment)
     trained = _need_training(experiment, folder)
@@ -41,40 +41,26 @@ def evaluate(experiment: Experiment, on_status: OnStatus, *, with_ray: bool = Tr
         folder.begin("evaluate")
         # Its training part is what it was; what it says of evaluation may have changed since.
         write_json(folder.experiment, experiment.model_dump(mode="json"))
-        judging = _judge_scans if store.info.masks else _judge_patches
-        metrics = judging(experiment, store, on_progress, with_ray)
+        measure = _evaluate_scans if store.info.masks else _evaluate_patches
+        metrics = measure(experiment, store, executor, on_progress)
         with make_tracker(experiment, trained) as tracker:
             log_evaluation(tracker, read_run(folder.path, store))
         folder.mark_finished("evaluate", key, time.perf_counter() - began)
     _say_metrics(metrics, on_status)
 
 
-def _judge_patches(
-    experiment: Experiment, store: PatchStore, on_progress: OnProgress, with_ray: bool
+def _evaluate_patches(
+    experiment: Experiment, store: PatchStore, executor: Executor, on_progress: OnProgress
 ) -> dict[str, Any]:
-    splits = evaluated_splits(store)
-    if not with_ray:
-        trained = load_trained(experiment, choose_device(experiment.training.device))
-        return write_patch_metrics(
-            experiment, {split: [predict_split(experiment, trained, split, (0, 1), on_progress)] for split in splits}
-        )
-    from voxray.executors.ray.evaluate import predict_on_ray
-
-    with _cluster(True):
-        return write_patch_metrics(experiment, predict_on_ray(experiment, splits, on_progress))
+    return write_patch_metrics(experiment, executor.predict_splits(experiment, evaluated_splits(store), on_progress))
 
 
-def _judge_scans(experiment: Experiment, store: PatchStore, on_progress: OnProgress, with_ray: bool) -> dict[str, Any]:
+def _evaluate_scans(
+    experiment: Experiment, store: PatchStore, executor: Executor, on_progress: OnProgress
+) -> dict[str, Any]:
     cases = {split: scans_to_evaluate(experiment, store, split) for split in evaluated_splits(store)}
-    if not with_ray:
-        device = choose_device(experiment.training.device)
-        return write_scan_metrics(
-            experiment,
-            {split: list(evaluate_scans(experiment, mine, device, on_progress)) for split, mine in cases.items()},
-        )
-    from voxray.executors.ray.segment import evaluate_on_ray
-
-    with _cluster(True):
-        return write_scan_metrics(
-            experiment, {split: list(evaluate_on_ray(experiment, mine, on_progress)) for split, mine in cases.items()}
-        )
+    with executor.session():
+        evaluated = {
+            split: list(executor.evaluate_scans(experiment, scans, on_progress)) for split, scans in cases.items()
+        }
+    return write_scan_metrics(experiment, evaluated)

@@ -7,13 +7,14 @@ import pyarrow.compute as pc
 
 from voxray.config.experiment import Experiment
 from voxray.console.progress import OnProgress, progress
+from voxray.executors.base import Executor
 from voxray.patches.plan import Plan, empty_classes
 from voxray.runs.folder import run_folder
 from voxray.runs.status import heartbeat, reported
-from voxray.stages.common import OnStatus, _cluster
+from voxray.stages.common import OnStatus
 from voxray.stages.outline import RunPlan, plan_run
 from voxray.storage.locks import locked
-from voxray.storage.paths import AnyPath, exists
+from voxray.storage.paths import exists
 from voxray.store.finish import finish_store
 from voxray.store.layout import INDEX_FILE, QUARANTINE_FILE, StoreInfo
 from voxray.store.read import PatchStore, check_store, open_store
@@ -23,7 +24,6 @@ from voxray.store.write import (
     prepare_store,
     shard_keys,
     unfinished_shards,
-    write_shard,
 )
 
 ASIDE_SHOWN = 5
@@ -31,9 +31,9 @@ ASIDE_SHOWN = 5
 
 def ingest(
     experiment: Experiment,
+    executor: Executor,
     on_status: OnStatus,
     *,
-    with_ray: bool = True,
     verify: bool = False,
     planned: RunPlan | None = None,
 ) -> None:
@@ -48,7 +48,7 @@ def ingest(
             forget_parts(path)
             on_status(f"ingest: the store {path} is finished, it is reused")
         else:
-            _fill_store(experiment, info, planned, on_status, with_ray)
+            _fill_store(experiment, info, planned, executor, on_status)
     if verify:
         store = open_store(path)
         with reported(run_folder(experiment), "verify", "shards") as on_progress:
@@ -57,7 +57,9 @@ def ingest(
         on_status("ingest: every patch agrees with its checksum")
 
 
-def _fill_store(experiment: Experiment, info: StoreInfo, planned: RunPlan, on_status: OnStatus, with_ray: bool) -> None:
+def _fill_store(
+    experiment: Experiment, info: StoreInfo, planned: RunPlan, executor: Executor, on_status: OnStatus
+) -> None:
     began = time.perf_counter()
     path, root = experiment.store_path, experiment.data_path
     waiting = unfinished_shards(path, info)
@@ -66,9 +68,8 @@ def _fill_store(experiment: Experiment, info: StoreInfo, planned: RunPlan, on_st
     if done:
         on_status(f"ingest: {done} of {everything} shards are finished already, going on")
     with heartbeat(run_folder(experiment), "ingest", "shards", done) as on_progress:
-        with _cluster(with_ray and bool(waiting)):
-            reports = _shards(path, root, experiment.patches.pad_value, waiting, with_ray)
-            _show_shards(reports, planned.plan, done, everything, on_progress)
+        reports = executor.write_shards(path, root, experiment.patches.pad_value, waiting)
+        _show_shards(reports, planned.plan, done, everything, on_progress)
         made = finish_store(
             path,
             info,
@@ -99,18 +100,6 @@ def _quarantined(store: PatchStore) -> tuple[str, list[str]]:
     lost = sum(row["samples"] for row in rows)
     aside = f", {len(rows)} entries with {lost:,} samples set aside" if rows else ""
     return aside, [row["reason"] for row in rows[:ASIDE_SHOWN]]
-
-
-def _shards(
-    path: AnyPath, root: AnyPath, pad_value: float, keys: list[tuple[str, int]], with_ray: bool
-) -> Iterator[ShardReport]:
-    if with_ray and keys:
-        from voxray.executors.ray.ingest import write_shards
-
-        yield from write_shards(path, root, pad_value, keys)
-        return
-    for split, shard in keys:
-        yield write_shard(path, root, pad_value, split, shard)
 
 
 def _show_shards(

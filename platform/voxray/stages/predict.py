@@ -4,18 +4,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from voxray.errors import DataError, WorkError
-from voxray.inference.predict import Options, check_scans, predict_here, scan_name
+from voxray.executors.base import Executor
+from voxray.inference.predict import Options, check_scans, scan_name
 from voxray.runs.folder import RunFolder
 from voxray.runs.status import reported
-from voxray.stages.common import OnStatus, _cluster
+from voxray.stages.common import OnStatus
 from voxray.storage.paths import AnyPath
 from voxray.training.checkpoint import read_metadata
-from voxray.training.loop import choose_device
 
 
-def predict(
-    run: AnyPath, scans: Sequence[AnyPath], options: Options, on_status: OnStatus, *, with_ray: bool = True
-) -> None:
+def predict(run: AnyPath, scans: Sequence[AnyPath], options: Options, executor: Executor, on_status: OnStatus) -> None:
     """Whole scans → label maps, or verdicts."""
     check_scans(scans)
     if options.mask is not None and len(scans) > 1:
@@ -24,14 +22,8 @@ def predict(
     absolute = [path.absolute() for path in scans]
     options = replace(options, out=options.out.resolve(), mask=options.mask and options.mask.resolve())
     lost = 0
-    with reported(RunFolder(options.out), "predict", "scans") as on_progress, _cluster(with_ray):
-        if with_ray:
-            from voxray.executors.ray.segment import predict_on_ray
-
-            outcomes = predict_on_ray(run.resolve(), absolute, options, on_progress)
-        else:
-            outcomes = predict_here(run.resolve(), absolute, options, choose_device("auto"), on_progress)
-        for path, outcome in outcomes:
+    with reported(RunFolder(options.out), "predict", "scans") as on_progress:
+        for path, outcome in executor.predict_scans(run.resolve(), absolute, options, on_progress):
             on_status(f"predict: {scan_name(path)}: {outcome}")
             lost += outcome.startswith("left out")
         if lost:

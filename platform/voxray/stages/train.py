@@ -5,17 +5,16 @@ import time
 from voxray.config.experiment import Experiment
 from voxray.console.signals import catch_sigterm
 from voxray.errors import NotReadyError
+from voxray.executors.base import Executor
 from voxray.runs.folder import RunFolder, run_folder, train_key
 from voxray.runs.status import reported
-from voxray.stages.common import OnStatus, _cluster
+from voxray.stages.common import OnStatus
 from voxray.storage.locks import locked
 from voxray.storage.paths import exists, read_bytes, to_path
 from voxray.store.read import open_store
-from voxray.training.fit import fit
-from voxray.training.loop import choose_device
 
 
-def train(experiment: Experiment, on_status: OnStatus, *, with_ray: bool = True) -> None:
+def train(experiment: Experiment, executor: Executor, on_status: OnStatus) -> None:
     """Finished store → trained model."""
     folder = run_folder(experiment)
     key = current_train_key(experiment)
@@ -25,20 +24,14 @@ def train(experiment: Experiment, on_status: OnStatus, *, with_ray: bool = True)
         return
     if record:
         on_status("train: the settings differ from those of the finished training, training again")
-    if not with_ray and experiment.training.most_workers > 1:
-        workers = experiment.training.most_workers
-        on_status(f"note: without Ray one process does the work of {workers} workers, in the same steps")
+    if executor.max_workers == 1 and experiment.training.most_workers > 1:
+        on_status(f"note: one process takes the steps of {experiment.training.most_workers} workers")
     with locked(folder.path), reported(folder, "train", "steps") as on_progress:
         began = time.perf_counter()
         folder.begin("train")
-        # In this order, because Ray sets what SIGTERM does when it connects.
-        with _cluster(with_ray), catch_sigterm() as asked:
-            if with_ray:
-                from voxray.executors.ray.train import train_on_ray
-
-                train_on_ray(experiment, on_progress, stop=asked)
-            else:
-                fit(experiment, device=choose_device(experiment.training.device), on_progress=on_progress, stop=asked)
+        # In this order: Ray sets a handler of SIGTERM when it connects.
+        with executor.session(), catch_sigterm() as stop:
+            executor.fit(experiment, on_progress, stop)
             folder.mark_finished("train", key, time.perf_counter() - began)
     on_status(f"train: finished in {time.perf_counter() - began:.0f} s → {folder.model}")
 

@@ -12,7 +12,7 @@ from voxray.config.experiment import Experiment
 from voxray.config.folds import fold_experiments
 from voxray.console.units import count_text
 from voxray.errors import ConfigError, WorkError
-from voxray.executors.ray.connect import cluster, has_gpu
+from voxray.executors.base import Executor
 from voxray.runs.folder import RunFolder
 from voxray.runs.status import reported
 from voxray.search.constraints import Conditions, Limits
@@ -22,6 +22,7 @@ from voxray.search.space.load import load_space
 from voxray.search.space.sampling import Space
 from voxray.search.study import DRAWN, REFUSED, Study
 from voxray.search.survey import survey_space
+from voxray.stages.common import OnStatus
 from voxray.stages.ingest import ingest
 from voxray.stages.outline import plan_run
 from voxray.storage.atomic import write_json
@@ -54,7 +55,7 @@ class TuneOptions:
 
 
 def tune(
-    experiment: Experiment, options: TuneOptions, on_status: Callable[[str], None], command: Sequence[str]
+    experiment: Experiment, options: TuneOptions, executor: Executor, on_status: OnStatus, command: Sequence[str]
 ) -> None:
     """Search; a search that was begun in the folder goes on.
 
@@ -62,8 +63,9 @@ def tune(
     ----------
     experiment : Experiment
     options : TuneOptions
-    say : callable
-        Is given a line an outcome.
+    executor : Executor
+    on_status : callable
+        Receives one line for each outcome.
     command : sequence of str
         The words that train the experiment, to which what repeats the winner is added.
 
@@ -78,17 +80,17 @@ def tune(
         raise ConfigError("--minimize", "has no meaning for random search", "Leave it out, or take --search tpe")
     space = load_space(options.space)
     experiment = _shared(experiment, options.folds)
-    with locked(options.out), cluster():
-        stores = [_prepared(each, on_status) for each in fold_experiments(experiment)]
-        search = _search(experiment, options, space, stores[0], on_status)
+    with locked(options.out), executor.session():
+        executor.check_trials(experiment.training)
+        stores = [_prepared(fold, executor, on_status) for fold in fold_experiments(experiment)]
+        gpu = experiment.training.device != "cpu" and executor.has_gpu()
+        search = _search(experiment, options, space, stores[0], on_status, gpu)
         _check_same(search, stores)
         book = Study(search)
         if done := sum(trial.state != "running" for trial in book.trials.values()):
             on_status(f"tune: {done} of {search.trials} trials are finished already, going on")
-        from voxray.executors.ray.tune import search_on_ray  # Ray Tune takes seconds to import
-
         with reported(RunFolder(options.out), "tune", "trials", done) as on_progress:
-            search_on_ray(book, on_progress)
+            executor.run_trials(book, on_progress)
         if book.exhausted:
             on_status(f"note: {DRAWN:,} samples in a row were refused or tried already, the search ends")
         _conclude(book, on_status, command)
@@ -103,8 +105,8 @@ def _shared(experiment: Experiment, folds: int | None) -> Experiment:
     return Experiment.model_validate(content)
 
 
-def _prepared(experiment: Experiment, on_status: Callable[[str], None]) -> PatchStore:
-    ingest(experiment, on_status)
+def _prepared(experiment: Experiment, executor: Executor, on_status: OnStatus) -> PatchStore:
+    ingest(experiment, executor, on_status)
     store = open_store(experiment.store_path)
     check_trainable(store)
     return store
@@ -141,7 +143,7 @@ def preview(experiment: Experiment, options: TuneOptions, output: Callable[[Any]
 
 
 def _search(
-    experiment: Experiment, options: TuneOptions, space: Space, store: PatchStore, on_status: Callable[[str], None]
+    experiment: Experiment, options: TuneOptions, space: Space, store: PatchStore, on_status: OnStatus, gpu: bool
 ) -> Search:
     own = to_path(experiment.model.architecture)
     patch_shape = store.info.patch_shape
@@ -160,7 +162,7 @@ def _search(
         starts=starts,
         patch_shape=patch_shape,
         classes=len(store.info.classes),
-        gpu=experiment.training.device != "cpu" and has_gpu(),
+        gpu=gpu,
         minimize=options.minimize,
     )
 
@@ -182,7 +184,7 @@ def _check_same(search: Search, stores: Sequence[PatchStore]) -> None:
     write_json(path, known)
 
 
-def _conclude(book: Study, on_status: Callable[[str], None], command: Sequence[str]) -> None:
+def _conclude(book: Study, on_status: OnStatus, command: Sequence[str]) -> None:
     from voxray.report.search.page import write_search_report  # matplotlib takes a second
     from voxray.tracking.wandb_run import Tracker
 

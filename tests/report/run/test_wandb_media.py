@@ -11,6 +11,7 @@ from PIL import Image
 from report.scan_runs import make_scan_run
 from scenes import experiment
 
+from voxray.executors.local import LocalExecutor
 from voxray.privacy import pseudonym
 from voxray.report.run.wandb_media import log_evaluation
 from voxray.runs.folder import RunFolder
@@ -63,11 +64,11 @@ def test_best_median_and_worst_scan_are_shown_with_truth_and_prediction_over_the
 def test_the_plots_of_a_classifier_are_those_of_the_weights_that_were_kept(luna: Path, out: Path) -> None:
     training = {"epochs": 5, "learning_rate": 0.01, "monitor": "loss"}
     spec = experiment(luna, out, tracking={"mode": "offline"}, training=training)
-    ingest(spec, quiet, with_ray=False)
-    train(spec, quiet, with_ray=False)
+    ingest(spec, LocalExecutor(), quiet)
+    train(spec, LocalExecutor(), quiet)
     losses = pq.read_table(out / "history.parquet")["val_loss"].to_pylist()
     assert losses.index(min(losses)) + 1 < len(losses), "choose a rate at which the best epoch is not the last"
-    evaluate(spec, quiet, with_ray=False)
+    evaluate(spec, LocalExecutor(), quiet)
     metrics = json.loads((out / "metrics.json").read_text())["val"]
     history, summary, _ = read_back(out)
     assert history["val/loss"] == losses

@@ -51,11 +51,6 @@ def configure_ray_data() -> None:
     context.op_resource_reservation_enabled = False
 
 
-def has_gpu() -> bool:
-    """Whether the connected cluster has a GPU."""
-    return bool(ray.cluster_resources().get("GPU", 0))
-
-
 def node_resources() -> list[Node]:
     """What each node that is alive has to give."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]

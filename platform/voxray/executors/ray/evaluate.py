@@ -1,5 +1,6 @@
 """Predictions of splits by a pool of actors, each of which holds the model."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import ray
@@ -17,7 +18,7 @@ from voxray.training.step import Part
 LOSSES = 3  # of an actor, after each of which another takes its place
 
 
-def predict_on_ray(experiment: Experiment, splits: list[str], on_progress: OnProgress) -> dict[str, list[Part]]:
+def predict_on_ray(experiment: Experiment, splits: Sequence[str], on_progress: OnProgress) -> dict[str, list[Part]]:
     """Predict splits with an actor on each GPU, or else as many as training has workers.
 
     Raises

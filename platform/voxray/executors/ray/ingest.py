@@ -1,6 +1,6 @@
 """Ingest on Ray Data: rows that name shards go out, rows that say what came of them come back."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -19,7 +19,7 @@ BLOCKS = 1000
 Key = tuple[str, int]
 
 
-def write_shards(path: AnyPath, root: AnyPath, pad_value: float, keys: list[Key]) -> Iterator[ShardReport]:
+def write_shards(path: AnyPath, root: AnyPath, pad_value: float, keys: Sequence[Key]) -> Iterator[ShardReport]:
     """Write shards on the cluster, one task a shard; yields a report of each as it is finished.
 
     Voxels never travel between tasks: a task reads its scans and writes its shard. It looks at their headers first. A
@@ -33,7 +33,7 @@ def write_shards(path: AnyPath, root: AnyPath, pad_value: float, keys: list[Key]
     # Nodes without CPUs take no tasks; where there are no others yet, an autoscaler knows what it can start.
     room = max((int(node.get("memory", 0)) for node in node_resources() if node.get("CPU")), default=None)
 
-    waiting = {at_most(TASK_BYTES, room): keys}
+    waiting = {at_most(TASK_BYTES, room): list(keys)} if keys else {}
     while waiting:
         needs: dict[Key, int] = {}
         for given, mine in waiting.items():

@@ -11,7 +11,9 @@ from voxray.inspection.scan_stats import inspect_scans
 from voxray.storage.paths import AnyPath
 
 
-def inspect_on_ray(root: AnyPath, pieces: list[pa.Table], classes: Sequence[str], voxels: bool) -> Iterator[pa.Table]:
+def inspect_on_ray(
+    root: AnyPath, pieces: Sequence[pa.Table], classes: Sequence[str], voxels: bool
+) -> Iterator[pa.Table]:
     """The facts of some scans, a task for each piece; in the order in which they are finished.
 
     Parameters
@@ -26,6 +28,8 @@ def inspect_on_ray(root: AnyPath, pieces: list[pa.Table], classes: Sequence[str]
     WorkError
         A task failed for good.
     """
+    if not pieces:
+        return
     configure_ray_data()
 
     def look(targets: pa.Table) -> pa.Table:

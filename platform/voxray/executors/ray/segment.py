@@ -18,7 +18,7 @@ from voxray.storage.paths import AnyPath, to_path
 from voxray.training.loop import choose_device
 
 
-def evaluate_on_ray(experiment: Experiment, cases: list[Case], on_progress: OnProgress) -> Iterator[Case]:
+def evaluate_on_ray(experiment: Experiment, cases: Sequence[Case], on_progress: OnProgress) -> Iterator[Case]:
     """Judge scans with an actor on each GPU, or else as many as training has workers.
 
     Raises
@@ -44,12 +44,12 @@ def predict_on_ray(
 
 
 def _spread(
-    kind: type["_Actor"], arguments: tuple[Any, ...], rows: list[dict[str, Any]], on_cpus: int, device: str
+    kind: type["_Actor"], arguments: tuple[Any, ...], rows: Sequence[dict[str, Any]], on_cpus: int, device: str
 ) -> Iterator[dict[str, Any]]:
     """Map rows with actors of a kind; each holds one model."""
     workers, cpus, gpus = predictors(device, on_cpus)
     configure_ray_data()
-    dataset = ray.data.from_items(rows, override_num_blocks=max(1, len(rows))).map(
+    dataset = ray.data.from_items(list(rows), override_num_blocks=max(1, len(rows))).map(
         kind,  # type: ignore[arg-type]  # the annotation knows functions only
         fn_constructor_args=(cpus, device, *arguments),
         num_cpus=cpus,

@@ -58,8 +58,7 @@ def search_on_ray(book: Study, on_progress: OnProgress) -> None:
     """
     os.environ.update(SETTINGS)
     search, training = book.search, book.search.experiment.training
-    resources = ray.cluster_resources()
-    share, together = shares(training, int(resources.get("CPU", 0)), int(resources.get("GPU", 0)))
+    share, together = cluster_shares(training)
     storage = search.folder / "ray_tune"
     shutil.rmtree(storage, ignore_errors=True)
     own = share if training.most_workers == 1 else {"cpu": NESTED_CPU}
@@ -89,6 +88,12 @@ def search_on_ray(book: Study, on_progress: OnProgress) -> None:
 def first_rung(epochs: int) -> int:
     """The epoch after which trials are compared for the first time."""
     return min(epochs, max(SETTLED, round(epochs / FIRST_RUNG)))
+
+
+def cluster_shares(training: TrainingSpec) -> tuple[dict[str, float], int]:
+    """`shares` of the connected cluster."""
+    resources = ray.cluster_resources()
+    return shares(training, int(resources.get("CPU", 0)), int(resources.get("GPU", 0)))
 
 
 def shares(training: TrainingSpec, cpus: int, gpus: int) -> tuple[dict[str, float], int]:

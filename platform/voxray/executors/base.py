@@ -1,0 +1,91 @@
+"""The work of the stages that needs a place to run, as one protocol."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+import pyarrow as pa
+
+from voxray.config.experiment import Experiment
+from voxray.config.training import TrainingSpec
+from voxray.console.progress import OnProgress
+from voxray.evaluation.scans import Case
+from voxray.inference.predict import Options
+from voxray.search.study import Study
+from voxray.storage.paths import AnyPath
+from voxray.store.write import ShardReport
+from voxray.training.step import Part
+
+
+class Executor(Protocol):
+    """Runs the work of a stage; every executor gives the same store, weights and metrics.
+
+    Each method may be called by itself; calls within one session share a cluster.
+    """
+
+    @property
+    def max_workers(self) -> int | None:
+        """Processes that can train together; None where the cluster decides."""
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether other machines than this one do the work."""
+
+    def session(self) -> AbstractContextManager[None]:
+        """Hold for the time of the block what the work needs, such as a cluster; sessions may be nested."""
+
+    def has_gpu(self) -> bool:
+        """Whether there is a GPU for the work; needs a session."""
+
+    def write_shards(
+        self, path: AnyPath, root: AnyPath, pad_value: float, keys: Sequence[tuple[str, int]]
+    ) -> Iterator[ShardReport]:
+        """Write shards of the store at `path` from the scans below `root`.
+
+        Parameters
+        ----------
+        path, root : AnyPath
+        pad_value : float
+            Value of voxels outside a scan.
+        keys : sequence of (split, shard)
+
+        Yields
+        ------
+        ShardReport
+            In the order in which the shards are finished.
+        """
+
+    def fit(self, experiment: Experiment, on_progress: OnProgress, stop: Callable[[], bool]) -> None:
+        """Train the experiment's network; checkpoints and results go to the run's folder.
+
+        Parameters
+        ----------
+        experiment : Experiment
+        on_progress : callable
+        stop : callable
+            Asked after each step; where it returns True, training writes a checkpoint and raises Interrupted.
+        """
+
+    def predict_splits(
+        self, experiment: Experiment, splits: Sequence[str], on_progress: OnProgress
+    ) -> dict[str, list[Part]]:
+        """Rows and logits of all patches of each split, in one part for each process."""
+
+    def evaluate_scans(self, experiment: Experiment, cases: Sequence[Case], on_progress: OnProgress) -> Iterator[Case]:
+        """Segment scans and compare them with their masks; yields each case with its metrics, in any order."""
+
+    def predict_scans(
+        self, run: AnyPath, paths: Sequence[AnyPath], options: Options, on_progress: OnProgress
+    ) -> Iterator[tuple[AnyPath, str]]:
+        """Predict scans with a trained run and write the predictions; yields each path with its outcome in words."""
+
+    def inspect_scans(
+        self, root: AnyPath, chunks: Sequence[pa.Table], classes: Sequence[str], voxels: bool
+    ) -> Iterator[pa.Table]:
+        """Statistics of scans, a table for each chunk of inspection targets, in any order."""
+
+    def check_trials(self, training: TrainingSpec) -> None:
+        """Raise ConfigError where the trials of a search cannot run here; needs a session."""
+
+    def run_trials(self, study: Study, on_progress: OnProgress) -> None:
+        """Train the networks that a study asks for and report their metrics to it."""

@@ -1,0 +1,78 @@
+"""All work in this process."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import pyarrow as pa
+import torch
+
+from voxray.config.experiment import Experiment
+from voxray.config.training import TrainingSpec
+from voxray.console.progress import OnProgress
+from voxray.errors import ConfigError
+from voxray.evaluation.patches import load_trained, predict_split
+from voxray.evaluation.scans import Case, evaluate_scans
+from voxray.inference.predict import Options, predict_here
+from voxray.inspection.scan_stats import inspect_scans
+from voxray.search.study import Study
+from voxray.storage.paths import AnyPath
+from voxray.store.write import ShardReport, write_shard
+from voxray.training.fit import fit
+from voxray.training.loop import choose_device
+from voxray.training.step import Part
+
+
+class LocalExecutor:
+    """Works in this process, one piece after another; needs no Ray. The methods are those of `Executor`."""
+
+    max_workers = 1
+    is_remote = False
+
+    def session(self) -> AbstractContextManager[None]:
+        """Nothing has to be held."""
+        return nullcontext()
+
+    def has_gpu(self) -> bool:
+        """Whether PyTorch sees a GPU."""
+        return torch.cuda.is_available()
+
+    def write_shards(
+        self, path: AnyPath, root: AnyPath, pad_value: float, keys: Sequence[tuple[str, int]]
+    ) -> Iterator[ShardReport]:
+        """Write one shard after another."""
+        return (write_shard(path, root, pad_value, split, shard) for split, shard in keys)
+
+    def fit(self, experiment: Experiment, on_progress: OnProgress, stop: Callable[[], bool]) -> None:
+        """Train with one process, which takes the steps of all workers."""
+        fit(experiment, device=choose_device(experiment.training.device), on_progress=on_progress, stop=stop)
+
+    def predict_splits(
+        self, experiment: Experiment, splits: Sequence[str], on_progress: OnProgress
+    ) -> dict[str, list[Part]]:
+        """Predict each split in one part."""
+        trained = load_trained(experiment, choose_device(experiment.training.device))
+        return {split: [predict_split(experiment, trained, split, (0, 1), on_progress)] for split in splits}
+
+    def evaluate_scans(self, experiment: Experiment, cases: Sequence[Case], on_progress: OnProgress) -> Iterator[Case]:
+        """Evaluate one scan after another."""
+        return evaluate_scans(experiment, cases, choose_device(experiment.training.device), on_progress)
+
+    def predict_scans(
+        self, run: AnyPath, paths: Sequence[AnyPath], options: Options, on_progress: OnProgress
+    ) -> Iterator[tuple[AnyPath, str]]:
+        """Predict one scan after another."""
+        return predict_here(run, paths, options, choose_device("auto"), on_progress)
+
+    def inspect_scans(
+        self, root: AnyPath, chunks: Sequence[pa.Table], classes: Sequence[str], voxels: bool
+    ) -> Iterator[pa.Table]:
+        """Inspect one chunk after another."""
+        return (inspect_scans(root, chunk, classes, voxels) for chunk in chunks)
+
+    def check_trials(self, training: TrainingSpec) -> None:  # noqa: ARG002
+        """Raise ConfigError: a search needs Ray."""
+        raise ConfigError("tune", "a search runs its trials on Ray, got the local executor", "Use the Ray executor")
+
+    def run_trials(self, study: Study, on_progress: OnProgress) -> None:  # noqa: ARG002
+        """Raise ConfigError: a search needs Ray."""
+        self.check_trials(study.search.experiment.training)
