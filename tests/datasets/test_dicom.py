@@ -87,7 +87,7 @@ def test_captures_and_localisers_are_left_out_with_the_reason(tmp_path: Path) ->
     assert reasons(manifest) == {
         "case0/CT/screen": "case0/CT/screen: is a secondary capture, no scan",
         "case0/report.dcm": "case0/report.dcm: is no image, no scan",
-        "case1/scout/S2-000.dcm": "case1/scout/S2-000.dcm: is a localiser, no scan",
+        "case1/scout/S2-000.dcm": "case1/scout/S2-000.dcm: is a localizer, no scan",
     }
     assert any("1 files are no DICOM files" in note for note in manifest.notes)
 

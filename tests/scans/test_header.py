@@ -10,8 +10,8 @@ from PIL import Image
 from scenes import write_metaimage
 
 from voxray.errors import ScanError
-from voxray.scans.header import READERS, read_header
-from voxray.scans.read import OPENERS, open_scan
+from voxray.scans.header import read_header
+from voxray.scans.read import open_scan
 
 RNG = np.random.default_rng(5)
 VOXELS = RNG.integers(-1000, 1000, (9, 7, 5)).astype(np.int16)
@@ -32,10 +32,6 @@ def same_as_opened(path: Path) -> None:
     assert header.dtype.newbyteorder("=") == volume.array.dtype.newbyteorder("=")
     np.testing.assert_allclose(header.affine, volume.affine, atol=1e-9)
     assert header.spacing_mm == pytest.approx(volume.spacing_mm)
-
-
-def test_every_kind_of_scan_that_can_be_opened_has_a_header() -> None:
-    assert READERS.keys() == OPENERS.keys()
 
 
 @pytest.mark.parametrize("name", ["a.mhd", "b.mha", "c.nii", "d.nii.gz", "e.nrrd"])
@@ -81,7 +77,7 @@ def test_a_file_that_is_cut_off_is_found_by_its_size(tmp_path: Path, name: str) 
     write_metaimage(tmp_path / name, VOXELS)
     file = tmp_path / name.replace(".mhd", ".raw")
     file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(ScanError, match=r"holds \d+ bytes of voxels, got a header that wants 630"):
+    with pytest.raises(ScanError, match=r"holds \d+ bytes of voxels, expected 630"):
         read_header(tmp_path / name)
 
 

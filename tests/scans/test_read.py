@@ -177,18 +177,18 @@ def broken(folder: Path, kind: str) -> Path:
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ("short", r"scan\.raw holds 100 bytes of voxels, got a header that wants 1,386"),
+        ("short", r"scan\.raw holds 100 bytes of voxels, expected 1,386"),
         ("missing", r"its voxel file scan\.raw is missing"),
-        ("no header", "is no MetaImage header"),
+        ("no header", "not a MetaImage header"),
         ("no size", "the header has no 'DimSize'"),
-        ("NaN offset", "'Offset' wants finite numbers"),
+        ("NaN offset", "'Offset': expected finite numbers"),
         ("singular", "direction matrix is singular"),
         ("zero spacing", "spacing must be above zero"),
         ("gzip", "cannot be read"),
         ("no gzip", "cannot be read"),
-        ("picture", "is no picture"),
+        ("picture", "not a picture"),
         ("zraw", r"scan\.zraw cannot be inflated"),
-        ("suffix", "unknown kind of file '.xyz'"),
+        ("suffix", "unknown file format '.xyz'"),
     ],
 )
 def test_a_broken_scan_says_what_is_wrong(tmp_path: Path, kind: str, words: str) -> None:

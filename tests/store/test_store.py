@@ -118,9 +118,9 @@ def broken_luna(root: Path) -> dict[str, str]:
     lines.append("1.2.3.unknown,0,0,0,1")
     (root / "candidates.csv").write_text("\n".join(lines))
     return {
-        names[0]: "got a header that wants",
+        names[0]: "bytes of voxels, expected",
         names[1]: "is missing",
-        names[2]: "is no MetaImage header",
+        names[2]: "not a MetaImage header",
         names[3]: "cannot hold its value nan",
         names[4]: f"sample {outside - 1}: its center lies outside the scan",
         "1.2.3.unknown": "no subset folder holds 1.2.3.unknown.mhd",

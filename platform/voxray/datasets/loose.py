@@ -5,7 +5,7 @@ import pyarrow as pa
 from voxray.datasets.dicom import find_series
 from voxray.datasets.manifest import SAMPLES, SCANS, Manifest, quarantine_rows
 from voxray.errors import DataError
-from voxray.scans.read import OPENERS
+from voxray.scans.formats.registry import known_suffixes
 from voxray.storage.paths import AnyPath, matching, relative_path
 
 
@@ -19,7 +19,7 @@ def read_loose(root: AnyPath) -> Manifest:
     """
     if root.is_file():
         return _manifest(root.parent, [root.name], [])
-    found = [path for path in matching(root, "**/*") if path.name.lower().endswith(tuple(OPENERS)) and path.is_file()]
+    found = [path for path in matching(root, "**/*") if path.name.lower().endswith(known_suffixes()) and path.is_file()]
     # macOS leaves a file ._name beside each name when it writes to a foreign disk.
     paths = [relative_path(root, path) for path in found if not path.name.startswith(".")]
     aside: list[dict[str, object]] = []
@@ -27,7 +27,7 @@ def read_loose(root: AnyPath) -> Manifest:
         series, aside, _ = find_series(root)
         paths = [each.path for each in series]
     if not paths and not aside:
-        problem = f"holds no known layout, no scan ({', '.join(OPENERS)}) and no DICOM series"
+        problem = f"holds no known layout, no scan ({', '.join(known_suffixes())}) and no DICOM series"
         raise DataError(str(root), problem, "Give the folder of a data set, or an experiment's TOML file")
     return _manifest(root, paths, aside)
 

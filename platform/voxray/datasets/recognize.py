@@ -4,7 +4,7 @@ from collections.abc import Callable
 from itertools import islice
 
 from voxray.datasets import brats2020, decathlon, luna16, mosmed
-from voxray.scans.formats.dicom.series import is_dicom
+from voxray.scans.formats.dicom import is_dicom
 from voxray.storage.paths import AnyPath
 
 LOOK_AT_FILES = 100  # before a folder is taken for one without DICOM files

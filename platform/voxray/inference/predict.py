@@ -9,7 +9,7 @@ from voxray.errors import DataError, ScanError
 from voxray.inference.classifier import Classifier, classify_scan, is_classifier, load_classifier
 from voxray.inference.segmenter import Segmenter, load_segmenter, segment_scan
 from voxray.scans.formats.channels import channel_files
-from voxray.scans.read import OPENERS
+from voxray.scans.formats.registry import split_suffix
 from voxray.scans.write import write_nifti
 from voxray.storage.atomic import write_bytes, write_json
 from voxray.storage.paths import AnyPath
@@ -47,9 +47,7 @@ def check_scans(paths: Sequence[AnyPath]) -> None:
 
 def plain_name(path: AnyPath) -> str:
     """A scan's name without its suffix, ``.nii.gz`` as a whole."""
-    name = scan_name(path)
-    suffix = max((each for each in OPENERS if name.lower().endswith(each)), key=len, default="")
-    return name[: len(name) - len(suffix)]
+    return split_suffix(scan_name(path))[0]
 
 
 def scan_name(path: AnyPath) -> str:

@@ -15,10 +15,11 @@ from voxray.patches.extract import cut_patch, patch_boxes
 from voxray.patches.foreground import draw_boxes, grid_boxes, random_boxes, whole_box
 from voxray.patches.slices import slice_boxes
 from voxray.privacy import telling_words, without_names
+from voxray.scans.formats.picture import PICTURE
 from voxray.scans.geometry import voxel_to_world
 from voxray.scans.intensity import clip_voxels, statistics_rows, volume_statistics
 from voxray.scans.masks import check_finite, check_label, check_same_grid
-from voxray.scans.read import PICTURES, fetch_regions, open_scan, read_region
+from voxray.scans.read import fetch_regions, open_scan, read_region
 from voxray.scans.resample import resample, resize
 from voxray.storage.paths import AnyPath, join_path
 from voxray.store.layout import StoreInfo
@@ -235,7 +236,7 @@ def _told_paths(row: Row, info: StoreInfo) -> Row:
     paths: Row = {"path": row["path"], "label_path": row["label_path"]}
     if not info.private:
         return paths
-    suffix = next((each for each in PICTURES if paths["path"].lower().endswith(each)), "")
+    suffix = next((each for each in PICTURE.suffixes if paths["path"].lower().endswith(each)), "")
     return {"path": row["scan_id"] + suffix, "label_path": None if paths["label_path"] is None else row["scan_id"]}
 
 

@@ -67,4 +67,4 @@ def test_a_damaged_file_is_no_scan(tmp_path: Path, kind: str) -> None:
     with pytest.raises(ScanError) as caught:
         open_scan(tmp_path / "a.nii.gz")
     if kind == "short":
-        assert "holds 119,990 bytes of voxels, got a header that wants 120,000" in str(caught.value)
+        assert "holds 119,990 bytes of voxels, expected 120,000" in str(caught.value)

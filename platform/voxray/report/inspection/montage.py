@@ -14,8 +14,9 @@ from voxray.errors import ScanError
 from voxray.inspection.summary import Inspection
 from voxray.report.run.cases import RunPlan, svg_path
 from voxray.scans.formats.channels import channel_files
+from voxray.scans.formats.registry import split_suffix
 from voxray.scans.masks import label_classes
-from voxray.scans.read import OPENERS, open_scan
+from voxray.scans.read import open_scan
 from voxray.storage.paths import AnyPath
 from voxray.visualization.overlay import AXIAL, LOW_HIGH, PLANES, PlaneAxes, outlines, take_plane, to_gray
 from voxray.visualization.slices import encode_png, is_picture, shorten_id
@@ -137,9 +138,7 @@ def slice_plane(image: Volume) -> PlaneAxes:
 
 def _stem(scan_id: str) -> str:
     """A scan's name without the suffix of a file; of several files the first one's, of a number what it counts."""
-    name = str(channel_files(Path(scan_id))[0])
-    suffix = next((each for each in OPENERS if name.lower().endswith(each)), "")
-    stem = name[: len(name) - len(suffix)]
+    stem, _ = split_suffix(str(channel_files(Path(scan_id))[0]))
     *folders, last = stem.split("/")
     return f"{folders[-1]} {last}" if folders and last.isdecimal() else stem
 

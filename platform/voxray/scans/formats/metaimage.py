@@ -14,9 +14,11 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 
 from voxray.errors import ScanError
+from voxray.scans.formats.base import FileHeader, Format
 from voxray.scans.geometry import lps_affine
 from voxray.scans.ranges import Fetch, fetch_views
 from voxray.storage.paths import AnyPath, read_bytes, read_start, size_of
+from voxray.volume import Volume
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -80,7 +82,7 @@ def read_metaimage_header(path: AnyPath) -> MetaImageHeader:
     fields, offset = _read_fields(path)
     dimensions = _numbers(path, fields, "DimSize")
     if len(dimensions) != 3 or min(dimensions) < 1:
-        raise ScanError(str(path), f"DimSize wants three sizes, got '{fields['DimSize']}'", CORRECT)
+        raise ScanError(str(path), f"DimSize: expected three sizes, got '{fields['DimSize']}'", CORRECT)
     element = _need(path, fields, "ElementType")
     if element not in DTYPES:
         raise ScanError(str(path), f"ElementType '{element}' is not supported", f"Known: {', '.join(DTYPES)}")
@@ -158,7 +160,7 @@ def find_voxels(header: MetaImageHeader, where: str) -> int:
         return max(header.data_offset, 0)
     offset = header.data_offset if header.data_offset >= 0 else found - header.size_bytes
     if offset < 0 or found - offset < header.size_bytes:
-        problem = f"{header.data_path.name} holds {max(found - offset, 0):,} bytes of voxels, got a header that wants "
+        problem = f"{header.data_path.name} holds {max(found - offset, 0):,} bytes of voxels, expected "
         raise ScanError(where, f"{problem}{header.size_bytes:,}", "The file is cut off; fetch it again")
     return offset
 
@@ -178,7 +180,7 @@ def inflate_metaimage(header: MetaImageHeader, where: str) -> NDArray[np.generic
     except isal_zlib.error as error:  # type: ignore[misc]  # its stub does not say that it is an exception
         raise ScanError(where, f"{header.data_path.name} cannot be inflated: {error}", "Fetch it again") from None
     if len(plain) != header.size_bytes:
-        problem = f"{header.data_path.name} holds {len(plain):,} bytes of voxels, got a header that wants "
+        problem = f"{header.data_path.name} holds {len(plain):,} bytes of voxels, expected "
         raise ScanError(where, f"{problem}{header.size_bytes:,}", "Fetch it again")
     i, j, k = header.shape
     return np.frombuffer(plain, header.dtype).reshape(k, j, i, header.channels).transpose(3, 2, 1, 0)
@@ -204,7 +206,7 @@ def _read_fields(path: AnyPath) -> tuple[dict[str, str], int]:
         # The format says that this key is the last one of the header.
         if key.strip() == "ElementDataFile":
             return fields, position
-    raise ScanError(str(path), "is no MetaImage header: no line 'ElementDataFile = …'", "Fetch the file again")
+    raise ScanError(str(path), "not a MetaImage header: no line 'ElementDataFile = …'", "Fetch the file again")
 
 
 def _affine(path: AnyPath, fields: dict[str, str]) -> NDArray[np.float64]:
@@ -213,7 +215,9 @@ def _affine(path: AnyPath, fields: dict[str, str]) -> NDArray[np.float64]:
     turn = _numbers(path, fields, "TransformMatrix", "Orientation", "Rotation", default="1 0 0 0 1 0 0 0 1")
     if len(spacing) != 3 or len(origin) != 3 or len(turn) != 9:
         found = f"{len(spacing)}, {len(origin)} and {len(turn)}"
-        raise ScanError(str(path), f"spacing, offset and direction want 3, 3 and 9 numbers, got {found}", CORRECT)
+        raise ScanError(
+            str(path), f"expected 3, 3 and 9 numbers for spacing, offset and direction, got {found}", CORRECT
+        )
     if min(spacing) <= 0:
         raise ScanError(str(path), f"spacing must be above zero, got {spacing}", CORRECT)
     # The file lists one direction vector after the other; they are the columns of the matrix.
@@ -236,11 +240,31 @@ def _numbers(path: AnyPath, fields: dict[str, str], *keys: str, default: str | N
     try:
         numbers = [float(word) for word in text.split()]
     except ValueError:
-        raise ScanError(str(path), f"'{keys[0]}' wants numbers, got '{text}'", CORRECT) from None
+        raise ScanError(str(path), f"'{keys[0]}': expected numbers, got '{text}'", CORRECT) from None
     if not np.isfinite(numbers).all():
-        raise ScanError(str(path), f"'{keys[0]}' wants finite numbers, got '{text}'", CORRECT)
+        raise ScanError(str(path), f"'{keys[0]}': expected finite numbers, got '{text}'", CORRECT)
     return numbers
 
 
 def _flag(fields: dict[str, str], key: str) -> bool:
     return fields.get(key, "False").lower() == "true"
+
+
+def _read(path: AnyPath) -> Volume:
+    header = read_metaimage_header(path)
+    if header.compressed:
+        return Volume(inflate_metaimage(header, str(path)), header.affine)
+    file = header.data_path
+    if isinstance(file, Path):
+        return Volume(map_metaimage(header, file, str(path)), header.affine)
+    voxels, fetch = fetch_metaimage(header, file, str(path))
+    return Volume(voxels, header.affine, fetch)
+
+
+def _read_header(path: AnyPath) -> FileHeader:
+    header = read_metaimage_header(path)
+    find_voxels(header, str(path))
+    return FileHeader(header.channels, header.shape, header.dtype, header.affine, tuple({path, header.data_path}))
+
+
+METAIMAGE = Format("MetaImage", (".mhd", ".mha"), _read, _read_header)

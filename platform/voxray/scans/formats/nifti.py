@@ -7,6 +7,7 @@ Format: https://nifti.nimh.nih.gov/nifti-1; what the header means is nibabel's b
 import math
 from collections.abc import Sequence
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import deflate
@@ -16,7 +17,9 @@ from isal import igzip
 from numpy.typing import NDArray
 
 from voxray.errors import ScanError
+from voxray.scans.formats.base import FileHeader, Format
 from voxray.storage.paths import AnyPath, read_bytes, read_start, size_of
+from voxray.volume import Volume
 
 NIFTI2_HEADER_BYTES = 540
 START_BYTES = 2**16  # of a file, packed or not: more than a header takes
@@ -98,7 +101,7 @@ def split_channels(shape: Sequence[int], where: str) -> tuple[int, tuple[int, in
     if len(sizes) == 2:
         sizes.append(1)
     if len(sizes) not in (3, 4):
-        problem = f"wants 3 dimensions, or 4 with channels last, got shape {tuple(shape)}"
+        problem = f"expected 3 dimensions, or 4 with channels last, got shape {tuple(shape)}"
         raise ScanError(where, problem, "Write one file for each time or volume")
     i, j, k = sizes[:3]
     return (sizes[3] if len(sizes) == 4 else 1), (i, j, k)
@@ -131,5 +134,31 @@ def _inflate(packed: bytes, size: int) -> bytearray | bytes:
 
 
 def _cut_off(path: AnyPath, found: int, wanted: int) -> ScanError:
-    problem = f"holds {max(found, 0):,} bytes of voxels, got a header that wants {wanted:,}"
+    problem = f"holds {max(found, 0):,} bytes of voxels, expected {wanted:,}"
     return ScanError(str(path), problem, "The file is cut off; fetch it again")
+
+
+def _read(path: AnyPath) -> Volume:
+    plain = isinstance(path, Path) and not _is_packed(path)
+    voxels, affine = _map_nifti(path) if plain else read_nifti(path)
+    channels, shape = split_channels(voxels.shape, str(path))
+    return Volume(voxels.reshape(*shape, channels).transpose(3, 0, 1, 2), affine)
+
+
+def _map_nifti(path: AnyPath) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """The same as `read_nifti` for an uncompressed file on disk, memory-mapped."""
+    image: Any = nibabel.load(str(path))
+    proxy = image.dataobj
+    # Only a scan with a scale factor becomes float; every other keeps the numbers of its file.
+    voxels = proxy.get_unscaled() if (proxy.slope, proxy.inter) == (1, 0) else np.asarray(proxy, np.float32)
+    return voxels, np.asarray(image.affine, np.float64)
+
+
+def _read_header(path: AnyPath) -> FileHeader:
+    header = read_nifti_header(path)
+    channels, shape = split_channels(header.get_data_shape(), str(path))
+    dtype = np.dtype(np.float32) if is_scaled(header) else header.get_data_dtype()
+    return FileHeader(channels, shape, dtype, np.asarray(header.get_best_affine(), np.float64), (path,))
+
+
+NIFTI = Format("NIfTI", (".nii", ".nii.gz"), _read, _read_header)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxray.errors import ScanError
+from voxray.scans.formats.base import Format
 from voxray.storage.paths import AnyPath
 from voxray.volume import Volume
 
@@ -52,7 +53,7 @@ def open_npz_row(path: AnyPath) -> Volume:
     if image.ndim == 3 and image.shape[-1] == COLORS:
         return Volume(image.transpose(2, 1, 0)[..., None], np.eye(4))
     if image.ndim not in (2, 3):
-        raise ScanError(str(path), f"wants an image of 2 or 3 dimensions, got shape {image.shape}", "Fetch it again")
+        raise ScanError(str(path), f"expected an image of 2 or 3 dimensions, got shape {image.shape}", "Fetch it again")
     volume = image if image.ndim == 3 else image[None]
     return Volume(volume.T[None], np.eye(4))
 
@@ -74,3 +75,6 @@ def _map_member(file: AnyPath, member: str, _changed_ns: int) -> NDArray[Any]:
         shape, columns_first, dtype = read(plain)
         order: Any = "F" if columns_first else "C"
         return np.memmap(plain, dtype, "r", plain.tell(), shape, order)
+
+
+NPZ = Format("NPZ stack", (), open_npz_row, matches=is_npz_row, oriented=False)

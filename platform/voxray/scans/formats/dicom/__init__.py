@@ -1,1 +1,44 @@
 """DICOM series to volumes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from voxray.scans.formats.base import FileHeader, Format, on_disk
+from voxray.storage.paths import AnyPath, read_start
+from voxray.volume import Volume
+
+# pydicom is imported where it is used: other formats need not wait for it.
+
+
+def is_dicom(path: AnyPath) -> bool:
+    """Whether a path is a folder, which is taken for one of DICOM files, or a file that begins as DICOM files do."""
+    return path.is_dir() or (path.is_file() and read_start(path, 132)[128:] == b"DICM")
+
+
+def _read(path: AnyPath) -> Volume:
+    from voxray.scans.formats.dicom.series import open_series
+
+    with _series_on_disk(path) as copy:
+        return open_series(copy)
+
+
+def _read_header(path: AnyPath) -> FileHeader:
+    from voxray.scans.formats.dicom.series import read_series
+
+    with _series_on_disk(path) as copy:
+        series = read_series(copy)
+    folder = path if path.is_dir() else path.parent
+    files = tuple({folder / frame.path.name for frame in series.slices})
+    return FileHeader(1, series.shape, series.dtype, series.affine, files)
+
+
+@contextmanager
+def _series_on_disk(path: AnyPath) -> Iterator[Path]:
+    """A series on a local disk, whose files lie beside the named one."""
+    folder = path if path.is_dir() else path.parent
+    with on_disk(folder) as copy:
+        yield copy if folder == path else copy / path.name
+
+
+DICOM = Format("DICOM", (), _read, _read_header, is_dicom)

@@ -53,7 +53,7 @@ class DicomFile:
     series, patient : str
         SeriesInstanceUID and PatientID: to group by, and for no one else's eyes.
     aside : str
-        Why it is no part of a scan, such as "a localiser"; empty for a slice.
+        Why it is no part of a scan, such as "a localizer"; empty for a slice.
     """
 
     path: AnyPath
@@ -202,7 +202,7 @@ def _aside(header: Dataset, kind: str) -> str:
     if kind == SECONDARY_CAPTURE or kind.startswith(f"{SECONDARY_CAPTURE}.") or "SCREEN SAVE" in image_type:
         return "a secondary capture"
     if "LOCALIZER" in image_type:
-        return "a localiser"
+        return "a localizer"
     if not header.get("Rows"):
         return "no image"
     return "a color picture" if header.get("SamplesPerPixel", 1) != 1 else ""
@@ -248,5 +248,5 @@ def _numbers(path: AnyPath, source: Dataset, keyword: str, count: int) -> list[f
         value: Any = source.get(keyword)
         found = [float(each) for each in (value if isinstance(value, pydicom.multival.MultiValue) else [value])]
     if len(found) != count or not np.isfinite(found).all():
-        raise ScanError(str(path), f"{keyword} wants {count} finite numbers, got {len(found)}")
+        raise ScanError(str(path), f"{keyword}: expected {count} finite numbers, got {len(found)}")
     return found

@@ -1,0 +1,96 @@
+"""What every file format provides, and what their readers share."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxray.errors import ScanError, WorkError
+from voxray.storage.paths import AnyPath, local_copy
+from voxray.volume import Volume
+
+
+@dataclass(frozen=True, eq=False)
+class FileHeader:
+    """The grid of a file in the file's own axes, and the files that belong to it.
+
+    Attributes
+    ----------
+    channels : int
+    shape : tuple of int
+        Voxels along i, j, k.
+    dtype : numpy.dtype
+        Of the voxels in memory.
+    affine : ndarray, (4, 4)
+        Index (i, j, k) to world millimeters, RAS.
+    files : tuple of path
+    """
+
+    channels: int
+    shape: tuple[int, int, int]
+    dtype: np.dtype[np.generic]
+    affine: NDArray[np.float64]
+    files: tuple[AnyPath, ...]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file format: how its files are recognized and read.
+
+    Attributes
+    ----------
+    name : str
+    suffixes : tuple of str
+        In lower case, with the dot. Empty if `matches` alone recognizes the format.
+    read : callable
+        Path to Volume: voxels (channel, i, j, k) in the axes of the file, and the affine of these axes. It may raise
+        any exception; the caller turns it into a ScanError.
+    read_header : callable, optional
+        Path to FileHeader without reading voxels. By default the file is decoded.
+    matches : callable
+        Path to bool: whether a path without a known suffix is of this format.
+    oriented : bool
+        Whether the file says how its axes lie in the patient. Pictures do not: their axes are kept as they are.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    read: Callable[[AnyPath], Volume]
+    read_header: Callable[[AnyPath], FileHeader] | None = None
+    matches: Callable[[AnyPath], bool] = lambda _: False
+    oriented: bool = True
+
+
+def header_of(volume: Volume, path: AnyPath) -> FileHeader:
+    """The header of a decoded file."""
+    return FileHeader(
+        volume.array.shape[0], volume.shape, volume.array.dtype, volume.affine, (path,) if path.is_file() else ()
+    )
+
+
+@contextmanager
+def scan_errors(path: AnyPath) -> Iterator[None]:
+    """Turn every exception of a decoder into ScanError; failures of object storage stay WorkError."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise ScanError(str(path), "no such file", "Check the list and the folder") from None
+    except (ScanError, WorkError):
+        raise
+    except Exception as error:  # noqa: BLE001  decoders raise any type; one file must not stop the others
+        reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+        raise ScanError(str(path), f"cannot be read: {reason}", "Fetch the file again") from None
+
+
+@contextmanager
+def on_disk(path: AnyPath) -> Iterator[Path]:
+    """A file or folder on a local disk, for libraries that read nothing else; errors name the original path."""
+    with local_copy(path) as copy:
+        try:
+            with scan_errors(copy):
+                yield copy
+        except ScanError as error:
+            raise type(error)(*(text.replace(str(copy), str(path)) for text in error.args)) from None
