@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+from sklearn.metrics import precision_recall_curve
 
-from voxray.metrics.classification import precision_recall_curve, roc_auc
+from voxray.metrics.curves import roc_auc
 
 PRECISIONS = (0.5, 0.74, 0.85)
 
@@ -18,7 +19,8 @@ PRECISIONS = (0.5, 0.74, 0.85)
 def recall_at(precision: float, labels: np.ndarray, scores: np.ndarray) -> float:
     """The highest recall of all thresholds whose precision is at least this; 0 where there is none."""
     precisions, recalls, _ = precision_recall_curve(labels, scores)
-    return float(recalls[precisions >= precision].max(initial=0.0))
+    # Without the last point of scikit-learn, which no threshold gives.
+    return float(recalls[:-1][precisions[:-1] >= precision].max(initial=0.0))
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.csv as csv
 import pyarrow.parquet as pq
 
-from voxray.metrics.classification import roc_auc
+from voxray.metrics.curves import roc_auc
 
 REPEATS = 2000
 

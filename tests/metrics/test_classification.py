@@ -6,20 +6,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from voxray.metrics.classification import (
-    average_precision,
-    bootstrap_intervals,
-    choose_threshold,
-    compute_metrics,
-    confusion_counts,
-    metrics_from_counts,
-    precision_recall_curve,
-    predict_labels,
-    recall_at_precision,
-    roc_auc,
-    roc_curve,
-    without_nan,
-)
+from voxray.metrics.bootstrap import bootstrap_samples
+from voxray.metrics.classification import confusion_counts, predict_labels
+from voxray.metrics.compute import compute_metrics, without_nan
+from voxray.metrics.curves import Ranking, average_precision, choose_threshold, ratio, recall_at_precision, roc_auc
 
 
 @st.composite
@@ -50,24 +40,26 @@ def test_recall_at_a_precision_is_the_highest_on_the_curve_of_scikit_learn(
     precision, recall, _ = sk.precision_recall_curve(labels, scores)
     # Without scikit-learn's last point, which no threshold gives.
     enough = recall[:-1][precision[:-1] >= target - 1e-12]
-    assert recall_at_precision(labels, scores, target) == pytest.approx(enough.max(initial=0))
+    assert recall_at_precision(Ranking(labels, scores), target) == pytest.approx(enough.max(initial=0))
 
 
 def test_recall_at_a_precision_has_no_value_without_positives() -> None:
-    assert math.isnan(recall_at_precision(np.zeros(3, np.int64), np.array([0.1, 0.2, 0.3]), 0.5))
+    assert math.isnan(recall_at_precision(Ranking(np.zeros(3, np.int64), np.array([0.1, 0.2, 0.3])), 0.5))
 
 
 @given(scored())
 def test_curves_are_those_of_scikit_learn(data: tuple[np.ndarray, ...]) -> None:
     labels, scores, _ = data
-    ours, theirs = roc_curve(labels, scores), sk.roc_curve(labels, scores, drop_intermediate=False)
-    for mine, expected in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(mine, expected)
-    precision, recall, thresholds = precision_recall_curve(labels, scores)
+    ranking = Ranking(labels, scores)
+    true, false = ranking.counts()
+    false_rate, recall, thresholds = sk.roc_curve(labels, scores, drop_intermediate=False)
+    np.testing.assert_allclose(ratio(false, false[-1]), false_rate[1:])
+    np.testing.assert_allclose(ratio(true, true[-1]), recall[1:])
+    np.testing.assert_allclose(ranking.thresholds, thresholds[1:])
     expected_precision, expected_recall, expected_thresholds = sk.precision_recall_curve(labels, scores)
-    np.testing.assert_allclose(precision[::-1], expected_precision[:-1])
-    np.testing.assert_allclose(recall[::-1], expected_recall[:-1])
-    np.testing.assert_allclose(thresholds[::-1], expected_thresholds)
+    np.testing.assert_allclose(ratio(true, true + false)[::-1], expected_precision[:-1])
+    np.testing.assert_allclose(ratio(true, true[-1])[::-1], expected_recall[:-1])
+    np.testing.assert_allclose(ranking.thresholds[::-1], expected_thresholds)
 
 
 @given(scored(), st.floats(0, 1))
@@ -111,7 +103,7 @@ def test_counts_of_parts_add_up_to_the_counts_of_the_whole(data: tuple[np.ndarra
 @given(scored(), st.floats(0.01, 1))
 def test_the_threshold_is_the_highest_that_reaches_the_recall(data: tuple[np.ndarray, ...], target: float) -> None:
     labels, scores, _ = data
-    threshold = choose_threshold(labels, scores, target)
+    threshold = choose_threshold(Ranking(labels, scores), target)
     assert sk.recall_score(labels, scores >= threshold) >= target - 1e-9
     for higher in np.unique(scores[scores > threshold]):
         assert sk.recall_score(labels, scores >= higher) < target
@@ -122,7 +114,7 @@ def test_without_positives_recall_and_areas_have_no_value_and_json_gets_null() -
     for name in ("recall", "roc_auc", "average_precision", "balanced_accuracy"):
         assert math.isnan(found[name])
         assert without_nan(found)[name] is None
-    assert math.isnan(choose_threshold(np.zeros(4, np.int64), np.ones(4), 0.9))
+    assert math.isnan(choose_threshold(Ranking(np.zeros(4, np.int64), np.ones(4)), 0.9))
     assert without_nan({"a": {"b": (1.0, math.nan)}}) == {"a": {"b": [1.0, None]}}
 
 
@@ -132,14 +124,14 @@ def test_intervals_draw_patients_and_not_patches() -> None:
     scores = np.clip(np.repeat(rng.random(40), 25) * 0.5 + 0.4 * labels, 0, 1)
     probabilities = np.stack([1 - scores, scores], 1)
     patients = np.repeat(np.arange(40), 25)
-    grouped = bootstrap_intervals(labels, probabilities, patients, 0.5, 300, 0)
-    single = bootstrap_intervals(labels, probabilities, np.arange(1000), 0.5, 300, 0)
-    point = metrics_from_counts(confusion_counts(labels, predict_labels(probabilities, 0.5), 2))
+    grouped = bootstrap_samples(labels, probabilities, patients, 0.5, 300, 0)
+    single = bootstrap_samples(labels, probabilities, np.arange(1000), 0.5, 300, 0)
+    point = compute_metrics(labels, probabilities, 0.5)
     low, high = grouped["recall"]
     assert low <= point["recall"] <= high
     # 25 patches of one patient say no more than one does: the interval must be about five times as wide.
     assert high - low > 3 * (single["recall"][1] - single["recall"][0])
-    assert grouped == bootstrap_intervals(labels, probabilities, patients, 0.5, 300, 0)
+    assert grouped == bootstrap_samples(labels, probabilities, patients, 0.5, 300, 0)
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
@@ -148,6 +140,6 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
         labels = np.ones(80, np.int64)
         labels[::2] = 0
         scores = np.where(rng.random(80) < 0.8, 1.0, 0.0)
-        interval = bootstrap_intervals(labels, np.stack([1 - scores, scores], 1), np.arange(80), 0.5, 100, 0)["recall"]
+        interval = bootstrap_samples(labels, np.stack([1 - scores, scores], 1), np.arange(80), 0.5, 100, 0)["recall"]
         hits += interval[0] <= 0.8 <= interval[1]
     assert 85 <= hits <= 100

@@ -10,14 +10,10 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 from sklearn import metrics as sk
 
 from voxray.errors import ScanError
-from voxray.metrics.segmentation import (
-    bootstrap_intervals,
-    case_dice,
-    count_voxels,
-    mean_metrics,
-    metrics_from_counts,
-    scan_metrics,
-)
+from voxray.metrics.bootstrap import bootstrap_scans
+from voxray.metrics.compute import case_dice, mean_metrics, scan_metrics, voxel_metrics
+from voxray.metrics.registry import METRICS
+from voxray.metrics.segmentation import ClassVoxels, class_voxels
 
 CLASSES = ("background", "edema", "core")
 # MONAI calls itself with an argument that it has deprecated.
@@ -111,13 +107,19 @@ def test_overlap_figures_are_those_of_scikit_learn(first: int, second: int) -> N
 @given(st.integers(0, 10**6), st.integers(0, 14))
 def test_counts_of_parts_add_up_to_the_counts_of_the_whole(seed: int, cut: int) -> None:
     truth, prediction = blobs(seed), blobs(seed + 1)
-    parts = [count_voxels(truth[part], prediction[part], 3) for part in (slice(None, cut), slice(cut, None))]
-    whole, total = count_voxels(truth, prediction, 3), parts[0] + parts[1]
-    for name in ("tp", "fp", "fn", "tn"):
-        np.testing.assert_array_equal(getattr(total, name), getattr(whole, name))
-    assert (total.tp + total.fp + total.fn + total.tn == truth.size).all()
-    figures = scan_metrics(truth, prediction, (1, 1, 1), CLASSES)
-    assert metrics_from_counts(total, CLASSES).items() <= figures.items()
+    ends = (slice(None, cut), slice(cut, None))
+    parts = [class_voxels(truth[part], prediction[part], (1, 1, 1), 3) for part in ends]
+    whole, total = class_voxels(truth, prediction, (1, 1, 1), 3), []
+    for first, second, both in zip(*parts, whole, strict=True):
+        names = ("tp", "fp", "fn", "tn")
+        total.append(ClassVoxels(*(getattr(first, name) + getattr(second, name) for name in names)))
+        assert [getattr(total[-1], name) for name in names] == [getattr(both, name) for name in names]
+        assert both.tp + both.fp + both.fn + both.tn == truth.size
+    metrics = scan_metrics(truth, prediction, (1, 1, 1), CLASSES)
+    for name in ("dice", "sensitivity", "specificity", "volume_error"):
+        for class_name, voxels in zip(CLASSES[1:], total, strict=True):
+            assert METRICS[name].function(voxels) == pytest.approx(metrics[f"{name}/{class_name}"], nan_ok=True)
+    assert voxel_metrics(total, CLASSES, per_epoch=True).items() <= metrics.items()
 
 
 def test_distances_grow_with_the_spacing_and_a_shift_by_one_slice_is_as_far_as_the_slices_are() -> None:
@@ -222,8 +224,8 @@ def test_intervals_hold_the_mean_and_are_wider_when_scans_of_one_patient_go_toge
     rng = np.random.default_rng(0)
     dice = np.repeat(rng.uniform(0.4, 1, 20), 5)
     cases = [{"dice/a": value, "dice/b": math.nan, "missed/a": 0.0} for value in dice]
-    grouped = bootstrap_intervals(cases, np.repeat(np.arange(20), 5).tolist(), 400, 0)
-    single = bootstrap_intervals(cases, [f"patient {number}" for number in range(100)], 400, 0)
+    grouped = bootstrap_scans(cases, np.repeat(np.arange(20), 5).tolist(), 400, 0)
+    single = bootstrap_scans(cases, [f"patient {number}" for number in range(100)], 400, 0)
     assert grouped.keys() == {"dice", "dice/a", "dice/b"}
     assert grouped["dice"] == grouped["dice/a"]
     assert grouped["dice"][0] < dice.mean() < grouped["dice"][1]
@@ -231,7 +233,7 @@ def test_intervals_hold_the_mean_and_are_wider_when_scans_of_one_patient_go_toge
     standard_error = dice.std() / math.sqrt(100)
     assert np.ptp(single["dice"]) == pytest.approx(2 * 1.96 * standard_error, rel=0.2)
     assert all(math.isnan(end) for end in grouped["dice/b"])
-    assert bootstrap_intervals([], [], 10, 0) == {}
+    assert bootstrap_scans([], [], 10, 0) == {}
 
 
 @pytest.mark.parametrize(

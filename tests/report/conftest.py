@@ -13,7 +13,9 @@ import zarr
 
 from voxray.config.experiment import Experiment
 from voxray.datasets.manifest import QUARANTINE
-from voxray.metrics.classification import bootstrap_intervals, choose_threshold, compute_metrics, without_nan
+from voxray.metrics.bootstrap import bootstrap_samples
+from voxray.metrics.compute import compute_metrics, without_nan
+from voxray.metrics.curves import Ranking, choose_threshold
 from voxray.models.spec.load import parse_architecture
 from voxray.report.run.contents import RunContents, SplitPredictions
 from voxray.store.layout import INDEX, INDEX_FILE, QUARANTINE_FILE, StoreInfo, create_arrays
@@ -162,7 +164,7 @@ def _predict(store: PatchStore, split: str) -> SplitPredictions:
 def _measure(predictions: dict[str, SplitPredictions]) -> dict[str, dict[str, Any]]:
     val = predictions["val"]
     two = val.probabilities.shape[1] == 2
-    threshold = choose_threshold(val.labels, val.probabilities[:, 1], 0.9) if two else None
+    threshold = choose_threshold(Ranking(val.labels, val.probabilities[:, 1]), 0.9) if two else None
     metrics = {}
     for split, mine in predictions.items():
         patients = np.asarray(mine.rows["patient_id"].to_pylist(), dtype=str)
@@ -173,7 +175,7 @@ def _measure(predictions: dict[str, SplitPredictions]) -> dict[str, dict[str, An
             "loss": -float(np.log(mine.truth_probabilities()).mean()),
             "threshold": threshold,
             "patients": len(np.unique(patients)),
-            "intervals": bootstrap_intervals(*known, patients, threshold, 20, 0),
+            "intervals": bootstrap_samples(*known, patients, threshold, 20, 0),
         }
     return without_nan(metrics)
 

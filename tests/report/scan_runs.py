@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from voxray.config.experiment import Experiment
 from voxray.datasets.manifest import QUARANTINE
-from voxray.metrics.classification import without_nan
-from voxray.metrics.segmentation import bootstrap_intervals, case_dice, mean_metrics, scan_metrics
+from voxray.metrics.bootstrap import bootstrap_scans
+from voxray.metrics.compute import case_dice, mean_metrics, scan_metrics, without_nan
 from voxray.models.spec.load import parse_architecture
 from voxray.report.run.contents import Case, RunContents
 from voxray.store.layout import INDEX, StoreInfo
@@ -107,7 +107,7 @@ def _measure(cases: list[Case]) -> dict[str, Any]:
             **mean_metrics(figures),
             "scans": len(cases),
             "patients": len(cases),
-            "intervals": bootstrap_intervals(figures, patients, 20, 0),
+            "intervals": bootstrap_scans(figures, patients, 20, 0),
         }
     )
     return measured

@@ -11,7 +11,8 @@ from voxray.config.experiment import Experiment
 from voxray.evaluation.patches import unit_metrics
 from voxray.evaluation.scans import summarize_scans
 from voxray.metrics.aggregate import aggregate_predictions
-from voxray.metrics.classification import Floats, without_nan
+from voxray.metrics.compute import without_nan
+from voxray.metrics.curves import Floats
 from voxray.runs.folder import run_folder
 from voxray.storage.atomic import write_json
 from voxray.storage.paths import read_bytes

@@ -23,7 +23,9 @@ from voxray.metrics.aggregate import (
     labels_and_probabilities,
     log_loss,
 )
-from voxray.metrics.classification import Floats, bootstrap_intervals, choose_threshold, compute_metrics, without_nan
+from voxray.metrics.bootstrap import bootstrap_samples
+from voxray.metrics.compute import compute_metrics, without_nan
+from voxray.metrics.curves import Floats, Ranking, choose_threshold
 from voxray.models.build import build_model
 from voxray.models.spec.load import parse_architecture
 from voxray.patches.plan import Plan
@@ -129,7 +131,7 @@ def unit_metrics(experiment: Experiment, units: pa.Table, threshold: float | Flo
         **compute_metrics(labels, probabilities, threshold),
         "loss": log_loss(labels, probabilities),
         "patients": len(np.unique(patients)),
-        "intervals": bootstrap_intervals(
+        "intervals": bootstrap_samples(
             labels, probabilities, patients, threshold, spec.bootstrap_samples, experiment.seed
         ),
     }
@@ -145,5 +147,5 @@ def _operating_point(val: pa.Table, target_recall: float) -> float | None:
     labels, probabilities = labels_and_probabilities(val)
     if probabilities.shape[1] != 2:
         return None
-    threshold = choose_threshold(labels, probabilities[:, 1], target_recall)
+    threshold = choose_threshold(Ranking(labels, probabilities[:, 1]), target_recall)
     return None if math.isnan(threshold) else threshold

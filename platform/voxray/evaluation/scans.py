@@ -12,8 +12,8 @@ from voxray.config.experiment import Experiment
 from voxray.datasets.pseudonyms import files_of
 from voxray.inference.predict import plain_name
 from voxray.inference.segmenter import Segmenter, load_segmenter, segment_scan
-from voxray.metrics.classification import without_nan
-from voxray.metrics.segmentation import bootstrap_intervals, mean_metrics, scan_metrics
+from voxray.metrics.bootstrap import bootstrap_scans
+from voxray.metrics.compute import mean_metrics, scan_metrics, without_nan
 from voxray.runs.folder import run_folder
 from voxray.scans.geometry import in_axes_of
 from voxray.scans.masks import label_classes
@@ -89,5 +89,5 @@ def summarize_scans(experiment: Experiment, cases: list[Case]) -> dict[str, Any]
         **mean_metrics(figures),
         "scans": len(cases),
         "patients": len(set(patients)),
-        "intervals": bootstrap_intervals(figures, patients, experiment.evaluation.bootstrap_samples, experiment.seed),
+        "intervals": bootstrap_scans(figures, patients, experiment.evaluation.bootstrap_samples, experiment.seed),
     }

@@ -5,7 +5,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from voxray.errors import DataError
-from voxray.metrics.classification import Floats, Ints
+from voxray.metrics.curves import Floats, Ints
 
 PATIENT = "patient"
 

@@ -1,35 +1,89 @@
-"""Figures of a classifier from labels, probabilities and, for the intervals, patients.
+"""Metrics of a classifier, each a function of `Samples`.
 
-With two classes, class 1 is the finding: it is called where its probability reaches the threshold. With more,
-the most probable class is called, and recall, precision, F1 and the areas are means over the classes.
+With two classes, class 1 is the positive one: it is predicted where its probability reaches the threshold. With more,
+the most probable class is predicted, and recall, precision, F1 and the areas are means over the classes.
 """
 
-import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-
-INTERVALS = (
-    "recall",
-    "precision",
-    "f1",
-    "accuracy",
-    "error",
-    "balanced_accuracy",
-    "roc_auc",
-    "average_precision",
+from voxray.metrics.curves import (
+    Floats,
+    Ints,
+    Ranking,
+    area_under_precision_recall,
+    area_under_roc,
+    choose_threshold,
+    ratio,
+    recall_at_precision,
 )
+from voxray.metrics.metric import Metric
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Evaluated patches or patients, and what several metrics compute from them.
+
+    Attributes
+    ----------
+    labels : ndarray of int, (n,)
+    probabilities : ndarray, (n, classes)
+    predicted : ndarray of int, (n,)
+        The predicted classes.
+    weights : ndarray, (n,), optional
+        How often each sample counts.
+    target_recall, target_precision : float
+        Operating points of the metrics at a target.
+    rankings : dict
+        Sorted samples by class; shared by all weightings of the same samples.
+    """
+
+    labels: Ints
+    probabilities: Floats
+    predicted: Ints
+    weights: Floats | None = None
+    target_recall: float = 0.9
+    target_precision: float = 0.74
+    rankings: dict[int, Ranking] = field(default_factory=dict)
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return int(self.probabilities.shape[1])
+
+    @property
+    def scored_classes(self) -> tuple[int, ...]:
+        """The classes whose metrics are averaged: the positive one of two, else all."""
+        return (1,) if self.classes == 2 else tuple(range(self.classes))
+
+    @cached_property
+    def confusion(self) -> Ints:
+        """Counts (truth, predicted)."""
+        return confusion_counts(self.labels, self.predicted, self.classes, self.weights)
+
+    def ranking(self, label: int) -> Ranking:
+        """The samples sorted by the probability of one class."""
+        if label not in self.rankings:
+            self.rankings[label] = Ranking(self.labels == label, self.probabilities[:, label])
+        return self.rankings[label]
+
+    @cached_property
+    def positives(self) -> list[tuple[Floats, Floats]]:
+        """True and false positives at each threshold, for each of `scored_classes`."""
+        return [self.ranking(label).counts(self.weights) for label in self.scored_classes]
+
+    def class_mean(self, values: Floats) -> float:
+        """The mean of per-class values over `scored_classes`."""
+        return float(values[list(self.scored_classes)].mean())
 
 
 def predict_labels(probabilities: Floats, threshold: float | Floats | None = None) -> Ints:
-    """The class that is called for each sample, from (n, classes) probabilities.
+    """The predicted class of each sample, from (n, classes) probabilities.
 
-    The threshold, for two classes, is that of all samples or (n,) one for each.
+    The threshold, for two classes, is a number or an array (n,) with one for each sample.
     """
     if probabilities.shape[1] == 2 and threshold is not None:
         return (probabilities[:, 1] >= threshold).astype(np.int64)
@@ -37,168 +91,164 @@ def predict_labels(probabilities: Floats, threshold: float | Floats | None = Non
     return predicted
 
 
-def confusion_counts(labels: Ints, predicted: Ints, classes: int, weights: Ints | None = None) -> Ints:
-    """Counts (truth, called). Counts of parts of the data add up to that of the whole."""
+def confusion_counts(labels: Ints, predicted: Ints, classes: int, weights: Floats | None = None) -> Ints:
+    """Counts (truth, predicted). The counts of parts of the data add up to those of the whole."""
     counts = np.bincount(labels * classes + predicted, weights, minlength=classes * classes)
     return counts.reshape(classes, classes).astype(np.int64)
 
 
-def metrics_from_counts(confusion: Ints) -> dict[str, float]:
-    """Recall, precision and the like of a confusion matrix; NaN where a figure has no meaning."""
-    right = np.diag(confusion).astype(float)
-    truth, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
-    recalls, precisions = _ratio(right, truth), _ratio(right, predicted)
-    f1s = _ratio(2 * right, truth + predicted)
-    one = slice(1, 2) if len(confusion) == 2 else slice(None)
-    accuracy = float(_ratio(right.sum(), confusion.sum()))
-    return {
-        "recall": float(recalls[one].mean()),
-        "precision": float(precisions[one].mean()),
-        "f1": float(f1s[one].mean()),
-        "accuracy": accuracy,
-        "error": 1 - accuracy,
-        "balanced_accuracy": float(recalls.mean()),
-    }
+def recall(samples: Samples) -> float:
+    """Share of the samples of a class that are predicted as it."""
+    return samples.class_mean(ratio(np.diag(samples.confusion), samples.confusion.sum(axis=1)))
 
 
-def roc_curve(labels: Ints, scores: Floats, weights: Floats | None = None) -> tuple[Floats, Floats, Floats]:
-    """False positive rate, recall and threshold, from no call at all to everything called."""
-    true, false, thresholds = _cumulated(labels, scores, weights)
-    return (
-        np.concatenate([[0.0], _ratio(false, false[-1:])]),
-        np.concatenate([[0.0], _ratio(true, true[-1:])]),
-        np.concatenate([[math.inf], thresholds]),
-    )
+def precision(samples: Samples) -> float:
+    """Share of the predictions of a class that are right."""
+    return samples.class_mean(ratio(np.diag(samples.confusion), samples.confusion.sum(axis=0)))
 
 
-def precision_recall_curve(
-    labels: Ints, scores: Floats, weights: Floats | None = None
-) -> tuple[Floats, Floats, Floats]:
-    """Precision, recall and threshold, from the highest threshold down."""
-    true, false, thresholds = _cumulated(labels, scores, weights)
-    return _ratio(true, true + false), _ratio(true, true[-1:]), thresholds
+def f1(samples: Samples) -> float:
+    """Harmonic mean of recall and precision."""
+    totals = samples.confusion.sum(axis=1) + samples.confusion.sum(axis=0)
+    return samples.class_mean(ratio(2 * np.diag(samples.confusion), totals))
 
 
-def roc_auc(labels: Ints, scores: Floats, weights: Floats | None = None) -> float:
-    """Area under the ROC curve by trapezoids; NaN where a class is missing."""
-    false_rate, recall, _ = roc_curve(labels, scores, weights)
-    return float(np.trapezoid(recall, false_rate))
+def accuracy(samples: Samples) -> float:
+    """Share of all samples whose predicted class is right."""
+    return float(ratio(np.trace(samples.confusion), samples.confusion.sum()))
 
 
-def average_precision(labels: Ints, scores: Floats, weights: Floats | None = None) -> float:
-    """Sum of precision times the gain in recall; NaN where there is no positive."""
-    precision, recall, _ = precision_recall_curve(labels, scores, weights)
-    gains = np.diff(recall, prepend=0.0)
-    return float(np.sum(np.where(gains > 0, precision * gains, gains)))
+def error(samples: Samples) -> float:
+    """Share of all samples whose predicted class is wrong."""
+    return 1 - accuracy(samples)
 
 
-def choose_threshold(labels: Ints, scores: Floats, target_recall: float) -> float:
-    """The highest threshold whose recall is at least `target_recall`; NaN where there is no positive."""
-    _, recall, thresholds = precision_recall_curve(labels, scores)
-    enough = np.flatnonzero(recall >= target_recall - 1e-12)
-    return float(thresholds[enough[0]]) if len(enough) else math.nan
+def balanced_accuracy(samples: Samples) -> float:
+    """Mean of the recalls of all classes."""
+    return float(ratio(np.diag(samples.confusion), samples.confusion.sum(axis=1)).mean())
 
 
-def recall_at_precision(labels: Ints, scores: Floats, target_precision: float) -> float:
-    """The highest recall of all thresholds whose precision is at least `target_precision`.
-
-    0 where none reaches it, NaN where there is no positive.
-    """
-    precision, recall, _ = precision_recall_curve(labels, scores)
-    return float(np.max(recall, where=precision >= target_precision - 1e-12, initial=0)) if labels.any() else math.nan
+def roc_auc(samples: Samples) -> float:
+    """Area under the ROC curve, of each class against the rest."""
+    return _mean_area(samples, area_under_roc)
 
 
-def compute_metrics(labels: Ints, probabilities: Floats, threshold: float | Floats | None) -> dict[str, Any]:
-    """All figures of ``metrics.json`` for one split.
-
-    Parameters
-    ----------
-    labels : ndarray of int, (n,)
-    probabilities : ndarray, (n, classes)
-    threshold : float or ndarray, (n,), optional
-        Operating point, for two classes.
-    """
-    classes = probabilities.shape[1]
-    confusion = confusion_counts(labels, predict_labels(probabilities, threshold), classes)
-    return {
-        **metrics_from_counts(confusion),
-        **_areas(labels, probabilities, None),
-        "confusion_matrix": confusion.tolist(),
-        "samples": len(labels),
-    }
+def average_precision(samples: Samples) -> float:
+    """Mean precision over all recalls, of each class against the rest."""
+    return _mean_area(samples, area_under_precision_recall)
 
 
-def bootstrap_intervals(
-    labels: Ints,
-    probabilities: Floats,
-    patients: NDArray[Any],
-    threshold: float | Floats | None,
-    repeats: int,
-    seed: int,
-) -> dict[str, tuple[float, float]]:
-    """95 % intervals (percentiles) of figures, drawing patients with replacement.
-
-    Patients are drawn, not samples: those of one patient are not independent of each other (Efron 1979).
-
-    Returns
-    -------
-    dict
-        Figure → (low, high); NaN where more than half of the draws have no value.
-    """
-    rng = np.random.default_rng(seed)
-    names, member = np.unique(patients, return_inverse=True)
-    predicted = predict_labels(probabilities, threshold)
-    classes = probabilities.shape[1]
-    draws: dict[str, list[float]] = {name: [] for name in INTERVALS}
-    for _ in range(repeats):
-        times = np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))
-        weights = times[member]
-        values = metrics_from_counts(confusion_counts(labels, predicted, classes, weights))
-        values |= _areas(labels, probabilities, weights.astype(float))
-        for name in INTERVALS:
-            draws[name].append(values[name])
-    return {name: _percentiles(np.array(values)) for name, values in draws.items()}
+def precision_at_target(samples: Samples) -> float:
+    """Precision at the highest threshold that reaches the target recall."""
+    threshold = choose_threshold(samples.ranking(1), samples.target_recall)
+    return precision(replace(samples, predicted=predict_labels(samples.probabilities, threshold)))
 
 
-def without_nan(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Figures that have no meaning become null, so that the JSON is JSON."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, list | tuple):
-            return [plain(each) for each in value]
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
-    return {key: without_nan(value) if isinstance(value, Mapping) else plain(value) for key, value in values.items()}
+def recall_at_target(samples: Samples) -> float:
+    """Highest recall of all thresholds that reach the target precision."""
+    return recall_at_precision(samples.ranking(1), samples.target_precision)
 
 
-def _areas(labels: Ints, probabilities: Floats, weights: Floats | None) -> dict[str, float]:
-    classes = probabilities.shape[1]
-    rest = [1] if classes == 2 else range(classes)
-    truths = [((labels == label).astype(np.int64), probabilities[:, label]) for label in rest]
-    return {
-        "roc_auc": float(np.mean([roc_auc(*truth, weights) for truth in truths])),
-        "average_precision": float(np.mean([average_precision(*truth, weights) for truth in truths])),
-    }
+def _mean_area(samples: Samples, area: Callable[[Floats, Floats], float]) -> float:
+    return float(np.mean([area(true, false) for true, false in samples.positives]))
 
 
-def _cumulated(labels: Ints, scores: Floats, weights: Floats | None) -> tuple[Floats, Floats, Floats]:
-    """True and false positives at each distinct score, from the highest down."""
-    order = np.argsort(-scores, kind="stable")
-    ranked, sorted_scores = labels[order], scores[order]
-    amount = np.ones(len(labels)) if weights is None else weights[order]
-    last = np.flatnonzero(np.append(np.diff(sorted_scores) != 0, True)) if len(scores) else np.array([], np.int64)
-    true, false = np.cumsum(ranked * amount)[last], np.cumsum((1 - ranked) * amount)[last]
-    return true, false, sorted_scores[last]
-
-
-def _ratio(part: Any, whole: Any) -> Any:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(part, float) / np.asarray(whole, float)
-
-
-def _percentiles(values: Floats) -> tuple[float, float]:
-    known = values[np.isfinite(values)]
-    if len(known) * 2 < len(values):
-        return math.nan, math.nan
-    low, high = np.percentile(known, [2.5, 97.5])
-    return float(low), float(high)
+LOSS = Metric(
+    "loss",
+    "Loss",
+    None,
+    "mean cross-entropy, in nats",
+    tasks=("classification", "segmentation"),
+    higher_is_better=False,
+    undefined="the split has no {level}",
+    is_share=False,
+    interval=False,
+    in_terminal=False,
+)
+RECALL = Metric(
+    "recall",
+    "Recall",
+    recall,
+    "share of the {positive} {levels} that are found; also called sensitivity",
+    multiclass_description="share of the {levels} of a class that are predicted as it, mean over the classes",
+    undefined="a class has no {level} in this split",
+)
+PRECISION = Metric(
+    "precision",
+    "Precision",
+    precision,
+    "share of positive predictions that are true {positive} {levels}; depends on the prevalence",
+    multiclass_description="share of the predictions of a class that are right, mean over the classes",
+    undefined="a class is never predicted in this split",
+)
+F1 = Metric(
+    "f1",
+    "F1",
+    f1,
+    "harmonic mean of recall and precision",
+    multiclass_description="harmonic mean of recall and precision, mean over the classes",
+    undefined="a class is neither present nor predicted in this split",
+    in_terminal=False,
+)
+ACCURACY = Metric(
+    "accuracy",
+    "Accuracy",
+    accuracy,
+    "share of all {levels} that are predicted right",
+    undefined="the split has no {level}",
+    in_terminal=False,
+)
+ERROR = Metric(
+    "error",
+    "Error",
+    error,
+    "share of all {levels} that are predicted wrong",
+    higher_is_better=False,
+    undefined="the split has no {level}",
+    per_epoch=False,
+)
+BALANCED_ACCURACY = Metric(
+    "balanced_accuracy",
+    "Balanced accuracy",
+    balanced_accuracy,
+    "mean of the recalls of {negative} and of {positive}",
+    multiclass_description="mean over the classes of their recalls",
+    undefined="a class has no {level} in this split",
+    in_terminal=False,
+)
+ROC_AUC = Metric(
+    "roc_auc",
+    "ROC AUC",
+    roc_auc,
+    "probability that a {positive} {level} scores higher than a {negative} {level}; needs no threshold",
+    multiclass_description="probability that a {level} of a class scores higher for it than another {level}, "
+    "mean over the classes",
+    undefined="a class has no {level} in this split, or is the only one",
+)
+AVERAGE_PRECISION = Metric(
+    "average_precision",
+    "Average precision",
+    average_precision,
+    "mean precision over all recalls; needs no threshold",
+    multiclass_description="mean precision over all recalls, of each class against the rest, mean over the classes",
+    undefined="a class has no {level} in this split",
+    in_terminal=False,
+)
+PRECISION_AT_TARGET = Metric(
+    "precision_at_target",
+    "Precision at the target recall",
+    precision_at_target,
+    "precision at the highest threshold that reaches evaluation.target_recall",
+    undefined="the split has no {positive} {level}",
+    final=False,
+    binary_only=True,
+)
+RECALL_AT_PRECISION = Metric(
+    "recall_at_precision",
+    "Recall at the target precision",
+    recall_at_target,
+    "highest recall of all thresholds that reach evaluation.target_precision",
+    undefined="the split has no {positive} {level}",
+    final=False,
+    binary_only=True,
+)

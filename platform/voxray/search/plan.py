@@ -8,6 +8,7 @@ from typing import Any, Literal
 from voxray.config.experiment import Experiment
 from voxray.config.folds import fold_experiments
 from voxray.errors import ConfigError
+from voxray.metrics.registry import epoch_metrics
 from voxray.models.spec.load import load_architecture
 from voxray.search.constraints import Conditions, Limits
 from voxray.search.space.inverse import find_point
@@ -15,7 +16,6 @@ from voxray.search.space.sampling import Decisions, Space, check_rank
 from voxray.search.trials import Goal, Trial, trial_folder
 from voxray.storage.paths import AnyPath
 from voxray.store.layout import StoreInfo
-from voxray.training.tasks import epoch_metrics
 
 Method = Literal["tpe", "random"]
 Minimized = Literal["parameters"]
@@ -82,7 +82,7 @@ def parse_metric(metric: str, info: StoreInfo, best: str) -> Goal:
         Validation gives no such figure.
     """
     split, _, name = metric.partition("/")
-    known = epoch_metrics(info.classes, info.masks)
+    known = epoch_metrics("segmentation" if info.masks else "classification", info.classes)
     if split != "val" or name not in known:
         raise ConfigError(
             "--metric", f"'{metric}' is no figure", f"Known: {', '.join(f'val/{each}' for each in known)}"

@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import stdev
 from typing import Any, Literal
 
+from voxray.metrics.registry import find_metric
 from voxray.search.space.distributions import Label
 
 State = Literal["running", "finished", "pruned", "failed"]
@@ -88,12 +89,12 @@ class Goal:
     @property
     def sign(self) -> int:
         """1 where more is better."""
-        return sign_of(self.name)
+        return find_metric(self.name).sign
 
     def kept(self, trial: Trial, fold: int = 0) -> Mapping[str, Any] | None:
         """The epoch whose weights are kept, the earliest of equals; None where no epoch has a figure to go by."""
         rows = [row for row in trial.of_fold(fold) if math.isfinite(_number(row.get(f"val_{self.best}")))]
-        return max(rows, key=lambda row: sign_of(self.best) * row[f"val_{self.best}"], default=None)
+        return max(rows, key=lambda row: find_metric(self.best).sign * row[f"val_{self.best}"], default=None)
 
     def fold_values(self, trial: Trial) -> list[float]:
         """The figure of the weights that are kept, of each fold so far; NaN where there is none."""
@@ -137,11 +138,6 @@ class Goal:
         """The best finished trial."""
         first = next(iter(self.ranked(trials)), None)
         return first if first and first.state == "finished" and math.isfinite(self.value(first)) else None
-
-
-def sign_of(name: str) -> int:
-    """1 for a figure of which more is better."""
-    return -1 if name == "loss" else 1
 
 
 def trial_folder(folder: Path, trial: Trial) -> Path:

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+from voxray.metrics.registry import find_metric
 from voxray.runs.folder import RunFolder
 
 OnStatus = Callable[[str], None]
-TERMINAL_METRICS = ("recall", "precision", "error", "roc_auc", "dice")  # figures that a terminal shows
 
 
 def _is_finished(folder: RunFolder, stage: str, key: str) -> bool:
@@ -16,7 +16,7 @@ def _is_finished(folder: RunFolder, stage: str, key: str) -> bool:
 
 def _say_metrics(metrics: dict[str, Any], on_status: OnStatus) -> None:
     for split, values in metrics.items():
-        wanted = [name for name in values["intervals"] if name in TERMINAL_METRICS or name.startswith("dice/")]
+        wanted = [name for name in values["intervals"] if find_metric(name).in_terminal]
         on_status(f"evaluate: {split}: {', '.join(_figure(values, name) for name in wanted)}")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import wandb
 from numpy.typing import NDArray
 
-from voxray.metrics.classification import Floats, Ints
+from voxray.metrics.curves import Floats, Ints
 from voxray.storage.paths import AnyPath, folder_to_fill
 
 LOG = logging.getLogger(__name__)

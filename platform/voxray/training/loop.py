@@ -14,6 +14,7 @@ from voxray.config.training import TrainingSpec
 from voxray.console.signals import Interrupted, never_stop
 from voxray.errors import ConfigError
 from voxray.loader.loader import PatchLoader
+from voxray.metrics.registry import find_metric
 from voxray.storage.paths import AnyPath
 from voxray.training.checkpoint import Progress, load_checkpoint, load_model, save_checkpoint, save_model
 from voxray.training.distributed import any_rank, rank_and_world_size
@@ -194,7 +195,7 @@ def _parallel(model: nn.Module) -> nn.Module:
 def _advance(progress: Progress, row: dict[str, Any], spec: TrainingSpec) -> tuple[Progress, bool]:
     """Progress after one more epoch, and whether that epoch is the best so far."""
     value = row[f"val_{spec.monitor}"]
-    sign = -1 if spec.monitor == "loss" else 1
+    sign = find_metric(spec.monitor).sign
     best = progress.best_value
     improved = best is None or not math.isfinite(best) or (math.isfinite(value) and sign * value > sign * best)
     history = [*progress.history, row]

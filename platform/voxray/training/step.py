@@ -17,7 +17,7 @@ from voxray.errors import WorkError
 from voxray.loader.augment import change_batch, draw_changes, rotate_stored
 from voxray.loader.loader import Batch, PatchLoader
 from voxray.loader.normalize import scale_images, valid_voxels
-from voxray.metrics.classification import Floats, Ints
+from voxray.metrics.curves import Floats, Ints
 from voxray.training.distributed import all_gather_objects, rank_and_world_size
 from voxray.training.statistics import frozen_batchnorm_stats
 

@@ -8,7 +8,7 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
-from voxray.metrics.classification import Floats, Ints, precision_recall_curve, roc_curve
+from voxray.metrics.curves import Floats, Ints
 from voxray.report.run.contents import RunContents, SplitPredictions
 from voxray.report.text.metric_values import SPLIT_NAMES, decimals, plural
 from voxray.visualization.style import (
@@ -59,9 +59,11 @@ def curve_charts(run: RunContents) -> dict[str, Markup]:
 
 @styled
 def _roc(run: RunContents, splits: Sequence[str]) -> Markup:
+    from sklearn.metrics import roc_curve  # takes a second to import
+
     figure, axes = new_axes(SQUARE, "false-positive rate (1 − specificity)", "recall (sensitivity)")
     for curve in _curves(run, splits):
-        false_rates, recalls, _ = roc_curve(curve.truth, curve.scores)
+        false_rates, recalls, _ = roc_curve(curve.truth, curve.scores, drop_intermediate=False)
         area = f", AUC {decimals(run.metrics[curve.split].get('roc_auc'))}" if len(run.classes) == 2 else ""
         x, y = thin_curve(false_rates, recalls)
         axes.plot(x, y, color=curve.color, linestyle=curve.dash, label=curve.label + area)
@@ -76,12 +78,15 @@ def _roc(run: RunContents, splits: Sequence[str]) -> Markup:
 
 @styled
 def _precision_recall(run: RunContents, splits: Sequence[str]) -> Markup:
+    from sklearn.metrics import precision_recall_curve  # takes a second to import
+
     figure, axes = new_axes(SQUARE, "recall (sensitivity)", "precision")
     two = len(run.classes) == 2
     for curve in _curves(run, splits):
         precisions, recalls, _ = precision_recall_curve(curve.truth, curve.scores)
         area = f", AP {decimals(run.metrics[curve.split].get('average_precision'))}" if two else ""
-        x, y = thin_curve(recalls, precisions)
+        # From the highest threshold down, without the last point of scikit-learn, which no threshold gives.
+        x, y = thin_curve(recalls[-2::-1], precisions[-2::-1])
         axes.plot(x, y, color=curve.color, linestyle=curve.dash, label=curve.label + area)
         if two:
             axes.axhline(curve.truth.mean(), **{**DOTTED, "color": curve.color})

@@ -15,8 +15,10 @@ from voxray.config.experiment import Experiment
 from voxray.config.load import read_experiment
 from voxray.errors import StoreError
 from voxray.metrics.aggregate import aggregate_predictions, labels_and_probabilities
-from voxray.metrics.classification import Floats, Ints, predict_labels
-from voxray.metrics.segmentation import case_dice
+from voxray.metrics.classification import predict_labels
+from voxray.metrics.compute import case_dice
+from voxray.metrics.curves import Floats, Ints
+from voxray.metrics.registry import find_metric
 from voxray.models.spec.load import Architecture, parse_architecture
 from voxray.storage.paths import AnyPath, exists, read_bytes
 from voxray.store.layout import read_parquet
@@ -161,11 +163,11 @@ def find_best_epoch(history: list[dict[str, Any]], best: str) -> int | None:
     ----------
     history : list of dict
     best : str
-        ``loss``, the lowest wins, or another figure, the highest wins.
+        A metric of validation, such as ``loss`` or ``roc_auc``.
     """
-    sign = 1 if best == "loss" else -1
+    sign = find_metric(best).sign
     known = [row for row in history if row.get(f"val_{best}") is not None and math.isfinite(row[f"val_{best}"])]
-    return int(min(known, key=lambda row: sign * row[f"val_{best}"])["epoch"]) if known else None
+    return int(max(known, key=lambda row: sign * row[f"val_{best}"])["epoch"]) if known else None
 
 
 def history_column(history: list[dict[str, Any]], name: str) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from voxray.metrics.classification import Floats, Ints
+from voxray.metrics.curves import Floats, Ints
 from voxray.report.run.contents import RunContents, SplitPredictions
 from voxray.report.text.metric_values import SPLIT_NAMES, count, decimals, minus
 from voxray.visualization.slices import display_slices, encode_png, is_picture, shorten_id, shown_patches, slice_step

@@ -1,0 +1,90 @@
+"""The description of one metric: how it is computed, compared, named and explained."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric. It is registered by one line in `voxray.metrics.registry`.
+
+    Attributes
+    ----------
+    name : str
+        The key in ``metrics.json``; ``val_`` and the name is a column of the history.
+    label : str
+        How reports write the name.
+    function : callable, optional
+        The value, NaN where it is undefined. Its argument is a `Samples` for classification, and a `ClassVoxels`
+        (one class of one scan) for segmentation. None if the training pass itself measures it.
+    description : str
+        One clause for reports. ``{negative}`` and ``{positive}`` stand for the class names, ``{level}`` and
+        ``{levels}`` for what is evaluated (patch, patient, scan), ``{tolerance_mm:g}`` for that of surface Dice.
+    tasks : tuple of str
+        Names of the tasks that it belongs to.
+    higher_is_better : bool
+    undefined : str
+        Why it may have no value; the same placeholders.
+    multiclass_description : str
+        The description with more than two classes, where it differs.
+    unit : str
+        Such as ``mm``; empty for a number without one.
+    is_share : bool
+        Whether it lies between 0 and 1.
+    digits : int
+        Decimal places in reports.
+    per_epoch : bool
+        Whether validation computes it after each epoch. A segmentation metric then needs voxel counts only.
+    final : bool
+        Whether it is computed for ``metrics.json``.
+    interval : bool
+        Whether ``metrics.json`` gives a confidence interval of it.
+    in_terminal : bool
+        Whether the terminal prints it after evaluation; it needs an interval.
+    binary_only : bool
+        Whether it is defined for two classes only.
+    class_mean : bool
+        Segmentation: whether the mean over the classes is reported too, under the plain name.
+    summed : bool
+        Segmentation: whether scans are added up instead of averaged.
+    """
+
+    name: str
+    label: str
+    function: Callable[[Any], float] | None
+    description: str
+    tasks: tuple[str, ...] = ("classification",)
+    higher_is_better: bool = True
+    undefined: str = ""
+    multiclass_description: str = ""
+    unit: str = ""
+    is_share: bool = True
+    digits: int = 3
+    per_epoch: bool = True
+    final: bool = True
+    interval: bool = True
+    in_terminal: bool = True
+    binary_only: bool = False
+    class_mean: bool = False
+    summed: bool = False
+
+    @property
+    def sign(self) -> int:
+        """1 if higher is better, else -1."""
+        return 1 if self.higher_is_better else -1
+
+    def describe(self, classes: Sequence[str], level: str = "patch", tolerance_mm: float = 1.0) -> str:
+        """The description for these classes."""
+        text = self.multiclass_description if len(classes) > 2 and self.multiclass_description else self.description
+        return _fill(text, classes, level, tolerance_mm)
+
+    def explain_undefined(self, classes: Sequence[str], level: str = "patch") -> str:
+        """Why the metric may have no value for these classes."""
+        return _fill(self.undefined, classes, level, 1.0)
+
+
+def _fill(text: str, classes: Sequence[str], level: str, tolerance_mm: float) -> str:
+    levels = "patches" if level == "patch" else f"{level}s"
+    names = {"negative": classes[0], "positive": classes[1]}
+    return text.format(**names, level=level, levels=levels, tolerance_mm=tolerance_mm)

@@ -1,0 +1,103 @@
+"""All metrics, one line each. Adding one takes its own module in this folder and a line here.
+
+``metrics.json``, confidence intervals, the history, reports, W&B, the goals of a search, `training.monitor` and the
+terminal read this table.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from voxray.config.validation import nearest
+from voxray.errors import ConfigError
+from voxray.metrics import classification, segmentation
+from voxray.metrics.metric import Metric
+
+# In the order of reports.
+METRICS: Mapping[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        classification.RECALL,
+        classification.PRECISION,
+        classification.F1,
+        classification.ACCURACY,
+        classification.ERROR,
+        classification.BALANCED_ACCURACY,
+        classification.ROC_AUC,
+        classification.AVERAGE_PRECISION,
+        classification.LOSS,
+        classification.PRECISION_AT_TARGET,
+        classification.RECALL_AT_PRECISION,
+        segmentation.DICE,
+        segmentation.SURFACE_DICE,
+        segmentation.HD95_MM,
+        segmentation.SENSITIVITY,
+        segmentation.SPECIFICITY,
+        segmentation.VOLUME_ERROR,
+        segmentation.MISSED,
+    )
+}
+PREFIXES = ("final", "train", "val", "test")
+
+
+def find_metric(key: str) -> Metric:
+    """The metric of a key as histories, W&B and ``metrics.json`` write it.
+
+    Parameters
+    ----------
+    key : str
+        Such as ``recall``, ``val_recall``, ``val/recall``, ``final/test/recall``, ``dice/liver`` or ``val_dice/liver``.
+
+    Raises
+    ------
+    ConfigError
+        There is no such metric.
+
+    Examples
+    --------
+    >>> find_metric("val_loss").higher_is_better
+    False
+    >>> find_metric("hd95_mm/liver").unit
+    'mm'
+    """
+    name = metric_name(key)
+    if name not in METRICS:
+        raise ConfigError("metric", f"unknown metric '{key}'; {nearest(name, METRICS)}")
+    return METRICS[name]
+
+
+def metric_name(key: str) -> str:
+    """The plain name in a key, without split and class."""
+    stem, *rest = key.split("/")
+    while stem in PREFIXES and rest:
+        stem, *rest = rest
+    split, _, name = stem.partition("_")
+    return name if split in PREFIXES else stem
+
+
+def task_metrics(task: str, *, per_epoch: bool = False) -> Iterator[Metric]:
+    """The metrics of a task in ``metrics.json``, or those of each epoch."""
+    return (
+        metric
+        for metric in METRICS.values()
+        if task in metric.tasks and (metric.per_epoch if per_epoch else metric.final)
+    )
+
+
+def epoch_metrics(task: str, classes: Sequence[str]) -> tuple[str, ...]:
+    """Keys that validation gives after each epoch; ``val_`` and a key is a column of the history.
+
+    Parameters
+    ----------
+    task : str
+        Such as ``classification``.
+    classes : sequence of str
+        For segmentation, the background first.
+    """
+    keys = ["loss"]
+    for metric in task_metrics(task, per_epoch=True):
+        if metric.function is None or (metric.binary_only and len(classes) != 2):
+            continue
+        if task == "segmentation":
+            keys += [metric.name] * metric.class_mean + [f"{metric.name}/{name}" for name in classes[1:]]
+        else:
+            keys.append(metric.name)
+    return tuple(keys)
