@@ -62,8 +62,8 @@ def prepare(spec: Experiment) -> StoreInfo:
     return prepare_store(spec.store_path, plan_patches(manifest, spec), manifest)
 
 
-def pad_value(spec: Experiment, info: StoreInfo) -> None:
+def fill_store(spec: Experiment, info: StoreInfo) -> None:
     """Write all patches and the index, in this process."""
     for split, shard in shard_keys(info):
-        write_shard(spec.store_path, Path(spec.data.root), spec.patches.pad_value, split, shard)
+        write_shard(spec.store_path, Path(spec.data.root), split, shard)
     finish_store(spec.store_path, info, (), 0.0)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import zarr
-from chests import chest_experiment, pad_value, prepare, write_chests
+from chests import chest_experiment, fill_store, prepare, write_chests
 from zarr.core.buffer import default_buffer_prototype
 
 from voxray.loader.loader import PatchLoader
@@ -101,7 +101,7 @@ def main() -> None:
         root, out = Path(folder) / "scans", Path(folder) / "run"
         write_chests(root, options.scans, patches=PER_SCAN)
         spec = chest_experiment(root, out)
-        pad_value(spec, prepare(spec))
+        fill_store(spec, prepare(spec))
         store = open_store(spec.store_path)
         source = PatchLoader(store, "train", BATCH, seed=0, buffer_bytes=BUFFER_BYTES)
         sides: dict[str, Callable[[int], int]] = {

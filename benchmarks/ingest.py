@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import SimpleITK
 import zarr
-from chests import chest_experiment, pad_value, prepare, write_chests
+from chests import chest_experiment, fill_store, prepare, write_chests
 from numcodecs import blosc
 
 from voxray.store.layout import PARTS_FOLDER, PLAN_FILE
@@ -33,7 +33,7 @@ def ours(root: Path, out: Path) -> float:
     spec = chest_experiment(root, out)
     info = prepare(spec)
     began = time.perf_counter()
-    pad_value(spec, info)
+    fill_store(spec, info)
     return time.perf_counter() - began
 
 

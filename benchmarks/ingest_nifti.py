@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import zarr
-from chests import pad_value
+from chests import fill_store
 from ingest import one_thread
 from numpy.typing import NDArray
 
@@ -153,7 +153,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     options = parser.parse_args()
     one_thread()
-    sides = {"get_fdata": with_get_fdata, "ours": pad_value}
+    sides = {"get_fdata": with_get_fdata, "ours": fill_store}
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "scans"
@@ -162,7 +162,7 @@ def main() -> None:
         # Once for the page cache and for imports, and to see that both write the same.
         seconds(with_get_fdata, spec, manifest)
         expected = written(spec)
-        seconds(pad_value, spec, manifest)
+        seconds(fill_store, spec, manifest)
         if not all(map(np.array_equal, written(spec), expected)):
             raise SystemExit("the two sides wrote different patches")
         for _ in range(options.repeats):

@@ -63,7 +63,7 @@ def peak(root: Path, out: Path) -> dict[str, float]:
     info = prepare(spec)
     peaks = Peaks()
     with watching(peaks.look, EVERY_S):
-        for _ in write_shards(spec.store_path, root, spec.patches.pad_value, unfinished_shards(spec.store_path, info)):
+        for _ in write_shards(spec.store_path, root, unfinished_shards(spec.store_path, info)):
             pass
         finish_store(spec.store_path, info, (), 0.0)
     return {"scans": info.scans, "worker_mib": peaks.worker / 2**20, "driver_mib": peaks.driver / 2**20}

@@ -20,7 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
-from chests import chest_experiment, pad_value, prepare, write_chests
+from chests import chest_experiment, fill_store, prepare, write_chests
 from clusters import local_cluster
 from watching import watching
 
@@ -69,7 +69,7 @@ def main() -> None:
             training={"epochs": options.epochs, "batch_size": 32, "device": "cpu"},
             tracking={"mode": "disabled"},
         )
-        pad_value(spec, prepare(spec))
+        fill_store(spec, prepare(spec))
         times: dict[str, list[float]] = {"plain": [], "ray": []}
         for _ in range(options.rounds):
             for name, found in times.items():

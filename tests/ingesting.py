@@ -23,7 +23,7 @@ def begin(spec: Experiment) -> list[tuple[str, int]]:
 
 def write(spec: Experiment, keys: list[tuple[str, int]]) -> None:
     for split, shard in keys:
-        write_shard(spec.store_path, spec.data_path, spec.patches.pad_value, split, shard)
+        write_shard(spec.store_path, spec.data_path, split, shard)
 
 
 def finish(spec: Experiment) -> StoreSummary:

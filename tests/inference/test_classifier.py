@@ -10,9 +10,11 @@ from scenes import SMALL_NET, experiment
 from voxray.config.experiment import Experiment
 from voxray.errors import VoxrayError
 from voxray.executors.local import LocalExecutor
-from voxray.inference.classifier import classify_scan, load_classifier
+from voxray.inference.classifier import Classifier
+from voxray.inference.load import load_trained
 from voxray.inference.predict import Options
 from voxray.runs.folder import run_folder
+from voxray.scans.read import open_scan
 from voxray.stages.evaluate import evaluate
 from voxray.stages.ingest import ingest
 from voxray.stages.predict import predict
@@ -62,13 +64,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
 
 def test_a_scan_is_judged_as_it_was_in_the_evaluation(trained: Experiment) -> None:
     store = open_store(trained.store_path)
-    classifier = load_classifier(trained.out_path, CPU)
+    classifier = Classifier(load_trained(trained.out_path, CPU))
     for split in ("val", "test"):
         for row, expected in predicted(trained, split):
-            verdict = classify_scan(classifier, Path(trained.data.root) / row["path"])
-            np.testing.assert_allclose(verdict.probabilities, expected, atol=1e-5)
-    assert verdict.images.shape == verdict.evidence.shape == (1, *store.info.size)
-    assert verdict.shown == 1
+            prediction = classifier.predict(open_scan(Path(trained.data.root) / row["path"]))
+            np.testing.assert_allclose(prediction.probabilities, expected, atol=1e-5)
+    label, images, saliency = classifier.saliency(prediction)
+    assert images.shape == saliency.shape == (1, *store.info.size)
+    assert label == 1
 
 
 def predicted(spec: Experiment, split: str) -> list[tuple[dict[str, object], list[float]]]:
@@ -80,7 +83,7 @@ def test_predict_says_the_shares_and_the_verdict_and_writes_both_files(trained: 
     said: list[str] = []
     scans = [Path(trained.data.root) / f"s{number}.nii.gz" for number in (8, 9)]
     predict(trained.out_path, scans, Options(tmp_path / "out"), LocalExecutor(), said.append)
-    threshold = load_classifier(trained.out_path, CPU).threshold
+    threshold = load_trained(trained.out_path, CPU).threshold
     for scan, line in zip(("s8", "s9"), said, strict=True):
         found = json.loads((tmp_path / "out" / f"{scan}.json").read_text())
         assert sum(found["probabilities"].values()) == pytest.approx(1)

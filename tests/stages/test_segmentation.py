@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -16,12 +17,15 @@ from voxray.config.experiment import Experiment
 from voxray.errors import ConfigError, WorkError
 from voxray.evaluation.scans import evaluate_scan
 from voxray.executors.local import LocalExecutor
+from voxray.inference.load import TrainedRun, load_trained
 from voxray.inference.predict import Options
-from voxray.inference.segmenter import Segmenter, load_segmenter, segment_scan
+from voxray.inference.segmenter import Segmenter
 from voxray.models.spec.load import parse_architecture
 from voxray.models.spec.unet import UNet
+from voxray.patches.cut import CutSettings
 from voxray.patches.foreground import foreground_counts
 from voxray.phantom.decathlon import write_decathlon
+from voxray.runs.folder import run_folder
 from voxray.scans.read import open_file, open_scan
 from voxray.stages.evaluate import evaluate
 from voxray.stages.ingest import ingest
@@ -172,7 +176,7 @@ def test_a_mask_may_keep_its_axes_in_another_order_than_its_image(
     source = sorted((brains / "labelsTr").glob("*.nii.gz"))[0]
     turned = nibabel.load(source).as_reoriented(np.array([[2, 1], [0, -1], [1, 1]]))
     nibabel.save(turned, tmp_path / "turned.nii.gz")
-    segmenter = load_segmenter(finished.out_path, CPU)
+    segmenter = Segmenter(load_trained(finished.out_path, CPU))
     case = {"split": "again", "path": f"imagesTr/{source.name}", "label_path": f"labelsTr/{source.name}"}
     plain, again = (
         evaluate_scan(segmenter, case | {"files": [str(brains / case["path"]), str(label)]})
@@ -191,7 +195,7 @@ def test_a_scan_that_cannot_be_segmented_is_named_and_the_others_go_on(
     said: list[str] = []
     with pytest.raises(WorkError, match="1 of 2 scans were left out"):
         predict(finished.out_path, [label, image], Options(tmp_path), LocalExecutor(), said.append)
-    assert any("has 1 channels, the model wants 4" in line for line in said)
+    assert any("expected 4 channels, got 1" in line for line in said)
     assert (tmp_path / f"{image.name[:-7]}_seg.nii.gz").exists()
 
 
@@ -234,8 +238,8 @@ def test_a_window_of_a_scan_is_what_training_saw_of_that_place(
     )
     ingest(spec, LocalExecutor(), quiet)
     store = open_store(spec.store_path)
-    feed, provenance = make_loader(spec, store, "val", CPU), make_preprocessing(spec, 3, CPU)
-    expected = torch.cat([provenance.inputs(batch, None).images for batch in feed.epoch(None)])
+    loader, preprocessing = make_loader(spec, store, "val", CPU), make_preprocessing(spec, 3, CPU)
+    expected = torch.cat([preprocessing.inputs(batch, None).images for batch in loader.epoch(None)])
     seen: list[torch.Tensor] = []
 
     def model(windows: torch.Tensor) -> torch.Tensor:
@@ -244,10 +248,12 @@ def test_a_window_of_a_scan_is_what_training_saw_of_that_place(
 
     network = parse_architecture(NET, "net")
     assert isinstance(network, UNet)
-    segmenter = Segmenter(spec, network, model, 4, store.info.classes, CPU)  # type: ignore[arg-type]
+    settings = CutSettings.from_provenance(store.info.provenance, 4, store.info.classes, masks=True)
+    parts: tuple[Any, ...] = (network, store.info.classes, None, model, preprocessing, settings)
+    segmenter = Segmenter(TrainedRun(run_folder(spec), spec, *parts))
     # Without overlap the windows of a scan are the boxes of its grid, in the same order.
     for path in dict.fromkeys(store.rows("val")["path"].to_pylist()):
-        segment_scan(segmenter, brains / path)
+        segmenter.predict(open_file(brains / path))
     torch.testing.assert_close(torch.cat(seen), expected, rtol=1e-4, atol=1e-4)
 
 

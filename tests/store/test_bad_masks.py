@@ -31,7 +31,7 @@ REASONS = {
     "BRATS_004": "voxel (3, 4, 5) of channel 1 is no finite number, got nan; 1 are such. Fetch or convert it again.",
     "BRATS_005": "imagesTr/BRATS_005.nii.gz: cannot be read: Compressed file ended before",
     "BRATS_006": "labelsTr/BRATS_006.nii.gz: cannot be read: Compressed file ended before",
-    "BRATS_007": "wants 4 channels, as its data set has, got 3. Complete it, or take it out of the list.",
+    "BRATS_007": "expected 4 channels, got 3. Give the channels that the other scans of the data set have.",
     "BRATS_008": "imagesTr/BRATS_008.nii.gz: cannot be read: Not a gzipped file",
 }
 

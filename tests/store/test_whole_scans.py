@@ -18,7 +18,7 @@ from voxray.phantom.brats2020 import write_brats2020
 from voxray.phantom.mosmed import write_mosmed
 from voxray.scans.intensity import volume_statistics
 from voxray.scans.read import open_scan
-from voxray.store import cut
+from voxray.store import rows
 
 SHAPE = (32, 32, 24)
 RESIZED = {"sampling": "resized", "size": [16, 20, 12], "oversample_rotations": [], "negatives_per_positive": "all"}
@@ -112,7 +112,7 @@ def test_all_slices_of_a_scan_cost_one_decode(
         opened[path.name] += 1
         return open_scan(path, **how)
 
-    monkeypatch.setattr(cut, "open_scan", counting)
+    monkeypatch.setattr(rows, "open_scan", counting)
     ingest(of_brains(brains, out))
     assert set(opened.values()) == {1}
     opened.clear()
@@ -158,7 +158,7 @@ def damaged(brains: Path, root: Path) -> dict[str, str]:
         names[0]: "its files have different shapes, got 32x32x24",
         names[1]: "_t2.nii lies elsewhere than",
         names[2]: "its mask has 32x30x24 voxels, got an image of 32x32x24",
-        names[3]: "has no mask to say where its patches are",
+        names[3]: "has no mask, which its patches are chosen by",
         names[5]: "_t1.nii: cannot be read",
     }
 

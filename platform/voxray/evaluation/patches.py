@@ -5,17 +5,15 @@ Validation chooses the operating point; test only reports.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
-from torch import nn
 
 from voxray.config.experiment import Experiment
 from voxray.console.progress import OnProgress
 from voxray.errors import ConfigError
+from voxray.inference.load import TrainedRun
 from voxray.metrics.aggregate import (
     PATIENT,
     aggregate_predictions,
@@ -26,43 +24,23 @@ from voxray.metrics.aggregate import (
 from voxray.metrics.bootstrap import bootstrap_samples
 from voxray.metrics.compute import compute_metrics, without_nan
 from voxray.metrics.curves import Floats, Ranking, choose_threshold
-from voxray.models.build import build_model
-from voxray.models.spec.load import parse_architecture
 from voxray.patches.plan import Plan
 from voxray.runs.folder import run_folder
 from voxray.storage.atomic import write_json
 from voxray.store.layout import write_parquet
 from voxray.store.read import PatchStore, open_store
-from voxray.training.checkpoint import load_model, read_metadata, write_metadata
-from voxray.training.fit import make_loader, make_preprocessing
-from voxray.training.step import Part, Predictions, Preprocessing, join_predictions, predict_part
+from voxray.training.checkpoint import read_metadata, write_metadata
+from voxray.training.fit import make_loader
+from voxray.training.step import Part, Predictions, join_predictions, predict_part
 
 JUDGED = ("val", "test")
 
 
-@dataclass(frozen=True, eq=False)
-class Trained:
-    """A run's model on its device, and what turns batches into its input."""
-
-    model: nn.Module
-    preprocessing: Preprocessing
-
-
-def load_trained(experiment: Experiment, device: torch.device) -> Trained:
-    """The run's model, ready to predict."""
-    folder = run_folder(experiment)
-    metadata = read_metadata(folder.model)
-    layers = parse_architecture(metadata["architecture"], str(folder.model))
-    model = build_model(layers, tuple(metadata["input_shape"]), len(metadata["classes"]), experiment.seed)
-    load_model(folder.model, model)
-    return Trained(model.to(device), make_preprocessing(experiment, len(metadata["input_shape"]) - 1, device))
-
-
 def predict_split(
-    experiment: Experiment, trained: Trained, split: str, part: tuple[int, int], on_progress: OnProgress
+    experiment: Experiment, trained: TrainedRun, split: str, part: tuple[int, int], on_progress: OnProgress
 ) -> Part:
     """Rows and logits of one part (rank, ranks) of a split."""
-    loader = make_loader(experiment, open_store(experiment.store_path), split, trained.preprocessing.device, part)
+    loader = make_loader(experiment, open_store(experiment.store_path), split, trained.device, part)
     return predict_part(
         trained.model, loader, trained.preprocessing, lambda step, steps: on_progress(step, steps, split)
     )

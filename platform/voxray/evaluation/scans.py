@@ -10,14 +10,15 @@ import torch
 
 from voxray.config.experiment import Experiment
 from voxray.datasets.pseudonyms import files_of
+from voxray.inference.load import load_trained
 from voxray.inference.predict import plain_name
-from voxray.inference.segmenter import Segmenter, load_segmenter, segment_scan
+from voxray.inference.segmenter import Segmenter
 from voxray.metrics.bootstrap import bootstrap_scans
 from voxray.metrics.compute import mean_metrics, scan_metrics, without_nan
 from voxray.runs.folder import run_folder
 from voxray.scans.geometry import in_axes_of
 from voxray.scans.masks import label_classes
-from voxray.scans.read import open_scan
+from voxray.scans.read import open_file, open_scan
 from voxray.scans.write import write_nifti
 from voxray.storage.atomic import write_json
 from voxray.storage.paths import to_path
@@ -46,14 +47,15 @@ def evaluate_scan(segmenter: Segmenter, case: Case) -> Case:
         class.
     """
     scan, mask = map(to_path, case["files"])
-    prediction, _ = segment_scan(segmenter, scan)
+    experiment, classes = segmenter.run.experiment, segmenter.run.classes
+    prediction = segmenter.predict(open_file(scan), str(scan)).labels
     file = Path("predictions") / case["split"] / f"{plain_name(Path(case['path']))}_seg.nii.gz"
-    write_nifti(segmenter.experiment.out_path / str(file), prediction)
+    write_nifti(experiment.out_path / str(file), prediction)
     # The mask's file may keep its axes in another order than the scan's.
     label = in_axes_of(open_scan(mask), prediction.affine)
-    truth = label_classes(label, segmenter.classes, case["label_path"])
-    tolerance = segmenter.experiment.evaluation.tolerance_mm
-    figures = scan_metrics(truth, prediction.array[0], label.spacing_mm, segmenter.classes, tolerance)
+    truth = label_classes(label, classes, case["label_path"])
+    tolerance = experiment.evaluation.tolerance_mm
+    figures = scan_metrics(truth, prediction.array[0], label.spacing_mm, classes, tolerance)
     told = {key: value for key, value in case.items() if key != "files"}
     return {**told, "prediction": str(file), **figures}
 
@@ -62,7 +64,7 @@ def evaluate_scans(
     experiment: Experiment, cases: Sequence[Case], device: torch.device, on_progress: Callable[[int, int, str], None]
 ) -> Iterator[Case]:
     """Judge scans one after the other in this process."""
-    segmenter = load_segmenter(experiment.out_path, device)
+    segmenter = Segmenter(load_trained(experiment.out_path, device))
     for number, case in enumerate(cases, 1):
         yield evaluate_scan(segmenter, case)
         on_progress(number, len(cases), case["scan_id"])

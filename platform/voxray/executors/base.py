@@ -37,16 +37,12 @@ class Executor(Protocol):
     def has_gpu(self) -> bool:
         """Whether there is a GPU for the work; needs a session."""
 
-    def write_shards(
-        self, path: AnyPath, root: AnyPath, pad_value: float, keys: Sequence[tuple[str, int]]
-    ) -> Iterator[ShardReport]:
+    def write_shards(self, path: AnyPath, root: AnyPath, keys: Sequence[tuple[str, int]]) -> Iterator[ShardReport]:
         """Write shards of the store at `path` from the scans below `root`.
 
         Parameters
         ----------
         path, root : AnyPath
-        pad_value : float
-            Value of voxels outside a scan.
         keys : sequence of (split, shard)
 
         Yields

@@ -10,8 +10,9 @@ from voxray.config.experiment import Experiment
 from voxray.config.training import TrainingSpec
 from voxray.console.progress import OnProgress
 from voxray.errors import ConfigError
-from voxray.evaluation.patches import load_trained, predict_split
+from voxray.evaluation.patches import predict_split
 from voxray.evaluation.scans import Case, evaluate_scans
+from voxray.inference.load import load_trained
 from voxray.inference.predict import Options, predict_here
 from voxray.inspection.scan_stats import inspect_scans
 from voxray.search.study import Study
@@ -36,11 +37,9 @@ class LocalExecutor:
         """Whether PyTorch sees a GPU."""
         return torch.cuda.is_available()
 
-    def write_shards(
-        self, path: AnyPath, root: AnyPath, pad_value: float, keys: Sequence[tuple[str, int]]
-    ) -> Iterator[ShardReport]:
+    def write_shards(self, path: AnyPath, root: AnyPath, keys: Sequence[tuple[str, int]]) -> Iterator[ShardReport]:
         """Write one shard after another."""
-        return (write_shard(path, root, pad_value, split, shard) for split, shard in keys)
+        return (write_shard(path, root, split, shard) for split, shard in keys)
 
     def fit(self, experiment: Experiment, on_progress: OnProgress, stop: Callable[[], bool]) -> None:
         """Train with one process, which takes the steps of all workers."""
@@ -50,7 +49,7 @@ class LocalExecutor:
         self, experiment: Experiment, splits: Sequence[str], on_progress: OnProgress
     ) -> dict[str, list[Part]]:
         """Predict each split in one part."""
-        trained = load_trained(experiment, choose_device(experiment.training.device))
+        trained = load_trained(experiment.out_path, choose_device(experiment.training.device))
         return {split: [predict_split(experiment, trained, split, (0, 1), on_progress)] for split in splits}
 
     def evaluate_scans(self, experiment: Experiment, cases: Sequence[Case], on_progress: OnProgress) -> Iterator[Case]:

@@ -3,13 +3,17 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from voxray.errors import DataError, ScanError
-from voxray.inference.classifier import Classifier, classify_scan, is_classifier, load_classifier
-from voxray.inference.segmenter import Segmenter, load_segmenter, segment_scan
+from voxray.inference.classifier import Classifier
+from voxray.inference.load import load_trained
+from voxray.inference.segmenter import Segmenter
+from voxray.models.spec.unet import UNet
 from voxray.scans.formats.channels import channel_files
 from voxray.scans.formats.registry import split_suffix
+from voxray.scans.read import open_file
 from voxray.scans.write import write_nifti
 from voxray.storage.atomic import write_bytes, write_json
 from voxray.storage.paths import AnyPath
@@ -61,17 +65,19 @@ def segment_file(segmenter: Segmenter, path: AnyPath, out: AnyPath, probabilitie
     ``NAME_seg.nii.gz`` holds the label map in the scan's own geometry, ``NAME_prob.nii.gz`` the probabilities.
     """
     try:
-        labels, shares = segment_scan(segmenter, path)
+        prediction = segmenter.predict(open_file(path), str(path))
     except ScanError as error:
         return f"left out: {error}"
+    labels = prediction.labels
     target = out / f"{plain_name(path)}_seg.nii.gz"
     write_nifti(target, labels)
     if probabilities:
-        write_nifti(out / f"{plain_name(path)}_prob.nii.gz", shares)
-    counts = torch.bincount(torch.from_numpy(labels.array.copy()).flatten().long(), minlength=len(segmenter.classes))
-    millilitres = abs(float(torch.linalg.det(torch.from_numpy(labels.affine[:3, :3])))) / 1000
-    named = zip(segmenter.classes[1:], counts[1:].tolist(), strict=True)
-    return f"{target}: {', '.join(f'{name} {count * millilitres:.1f} ml' for name, count in named)}"
+        write_nifti(out / f"{plain_name(path)}_prob.nii.gz", prediction.probabilities)
+    classes = segmenter.run.classes
+    counts = np.bincount(labels.array.ravel(), minlength=len(classes))
+    milliliters = abs(float(np.linalg.det(labels.affine[:3, :3]))) / 1000
+    named = zip(classes[1:], counts[1:].tolist(), strict=True)
+    return f"{target}: {', '.join(f'{name} {count * milliliters:.1f} ml' for name, count in named)}"
 
 
 def classify_file(classifier: Classifier, path: AnyPath, out: AnyPath, mask: AnyPath | None) -> str:
@@ -79,15 +85,19 @@ def classify_file(classifier: Classifier, path: AnyPath, out: AnyPath, mask: Any
 
     ``NAME.json`` holds the probabilities and the verdict, ``NAME_evidence.png`` slices with what speaks for it.
     """
+    classes = classifier.run.classes
     try:
-        verdict = classify_scan(classifier, path, mask)
+        prediction = classifier.predict(
+            open_file(path), None if mask is None else open_file(mask), str(path), name=path.name
+        )
     except ScanError as error:
         return f"left out: {error}"
-    named = dict(zip(classifier.classes, verdict.probabilities.tolist(), strict=True))
+    named = dict(zip(classes, prediction.probabilities.tolist(), strict=True))
     ranked = sorted(named.items(), key=lambda pair: -pair[1])
     shares = ", ".join(f"{name} {100 * value:.1f} %" for name, value in ranked)
-    predicted = classifier.classes[verdict.label]
-    picture, _ = evidence_picture(verdict.images, verdict.evidence, shares, classifier.classes[verdict.shown])
+    predicted = classes[prediction.label]
+    label, images, saliency = classifier.saliency(prediction)
+    picture, _ = evidence_picture(images, saliency, shares, classes[label])
     name = plain_name(path)
     write_json(
         out / f"{name}.json",
@@ -95,9 +105,9 @@ def classify_file(classifier: Classifier, path: AnyPath, out: AnyPath, mask: Any
             "scan": scan_name(path),
             "probabilities": named,
             "verdict": predicted,
-            "threshold": classifier.threshold,
-            "patches": len(verdict.images),
-            "evidence": {"picture": f"{name}_evidence.png", "of": classifier.classes[verdict.shown]},
+            "threshold": classifier.run.threshold,
+            "patches": len(images),
+            "evidence": {"picture": f"{name}_evidence.png", "of": classes[label]},
         },
     )
     write_bytes(out / f"{name}_evidence.png", picture)
@@ -105,10 +115,10 @@ def classify_file(classifier: Classifier, path: AnyPath, out: AnyPath, mask: Any
 
 
 def _verdict_words(classifier: Classifier, predicted: str) -> str:
-    if classifier.threshold is None:
+    if classifier.run.threshold is None:
         return f"called {predicted}, the most probable class"
-    finding = classifier.classes[1]
-    return f"called {predicted} ({finding} from {100 * classifier.threshold:.1f} % on, the operating point)"
+    finding = classifier.run.classes[1]
+    return f"called {predicted} ({finding} from {100 * classifier.run.threshold:.1f} % on, the operating point)"
 
 
 def predict_here(
@@ -127,8 +137,9 @@ def predict_here(
 
 def load_predictor(run: AnyPath, options: Options, device: torch.device) -> Callable[[AnyPath], str]:
     """The model of a run as a function: predicts a scan, writes what it finds, returns it in words."""
-    if is_classifier(run):
-        classifier = load_classifier(run, device)
-        return lambda path: classify_file(classifier, path, options.out, options.mask)
-    segmenter = load_segmenter(run, device)
-    return lambda path: segment_file(segmenter, path, options.out, options.probabilities)
+    trained = load_trained(run, device)
+    if isinstance(trained.architecture, UNet):
+        segmenter = Segmenter(trained)
+        return lambda path: segment_file(segmenter, path, options.out, options.probabilities)
+    classifier = Classifier(trained)
+    return lambda path: classify_file(classifier, path, options.out, options.mask)

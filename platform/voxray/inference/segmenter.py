@@ -7,156 +7,122 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from voxray.config.experiment import Experiment
-from voxray.config.load import read_experiment
-from voxray.errors import ConfigError, ScanError
+from voxray.errors import ConfigError
+from voxray.inference.load import TrainedRun
 from voxray.inference.sliding_window import slide_slabs, window_starts
 from voxray.loader.normalize import scale_images, valid_voxels
-from voxray.models.build import build_model
 from voxray.models.outputs import class_probabilities, label_maps
-from voxray.models.spec.load import parse_architecture
 from voxray.models.spec.unet import UNet
-from voxray.patches.plan import NEEDS_STATISTICS
-from voxray.runs.folder import RunFolder
+from voxray.patches.cut import check_channels, inside_extents, scan_statistics
 from voxray.scans.geometry import canonical_volume, in_axes_of
-from voxray.scans.intensity import statistics_rows, volume_statistics
 from voxray.scans.masks import check_finite
-from voxray.scans.read import open_file
 from voxray.scans.resample import resample, resample_like
-from voxray.storage.paths import AnyPath
-from voxray.training.checkpoint import load_model, read_metadata
 from voxray.volume import Volume
 
 BATCH_WINDOWS = 2
 
 
 @dataclass(frozen=True, eq=False)
-class Segmenter:
-    """A model that is ready to segment scans.
+class Segmentation:
+    """The classes of a scan's voxels, on the grid and in the axes of the scan.
 
     Attributes
     ----------
-    experiment : Experiment
-        Of the run that trained it.
-    network : UNet
-    model : nn.Module
-    channels : int
-    classes : tuple of str
-        Background first.
-    device : torch.device
+    labels : Volume
+        (1, i, j, k) uint8.
+    probabilities : Volume
+        (channels, i, j, k) float32.
     """
 
-    experiment: Experiment
-    network: UNet
-    model: nn.Module
-    channels: int
-    classes: tuple[str, ...]
-    device: torch.device
+    labels: Volume
+    probabilities: Volume
 
 
-def load_segmenter(run: AnyPath, device: torch.device) -> Segmenter:
-    """Load the model of a run's folder.
+class Segmenter:
+    """Segments scans with a trained run.
+
+    Parameters
+    ----------
+    run : TrainedRun
 
     Raises
     ------
     ConfigError
         The run trained a classifier.
     """
-    folder = RunFolder(run)
-    metadata = read_metadata(folder.model)
-    network = parse_architecture(metadata["architecture"], str(folder.model))
-    if not isinstance(network, UNet):
-        raise ConfigError(str(run), "this run trained a classifier of patches", "Segmentation needs a U-Net's run")
-    classes = tuple(metadata["classes"])
-    shape = tuple(metadata["input_shape"])
-    model = build_model(network, shape, len(classes), 0)
-    load_model(folder.model, model)
-    model = model.to(device).eval()
-    return Segmenter(read_experiment(folder.experiment), network, model, shape[0], classes, device)
 
+    def __init__(self, run: TrainedRun) -> None:
+        if not isinstance(run.architecture, UNet):
+            problem = "this run trained a classifier of patches"
+            raise ConfigError(str(run.folder.path), problem, "Segmentation needs the run of a U-Net")
+        self.run, self.network = run, run.architecture
 
-def segment_scan(segmenter: Segmenter, path: AnyPath) -> tuple[Volume, Volume]:
-    """Segment one scan.
+    def predict(self, volume: Volume, where: str = "volume") -> Segmentation:
+        """Segment a scan.
 
-    Parameters
-    ----------
-    segmenter : Segmenter
-    path : Place
-        Any scan that `voxray.scans.read.open_scan` reads, of any size and spacing.
+        Parameters
+        ----------
+        volume : Volume
+            In any axes, of any size and spacing, with the channels of the scans of the training.
+        where : str
+            Name of the scan in messages.
 
-    Returns
-    -------
-    Volume
-        Label map, (1, i, j, k) uint8, on the grid and in the axes of the scan's file.
-    Volume
-        Probabilities, (channels, i, j, k) float32, on that grid.
+        Raises
+        ------
+        ScanError
+            It has other channels than the model, or voxels that are not finite.
+        """
+        scan = canonical_volume(volume.array, volume.affine)
+        check_channels(scan, self.run.cut_settings.channels, where)
+        check_finite(scan, where)
+        spacing = self.run.experiment.patches.spacing_mm
+        resampled = scan if spacing is None else resample(scan, spacing, order=1)
+        slabs = list(self._slabs(resampled))
+        probabilities = Volume(np.concatenate(slabs, axis=1), resampled.affine)
+        if spacing is not None:
+            probabilities = resample_like(probabilities, scan, order=1)
+        array = torch.from_numpy(np.asarray(probabilities.array))[None]
+        labels = Volume(label_maps(array, self.network.output.activation).numpy(), scan.affine)
+        return Segmentation(in_axes_of(labels, volume.affine), in_axes_of(probabilities, volume.affine))
 
-    Raises
-    ------
-    ScanError
-        It has other channels than the model, or voxels that are not numbers.
-    """
-    file = open_file(path)
-    scan = canonical_volume(file.array, file.affine)
-    if scan.array.shape[0] != segmenter.channels:
-        problem = f"has {scan.array.shape[0]} channels, the model wants {segmenter.channels}"
-        raise ScanError(str(path), problem, "Give scans like those of its training")
-    check_finite(scan, str(path))
-    spacing = segmenter.experiment.patches.spacing_mm
-    volume = scan if spacing is None else resample(scan, spacing, order=1)
-    slabs = list(_probabilities(segmenter, volume))
-    probabilities = Volume(np.concatenate(slabs, axis=1), volume.affine)
-    if spacing is not None:
-        probabilities = resample_like(probabilities, scan, order=1)
-    activation = segmenter.network.output.activation
-    labels = label_maps(torch.from_numpy(np.asarray(probabilities.array))[None], activation)
-    own = (in_axes_of(each, file.affine) for each in (Volume(labels.numpy(), scan.affine), probabilities))
-    return next(own), next(own)
+    def _slabs(self, volume: Volume) -> Iterator[NDArray[np.float32]]:
+        """Slabs along x of mean probabilities, (channels, x, y, z)."""
+        spec, device = self.run.experiment, self.run.device
+        flat = self.network.spatial_dims == 2
+        scaled = self._scaling(volume)
 
+        def predict(windows: torch.Tensor) -> torch.Tensor:
+            images = scaled(windows)
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                logits: Any = self.run.model(images[..., 0] if flat else images)
+            probabilities = class_probabilities(logits.float(), self.network.output.activation)
+            return probabilities[..., None] if flat else probabilities
 
-def _probabilities(segmenter: Segmenter, volume: Volume) -> Iterator[NDArray[np.float32]]:
-    """Slabs along x of mean probabilities, (channels, x, y, z)."""
-    spec = segmenter.experiment
-    activation = segmenter.network.output.activation
-    flat = segmenter.network.spatial_dims == 2
-    scaled = _scaling(segmenter, volume)
+        for slab in slide_slabs(
+            volume.array,
+            predict,
+            spec.patches.size,
+            spec.evaluation.overlap,
+            batch_size=BATCH_WINDOWS,
+            pad_value=spec.patches.pad_value,
+            device=device,
+        ):
+            yield slab.values.cpu().numpy()
 
-    def predict(windows: torch.Tensor) -> torch.Tensor:
-        images = scaled(windows)
-        with torch.autocast(segmenter.device.type, torch.bfloat16, enabled=segmenter.device.type == "cuda"):
-            logits: Any = segmenter.model(images[..., 0] if flat else images)
-        found = class_probabilities(logits.float(), activation)
-        return found[..., None] if flat else found
+    def _scaling(self, volume: Volume) -> Callable[[torch.Tensor], torch.Tensor]:
+        """What turns windows in the scan's own numbers into the input that training made of patches."""
+        spec, size = self.run.experiment.intensity, self.run.experiment.patches.size
+        starts = [window_starts(extent, length, 0)[0] for extent, length in zip(volume.shape, size, strict=True)]
+        # A volume is smaller than a window along an axis, or no window extends beyond it there: all are padded alike.
+        inside = torch.from_numpy(inside_extents(np.array([starts]), volume.shape, size))
+        valid = valid_voxels(inside.to(self.run.device), size)
+        rows = scan_statistics(volume, self.run.cut_settings)
+        statistics = None if rows is None else torch.tensor([rows])
 
-    for slab in slide_slabs(
-        volume.array,
-        predict,
-        spec.patches.size,
-        spec.evaluation.overlap,
-        batch_size=BATCH_WINDOWS,
-        pad_value=spec.patches.pad_value,
-        device=segmenter.device,
-    ):
-        yield slab.values.cpu().numpy()
+        def scale(windows: torch.Tensor) -> torch.Tensor:
+            count = len(windows)
+            rows = None if statistics is None else statistics.expand(count, -1, -1)
+            return scale_images(windows, spec, rows, valid.expand(count, -1, -1, -1, -1))
 
-
-def _scaling(segmenter: Segmenter, volume: Volume) -> Callable[[torch.Tensor], torch.Tensor]:
-    """What makes of windows in the scan's own numbers the input that training made of patches."""
-    spec, size = segmenter.experiment.intensity, segmenter.experiment.patches.size
-    starts = [window_starts(extent, length, 0)[0] for extent, length in zip(volume.shape, size, strict=True)]
-    low = [-start for start in starts]
-    high = [min(extent - start, length) for extent, start, length in zip(volume.shape, starts, size, strict=True)]
-    # A volume is smaller than a window along an axis, or no window reaches beyond it there: all have the same padding.
-    valid = valid_voxels(torch.tensor([[low, high]], device=segmenter.device), size)
-    known = torch.empty(0)
-    if spec.kind in NEEDS_STATISTICS:
-        known = torch.tensor([statistics_rows(volume_statistics(volume.array))])
-
-    def scale(windows: torch.Tensor) -> torch.Tensor:
-        count = len(windows)
-        statistics = known.expand(count, -1, -1) if len(known) else None
-        return scale_images(windows, spec, statistics, valid.expand(count, -1, -1, -1, -1))
-
-    return scale
+        return scale

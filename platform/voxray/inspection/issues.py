@@ -12,7 +12,7 @@ from voxray.datasets.manifest import shared_patients
 from voxray.inspection.kinds import ERROR, KINDS
 from voxray.inspection.outliers import find_outliers
 from voxray.inspection.target import InspectionTarget
-from voxray.store.cut import CONSTANT
+from voxray.store.checksum import CONSTANT
 
 FINDINGS = pa.schema(
     [

@@ -13,7 +13,7 @@ from voxray.scans.intensity import volume_statistics
 from voxray.scans.masks import check_finite, check_same_grid, label_classes
 from voxray.scans.read import open_scan
 from voxray.storage.paths import AnyPath
-from voxray.store.cut import voxel_checksum
+from voxray.store.checksum import voxel_checksum
 from voxray.volume import Volume
 
 # The lowest, the highest, and between them what a chart can draw.

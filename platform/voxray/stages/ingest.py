@@ -68,7 +68,7 @@ def _fill_store(
     if done:
         on_status(f"ingest: {done} of {everything} shards are finished already, going on")
     with heartbeat(run_folder(experiment), "ingest", "shards", done) as on_progress:
-        reports = executor.write_shards(path, root, experiment.patches.pad_value, waiting)
+        reports = executor.write_shards(path, root, waiting)
         _show_shards(reports, planned.plan, done, everything, on_progress)
         made = finish_store(
             path,

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from voxray.datasets.manifest import QUARANTINE
 from voxray.errors import DataError
 from voxray.storage.paths import AnyPath, exists, matching
-from voxray.store.cut import CONSTANT
+from voxray.store.checksum import CONSTANT
 from voxray.store.layout import (
     INDEX,
     INDEX_FILE,

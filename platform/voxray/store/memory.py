@@ -4,12 +4,13 @@ import math
 from collections.abc import Mapping
 
 from voxray.errors import ScanError
+from voxray.patches.cut import MASK_DTYPE
 from voxray.scans.formats.npz import is_npz_row
 from voxray.scans.header import ScanHeader, read_header
 from voxray.scans.resample import resampled_shape
 from voxray.storage.paths import AnyPath
-from voxray.store.cut import MASK_DTYPE, Row
 from voxray.store.layout import StoreInfo
+from voxray.store.rows import Row
 
 PROCESS_BYTES = 400 * 2**20  # a process with its libraries, measured
 TASK_BYTES = 2**30  # what a task is given unasked: enough for scans as large as most are

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from voxray.errors import NotReadyError, StoreError
 from voxray.storage.paths import AnyPath, exists, list_once
-from voxray.store.cut import patch_checksum
+from voxray.store.checksum import patch_checksum
 from voxray.store.layout import (
     IMAGES,
     INDEX_FILE,

@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 from voxray.datasets.manifest import QUARANTINE, Manifest
 from voxray.errors import ScanError, StoreError, WorkError
 from voxray.patches.balance import SPLITS
+from voxray.patches.cut import MASK_DTYPE
 from voxray.patches.plan import PLAN, Plan
 from voxray.scans.header import read_header
 from voxray.storage.atomic import atomic_write, remove_unfinished
 from voxray.storage.paths import AnyPath, exists, remove_folder, storage_errors
-from voxray.store.cut import MASK_DTYPE, Row, cut_scan
 from voxray.store.layout import (
     IMAGES,
     INDEX,
@@ -34,6 +34,7 @@ from voxray.store.layout import (
     write_parquet,
 )
 from voxray.store.memory import at_most, shard_bytes
+from voxray.store.rows import Row, cut_scan
 from voxray.store.shards import shard_file, write_shard_file
 
 LOOK_AT_SCANS = 50
@@ -113,31 +114,30 @@ def quarantine_part(path: AnyPath, split: str, shard: int) -> AnyPath:
     return path / PARTS_FOLDER / f"{split}-{shard:06d}.quarantine.parquet"
 
 
-def write_shard(path: AnyPath, root: AnyPath, pad_value: float, split: str, shard: int) -> ShardReport:
-    """Read the scans of one shard, write their patches, and then the part file that vouches for them.
+def write_shard(path: AnyPath, root: AnyPath, split: str, shard: int) -> ShardReport:
+    """Read the scans of one shard, write their patches, and then the part file that marks the shard as finished.
 
     Parameters
     ----------
-    path : Place
+    path : AnyPath
         The store.
-    root : Place
+    root : AnyPath
         Folder of the scans.
-    fill : float
-        Value of voxels outside a scan.
-    split, shard
-        Which one.
+    split : str
+    shard : int
 
     Raises
     ------
+    StoreError
+        The store is not there.
     WorkError
         The disk is full, or failed.
     """
-    info, rows = _planned(path, split, shard)
-    return _write_rows(path, root, pad_value, info, rows)
+    return _write_rows(path, root, *_planned(path, split, shard))
 
 
 def write_shard_within(
-    path: AnyPath, root: AnyPath, pad_value: float, split: str, shard: int, given: int, room: int | None
+    path: AnyPath, root: AnyPath, split: str, shard: int, given: int, room: int | None
 ) -> ShardReport | int:
     """Write a shard as `write_shard` does, if so many bytes of memory are enough; else say how many would be.
 
@@ -150,7 +150,7 @@ def write_shard_within(
     """
     info, rows = _planned(path, split, shard)
     needed = at_most(shard_bytes(root, rows, info), room)
-    return needed if needed > given else _write_rows(path, root, pad_value, info, rows)
+    return needed if needed > given else _write_rows(path, root, info, rows)
 
 
 def _planned(path: AnyPath, split: str, shard: int) -> tuple[StoreInfo, list[Row]]:
@@ -163,7 +163,7 @@ def _planned(path: AnyPath, split: str, shard: int) -> tuple[StoreInfo, list[Row
         return info, pq.ParquetFile(plan).read_row_group(group).to_pylist()
 
 
-def _write_rows(path: AnyPath, root: AnyPath, pad_value: float, info: StoreInfo, rows: list[Row]) -> ShardReport:
+def _write_rows(path: AnyPath, root: AnyPath, info: StoreInfo, rows: list[Row]) -> ShardReport:
     began = time.perf_counter()
     split, shard = rows[0]["split"], rows[0]["shard"]
     first = shard * info.patches_per_shard
@@ -173,15 +173,15 @@ def _write_rows(path: AnyPath, root: AnyPath, pad_value: float, info: StoreInfo,
     images = np.zeros((slots, *info.patch_shape), info.dtype)
     masks = np.zeros((slots, *info.size), MASK_DTYPE) if info.masks else None
     index: list[Row] = []
-    aside: list[Row] = []
+    quarantine: list[Row] = []
     for scan_rows in _by_scan(rows):
-        cuts, lost = cut_scan(root, scan_rows, info, pad_value)
-        aside += lost
-        for cut in cuts:
-            index.append(cut.row)
-            images[cut.row["slot"] - first] = cut.image
+        indexed, lost = cut_scan(root, scan_rows, info)
+        quarantine += lost
+        for item in indexed:
+            index.append(item.row)
+            images[item.row["slot"] - first] = item.patch.image
             if masks is not None:
-                masks[cut.row["slot"] - first] = cut.mask
+                masks[item.row["slot"] - first] = item.patch.mask
     try:
         if index:
             for name, block in ((IMAGES, images), (MASKS, masks)):
@@ -191,13 +191,13 @@ def _write_rows(path: AnyPath, root: AnyPath, pad_value: float, info: StoreInfo,
         # An earlier try may have set scans aside that have been mended since.
         with storage_errors(path):
             quarantine_part(path, split, shard).unlink(missing_ok=True)
-        if aside:
-            write_parquet(pa.Table.from_pylist(aside, schema=QUARANTINE), quarantine_part(path, split, shard))
+        if quarantine:
+            write_parquet(pa.Table.from_pylist(quarantine, schema=QUARANTINE), quarantine_part(path, split, shard))
         write_parquet(pa.Table.from_pylist(index, schema=INDEX), index_part(path, split, shard))
     except OSError as error:
         raise disk_error(path, error) from error
     scans = len({row["scan_id"] for row in rows})
-    lost_samples = sum(row["samples"] for row in aside)
+    lost_samples = sum(row["samples"] for row in quarantine)
     return ShardReport(split, shard, scans, len(index), lost_samples, time.perf_counter() - began)
 
 

@@ -9,9 +9,10 @@ import torch
 from voxray.config.experiment import Experiment
 from voxray.console.progress import OnProgress
 from voxray.errors import VoxrayError, WorkError
-from voxray.evaluation.patches import load_trained, predict_split
+from voxray.evaluation.patches import predict_split
 from voxray.executors.ray.connect import predictors
 from voxray.executors.ray.progress_actor import ProgressReporter, follow_progress, original_error
+from voxray.inference.load import load_trained
 from voxray.training.loop import choose_device
 from voxray.training.step import Part
 
@@ -48,7 +49,7 @@ class _Predictor:
         torch.set_num_threads(max(1, cpus))
         self.experiment = Experiment.model_validate(content)
         self.part, self.board = part, board
-        self.trained = load_trained(self.experiment, choose_device(self.experiment.training.device))
+        self.trained = load_trained(self.experiment.out_path, choose_device(self.experiment.training.device))
 
     def predict(self, split: str) -> Part:
         writer = ProgressReporter(self.board, f"{split} {self.part[0]}")

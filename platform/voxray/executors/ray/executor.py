@@ -40,14 +40,12 @@ class RayExecutor:
         """Whether the connected cluster has a GPU."""
         return bool(ray.cluster_resources().get("GPU", 0))
 
-    def write_shards(
-        self, path: AnyPath, root: AnyPath, pad_value: float, keys: Sequence[tuple[str, int]]
-    ) -> Iterator[ShardReport]:
+    def write_shards(self, path: AnyPath, root: AnyPath, keys: Sequence[tuple[str, int]]) -> Iterator[ShardReport]:
         """Write shards with Ray Data, a task for each."""
         from voxray.executors.ray.ingest import write_shards
 
         with cluster():
-            yield from write_shards(path, root, pad_value, keys)
+            yield from write_shards(path, root, keys)
 
     def fit(self, experiment: Experiment, on_progress: OnProgress, stop: Callable[[], bool]) -> None:
         """Train with Ray Train, a worker for each rank."""

@@ -19,7 +19,7 @@ BLOCKS = 1000
 Key = tuple[str, int]
 
 
-def write_shards(path: AnyPath, root: AnyPath, pad_value: float, keys: Sequence[Key]) -> Iterator[ShardReport]:
+def write_shards(path: AnyPath, root: AnyPath, keys: Sequence[Key]) -> Iterator[ShardReport]:
     """Write shards on the cluster, one task a shard; yields a report of each as it is finished.
 
     Voxels never travel between tasks: a task reads its scans and writes its shard. It looks at their headers first. A
@@ -37,7 +37,7 @@ def write_shards(path: AnyPath, root: AnyPath, pad_value: float, keys: Sequence[
     while waiting:
         needs: dict[Key, int] = {}
         for given, mine in waiting.items():
-            work = partial(write_shard_within, path, root, pad_value, given=given, room=room)
+            work = partial(write_shard_within, path, root, given=given, room=room)
             for key, came in spread_shards(work, mine, given):
                 if isinstance(came, ShardReport):
                     yield came

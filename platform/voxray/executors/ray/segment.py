@@ -12,8 +12,9 @@ from voxray.errors import VoxrayError, WorkError
 from voxray.evaluation.scans import Case, evaluate_scan
 from voxray.executors.ray.connect import configure_ray_data, node_resources, predictors
 from voxray.executors.ray.progress_actor import failure_row, raise_failure
+from voxray.inference.load import load_trained
 from voxray.inference.predict import Options, load_predictor
-from voxray.inference.segmenter import load_segmenter
+from voxray.inference.segmenter import Segmenter
 from voxray.storage.paths import AnyPath, to_path
 from voxray.training.loop import choose_device
 
@@ -83,7 +84,7 @@ class _Judge(_Actor):
     def __init__(self, cpus: int, device: str, content: dict[str, Any]) -> None:
         torch.set_num_threads(cpus)
         self.experiment = Experiment.model_validate(content)
-        self.segmenter = load_segmenter(self.experiment.out_path, choose_device(device))
+        self.segmenter = Segmenter(load_trained(self.experiment.out_path, choose_device(device)))
 
     def work(self, row: dict[str, Any]) -> dict[str, Any]:
         return evaluate_scan(self.segmenter, row)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from voxray.errors import ScanError
-from voxray.patches.extract import cut_patch, patch_boxes
+from voxray.patches.cut import center_boxes, cut_patch
 from voxray.scans.geometry import voxel_to_world
 from voxray.volume import PatchBox, Volume
 
@@ -15,7 +15,7 @@ def volume_of(shape: tuple[int, int, int], dtype: str = "int16") -> Volume:
 
 
 def box_at(volume: Volume, voxel: tuple[float, float, float], size: tuple[int, int, int]) -> PatchBox:
-    (box,) = patch_boxes(volume, voxel_to_world(volume.affine, np.array([voxel])), size)
+    (box,) = center_boxes(volume, voxel_to_world(volume.affine, np.array([voxel])), size)
     assert isinstance(box, PatchBox)
     return box
 
@@ -50,15 +50,15 @@ def test_on_the_border_in_plane_the_patch_is_padded_with_air() -> None:
 def test_a_candidate_outside_the_scan_is_refused(voxel: tuple[float, float, float]) -> None:
     volume = volume_of((80, 80, 20))
     good = (40, 40, 10)
-    boxes = patch_boxes(volume, voxel_to_world(AFFINE, np.array([good, voxel, good])), (64, 64, 10))
+    boxes = center_boxes(volume, voxel_to_world(AFFINE, np.array([good, voxel, good])), (64, 64, 10))
     assert [isinstance(box, PatchBox) for box in boxes] == [True, False, True]
     assert isinstance(boxes[1], ScanError)
     assert "its center lies outside the scan: voxel (" in str(boxes[1])
 
 
 def test_without_a_center_the_patch_is_in_the_middle_of_the_image() -> None:
-    assert patch_boxes(volume_of((50, 50, 1)), None, (50, 50, 1)) == [PatchBox((0, 0, 0), (50, 50, 1))]
-    assert patch_boxes(volume_of((47, 50, 1)), None, (50, 50, 1)) == [PatchBox((-2, 0, 0), (50, 50, 1))]
+    assert center_boxes(volume_of((50, 50, 1)), None, (50, 50, 1)) == [PatchBox((0, 0, 0), (50, 50, 1))]
+    assert center_boxes(volume_of((47, 50, 1)), None, (50, 50, 1)) == [PatchBox((-2, 0, 0), (50, 50, 1))]
 
 
 def test_numbers_that_the_store_cannot_hold_are_refused_and_others_are_kept_exactly() -> None:

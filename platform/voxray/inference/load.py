@@ -1,0 +1,84 @@
+"""The one loader of a trained run: its folder → everything that predicting needs."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from voxray.config.experiment import Experiment
+from voxray.config.load import read_experiment
+from voxray.models.build import build_model
+from voxray.models.spec.load import Architecture, parse_architecture
+from voxray.models.spec.unet import UNet
+from voxray.patches.cut import CutSettings
+from voxray.patches.plan import store_provenance
+from voxray.runs.folder import RunFolder
+from voxray.storage.paths import AnyPath
+from voxray.training.checkpoint import load_model, read_metadata
+from voxray.training.fit import make_preprocessing
+from voxray.training.step import Preprocessing
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedRun:
+    """A trained model on its device, and what turns scans into its input.
+
+    Attributes
+    ----------
+    folder : RunFolder
+    experiment : Experiment
+        Of the run that trained the model.
+    architecture : Sequential or UNet
+    classes : tuple of str
+        For segmentation the background first.
+    threshold : float, optional
+        Operating point of class 1 of two, where the run has been evaluated.
+    model : nn.Module
+        In evaluation mode.
+    preprocessing : Preprocessing
+        Turns patches into the model's input.
+    cut_settings : CutSettings
+        How patches are cut from a scan; those of the training were cut so.
+    """
+
+    folder: RunFolder
+    experiment: Experiment
+    architecture: Architecture
+    classes: tuple[str, ...]
+    threshold: float | None
+    model: nn.Module
+    preprocessing: Preprocessing
+    cut_settings: CutSettings
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.preprocessing.device
+
+
+def load_trained(path: AnyPath, device: torch.device) -> TrainedRun:
+    """Load the trained model of a run's folder.
+
+    Raises
+    ------
+    NotReadyError
+        The run has not been trained.
+    """
+    folder = RunFolder(path)
+    metadata = read_metadata(folder.model)
+    experiment = read_experiment(folder.experiment)
+    architecture = parse_architecture(metadata["architecture"], str(folder.model))
+    classes, shape = tuple(metadata["classes"]), tuple(metadata["input_shape"])
+    model = build_model(architecture, shape, len(classes), experiment.seed)
+    load_model(folder.model, model)
+    masks = isinstance(architecture, UNet)
+    return TrainedRun(
+        folder=folder,
+        experiment=experiment,
+        architecture=architecture,
+        classes=classes,
+        threshold=metadata.get("threshold"),
+        model=model.to(device).eval(),
+        preprocessing=make_preprocessing(experiment, len(shape) - 1, device),
+        cut_settings=CutSettings.from_provenance(store_provenance(experiment, ""), shape[0], classes, masks=masks),
+    )

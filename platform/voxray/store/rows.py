@@ -1,0 +1,136 @@
+"""One scan's files → its patches with their rows of the index, and rows of the quarantine."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxray.errors import EmptyScanError, ScanError
+from voxray.patches.cut import Boxes, CutSettings, Patch, choose_boxes, cut_patches, prepare_volume, scan_statistics
+from voxray.privacy import telling_words, without_names
+from voxray.scans.formats.picture import PICTURE
+from voxray.scans.geometry import voxel_to_world
+from voxray.scans.read import fetch_regions, open_scan, read_region
+from voxray.storage.paths import AnyPath, join_path
+from voxray.store.checksum import patch_checksum, voxel_checksum
+from voxray.store.layout import StoreInfo
+from voxray.volume import PatchBox, Volume
+
+FROM_PLAN = ("split", "slot", "shard", "label", "scan_id", "patient_id", "row")  # columns that the index takes over
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class IndexedPatch:
+    """A patch and its row of the index."""
+
+    row: Row
+    patch: Patch
+
+
+def cut_scan(root: AnyPath, rows: list[Row], info: StoreInfo) -> tuple[list[IndexedPatch], list[Row]]:
+    """Cut all patches of one scan.
+
+    Parameters
+    ----------
+    root : AnyPath
+        Folder of the scans.
+    rows : list of dict
+        The scan's rows of the plan.
+    info : StoreInfo
+
+    Returns
+    -------
+    list of IndexedPatch, list of dict
+        The good patches, and quarantine rows for the others.
+    """
+    scan = rows[0]
+    settings = CutSettings.from_provenance(info.provenance, info.channels, info.classes, masks=info.masks)
+    try:
+        volume, mask = _open(root, scan, settings)
+        boxes = _boxes_of_rows(rows, volume, mask, settings)
+        middle = _middle(volume, info.size)
+        fetch_regions(volume, [middle, *(box for box in boxes if isinstance(box, PatchBox))])
+        shared: Row = {
+            "scan_checksum": voxel_checksum(read_region(volume, middle, settings.patches.pad_value)),
+            "statistics": scan_statistics(volume, settings),
+        }
+    except ScanError as error:
+        kind = "empty" if isinstance(error, EmptyScanError) else "scan"
+        return [], [_quarantine_row(scan, kind, len(rows), error, root, info) | {"row": None}]
+    names = [f"{scan['path']}: sample {row['row']}" for row in rows]
+    indexed, quarantine = [], []
+    for row, patch in zip(rows, cut_patches(volume, mask, boxes, settings, names), strict=True):
+        if isinstance(patch, ScanError):
+            quarantine.append(_quarantine_row(row, "sample", 1, patch, root, info))
+            continue
+        checksum = patch_checksum(patch.image, patch.mask)
+        indexed.append(IndexedPatch(_index_row(row, volume, patch.box, info) | shared | {"checksum": checksum}, patch))
+    return indexed, quarantine
+
+
+def _open(root: AnyPath, row: Row, settings: CutSettings) -> tuple[Volume, Volume | None]:
+    volume = open_scan(join_path(root, row["path"]), by_regions=settings.needs_regions_only)
+    has_mask = settings.needs_mask and row["label_path"] is not None
+    mask = open_scan(join_path(root, row["label_path"])) if has_mask else None
+    return prepare_volume(volume, mask, settings, row["path"])
+
+
+def _boxes_of_rows(rows: list[Row], volume: Volume, mask: Volume | None, settings: CutSettings) -> Boxes:
+    """A box, or an error, for each row; a shard may hold a part of a scan's boxes only."""
+    scan = rows[0]
+    centers = None if scan["x_mm"] is None else np.array([(row["x_mm"], row["y_mm"], row["z_mm"]) for row in rows])
+    boxes = choose_boxes(volume, mask, settings, scan["path"], name=scan["scan_id"], centers_mm=centers)
+    if settings.patches.sampling == "center":
+        return boxes
+    if rows[-1]["number"] >= len(boxes):
+        extent = "x".join(map(str, volume.shape))
+        problem = f"has {extent} voxels, fewer than its header had when its patches were planned"
+        raise ScanError(scan["path"], problem, "Restore the old file, or ingest into another store.path")
+    return [boxes[row["number"]] for row in rows]
+
+
+def _index_row(row: Row, volume: Volume, box: PatchBox, info: StoreInfo) -> Row:
+    center: NDArray[np.float64] | list[float] = [row["x_mm"], row["y_mm"], row["z_mm"]]
+    if row["x_mm"] is None:
+        center = voxel_to_world(volume.affine, np.array([box.start]) + np.array(box.size) // 2)[0].tolist()
+    return {
+        **{name: row[name] for name in FROM_PLAN},
+        **_public_paths(row, info),
+        "rotation": 0,
+        **dict(zip(("x_start", "y_start", "z_start"), box.start, strict=True)),
+        **dict(zip(("x_extent", "y_extent", "z_extent"), volume.shape, strict=True)),
+        **dict(zip(("x_mm", "y_mm", "z_mm"), center, strict=True)),
+    }
+
+
+def _quarantine_row(row: Row, kind: str, samples: int, error: ScanError, root: AnyPath, info: StoreInfo) -> Row:
+    reason = str(error).replace(f"{root}/", "")
+    if info.private:
+        words = telling_words((row["path"], row["label_path"]))
+        reason = str(ScanError(row["scan_id"], *(without_names(text, words) for text in (error.problem, error.remedy))))
+    return {
+        "scan_id": row["scan_id"],
+        "path": _public_paths(row, info)["path"],
+        "row": row["row"],
+        "kind": kind,
+        "samples": samples,
+        "reason": reason,
+    }
+
+
+def _public_paths(row: Row, info: StoreInfo) -> Row:
+    """The paths in the store; under a privacy key they say no more than whether a scan is a picture."""
+    path, label_path = row["path"], row["label_path"]
+    if not info.private:
+        return {"path": path, "label_path": label_path}
+    suffix = next((suffix for suffix in PICTURE.suffixes if path.lower().endswith(suffix)), "")
+    return {"path": row["scan_id"] + suffix, "label_path": None if label_path is None else row["scan_id"]}
+
+
+def _middle(volume: Volume, size: tuple[int, int, int]) -> PatchBox:
+    """A patch's width in the scan's middle slice; its checksum finds the same voxels under two names."""
+    x, y, z = (min(extent, length) for extent, length in zip(volume.shape, (*size[:2], 1), strict=True))
+    (i, j, k) = ((extent - length) // 2 for extent, length in zip(volume.shape, (x, y, z), strict=True))
+    return PatchBox((i, j, k), (x, y, z))
