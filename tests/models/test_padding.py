@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voxray.models.padding import pad_axis, sizes_after
-from voxray.models.spec.layers import Padding
+from voxray.models.padding import Padding, pad_axis, sizes_after
 
 sizes, kernels, strides = st.integers(1, 12), st.integers(1, 7), st.integers(1, 4)
 

@@ -123,13 +123,13 @@ def test_a_shortcut_is_adapted_only_where_it_must_be_and_normalized_like_the_blo
         {**BLOCK, "layers": [{**CONVOLUTION, "num_output": 6}]},
     ]
     table = infer_shapes(parse_architecture([*raw, OUTPUT], "net.json"), (2, 8, 8, 8), 2, "net.json")
-    found = [(line.place, line.output, line.parameters) for line in table[2:5]]
+    found = [(line.key_path, line.output, line.parameters) for line in table[2:5]]
     assert found == [
         ("[0].shortcut[0]", (6, 4, 4, 8), 12),
         ("[0].shortcut[1]", (6, 4, 4, 8), 12),
         ("[0]", (6, 4, 4, 8), 0),
     ]
-    assert [line.place for line in table[5:7]] == ["[1].layers[0]", "[1]"]
+    assert [line.key_path for line in table[5:7]] == ["[1].layers[0]", "[1]"]
     model = build_model(parse_architecture([*raw, OUTPUT], "net.json"), (2, 8, 8, 8), 2, 0)
     assert [each.eps for each in model.modules() if isinstance(each, nn.BatchNorm3d)] == [0.5, 0.5]
 

@@ -57,7 +57,9 @@ def describe(
     table = Table("layer", "type", "", "output", "parameters", title=str(architecture))
     for line in lines:
         # As text, because rich takes brackets for its own.
-        table.add_row(Text(line.place), line.type, line.detail, "x".join(map(str, line.output)), f"{line.parameters:,}")
+        table.add_row(
+            Text(line.key_path), line.type, line.detail, "x".join(map(str, line.output)), f"{line.parameters:,}"
+        )
     OUT.print(table)
     echo(f"{len(lines)} layers, {total:,} trainable parameters, {bytes_text(4 * total)} as float32")
     echo(

@@ -1,12 +1,14 @@
 """What networks are made of, as torch modules. Tensors are (n, channel, x, y[, z])."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import chain
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from voxray.models.padding import Pairs
 
 # Their sizes are tuples of two or of three, which no common type says.
 CONVOLUTIONS: dict[int, Callable[..., nn.Module]] = {2: nn.Conv2d, 3: nn.Conv3d}
@@ -20,7 +22,6 @@ ACTIVATIONS: dict[str | None, type[nn.Module]] = {
     "sigmoid": nn.Sigmoid,
 }
 Sizes = tuple[int, ...]
-Pairs = Sequence[tuple[int, int]]  # padding before and after each axis
 
 
 class PaddedConvolution(nn.Module):

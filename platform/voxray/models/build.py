@@ -1,20 +1,34 @@
 """Architecture spec → torch module."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
-from voxray.models.sequential import SequentialModel
+from voxray.models.layers.base import Layer, Shape, build_layers
 from voxray.models.shapes import infer_shapes
 from voxray.models.spec.load import Architecture
 from voxray.models.spec.unet import UNet
 from voxray.models.unet import UNetModel
 
 
-def build_model(architecture: Architecture, input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
-    """Build a network that gives logits.
+class SequentialModel(nn.Sequential):
+    """Layers one after the other: (n, *shape) → logits (n, classes)."""
 
-    Weights start as He et al. 2015 propose (normal, fan in), the output layer's with the smaller spread of
-    a linear layer; biases start at zero.
+    def __init__(self, layers: Sequence[Layer], shape: Shape, classes: int) -> None:
+        super().__init__(*build_layers(layers, shape, classes))
+        weighted = [module for module in self.modules() if isinstance(module, nn.Conv2d | nn.Conv3d | nn.Linear)]
+        for module in weighted:
+            nn.init.kaiming_normal_(module.weight, nonlinearity="linear" if module is weighted[-1] else "relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def build_model(architecture: Architecture, input_shape: Shape, classes: int, seed: int) -> nn.Module:
+    """Build a network that returns logits.
+
+    Weights are initialized as in He et al. 2015 (normal, fan in), those of the output layer with the smaller standard
+    deviation of a linear layer; biases are zero.
 
     Parameters
     ----------
@@ -29,9 +43,14 @@ def build_model(architecture: Architecture, input_shape: tuple[int, ...], classe
     Returns
     -------
     torch.nn.Module
-        Of a sequential network: (n, *input_shape) → (n, classes). Of a U-Net: (n, channel, x, y[, z]) of any size →
+        For a sequential network: (n, *input_shape) → (n, classes). For a U-Net: (n, channel, x, y[, z]) of any size →
         (n, ``architecture.channels(classes)``, x, y[, z]); with deep supervision and in training mode a list of
         such tensors, from fine to coarse.
+
+    Raises
+    ------
+    ConfigError
+        The network doesn't fit the input, see `models.shapes.infer_shapes`.
     """
     infer_shapes(architecture, input_shape, classes, "architecture")
     with torch.random.fork_rng(devices=[]):

@@ -3,9 +3,10 @@
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Literal
 
-from voxray.models.spec.layers import Padding
-
+Padding = Literal["same", "centered", "valid"]
+Pairs = Sequence[tuple[int, int]]  # padding before and after each axis
 Sizes = Sequence[int]
 
 

@@ -1,8 +1,8 @@
 """Shapes and parameter counts of an architecture from integers alone, before any tensor exists."""
 
 from voxray.errors import ConfigError, ConfigFileError
-from voxray.models.sequential_shapes import Step, in_order, step_line, step_problems, walk_layers
-from voxray.models.spec.load import Architecture, spatial_dims_of
+from voxray.models.layers.base import Step, by, in_order, walk_layers
+from voxray.models.spec.load import Architecture
 from voxray.models.spec.unet import UNet
 from voxray.models.table import LayerShape
 from voxray.models.unet_shapes import follow_unet, unet_problems
@@ -27,7 +27,7 @@ def model_input(architecture: Architecture, patch_shape: tuple[int, int, int, in
     ConfigError
         A 2D network and a patch of several slices.
     """
-    if spatial_dims_of(architecture) != 2:
+    if architecture.spatial_dims != 2:
         return patch_shape
     if patch_shape[3] != 1:
         problem = f"a 2D architecture takes patches of one slice, got {patch_shape[3]}"
@@ -64,30 +64,31 @@ def infer_shapes(
     steps = check_fit(architecture, input_shape, classes, where)
     if isinstance(architecture, UNet):
         return tuple(follow_unet(architecture, input_shape, classes))
-    return tuple(step_line(step) for step in in_order(steps))
+    return tuple(map(_line, in_order(steps)))
 
 
 def check_fit(architecture: Architecture, input_shape: tuple[int, ...], classes: int, where: str) -> tuple[Step, ...]:
     """Raise what `infer_shapes` raises; returns the steps of a sequential network, of a U-Net none."""
-    spatial_dims = spatial_dims_of(architecture)
+    spatial_dims = architecture.spatial_dims
     steps: tuple[Step, ...] = ()
     if spatial_dims is not None and spatial_dims != len(input_shape) - 1:
-        problem = (
-            f"its kernels are {spatial_dims}D, the input {'x'.join(map(str, input_shape))} is {len(input_shape) - 1}D"
-        )
+        problem = f"its kernels are {spatial_dims}D, the input {by(input_shape)} is {len(input_shape) - 1}D"
         raise ConfigError(where, problem, "Take the architecture or the patch size of the other rank")
     if isinstance(architecture, UNet):
         problems = unet_problems(architecture, input_shape)
     else:
         steps = tuple(walk_layers(architecture.layers, input_shape, classes))
-        problems = [problem for step in in_order(steps) for problem in step_problems(step)]
+        problems = [problem for step in in_order(steps) for problem in step.layer.problems(step)]
     if problems:
-        raise ConfigFileError(
-            where, "\n  ".join([f"does not fit the input {'x'.join(map(str, input_shape))}.", *problems])
-        )
+        raise ConfigFileError(where, "\n  ".join([f"does not fit the input {by(input_shape)}.", *problems]))
     return steps
 
 
 def count_parameters(table: tuple[LayerShape, ...]) -> int:
     """All trainable parameters."""
     return sum(line.parameters for line in table)
+
+
+def _line(step: Step) -> LayerShape:
+    layer = step.layer
+    return LayerShape(step.key_path, layer.type, layer.describe(), step.leaving, layer.count_parameters(step))

@@ -34,7 +34,7 @@ def _fit_layers(
 ) -> tuple[list[Mapping[str, Any]], Sequence[int]]:
     fitted = []
     for layer in layers:
-        if layer["type"] == "R":
+        if "layers" in layer:
             inner, sizes = _fit_layers(layer["layers"], sizes)
             layer = {**layer, "layers": inner}
         elif "stride" in layer:

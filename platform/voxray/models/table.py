@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 
+from voxray.models.layers import LAYERS
+
+STEP_UP = "step up"  # of a U-Net, which is no layer of its own
+
 
 @dataclass(frozen=True)
 class LayerShape:
@@ -9,8 +13,8 @@ class LayerShape:
 
     Attributes
     ----------
-    place : str
-        Where the layer stands in its file, such as ``[4].layers[0]`` or ``down[1]``.
+    key_path : str
+        Location of the layer in its file, such as ``[4].layers[0]`` or ``down[1]``.
     type : str
     detail : str
         Kernel, stride and so on, for people.
@@ -20,8 +24,13 @@ class LayerShape:
         Trainable ones.
     """
 
-    place: str
+    key_path: str
     type: str
     detail: str
     output: tuple[int, ...]
     parameters: int
+
+    @property
+    def label(self) -> str:
+        """The type in words."""
+        return LAYERS[self.type].label if self.type in LAYERS else STEP_UP

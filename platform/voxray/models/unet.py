@@ -34,7 +34,7 @@ class Level(nn.Module):
         self.residual = unet.residual
         adapted = unet.residual and (channels != filters[-1] or max(stride) > 1)
         self.shortcut = nn.Sequential(*(_normalized(unet, channels, filters[-1], ones, stride) if adapted else []))
-        self.end = nn.Sequential(_activation(unet), *([nn.Dropout(unet.drop_out / 100)] if unet.drop_out else []))
+        self.end = nn.Sequential(_activation(unet), *unet.dropout_modules())
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """(n, channel, …) → (n, filters[-1], ceil(… / stride))."""

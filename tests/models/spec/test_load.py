@@ -7,8 +7,9 @@ import jsonschema
 import pytest
 
 from voxray.errors import ConfigError
+from voxray.models.layers import LAYERS
 from voxray.models.spec.load import architecture_schema, load_architecture, parse_architecture
-from voxray.models.spec.sequential import LAYERS
+from voxray.models.spec.sequential import Sequential
 
 C = {"type": "C", "activation": "relu", "num_output": 4, "kernel_size": [3, 3], "stride": [1, 1], "drop_out": 0}
 P = {"type": "P", "pool": "max", "kernel_size": [2, 2], "stride": [2, 2]}
@@ -24,10 +25,10 @@ R = {"type": "R", "activation": "relu", "layers": [C, N]}
     [
         ({}, "type: missing. Write {"),
         ({"type": "unett"}, "type: unknown architecture 'unett', known: 'unet'"),
-        ("C", "wants a list of layers or an object, got str"),
+        ("C", "expected a list of layers or an object, got str"),
         ([], "no output layer"),
         ([C, P], "no output layer: the last layer must be of type 'T'"),
-        ([C, 7, T], "[1]: wants an object, got 7"),
+        ([C, 7, T], "[1]: expected an object, got 7"),
         ([{"kernel_size": [3, 3]}, T], "[0].type: missing"),
         ([{**C, "type": "X"}, T], "[0].type: unknown layer type 'X'; known: C, D, FC, G, N, P, R, T"),
         ([{**C, "num_ouput": 3}, T], "[0].num_ouput: unknown key; did you mean 'num_output'?"),
@@ -45,6 +46,8 @@ R = {"type": "R", "activation": "relu", "layers": [C, N]}
         ([{**N, "normalization": "layer"}, T], "[0].normalization"),
         ([{**N, "normalization": "instance", "momentum": 0.1}, T], "[0].momentum: is for 'batch'"),
         ([{"type": "D"}, T], "[0].drop_out: missing"),
+        ([{"type": "D", "dropout": 1}, T], "[0].dropout: should be less than 1, got 1"),
+        ([{**C, "dropout": 0.5}, T], "[0].dropout: give either 'dropout' (a fraction) or 'drop_out' (a percentage)"),
         ([{**T, "activation": "relu"}], "[0].activation"),
         ([{**R, "layers": []}, T], "[0].layers: is empty"),
         ([{"type": "R", "activation": None}, T], "[0].layers: missing"),
@@ -68,7 +71,13 @@ def test_every_problem_is_named_with_its_place(layers: Any, words: str) -> None:
 def test_all_problems_come_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         parse_architecture([{**C, "num_output": -1}, {**P, "pool": "x"}, {**R, "layers": [N, 7], "x": 1}], "net.json")
-    for words in ("[0].num_output", "[1].pool", "[2].layers[1]: wants an object", "[2].x: unknown", "no output layer"):
+    for words in (
+        "[0].num_output",
+        "[1].pool",
+        "[2].layers[1]: expected an object",
+        "[2].x: unknown",
+        "no output layer",
+    ):
         assert words in str(caught.value)
 
 
@@ -84,6 +93,17 @@ def test_every_shipped_architecture_loads(project: Path) -> None:
     assert paths
     for path in paths:
         load_architecture(path)
+
+
+def test_a_fraction_and_a_percentage_of_dropout_mean_the_same() -> None:
+    layers = [{"type": "D", "drop_out": 7}, {"type": "D", "dropout": 0.07}, {"type": "D", "dropout": 0}]
+    percentage, fraction, none = (parse_architecture([layer, T], "net.json") for layer in layers)
+    assert isinstance(percentage, Sequential)
+    assert isinstance(fraction, Sequential)
+    assert isinstance(none, Sequential)
+    assert percentage.layers[0].model_dump() == fraction.layers[0].model_dump()
+    assert percentage.layers[0].describe() == "drop 7 %"
+    assert none.layers[0].build((1, 4), 2) == []
 
 
 def test_every_example_of_the_documentation_is_accepted(project: Path) -> None:

@@ -6,7 +6,7 @@ import jsonschema
 import pytest
 
 from voxray.errors import ConfigError
-from voxray.models.spec.load import architecture_schema, load_architecture, parse_architecture, spatial_dims_of
+from voxray.models.spec.load import architecture_schema, load_architecture, parse_architecture
 from voxray.models.spec.unet import UNet
 
 NET: dict[str, Any] = {
@@ -86,7 +86,7 @@ def test_callers_can_tell_the_two_dialects_apart(project: Path) -> None:
     folder = project / "configs" / "architectures"
     assert isinstance(load_architecture(folder / "brats_unet3d.json"), UNet)
     assert not isinstance(load_architecture(folder / "arch3d.json"), UNet)
-    assert [spatial_dims_of(load_architecture(folder / f"{name}.json")) for name in ("unet3d", "arch", "arch3d")] == [
+    assert [load_architecture(folder / f"{name}.json").spatial_dims for name in ("unet3d", "arch", "arch3d")] == [
         3,
         2,
         3,

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from voxray.config.training import TrainingSpec
 from voxray.models.cost.memory import follow_step
 from voxray.models.cost.operations import FLOAT, Operations
-from voxray.models.cost.sequential import run_steps
 from voxray.models.cost.unet import run_unet
+from voxray.models.layers.base import add_all_operations
 from voxray.models.shapes import check_fit
 from voxray.models.spec.load import Architecture
 from voxray.models.spec.unet import UNet
@@ -108,7 +108,7 @@ def estimate_cost(
             voxels = math.prod(shape[1:]) * batch_size
             network.lose(value, *(voxels * size for size in loss_bytes(training.loss, shape[0], classes - 1)))
     else:
-        logits = [(run_steps(network, steps, network.image), ())]
+        logits = [(add_all_operations(network, steps, network.image), ())]
         network.lose(logits[0][0], 0, 0, 0)
     stepping = STEPPING[training.optimizer] * FLOAT * (network.parameters if gpu else network.largest)
     memory = follow_step(network, len(logits), stepping)

@@ -1,6 +1,6 @@
-"""Sequential networks: a JSON list of layers, each an object whose `type` says which of `config.layers` it is."""
+"""Sequential networks: a JSON list of layers, each an object whose `type` is a key of `models.layers.LAYERS`."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,25 +8,11 @@ from pydantic import ValidationError
 
 from voxray.config.validation import describe_problems, nearest
 from voxray.errors import ConfigFileError
-from voxray.models.spec.layers import (
-    Convolution,
-    Dense,
-    Dropout,
-    GlobalAverage,
-    Layer,
-    Normalization,
-    Output,
-    Pooling,
-    Residual,
-)
+from voxray.models.layers import LAYERS, OUTPUT, block_layers
+from voxray.models.layers.base import Layer
 
-Known = Mapping[str, type[Layer]]
-IN_BLOCKS: Known = {"C": Convolution, "P": Pooling, "N": Normalization, "D": Dropout, "R": Residual}
-LAYERS: Known = {**IN_BLOCKS, "G": GlobalAverage, "FC": Dense, "T": Output}
-MAPS_END = ("G", "FC")
-MOST_MET = 10_000
-_MET: dict[tuple[bool, str], Layer] = {}
-NEED_MAPS = ("C", "P", "N", "R", "G")
+MAX_CACHED = 10_000
+_CACHE: dict[tuple[bool, str], Layer] = {}
 
 
 @dataclass(frozen=True)
@@ -38,7 +24,7 @@ class Sequential:
     @property
     def spatial_dims(self) -> int | None:
         """2 or 3 as the kernels say; None where there are none."""
-        return next((len(layer.kernel_size) for _, layer in _sized(self.layers)), None)
+        return next((len(sizes) for _, sizes in _sizes(self.layers)), None)
 
 
 def parse_sequential(raw: list[Any], where: str) -> Sequential:
@@ -47,93 +33,116 @@ def parse_sequential(raw: list[Any], where: str) -> Sequential:
     Raises
     ------
     ConfigError
-        With every problem and its place, such as ``[3].kernel_size`` or ``[4].layers[0].stride``.
+        With every problem and its key path, such as ``[3].kernel_size`` or ``[4].layers[0].stride``.
     """
-    layers, problems = _parse_layers(raw, "", LAYERS)
-    problems += _order_problems([entry.get("type") if isinstance(entry, dict) else None for entry in raw])
-    problems += _rank_problems(layers)
+    layers, problems = _parse_layers(raw, "")
+    problems += _order_problems(raw)
+    problems += _dimension_problems(layers)
     if problems:
         raise ConfigFileError(where, "\n  ".join(["the architecture has problems.", *problems]))
     return Sequential(tuple(layer for layer in layers if layer is not None))
 
 
-def _parse_layers(raw: list[Any], place: str, known: Known) -> tuple[list[Layer | None], list[str]]:
-    """The layers, None for each that has a problem, and all problems."""
-    parsed = [parse_layer(entry, f"{place}[{number}]", known) for number, entry in enumerate(raw)]
-    return [layer for layer, _ in parsed], [problem for _, problems in parsed for problem in problems]
+def parse_layer(raw: Any, key_path: str, *, in_block: bool = False) -> tuple[Layer | None, list[str]]:
+    """Check a parsed layer.
 
+    Parameters
+    ----------
+    raw : object
+    key_path : str
+        Its location in the file, for problems.
+    in_block : bool
+        Whether it is inside another layer, where not all types are allowed.
 
-def parse_layer(entry: Any, place: str, known: Known) -> tuple[Layer | None, list[str]]:
-    """A layer at its place, or None and its problems; `known` are the types that may stand there."""
+    Returns
+    -------
+    Layer, optional
+        None where there are problems.
+    list of str
+        All problems.
+    """
     # Searches parse many networks of few different layers. A representation tells 1 from true, as equality doesn't.
-    key = (known is IN_BLOCKS, repr(entry))
-    if (met := _MET.get(key)) is not None:
-        return met, []
-    layer, problems = _parse_new(entry, place, known)
-    if layer is not None and len(_MET) < MOST_MET:
-        _MET[key] = layer
+    key = (in_block, repr(raw))
+    if (layer := _CACHE.get(key)) is not None and LAYERS.get(layer.type) is type(layer):
+        return layer, []
+    layer, problems = _parse_new(raw, key_path, block_layers() if in_block else LAYERS)
+    if layer is not None and len(_CACHE) < MAX_CACHED:
+        _CACHE[key] = layer
     return layer, problems
 
 
-def _parse_new(entry: Any, place: str, known: Known) -> tuple[Layer | None, list[str]]:
-    if not isinstance(entry, dict):
-        return None, [f"{place}: wants an object, got {entry!r}"]
-    if "type" not in entry:
-        return None, [f"{place}.type: missing; known: {', '.join(known)}"]
-    kind = entry["type"]
-    if kind in ("G", "FC", "T") and kind not in known:
-        return None, [f"{place}.type: '{kind}' cannot stand in a residual block; known: {', '.join(known)}"]
-    spec = known.get(kind) if isinstance(kind, str) else None
-    if spec is None:
-        return None, [f"{place}.type: unknown layer type {kind!r}; {nearest(str(kind), known)}"]
+def _parse_layers(raw: list[Any], key_path: str, *, in_block: bool = False) -> tuple[list[Layer | None], list[str]]:
+    """The layers, None for each that has a problem, and all problems."""
+    parsed = [parse_layer(entry, f"{key_path}[{number}]", in_block=in_block) for number, entry in enumerate(raw)]
+    return [layer for layer, _ in parsed], [problem for _, problems in parsed for problem in problems]
+
+
+def _parse_new(raw: Any, key_path: str, allowed: dict[str, type[Layer]]) -> tuple[Layer | None, list[str]]:
+    spec = _layer_type(raw)
+    if spec is None or spec not in allowed.values():
+        return None, [f"{key_path}{_type_problem(raw, allowed)}"]
     problems: list[str] = []
-    if spec is Residual and isinstance(entry.get("layers"), list):
-        # One by one, so that a problem is named as it is outside of blocks.
-        inner, problems = _parse_layers(entry["layers"], f"{place}.layers", IN_BLOCKS)
-        problems += [] if inner else [f"{place}.layers: is empty; give one layer or more"]
-        entry = {**entry, "layers": [layer for layer in inner if layer is not None]}
+    if "layers" in spec.model_fields and isinstance(raw.get("layers"), list):
+        # Parsed one by one, so that their problems have the same form as those outside of blocks.
+        inner, problems = _parse_layers(raw["layers"], f"{key_path}.layers", in_block=True)
+        problems += [] if inner else [f"{key_path}.layers: is empty; give one layer or more"]
+        raw = {**raw, "layers": [layer for layer in inner if layer is not None]}
     try:
-        layer = spec.model_validate(entry)
+        layer = spec.model_validate(raw)
     except ValidationError as error:
-        return None, [*problems, *describe_problems(error, spec, place)]
+        return None, [*problems, *describe_problems(error, spec, key_path)]
     return None if problems else layer, problems
 
 
-def _order_problems(types: list[Any]) -> list[str]:
-    outputs = [number for number, kind in enumerate(types) if kind == "T"]
-    if not outputs:
-        return ["no output layer: the last layer must be of type 'T'"]
-    problems = [
-        f"[{number}].type: nothing may follow the output layer 'T'" for number in outputs if number + 1 < len(types)
-    ]
-    end = next((number for number, kind in enumerate(types) if kind in MAPS_END), len(types))
-    problems += [
-        f"[{number}].type: '{kind}' comes after '{types[end]}' [{end}], where there is no map left"
-        for number, kind in enumerate(types)
-        if kind in NEED_MAPS and number > end
-    ]
-    return problems
+def _layer_type(raw: Any) -> type[Layer] | None:
+    name = raw.get("type") if isinstance(raw, dict) else None
+    return LAYERS.get(name) if isinstance(name, str) else None
 
 
-def _rank_problems(layers: Sequence[Layer | None]) -> list[str]:
-    problems = []
-    expected: tuple[int, str] | None = None
-    for place, layer in _sized(layers):
-        for key in ("kernel_size", "stride"):
-            spatial_dims, here = len(getattr(layer, key)), f"{place}.{key}"
-            expected = expected or (spatial_dims, here)
-            if spatial_dims != expected[0]:
-                problems.append(
-                    f"{here}: has {spatial_dims} numbers where {expected[1]} has {expected[0]}; 2D or 3D, not both"
-                )
-    return problems
+def _type_problem(raw: Any, allowed: dict[str, type[Layer]]) -> str:
+    if not isinstance(raw, dict):
+        return f": expected an object, got {raw!r}"
+    if "type" not in raw:
+        return f".type: missing; known: {', '.join(allowed)}"
+    if _layer_type(raw):
+        return f".type: '{raw['type']}' cannot stand in a residual block; known: {', '.join(allowed)}"
+    return f".type: unknown layer type {raw['type']!r}; {nearest(str(raw['type']), allowed)}"
 
 
-def _sized(layers: Sequence[Layer | None], place: str = "") -> Iterator[tuple[str, Convolution | Pooling]]:
-    """The layers that have a kernel, each with its place."""
+def _order_problems(raw: list[Any]) -> Iterator[str]:
+    """Layers after the output layer, and layers that need maps where there are none."""
+    output: int | None = None
+    end: int | None = None
+    for number, layer in enumerate(map(_layer_type, raw)):
+        if layer is None:
+            continue
+        if layer is LAYERS[OUTPUT]:
+            output = number
+            if number + 1 < len(raw):
+                yield f"[{number}].type: nothing may follow the output layer '{OUTPUT}'"
+        elif end is not None and layer.needs_maps:
+            name, last = raw[number]["type"], raw[end]["type"]
+            yield f"[{number}].type: '{name}' comes after '{last}' [{end}], where there is no map left"
+        elif end is None and layer.ends_maps:
+            end = number
+    if output is None:
+        yield f"no output layer: the last layer must be of type '{OUTPUT}'"
+
+
+def _dimension_problems(layers: Sequence[Layer | None]) -> Iterator[str]:
+    first: tuple[str, int] | None = None
+    for key_path, sizes in _sizes(layers):
+        first = first or (key_path, len(sizes))
+        if len(sizes) != first[1]:
+            yield f"{key_path}: has {len(sizes)} numbers where {first[0]} has {first[1]}; 2D or 3D, not both"
+
+
+def _sizes(layers: Sequence[Layer | None], key_path: str = "") -> Iterator[tuple[str, tuple[int, ...]]]:
+    """The kernels and strides of the layers, each with its key path."""
     for number, layer in enumerate(layers):
-        here = f"{place}[{number}]"
-        if isinstance(layer, Convolution | Pooling):
-            yield here, layer
-        elif isinstance(layer, Residual):
-            yield from _sized(layer.layers, f"{here}.layers")
+        keys = vars(layer) if layer else {}
+        for key in ("kernel_size", "stride"):
+            if key in keys:
+                yield f"{key_path}[{number}].{key}", keys[key]
+        if "layers" in keys:
+            yield from _sizes(keys["layers"], f"{key_path}[{number}].layers")

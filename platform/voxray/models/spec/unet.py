@@ -12,7 +12,8 @@ from pydantic import Discriminator, Field, StrictBool, Tag, ValidationError, mod
 
 from voxray.config.validation import Spec, describe_problems
 from voxray.errors import ConfigFileError
-from voxray.models.spec.layers import DropOut, Sizes
+from voxray.models.layers.base import Sizes
+from voxray.models.layers.dropout import DropoutKeys
 
 Filters = Annotated[
     tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1, description="filters of each convolution of a level")
@@ -47,7 +48,7 @@ class UNetOutput(Spec):
     activation: Literal["sigmoid", "softmax"]
 
 
-class UNet(Spec):
+class UNet(DropoutKeys):
     """A U-Net (Ronneberger et al. 2015, Çiçek et al. 2016): down, up with skips, 1³ convolution to the classes."""
 
     type: Literal["unet"]
@@ -70,7 +71,6 @@ class UNet(Spec):
     activation: Literal["relu", "leaky_relu", "elu", "tanh"] = "relu"
     residual: Annotated[StrictBool, Field(description="adds what enters a level to what leaves it")] = False
     deep_supervision: Annotated[StrictBool, Field(description="while training, logits at every level of up")] = False
-    drop_out: DropOut = 0
     output: UNetOutput
 
     @model_validator(mode="after")

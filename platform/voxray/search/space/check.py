@@ -14,7 +14,7 @@ from voxray.config.experiment import Experiment
 from voxray.config.validation import describe_problems, nearest
 from voxray.errors import ConfigError
 from voxray.models.spec.load import parse_architecture
-from voxray.models.spec.sequential import IN_BLOCKS, LAYERS, Known, parse_layer
+from voxray.models.spec.sequential import parse_layer
 from voxray.search.space.distributions import Distribution, Label, text_of
 from voxray.search.space.nodes import Walk
 from voxray.search.space.sampling import Sample, Space, grow
@@ -94,15 +94,15 @@ def _attempt(space: Space, spatial_dims: int, tries: _Tries) -> tuple[Sample | C
         return error, places
 
 
-def _layer_problems(made: Any, places: dict[int, str], known: Known = LAYERS) -> Iterator[str]:
+def _layer_problems(made: Any, places: dict[int, str], *, in_block: bool = False) -> Iterator[str]:
     for number, entry in enumerate(made if isinstance(made, list) else []):
         place = places.get(id(entry), f"architecture[{number}]")
         inner = entry.get("layers") if isinstance(entry, dict) else None
         if inner and isinstance(inner, list):
-            yield from _layer_problems(inner, places, IN_BLOCKS)
+            yield from _layer_problems(inner, places, in_block=True)
             # What is inside has been looked at, at its own place.
             entry = {**entry, "layers": [{"type": "D", "drop_out": 0}]}
-        yield from parse_layer(entry, place, known)[1]
+        yield from parse_layer(entry, place, in_block=in_block)[1]
 
 
 def _whole_problems(point: Sample, spatial_dims: int, metadata: str) -> list[str]:
