@@ -187,8 +187,10 @@ def zarr_store(path: AnyPath) -> str | FsspecStore:
 
 
 def read_parquet(path: AnyPath, schema: pa.Schema | None = None) -> pa.Table:
-    """Read a table whole."""
-    return pq.read_table(as_file(path), schema=schema)
+    """Read a table whole, and cast it to a schema where one is given."""
+    with pq.ParquetFile(as_file(path)) as file:
+        table = file.read()
+    return table if schema is None else table.select(schema.names).cast(schema)
 
 
 def write_parquet(table: pa.Table, path: AnyPath) -> None:
