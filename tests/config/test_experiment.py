@@ -80,7 +80,6 @@ def test_all_problems_are_listed_at_once_with_file_key_and_remedy(file: Path) ->
         (("patches.size=[32, 64, 10]",), "patches.oversample_rotations: 90 and 270 want a square patch, got 32x64"),
         (("patches.oversample_rotations=[45]",), "patches.oversample_rotations[0]"),
         (("intensity.window=[400, -1000]",), "the lower end must be below the upper end"),
-        (("data.layout=lunar",), "data.layout"),
         (("augment.rotate_range=5", "augment.rotate_choices=[5, 10]"), "augment.rotate_choices: has no meaning beside"),
         (("training",), "wants key.path=value, got 'training'"),
         (("name.first=3",), "'name' in 'name.first' is a value, not a table"),

@@ -95,7 +95,7 @@ def test_a_listed_patient_without_a_folder_is_absent_and_a_folder_that_is_not_li
     assert manifest.notes == ("1 of 3 patients in name_mapping.csv have no folder",)
     found = quarantined(manifest)
     assert found[ONE][:2] == ("absent", 1)
-    assert "stands in name_mapping.csv, but there is no such folder" in found[ONE][2]
+    assert "is listed in name_mapping.csv, but has no folder" in found[ONE][2]
     assert found["BraTS20_Training_400"] == (
         "scan", 0, "BraTS20_Training_400 is a folder that name_mapping.csv does not list"
     )  # fmt: skip
@@ -110,12 +110,12 @@ def test_grades_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     rows = manifest.quarantine.to_pylist()
     reasons = {row["scan_id"]: row["reason"] for row in rows if row["scan_id"]}
     assert "has different grades in name_mapping.csv: HGG and LGG" in reasons[ONE]
-    assert "wants the grade LGG or HGG in name_mapping.csv, got none" in reasons[TWO]
+    assert "needs the grade LGG or HGG in name_mapping.csv, got none" in reasons[TWO]
     assert "got IV" in reasons[LAST]
     unnamed = [row["reason"] for row in rows if not row["scan_id"]]
     assert unnamed == [
-        "line 6 of name_mapping.csv wants the name of a folder as BraTS_2020_subject_ID, got ''",
-        "line 7 of name_mapping.csv wants the name of a folder as BraTS_2020_subject_ID, got '../elsewhere'",
+        "line 6 of name_mapping.csv: expected the name of a folder as BraTS_2020_subject_ID, got ''",
+        "line 7 of name_mapping.csv: expected the name of a folder as BraTS_2020_subject_ID, got '../elsewhere'",
     ]
 
 

@@ -124,18 +124,21 @@ def test_the_digest_tells_masks_and_channels_apart(tmp_path: Path) -> None:
         ({"labels": None, "label": {}}, r"has no key 'labels' \(did you mean 'label'\?\)"),
         ({"modality": None}, "has no key 'modality'"),
         ({"training": None}, "has no key 'training'"),
-        ({"labels": ["background", "edema"]}, r"labels wants an object \{…\}, got \['background', 'edema'\]"),
-        ({"labels": {"0": "background", "2": "core"}}, "labels wants the keys '0' … '1' without a gap, got '2'"),
+        ({"labels": ["background", "edema"]}, r"labels: expected an object \{…\}, got \['background', 'edema'\]"),
+        ({"labels": {"0": "background", "2": "core"}}, "labels: expected the keys '0' … '1' without a gap, got '2'"),
         ({"labels": {"background": 0, "edema": 1}}, "without a gap, got 'background'"),
-        ({"labels": {"0": "background", "1": 7}}, r"labels\.1 wants a name, got 7"),
-        ({"labels": {"0": "background", "1": "background"}}, "labels names something twice"),
-        ({"labels": {"0": "background"}}, "labels wants 2 or more names, got 1"),
-        ({"modality": {}}, "modality wants 1 or more names, got 0"),
-        ({"training": []}, "training lists no case"),
-        ({"training": ["imagesTr/a.nii.gz"]}, r"training\[0\] wants an image and a label, got 'imagesTr/a.nii.gz'"),
-        ({"training": [{"image": "imagesTr/a.nii.gz"}]}, r"training\[0\]\.label wants a path, got None"),
-        ({"training": [{"image": "../a.nii", "label": "b"}]}, r"training\[0\]\.image leaves the folder, got '\.\./a"),
-        ({"training": [{"image": "/a.nii", "label": "b"}]}, "leaves the folder, got '/a.nii'"),
+        ({"labels": {"0": "background", "1": 7}}, r"labels\.1: expected a name, got 7"),
+        ({"labels": {"0": "background", "1": "background"}}, "labels: names must differ"),
+        ({"labels": {"0": "background"}}, "labels: expected 2 or more names, got 1"),
+        ({"modality": {}}, "modality: expected 1 or more names, got 0"),
+        ({"training": []}, "training: expected at least one case"),
+        ({"training": ["imagesTr/a.nii.gz"]}, r"training\[0\]: expected an image and a label, got 'imagesTr/a.nii.gz'"),
+        ({"training": [{"image": "imagesTr/a.nii.gz"}]}, r"training\[0\]\.label: expected a path, got None"),
+        (
+            {"training": [{"image": "../a.nii", "label": "b"}]},
+            r"training\[0\]\.image: must be inside the folder, got '\.\./a",
+        ),
+        ({"training": [{"image": "/a.nii", "label": "b"}]}, "must be inside the folder, got '/a.nii'"),
     ],
 )
 def test_a_description_that_cannot_be_is_refused(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
@@ -144,7 +147,9 @@ def test_a_description_that_cannot_be_is_refused(tmp_path: Path, changes: dict[s
     assert caught.value.remedy
 
 
-@pytest.mark.parametrize(("text", "words"), [("{", "is no JSON file"), ("[1]", "wants an object"), (None, "no such")])
+@pytest.mark.parametrize(
+    ("text", "words"), [("{", "not a JSON file"), ("[1]", "expected an object"), (None, "no such")]
+)
 def test_a_description_that_is_none_is_refused(tmp_path: Path, text: str | None, words: str) -> None:
     write_task(tmp_path)
     if text is None:

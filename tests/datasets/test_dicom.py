@@ -89,7 +89,7 @@ def test_captures_and_localisers_are_left_out_with_the_reason(tmp_path: Path) ->
         "case0/report.dcm": "case0/report.dcm: is no image, no scan",
         "case1/scout/S2-000.dcm": "case1/scout/S2-000.dcm: is a localizer, no scan",
     }
-    assert any("1 files are no DICOM files" in note for note in manifest.notes)
+    assert any("1 files are not DICOM files" in note for note in manifest.notes)
 
 
 def test_unlabeled_series_and_labels_of_nothing_are_named(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_unlabeled_series_and_labels_of_nothing_are_named(tmp_path: Path) -> Non
     write(tmp_path, 2)
     manifest = listing(tmp_path, "folder,label", "case0,0", "case1,1", "case7,1")
     assert reasons(manifest) == {
-        "case2/CT": "case2/CT: labels.csv gives it no label",
+        "case2/CT": "case2/CT: labels.csv has no label for it",
         "labels.csv, line 4": "labels.csv, line 4: no scan on disk belongs to this folder",
     }
 
@@ -111,7 +111,7 @@ def test_a_series_in_two_folders_is_no_scan(tmp_path: Path) -> None:
     write(tmp_path, 1)
     manifest = listing(tmp_path, "folder,label", "a,0", "b,0", "case1,1")
     assert labels_of(manifest) == {"case1/CT": 1}
-    assert "its series lies in 2 folders" in reasons(manifest)["a"]
+    assert "its series is in 2 folders" in reasons(manifest)["a"]
 
 
 def test_a_damaged_file_alone_is_named_and_beside_a_series_found_when_that_is_opened(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_a_damaged_file_alone_is_named_and_beside_a_series_found_when_that_is_op
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "a.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\2\0")
     manifest = listing(tmp_path, "folder,label", "case0,0", "case1,1")
-    assert reasons(manifest) == {"broken/a.dcm": "broken/a.dcm: cannot be read; fetch the file again"}
+    assert reasons(manifest) == {"broken/a.dcm": "broken/a.dcm: cannot be read; fetch it again"}
     assert len(labels_of(manifest)) == 2
 
 

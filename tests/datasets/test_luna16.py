@@ -74,8 +74,8 @@ def test_a_series_in_two_subsets_is_used_once_and_named(tmp_path: Path) -> None:
     [
         ("coordZ", "coordzz", r"candidates\.csv: has no column 'coordZ'"),
         ("class", "klass", "has no column 'class'"),
-        (",1\n", ",2\n", "column 'class' wants 0 or 1, got 2"),
-        (",1\n", ",yes\n", "column 'class' wants numbers"),
+        (",1\n", ",2\n", "column 'class': expected 0 or 1, got 2"),
+        (",1\n", ",yes\n", "column 'class': expected numbers"),
     ],
 )
 def test_a_list_that_is_no_list_is_refused(tmp_path: Path, old: str, new: str, words: str) -> None:

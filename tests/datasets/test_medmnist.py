@@ -71,11 +71,11 @@ def test_class_names_may_be_given(tmp_path: Path) -> None:
     ("arrays", "words"),
     [
         ({"train_labels": np.zeros((5, 14), np.uint8)}, "14 columns: an image of this file may be of several classes"),
-        ({"val_labels": np.zeros((3, 1), np.uint8)}, "val_labels wants one whole number for each of 2 images"),
-        ({"test_labels": np.zeros((3, 1))}, "test_labels wants one whole number"),
+        ({"val_labels": np.zeros((3, 1), np.uint8)}, "val_labels: expected 2 integers, one for each image"),
+        ({"test_labels": np.zeros((3, 1))}, "test_labels: expected 3 integers"),
         ({"val_images": None}, r"has no array 'val_images.npy' \(did you mean"),
         ({"val_images": np.zeros((2, 9, 9), np.uint8)}, "images of different shapes"),
-        ({"train_images": np.zeros((5, 2, 2, 2, 2), np.uint8)}, r"train_images wants \(n, y, x\)"),
+        ({"train_images": np.zeros((5, 2, 2, 2, 2), np.uint8)}, r"train_images: expected \(n, y, x\)"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused(tmp_path: Path, arrays: dict[str, Any], words: str) -> None:

@@ -80,7 +80,7 @@ def test_scans_in_folders_below_are_found_and_other_files_are_not(tmp_path: Path
     ("folders", "words"),
     [
         ({"CT-0": "normal", "CT-7": "abnormal"}, "has no folder 'CT-7', which data.folders names"),
-        ({"CT-0": "normal", "CT-23": "normal"}, r"data\.folders: wants two or more classes, got \['normal'\]"),
+        ({"CT-0": "normal", "CT-23": "normal"}, r"data\.folders: expected two or more classes, got \['normal'\]"),
     ],
 )
 def test_folders_that_cannot_be_are_refused(tmp_path: Path, folders: dict[str, str], words: str) -> None:

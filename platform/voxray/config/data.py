@@ -19,7 +19,7 @@ class DataSpec(Spec):
     `folders` names the classes of a MosMedData set, folder by folder, such as ``{"CT-0" = "normal"}``.
     """
 
-    layout: Literal["luna16", "table", "decathlon", "medmnist", "mosmed", "brats2020", "dicom"]
+    layout: str
     root: str
     candidates: str | None = None
     manifest: str = "manifest.csv"

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-import pyarrow as pa
-
 from voxray.config.validation import nearest
+from voxray.datasets.base import Layout
 from voxray.datasets.files import case_name, nifti_files
-from voxray.datasets.manifest import SAMPLES, SCANS, Manifest, quarantine_rows
+from voxray.datasets.manifest import Manifest, Row, quarantine_row, quarantine_rows, scans_table, whole_scan_samples
 from voxray.errors import DataError
 from voxray.storage.paths import AnyPath
 
@@ -23,7 +22,7 @@ IMAGES, LABELS = "imagesTr", "labelsTr"
 
 @dataclass(frozen=True)
 class Case:
-    """One entry of ``training``: its place in the list, and its files relative to the root."""
+    """One entry of ``training``: its index in the list, and its files relative to the root."""
 
     row: int
     image: str
@@ -38,12 +37,12 @@ class Case:
 def read_decathlon(root: AnyPath) -> Manifest:
     """List the training cases of a Decathlon task folder; reads no voxel.
 
-    A case is one scan and one sample: no center, and label 0, because the classes are those of the mask's voxels.
-    Its patient is itself. Files without their counterpart go to quarantine.
+    A case is one scan, one patient and one sample, with label 0, because the classes are those of the mask's voxels.
+    Files without their counterpart are quarantined.
 
     Parameters
     ----------
-    root : Place
+    root : path
         Task folder, with ``dataset.json`` in it.
 
     Returns
@@ -54,24 +53,21 @@ def read_decathlon(root: AnyPath) -> Manifest:
     Raises
     ------
     DataError
-        ``dataset.json`` is missing, is no JSON, or lacks a key or says something there that cannot be.
+        ``dataset.json`` is missing or not JSON, lacks a key or has an invalid value.
     """
     path = root / DATASET_FILE
     content = _read_json(path)
     classes = _numbered_names(path, content, "labels", at_least=2)
     channels = _numbered_names(path, content, "modality", at_least=1)
-    cases, twice = _without_repeats(_cases(path, content))
+    cases, repeated = _without_repeats(_cases(path, content))
     usable, broken = _with_both_files(root, cases)
-    names = [case.name for case in usable]
-    none = [None] * len(usable)
-    scans = [names, names, [case.image for case in usable], none, [case.label for case in usable]]
-    samples = [names, [case.row for case in usable], none, none, none, [0] * len(usable)]
+    ids = [case.name for case in usable]
     return Manifest(
         root=root,
         classes=classes,
-        scans=pa.table(dict(zip(SCANS.names, scans, strict=True)), schema=SCANS),
-        samples=pa.table(dict(zip(SAMPLES.names, samples, strict=True)), schema=SAMPLES),
-        quarantine=quarantine_rows(twice + broken + _not_listed(root, cases)),
+        scans=scans_table(ids, [case.image for case in usable], masks=[case.label for case in usable]),
+        samples=whole_scan_samples(ids, [case.row for case in usable], [0] * len(usable)),
+        quarantine=quarantine_rows(repeated + broken + _not_listed(root, cases)),
         notes=_notes(content),
         channels=channels,
     )
@@ -83,9 +79,9 @@ def _read_json(path: AnyPath) -> dict[str, Any]:
     except FileNotFoundError:
         raise DataError(str(path), "no such file", "Set data.root to a Decathlon task folder") from None
     except (ValueError, OSError) as error:
-        raise DataError(str(path), f"is no JSON file: {error}", "Correct or fetch it again") from None
+        raise DataError(str(path), f"not a JSON file: {error}", "Correct or fetch it again") from None
     if not isinstance(content, dict):
-        raise DataError(str(path), f"wants an object {{…}}, got a {type(content).__name__}", "Fetch it again")
+        raise DataError(str(path), f"expected an object {{…}}, got a {type(content).__name__}", "Fetch it again")
     return content
 
 
@@ -94,39 +90,41 @@ def _value(path: AnyPath, content: dict[str, Any], key: str, kind: type) -> Any:
         hint = nearest(key, content)
         raise DataError(str(path), f"has no key '{key}' ({hint})", "Add or rename the key")
     if not isinstance(content[key], kind):
-        wanted = "an object {…}" if kind is dict else "a list […]"
-        raise DataError(str(path), f"{key} wants {wanted}, got {content[key]!r:.60}", "Correct it")
+        expected = "an object {…}" if kind is dict else "a list […]"
+        raise DataError(str(path), f"{key}: expected {expected}, got {content[key]!r:.60}", "Correct it")
     return content[key]
 
 
 def _numbered_names(path: AnyPath, content: dict[str, Any], key: str, at_least: int) -> tuple[str, ...]:
     """The values of ``{"0": name, "1": name, …}`` in the order of their numbers."""
     names = _value(path, content, key, dict)
-    wanted = {str(number) for number in range(len(names))}
+    numbers = {str(number) for number in range(len(names))}
     for number, name in names.items():
-        if number not in wanted:
-            problem = f"{key} wants the keys '0' … '{len(names) - 1}' without a gap, got '{number}'"
+        if number not in numbers:
+            problem = f"{key}: expected the keys '0' … '{len(names) - 1}' without a gap, got '{number}'"
             raise DataError(str(path), problem, f'Write {key} as {{"0": "name", "1": "name", …}}')
         if not isinstance(name, str) or not name:
-            raise DataError(str(path), f"{key}.{number} wants a name, got {name!r}", "Give it one")
+            raise DataError(str(path), f"{key}.{number}: expected a name, got {name!r}", "Give it one")
     if len(names) < at_least:
-        raise DataError(str(path), f"{key} wants {at_least} or more names, got {len(names)}", "Add the missing ones")
+        raise DataError(
+            str(path), f"{key}: expected {at_least} or more names, got {len(names)}", "Add the missing ones"
+        )
     ordered = tuple(names[str(number)] for number in range(len(names)))
     if len(set(ordered)) < len(ordered):
-        raise DataError(str(path), f"{key} names something twice, got {list(ordered)}", "Give each a name of its own")
+        raise DataError(str(path), f"{key}: names must differ, got {list(ordered)}", "Rename one of them")
     return ordered
 
 
 def _cases(path: AnyPath, content: dict[str, Any]) -> list[Case]:
     entries = _value(path, content, "training", list)
     if not entries:
-        raise DataError(str(path), "training lists no case, got []", "List the training cases")
+        raise DataError(str(path), "training: expected at least one case, got []", "List the training cases")
     return [Case(row, *_pair(path, row, entry)) for row, entry in enumerate(entries)]
 
 
 def _pair(path: AnyPath, row: int, entry: Any) -> tuple[str, str]:
     if not isinstance(entry, dict):
-        problem = f"training[{row}] wants an image and a label, got {entry!r:.80}"
+        problem = f"training[{row}]: expected an image and a label, got {entry!r:.80}"
         raise DataError(str(path), problem, 'Write {"image": "./imagesTr/…", "label": "./labelsTr/…"}')
     image, label = (_relative(path, f"training[{row}].{key}", entry.get(key)) for key in ("image", "label"))
     return image, label
@@ -134,59 +132,57 @@ def _pair(path: AnyPath, row: int, entry: Any) -> tuple[str, str]:
 
 def _relative(path: AnyPath, where: str, text: Any) -> str:
     if not isinstance(text, str) or not text:
-        raise DataError(str(path), f"{where} wants a path, got {text!r:.80}", "Name the file")
+        raise DataError(str(path), f"{where}: expected a path, got {text!r:.80}", "Name the file")
     if text.startswith("/") or ".." in PurePosixPath(text).parts:
-        raise DataError(str(path), f"{where} leaves the folder, got '{text}'", "Give a path relative to it")
+        raise DataError(str(path), f"{where}: must be inside the folder, got '{text}'", "Give a path relative to it")
     return str(PurePosixPath(text))
 
 
-def _without_repeats(cases: list[Case]) -> tuple[list[Case], list[dict[str, object]]]:
+def _without_repeats(cases: list[Case]) -> tuple[list[Case], list[Row]]:
     """The first case of each name, and rows for all further ones."""
     first: dict[str, Case] = {}
     repeats = []
     for case in cases:
         if first.setdefault(case.name, case) is not case:
-            reason = (
-                f"{case.image} is listed twice: training[{first[case.name].row}] and [{case.row}]; the first counts"
+            rows = f"training[{first[case.name].row}] and [{case.row}]"
+            repeats.append(
+                quarantine_row(case.name, case.image, f"{case.image} is listed twice: {rows}; the first counts")
             )
-            repeats.append(_row(case.name, case.image, "scan", 0, reason))
     return list(first.values()), repeats
 
 
-def _with_both_files(root: AnyPath, cases: list[Case]) -> tuple[list[Case], list[dict[str, object]]]:
-    usable, broken = [], []
+def _with_both_files(root: AnyPath, cases: list[Case]) -> tuple[list[Case], list[Row]]:
+    """Cases whose two files exist, and quarantine rows for the others."""
+    usable: list[Case] = []
+    broken: list[Row] = []
     for case in cases:
-        missing = [text for text in (case.image, case.label) if not (root / text).is_file()]
-        if not missing:
+        exist = ((root / case.image).is_file(), (root / case.label).is_file())
+        if all(exist):
             usable.append(case)
-        elif len(missing) == 2:
-            reason = f"listed in {DATASET_FILE}, but neither {case.image} nor {case.label} is on disk"
-            broken.append(_row(case.name, case.image, "absent", 1, reason))
-        elif missing == [case.image]:
-            reason = f"{case.label} is a mask without its image: {case.image} is not on disk"
-            broken.append(_row(case.name, case.image, "scan", 1, reason))
-        else:
-            reason = f"{case.image} is an image without its mask: {case.label} is not on disk"
-            broken.append(_row(case.name, case.image, "scan", 1, reason))
+            continue
+        reason = {
+            (False, False): f"listed in {DATASET_FILE}, but neither {case.image} nor {case.label} is on disk",
+            (False, True): f"{case.label} is a mask without its image: {case.image} is not on disk",
+            (True, False): f"{case.image} is an image without its mask: {case.label} is not on disk",
+        }[exist]
+        kind = "scan" if any(exist) else "absent"
+        broken.append(quarantine_row(case.name, case.image, reason, kind=kind, samples=1))
     return usable, broken
 
 
-def _not_listed(root: AnyPath, cases: list[Case]) -> list[dict[str, object]]:
+def _not_listed(root: AnyPath, cases: list[Case]) -> list[Row]:
     """Files in ``imagesTr`` and ``labelsTr`` that no case names."""
     listed = {text for case in cases for text in (case.image, case.label)}
-    rows = []
-    for folder, kind in ((IMAGES, "an image"), (LABELS, "a mask")):
-        for file in nifti_files(root / folder):
-            text = f"{folder}/{file.name}"
-            if text in listed:
-                continue
-            reason = f"{text} is {kind} that {DATASET_FILE} does not list"
-            rows.append(_row(case_name(text), text, "scan", 0, reason))
-    return rows
-
-
-def _row(scan_id: str, path: str, kind: str, samples: int, reason: str) -> dict[str, object]:
-    return {"scan_id": scan_id, "path": path, "kind": kind, "samples": samples, "reason": reason}
+    files = [
+        (f"{folder}/{file.name}", what)
+        for folder, what in ((IMAGES, "an image"), (LABELS, "a mask"))
+        for file in nifti_files(root / folder)
+    ]
+    return [
+        quarantine_row(case_name(text), text, f"{text} is {what} that {DATASET_FILE} does not list")
+        for text, what in files
+        if text not in listed
+    ]
 
 
 def _notes(content: dict[str, Any]) -> tuple[str, ...]:
@@ -195,3 +191,6 @@ def _notes(content: dict[str, Any]) -> tuple[str, ...]:
     if isinstance(tests, list) and tests:
         notes.append(f"{len(tests)} test images without masks are not used")
     return tuple(notes)
+
+
+DECATHLON = Layout("decathlon", read_decathlon, recognize=lambda root: (root / DATASET_FILE).is_file())

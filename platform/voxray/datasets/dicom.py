@@ -1,26 +1,28 @@
 """Folders of DICOM series, and a CSV of labels: ``series``, ``folder`` or ``patient``, then ``label[,split]``.
 
-Header fields serve to group files into series and series into patients, and go no further: a scan is known by its
-place on disk, a patient by the first of its scans.
+Header fields only group files into series and series into patients: a scan is named by its path, a patient by the
+first of its scans.
 """
 
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
-import pyarrow as pa
-
 from voxray.config.validation import nearest
-from voxray.datasets.manifest import SAMPLES, SCANS, Manifest, quarantine_rows
-from voxray.datasets.tables import given_splits, label_codes, read_csv, without_empty_cells
+from voxray.datasets.base import Layout
+from voxray.datasets.csv_lists import given_splits, label_codes, read_csv, without_empty_cells
+from voxray.datasets.manifest import Manifest, Row, quarantine_row, quarantine_rows, scans_table, whole_scan_samples
 from voxray.errors import DataError
+from voxray.scans.formats.dicom import is_dicom
 from voxray.scans.formats.dicom.headers import DicomFolder, read_folder
 from voxray.storage.paths import AnyPath, relative_path
 
-KEYS = ("series", "folder", "patient")  # the first of these columns says what a label belongs to
-Row = dict[str, object]
+LABELS = "labels.csv"
+KEYS = ("series", "folder", "patient")  # the first of these columns in the list says what a label belongs to
+FILES_TO_CHECK = 100  # before a folder is taken for one without DICOM files
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,8 @@ class FoundSeries:
         Relative to the root: its folder, or its first file where the folder holds several series.
     folder : str
     series, patient : str
-        As the header names them: to group by only.
-    aside : str
+        As the header names them: only for grouping.
+    skipped : str
         Why it is no scan; empty for one that is.
     """
 
@@ -42,12 +44,12 @@ class FoundSeries:
     folder: str
     series: str
     patient: str
-    aside: str
+    skipped: str
 
 
 @dataclass(frozen=True)
 class LabelList:
-    """The CSV: each value of the key column and its line, and the columns that follow from it."""
+    """The CSV: the row of each value of the key column, and the columns of the rows."""
 
     name: str
     key: str
@@ -58,59 +60,54 @@ class LabelList:
     patients: list[str] | None
 
     def row_of(self, found: FoundSeries) -> int | None:
-        """The row that labels a series; a folder's label holds for all folders in it that have none themselves."""
+        """The row that labels a series; the label of a folder holds for all folders in it without a label."""
         if self.key == "series":
             return self.rows.get(found.series)
         if self.key == "patient":
             return self.rows.get(found.patient)
         folders = [PurePosixPath(found.folder), *PurePosixPath(found.folder).parents]
-        return next((self.rows[str(each)] for each in folders if str(each) in self.rows), None)
+        return next((self.rows[str(folder)] for folder in folders if str(folder) in self.rows), None)
 
 
 def read_dicom(
-    root: AnyPath, labels: str = "labels.csv", classes: tuple[str, ...] | None = None, *, with_patients: bool = False
+    root: AnyPath, labels: str = LABELS, classes: tuple[str, ...] | None = None, *, with_patients: bool = False
 ) -> Manifest:
     """List the DICOM series in a folder and below; reads headers, and no pixel.
 
-    Each labeled series is a scan and one sample, cut around its middle.
+    Each labeled series is a scan with one sample at its center.
 
     Parameters
     ----------
-    root : Place
+    root : path
     labels : str
-        File name of the CSV in `root`. A column ``patient`` beside ``series`` or ``folder`` says whose scans they are
-        where the headers do not.
+        File name of the CSV in `root`. A column ``patient`` beside ``series`` or ``folder`` names the patients where
+        the headers do not.
     classes : tuple of str, optional
         Names of the classes in the order of their labels.
     with_patients : bool
-        Whether the manifest names patients as headers and list do: only for a caller that hides them.
+        Whether the manifest names patients as headers and list do: only for a caller that hides the names.
 
     Raises
     ------
     DataError
-        No series, or a list that lacks a column, names something twice or gives an unknown label.
+        No series, or a list that lacks a column, names something twice or has an unknown label.
     """
     listed = _read_labels(root / labels, classes)
-    found, aside, others = find_series(root)
-    if not found and not aside:
+    found, quarantine, others = find_series(root)
+    if not found and not quarantine:
         raise DataError(str(root), "holds no DICOM series", "Set data.root to a folder with DICOM files below it")
-    rows = [listed.row_of(each) for each in found]
-    known = [(each, row) for each, row in zip(found, rows, strict=True) if row is not None]
-    aside += [
-        _aside(each.path, f"{labels} gives it no label") for each, row in zip(found, rows, strict=True) if row is None
+    labeled = [(series, row) for series in found if (row := listed.row_of(series)) is not None]
+    quarantine += [
+        _row(series.path, f"{labels} has no label for it") for series in found if listed.row_of(series) is None
     ]
-    ids = [each.path for each, _ in known]
-    mine = [row for _, row in known]
-    nothing = [None] * len(ids)
-    scans = [ids, _patients(known, listed, with_patients), ids, [listed.splits[row] for row in mine], nothing]
-    samples = [ids, mine, nothing, nothing, nothing, [listed.labels[row] for row in mine]]
+    ids, rows = [series.path for series, _ in labeled], [row for _, row in labeled]
     return Manifest(
         root=root,
         classes=listed.classes,
-        scans=pa.table(dict(zip(SCANS.names, scans, strict=True)), schema=SCANS),
-        samples=pa.table(dict(zip(SAMPLES.names, samples, strict=True)), schema=SAMPLES),
-        quarantine=quarantine_rows(aside + _absent(listed, mine)),
-        notes=_notes(known, listed, others - (root / labels).is_file()),
+        scans=scans_table(ids, ids, _patients(labeled, listed, with_patients), [listed.splits[row] for row in rows]),
+        samples=whole_scan_samples(ids, rows, [listed.labels[row] for row in rows]),
+        quarantine=quarantine_rows(quarantine + _absent(listed, rows)),
+        notes=_notes(labeled, listed, others - (root / labels).is_file()),
         channels=("intensity",),
     )
 
@@ -121,104 +118,109 @@ def _read_labels(path: AnyPath, classes: tuple[str, ...] | None) -> LabelList:
     if key is None:
         hint = nearest(table.column_names[0], KEYS)
         raise DataError(str(path), f"has no column that says what is labeled ({hint})", "Add one of them")
-    words = table[key].to_pylist()
-    values = [str(PurePosixPath(word.replace("\\", "/"))) for word in words] if key == "folder" else words
-    rows = {value: row for row, value in reversed(list(enumerate(values)))}
-    if len(rows) < len(values):
-        again = next(row for row, value in enumerate(values) if rows[value] != row)
-        problem = f"names the same {key} in the lines {rows[values[again]] + 2} and {again + 2}"
-        raise DataError(str(path), problem, "Keep one of them")
+    values: list[str] = table[key].to_pylist()
+    if key == "folder":
+        values = [str(PurePosixPath(folder.replace("\\", "/"))) for folder in values]
+    rows: dict[str, int] = {}
+    for row, value in enumerate(values):
+        if rows.setdefault(value, row) != row:
+            problem = f"names the same {key} in the lines {rows[value] + 2} and {row + 2}"
+            raise DataError(str(path), problem, "Keep one of them")
     codes, names = label_codes(table["label"], classes, path)
     patients = table["patient"].to_pylist() if key != "patient" and "patient" in table.column_names else None
     return LabelList(path.name, key, rows, codes, names, given_splits(table, path), patients)
 
 
 def find_series(root: AnyPath) -> tuple[list[FoundSeries], list[Row], int]:
-    """Series below a folder that are scans, quarantine rows for what is none, and the number of other files."""
+    """Series below a folder that are scans, quarantine rows for everything else, and the number of other files."""
     found: list[FoundSeries] = []
-    aside: list[Row] = []
+    quarantine: list[Row] = []
     others = 0
-    for place in _folders(root):
-        folder = read_folder(place)
+    for path in _folders(root):
+        folder = read_folder(path)
         others += folder.others
-        here = _series_of(folder, root, place)
-        found += [each for each in here if not each.aside]
-        aside += [_aside(each.path, f"is {each.aside}, no scan") for each in here if each.aside]
-        if all(each.aside for each in here):
-            broken = [relative_path(root, path) for path in folder.broken]
-            aside += [_aside(path, "cannot be read; fetch the file again") for path in broken]
-    folders_of = Counter(each.series for each in found)
-    spread = [each for each in found if folders_of[each.series] > 1]
-    aside += [
-        _aside(each.path, f"its series lies in {folders_of[each.series]} folders; put it into one", samples=1)
-        for each in spread
+        in_folder = _series_of(folder, root, path)
+        found += [series for series in in_folder if not series.skipped]
+        quarantine += [_row(series.path, f"is {series.skipped}, no scan") for series in in_folder if series.skipped]
+        if not folder.slices:
+            quarantine += [_row(relative_path(root, file), "cannot be read; fetch it again") for file in folder.broken]
+    counts = Counter(series.series for series in found)
+    quarantine += [
+        _row(series.path, f"its series is in {counts[series.series]} folders; move it into one", samples=1)
+        for series in found
+        if counts[series.series] > 1
     ]
-    return [each for each in found if folders_of[each.series] == 1], aside, others
+    return [series for series in found if counts[series.series] == 1], quarantine, others
 
 
 def _folders(folder: AnyPath) -> Iterator[AnyPath]:
-    """A folder and all below it, in the order of their names; none whose name begins with a dot."""
-    for inner, names, _ in os.walk(folder) if isinstance(folder, Path) else folder.walk():
+    """A folder and all below it, in the order of their names, without those whose name begins with a dot."""
+    for path, names, _ in os.walk(folder) if isinstance(folder, Path) else folder.walk():
         names[:] = sorted(name for name in names if not name.startswith("."))
-        yield Path(inner) if isinstance(inner, str) else inner
+        yield Path(path) if isinstance(path, str) else path
 
 
-def _series_of(folder: DicomFolder, root: AnyPath, place: AnyPath) -> list[FoundSeries]:
+def _series_of(folder: DicomFolder, root: AnyPath, path: AnyPath) -> list[FoundSeries]:
     """The series of one folder."""
-    name = relative_path(root, place)
+    name = relative_path(root, path)
     scans = {file.series for file in folder.slices}
     found = []
     for series in dict.fromkeys(file.series for file in folder.files):
         files = [file for file in folder.files if file.series == series]
-        slices = [file for file in files if not file.aside]
-        # Captures beside the slices of a scan are left out when it is opened.
+        # Captures beside the slices of a scan are skipped when it is opened.
+        slices = [file for file in files if not file.skipped]
+        skipped = "" if slices else " and ".join(sorted({file.skipped for file in files}))
         first = (slices or files)[0]
-        alone = scans == {series} and place != root
-        path = name if alone else relative_path(root, first.path)
-        why = "" if slices else " and ".join(sorted({file.aside for file in files}))
-        found.append(FoundSeries(path, name, series, first.patient, why))
+        is_whole_folder = scans == {series} and path != root
+        found.append(
+            FoundSeries(
+                name if is_whole_folder else relative_path(root, first.path), name, series, first.patient, skipped
+            )
+        )
     return found
 
 
-def _patients(known: Sequence[tuple[FoundSeries, int]], listed: LabelList, with_patients: bool) -> list[str]:
-    """For each series its patient, or the path of that patient's first one."""
+def _patients(labeled: Sequence[tuple[FoundSeries, int]], listed: LabelList, with_patients: bool) -> list[str]:
+    """For each series its patient, or the path of the patient's first series."""
     first: dict[str, str] = {}
     names = []
-    for each, row in known:
-        patient = each.patient if listed.patients is None else listed.patients[row]
-        name = patient if with_patients else first.setdefault(patient, each.path)
-        names.append(name if patient else each.path)
+    for series, row in labeled:
+        patient = series.patient if listed.patients is None else listed.patients[row]
+        name = patient if with_patients else first.setdefault(patient, series.path)
+        names.append(name if patient else series.path)
     return names
 
 
-def _aside(path: str, reason: str, samples: int = 0) -> Row:
-    return {"scan_id": path, "path": path, "kind": "scan", "samples": samples, "reason": f"{path}: {reason}"}
+def _row(path: str, reason: str, samples: int = 0) -> Row:
+    return quarantine_row(path, path, f"{path}: {reason}", samples=samples)
 
 
 def _absent(listed: LabelList, used: Sequence[int]) -> list[Row]:
-    unused = sorted(set(listed.rows.values()) - set(used))
-    return [
-        {
-            "scan_id": f"{listed.name}, line {row + 2}",
-            "path": None,
-            "row": row,
-            "kind": "absent",
-            "samples": 1,
-            "reason": f"{listed.name}, line {row + 2}: no scan on disk belongs to this {listed.key}",
-        }
-        for row in unused
-    ]
+    rows = []
+    for row in sorted(set(listed.rows.values()) - set(used)):
+        where = f"{listed.name}, line {row + 2}"
+        reason = f"{where}: no scan on disk belongs to this {listed.key}"
+        rows.append(quarantine_row(where, None, reason, kind="absent", samples=1, row=row))
+    return rows
 
 
-def _notes(known: Sequence[tuple[FoundSeries, int]], listed: LabelList, others: int) -> tuple[str, ...]:
+def _notes(labeled: Sequence[tuple[FoundSeries, int]], listed: LabelList, others: int) -> tuple[str, ...]:
     notes = []
-    several = sum(count > 1 for count in Counter(row for _, row in known).values())
+    several = sum(count > 1 for count in Counter(row for _, row in labeled).values())
     if several:
-        each = f"{several} of them name several series, and each series is a scan of its own with that label"
-        notes.append(f"{listed.name} labels by {listed.key}: {each}")
-    nameless = sum(not each.patient for each, _ in known) if listed.patients is None else 0
+        rest = f"{several} of them name several series, and each series is a scan of its own with that label"
+        notes.append(f"{listed.name} labels by {listed.key}: {rest}")
+    nameless = sum(not series.patient for series, _ in labeled) if listed.patients is None else 0
     if nameless:
         notes.append(f"{nameless} series name no patient: each counts as a patient of its own")
     if others:
-        notes.append(f"{others} files are no DICOM files and are not read")
+        notes.append(f"{others} files are not DICOM files and are not read")
     return tuple(notes)
+
+
+def _has_dicom(root: AnyPath) -> bool:
+    files = (path for path in root.rglob("*") if path.is_file())
+    return (root / LABELS).is_file() and any(is_dicom(path) for path in islice(files, FILES_TO_CHECK))
+
+
+DICOM = Layout("dicom", read_dicom, ("labels", "classes"), recognize=_has_dicom, names_patients=True)

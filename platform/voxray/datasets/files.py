@@ -19,5 +19,5 @@ def nifti_files(folder: AnyPath, pattern: str = "*") -> Iterator[AnyPath]:
 def case_name(path: str) -> str:
     """``BRATS_001`` of ``imagesTr/BRATS_001.nii.gz``."""
     name = PurePosixPath(path).name
-    suffix = next((each for each in SUFFIXES if name.lower().endswith(each)), PurePosixPath(name).suffix)
+    suffix = next((end for end in SUFFIXES if name.lower().endswith(end)), PurePosixPath(name).suffix)
     return name[: len(name) - len(suffix)]

@@ -1,16 +1,53 @@
-"""From the experiment's data section to a Manifest."""
+"""The table of layouts. A new layout is one module that defines a Layout, and its entry in `LAYOUTS`."""
 
 from voxray.config.data import DataSpec
-from voxray.datasets.brats2020 import read_brats2020
-from voxray.datasets.decathlon import read_decathlon
-from voxray.datasets.dicom import read_dicom
-from voxray.datasets.luna16 import read_luna16
+from voxray.config.validation import nearest
+from voxray.datasets.base import Layout
+from voxray.datasets.brats2020 import BRATS2020
+from voxray.datasets.decathlon import DECATHLON
+from voxray.datasets.dicom import DICOM
+from voxray.datasets.luna16 import LUNA16
 from voxray.datasets.manifest import Manifest
-from voxray.datasets.medmnist import read_medmnist
-from voxray.datasets.mosmed import read_mosmed
-from voxray.datasets.table import read_table
-from voxray.errors import DataError
-from voxray.storage.paths import list_once, to_path
+from voxray.datasets.medmnist import MEDMNIST
+from voxray.datasets.mosmed import MOSMED
+from voxray.datasets.table import TABLE
+from voxray.errors import ConfigError, DataError
+from voxray.storage.paths import AnyPath, list_once, to_path
+
+# In the order in which they are tried on a folder, the most specific first: a manifest.csv may lie beside anything.
+LAYOUTS: dict[str, Layout] = {
+    layout.name: layout for layout in (DECATHLON, BRATS2020, LUNA16, MOSMED, MEDMNIST, TABLE, DICOM)
+}
+
+
+def find_layout(name: str) -> Layout:
+    """The layout with a name.
+
+    Raises
+    ------
+    ConfigError
+        There is none; with the nearest name.
+    """
+    if name not in LAYOUTS:
+        raise ConfigError("data.layout", f"unknown layout '{name}'; {nearest(name, LAYOUTS)}")
+    return LAYOUTS[name]
+
+
+def recognize_layout(root: AnyPath) -> str | None:
+    """Name of the layout of a folder or file, by the names in it; None where no layout fits."""
+    return next((layout.name for layout in LAYOUTS.values() if layout.recognize(root)), None)
+
+
+def check_layout(data: DataSpec) -> Layout:
+    """The layout of a data set; ConfigError where it is unknown, or where a setting is one of other layouts."""
+    layout = find_layout(data.layout)
+    unused = {name for other in LAYOUTS.values() for name in other.settings if name not in layout.settings}
+    for name in sorted(unused):
+        value = getattr(data, name)
+        if value != DataSpec.model_fields[name].default:
+            problem = f"layout '{layout.name}' does not use it, got {value!r}"
+            raise ConfigError(f"data.{name}", problem, "Remove it, or correct data.layout")
+    return layout
 
 
 def read_manifest(data: DataSpec, *, with_patients: bool = False) -> Manifest:
@@ -20,26 +57,19 @@ def read_manifest(data: DataSpec, *, with_patients: bool = False) -> Manifest:
     ----------
     data : DataSpec
     with_patients : bool
-        Whether patients go by what DICOM headers call them, for a caller that hides it; else by their first scan.
+        Whether patients are named as DICOM headers name them, for a caller that hides the names; by default after
+        their first scan.
 
     Raises
     ------
+    ConfigError
+        The layout is unknown, or does not use one of the settings.
     DataError
-        The folder is missing or is not in that layout.
+        The folder is missing or does not have that layout.
     """
+    layout = check_layout(data)
     root = list_once(to_path(data.root))
-    if data.layout == "medmnist":
-        return read_medmnist(root, data.classes)
-    if not root.is_dir():
+    if not layout.is_file and not root.is_dir():
         raise DataError("data.root", f"no such folder, got '{root}'", "Correct the path, or give --set data.root=…")
-    if data.layout == "luna16":
-        return read_luna16(root, data.candidates)
-    if data.layout == "decathlon":
-        return read_decathlon(root)
-    if data.layout == "mosmed":
-        return read_mosmed(root, data.folders)
-    if data.layout == "brats2020":
-        return read_brats2020(root)
-    if data.layout == "dicom":
-        return read_dicom(root, data.labels, data.classes, with_patients=with_patients)
-    return read_table(root, data.manifest, data.classes, data.channels)
+    settings = {name: getattr(data, name) for name in layout.settings}
+    return layout.read(root, **settings, **({"with_patients": with_patients} if layout.names_patients else {}))

@@ -7,8 +7,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from voxray.datasets.manifest import SAMPLES, SCANS, Manifest, quarantine_rows, samples_per_scan
-from voxray.datasets.tables import read_csv
+from voxray.datasets.base import Layout
+from voxray.datasets.csv_lists import read_csv
+from voxray.datasets.manifest import (
+    SAMPLES,
+    Manifest,
+    Row,
+    quarantine_row,
+    quarantine_rows,
+    samples_per_scan,
+    scans_table,
+)
 from voxray.errors import DataError
 from voxray.storage.paths import AnyPath, matching, relative_path
 
@@ -22,7 +31,7 @@ def read_luna16(root: AnyPath, candidates: str | None = None) -> Manifest:
 
     Parameters
     ----------
-    root : Place
+    root : path
         Folder with ``subset0`` … ``subset9``; some may be missing.
     candidates : str, optional
         File name of the list; by default ``candidates_V2.csv`` where there is one, else ``candidates.csv``.
@@ -52,14 +61,14 @@ def read_luna16(root: AnyPath, candidates: str | None = None) -> Manifest:
 
 
 def _read_candidates(root: AnyPath, name: str | None) -> pa.Table:
-    path = root / (name or next((each for each in LISTS if (root / each).is_file()), LISTS[-1]))
+    path = root / (name or next((file for file in LISTS if (root / file).is_file()), LISTS[-1]))
     columns = ("seriesuid", "coordX", "coordY", "coordZ", "class")
     table = read_csv(path, columns, text=("seriesuid",))
     classes = _numbers(table["class"], path, "class")
     odd = table["class"].filter(pa.array(~np.isin(classes, [0, 1])))
     if len(odd):
-        raise DataError(str(path), f"column 'class' wants 0 or 1, got {odd[0]}", "Correct these rows")
-    # LPS → RAS: the first two axes change sign. This is the only place where LUNA16's convention is known.
+        raise DataError(str(path), f"column 'class': expected 0 or 1, got {odd[0]}", "Correct these rows")
+    # LPS to RAS: the first two axes change sign.
     x, y, z = (_numbers(table[column], path, column) for column in columns[1:4])
     rows = np.arange(table.num_rows)
     values = [table["seriesuid"].combine_chunks(), rows, -x, -y, z, classes.astype(np.int64)]
@@ -70,34 +79,26 @@ def _numbers(column: pa.ChunkedArray, path: AnyPath, name: str) -> np.ndarray[tu
     try:
         return np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64)
     except pa.ArrowInvalid as error:
-        raise DataError(str(path), f"column '{name}' wants numbers: {error}", "Correct these rows") from None
+        raise DataError(str(path), f"column '{name}': expected numbers: {error}", "Correct these rows") from None
 
 
-def _find_scans(root: AnyPath, subsets: list[AnyPath]) -> tuple[pa.Table, list[dict[str, object]]]:
+def _find_scans(root: AnyPath, subsets: list[AnyPath]) -> tuple[pa.Table, list[Row]]:
     paths: dict[str, AnyPath] = {}
-    duplicates: list[dict[str, object]] = []
+    duplicates: list[Row] = []
     for path in (path for subset in subsets for path in matching(subset, "*.mhd")):
         first = paths.setdefault(path.stem, path)
         if first != path:
-            reason = f"series also in {first.parent.name}; this second copy is left out"
-            relative = relative_path(root, path)
-            duplicates.append({"scan_id": path.stem, "path": relative, "kind": "scan", "samples": 0, "reason": reason})
+            reason = f"series also in {first.parent.name}; this second copy is not used"
+            duplicates.append(quarantine_row(path.stem, relative_path(root, path), reason))
     ids = sorted(paths)
-    none = [None] * len(ids)
-    columns = [ids, ids, [relative_path(root, paths[each]) for each in ids], none, none]
-    return pa.table(dict(zip(SCANS.names, columns, strict=True)), schema=SCANS), duplicates
+    return scans_table(ids, [relative_path(root, paths[name]) for name in ids]), duplicates
 
 
-def _absent(lost: pa.Table) -> list[dict[str, object]]:
+def _absent(lost: pa.Table) -> list[Row]:
+    counts = sorted(samples_per_scan(lost).items(), key=lambda item: str(item[0]))
     return [
-        {
-            "scan_id": scan_id,
-            "path": None,
-            "kind": "absent",
-            "samples": count,
-            "reason": f"no subset folder holds {scan_id}.mhd",
-        }
-        for scan_id, count in sorted(samples_per_scan(lost).items(), key=lambda item: str(item[0]))
+        quarantine_row(scan_id, None, f"no subset folder holds {scan_id}.mhd", kind="absent", samples=count)
+        for scan_id, count in counts
     ]
 
 
@@ -106,19 +107,12 @@ def _finite(table: pa.Table) -> pa.ChunkedArray:
     return pc.and_(pc.and_(x, y), z)
 
 
-def _not_finite(listed: pa.Table, known: pa.ChunkedArray, finite: pa.ChunkedArray) -> list[dict[str, object]]:
-    bad = listed.filter(pc.and_(known, pc.invert(finite)))
-    return [
-        {
-            "scan_id": sample["scan_id"],
-            "path": None,
-            "row": sample["row"],
-            "kind": "sample",
-            "samples": 1,
-            "reason": f"coordinates are not numbers: {[sample[axis] for axis in ('x_mm', 'y_mm', 'z_mm')]}",
-        }
-        for sample in bad.to_pylist()
-    ]
+def _not_finite(listed: pa.Table, known: pa.ChunkedArray, finite: pa.ChunkedArray) -> list[Row]:
+    rows = []
+    for sample in listed.filter(pc.and_(known, pc.invert(finite))).to_pylist():
+        reason = f"coordinates are not numbers: {[sample[axis] for axis in ('x_mm', 'y_mm', 'z_mm')]}"
+        rows.append(quarantine_row(sample["scan_id"], None, reason, kind="sample", samples=1, row=sample["row"]))
+    return rows
 
 
 def _notes(subsets: list[AnyPath], scans: pa.Table, listed: pa.Table, known: pa.ChunkedArray) -> tuple[str, ...]:
@@ -126,8 +120,16 @@ def _notes(subsets: list[AnyPath], scans: pa.Table, listed: pa.Table, known: pa.
     missing = [name for name in SUBSETS if name not in {subset.name for subset in subsets}]
     if missing:
         lost = listed.num_rows - pc.sum(known).as_py()
-        notes.append(f"{', '.join(missing)} missing; {lost:,} candidates of absent scans left out")
+        notes.append(f"{', '.join(missing)} missing; {lost:,} candidates of absent scans are not used")
     without = scans.num_rows - len(pc.unique(listed.filter(known)["scan_id"]))
     if without:
         notes.append(f"{without} scans have no candidate and are not read")
     return tuple(notes)
+
+
+def _is_luna16(root: AnyPath) -> bool:
+    has_list = any((root / name).is_file() for name in LISTS)
+    return has_list and any((root / name).is_dir() for name in SUBSETS)
+
+
+LUNA16 = Layout("luna16", read_luna16, ("candidates",), recognize=_is_luna16, unit="HU", samples_points=True)

@@ -1,7 +1,7 @@
-"""What a data set consists of, in columns: scans, samples of them, and what was set aside already."""
+"""The content of a data set in columns: scans, samples, and what is quarantined before any voxel is read."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -9,12 +9,14 @@ import pyarrow.compute as pc
 
 from voxray.storage.paths import AnyPath
 
+Row = dict[str, object]  # of the quarantine
+
 SCANS = pa.schema(
     [
         ("scan_id", pa.string()),
         ("patient_id", pa.string()),
         ("path", pa.string()),  # relative to the root, so that a store does not depend on where the scans lay
-        ("split", pa.string()),  # null where the data set leaves the choice to us
+        ("split", pa.string()),  # null where the data set gives none
         ("label_path", pa.string()),  # the scan's mask, relative to the root; null where there is none
     ]
 )
@@ -32,9 +34,9 @@ QUARANTINE = pa.schema(
     [
         ("scan_id", pa.string()),
         ("path", pa.string()),
-        ("row", pa.int64()),  # null where the whole scan is meant
+        ("row", pa.int64()),  # null for a whole scan
         ("kind", pa.string()),  # absent | empty | scan | sample
-        ("samples", pa.int64()),  # how many samples are lost by it
+        ("samples", pa.int64()),  # how many samples are lost with it
         ("reason", pa.string()),
     ]
 )
@@ -46,22 +48,22 @@ class Manifest:
 
     Attributes
     ----------
-    root : Place
+    root : path
         Folder, or file of many images, that the paths are relative to.
     classes : tuple of str
-        Names of the labels 0, 1, …; the last one is the finding when there are two.
+        Names of the labels 0, 1, …; the last one is the positive class when there are two.
     scans, samples, quarantine : pyarrow.Table
         With the schemas SCANS, SAMPLES and QUARANTINE of this module.
     notes : tuple of str
-        What a user should know about how the folder was understood.
+        How the folder was understood, for the user.
     channels : tuple of str
         Names of the channels that every scan must have; empty where the data set names none.
     masks_are_targets : bool
         Whether the values of the masks are the classes to be learned; otherwise masks only say where to look, and the
         classes are those of the samples.
     published_split : bool
-        Whether the splits are those that published figures refer to: then they are kept as they are, even where they
-        hold the same voxels twice, and that is said.
+        Whether published metrics refer to these splits: then they are kept even where two splits hold the same voxels,
+        with a note.
     shapes : mapping of str to tuple of int
         Voxels of each scan along x, y, z, where its number of patches depends on them; else empty.
     """
@@ -78,7 +80,7 @@ class Manifest:
     shapes: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
 
     def digest(self) -> str:
-        """A name for the content: equal manifests have equal digests wherever the root lies."""
+        """A hash of the content: equal manifests have equal digests wherever the root is."""
         state = hashlib.sha256("\0".join([*self.classes, "", *self.channels, "", str(self.masks_are_targets)]).encode())
         for table in (self.scans, self.samples, self.quarantine):
             sink = pa.BufferOutputStream()
@@ -89,9 +91,36 @@ class Manifest:
         return state.hexdigest()[:16]
 
 
-def quarantine_rows(rows: list[dict[str, object]]) -> pa.Table:
+def scans_table(
+    ids: Sequence[str],
+    paths: Sequence[str],
+    patients: Sequence[str] | None = None,
+    splits: Sequence[str | None] | None = None,
+    masks: Sequence[str | None] | None = None,
+) -> pa.Table:
+    """A SCANS table of columns. By default each scan is its own patient, without a split and without a mask."""
+    nothing = [None] * len(ids)
+    columns = (ids, patients or ids, paths, splits or nothing, masks or nothing)
+    return pa.table(dict(zip(SCANS.names, columns, strict=True)), schema=SCANS)
+
+
+def whole_scan_samples(ids: Sequence[str], rows: Sequence[int], labels: Sequence[int]) -> pa.Table:
+    """A SAMPLES table with one sample for each scan, at its center."""
+    nothing = [None] * len(ids)
+    columns = (ids, rows, nothing, nothing, nothing, labels)
+    return pa.table(dict(zip(SAMPLES.names, columns, strict=True)), schema=SAMPLES)
+
+
+def quarantine_row(
+    scan_id: str | None, path: str | None, reason: str, *, kind: str = "scan", samples: int = 0, row: int | None = None
+) -> Row:
+    """A row for `quarantine_rows`."""
+    return {"scan_id": scan_id, "path": path, "row": row, "kind": kind, "samples": samples, "reason": reason}
+
+
+def quarantine_rows(rows: Sequence[Row]) -> pa.Table:
     """A QUARANTINE table of dictionaries."""
-    return pa.Table.from_pylist(rows, schema=QUARANTINE)
+    return pa.Table.from_pylist(list(rows), schema=QUARANTINE)
 
 
 def samples_per_scan(samples: pa.Table) -> dict[str, int]:
@@ -110,7 +139,7 @@ def shared_patients(scans: pa.Table) -> dict[str, tuple[str, ...]]:
     """
     given = scans.filter(pc.is_valid(scans["split"])).select(["patient_id", "split"])
     pairs = given.group_by(["patient_id", "split"]).aggregate([])
-    found: dict[str, list[str]] = {}
+    splits_of: dict[str, list[str]] = {}
     for row in pairs.sort_by([("patient_id", "ascending"), ("split", "ascending")]).to_pylist():
-        found.setdefault(row["patient_id"], []).append(row["split"])
-    return {patient: tuple(splits) for patient, splits in found.items() if len(splits) > 1}
+        splits_of.setdefault(row["patient_id"], []).append(row["split"])
+    return {patient: tuple(splits) for patient, splits in splits_of.items() if len(splits) > 1}

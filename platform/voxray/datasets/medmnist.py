@@ -8,12 +8,12 @@ import zipfile
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from voxray.config.validation import nearest
-from voxray.datasets.manifest import SAMPLES, SCANS, Manifest, quarantine_rows
-from voxray.datasets.tables import SPLITS
+from voxray.datasets.base import Layout
+from voxray.datasets.csv_lists import SPLITS
+from voxray.datasets.manifest import Manifest, quarantine_rows, scans_table, whole_scan_samples
 from voxray.errors import DataError
 from voxray.storage.paths import AnyPath
 
@@ -31,11 +31,11 @@ class Labeled:
 def read_medmnist(path: AnyPath, classes: tuple[str, ...] | None = None) -> Manifest:
     """List the images of a MedMNIST file; reads no voxel.
 
-    Each image is a scan of its own, and its patient; its path is that of its row in the file, ``train_images/17``.
+    Each image is a scan and a patient of its own; its path is its row in the file, ``train_images/17``.
 
     Parameters
     ----------
-    path : Place
+    path : path
         The ``.npz`` file.
     classes : tuple of str, optional
         Names of the labels 0, 1, …; the file has none.
@@ -46,21 +46,17 @@ def read_medmnist(path: AnyPath, classes: tuple[str, ...] | None = None) -> Mani
         No such file, an array that is missing or has another shape, labels of several classes at once.
     """
     splits = {split: _read_split(path, split) for split in SPLITS}
-    shapes = {each.shape[1:] for each in splits.values()}
+    shapes = {content.shape[1:] for content in splits.values()}
     if len(shapes) > 1:
         raise DataError(str(path), f"its splits hold images of different shapes: {shapes}", "Fetch the file again")
-    labels = np.concatenate([each.labels for each in splits.values()])
-    rows = np.concatenate([np.arange(len(each.labels)) for each in splits.values()])
-    owners = np.repeat(SPLITS, [len(each.labels) for each in splits.values()]).tolist()
-    ids = [f"{split}_images/{row}" for split, row in zip(owners, rows.tolist(), strict=True)]
-    nothing = [None] * len(ids)
-    scans = [ids, ids, ids, owners, nothing]
-    samples = [ids, rows, nothing, nothing, nothing, labels]
+    labels = np.concatenate([content.labels for content in splits.values()])
+    rows = [(split, row) for split, content in splits.items() for row in range(len(content.labels))]
+    ids = [f"{split}_images/{row}" for split, row in rows]
     return Manifest(
         root=path,
         classes=_classes(path, labels, classes),
-        scans=pa.table(dict(zip(SCANS.names, scans, strict=True)), schema=SCANS),
-        samples=pa.table(dict(zip(SAMPLES.names, samples, strict=True)), schema=SAMPLES),
+        scans=scans_table(ids, ids, splits=[split for split, _ in rows]),
+        samples=whole_scan_samples(ids, [row for _, row in rows], labels.tolist()),
         quarantine=quarantine_rows([]),
         notes=("MedMNIST names no patients: each image counts as one patient",),
         channels=COLORS if _is_colored(shapes.pop()) else ("intensity",),
@@ -83,7 +79,7 @@ def _read_split(path: AnyPath, split: str) -> Labeled:
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(str(path), f"cannot be read: {error}", "Fetch the file again") from None
     if len(shape) not in (3, 4):
-        problem = f"{split}_images wants (n, y, x), (n, y, x, 3) or (n, z, y, x), got {shape}"
+        problem = f"{split}_images: expected (n, y, x), (n, y, x, 3) or (n, z, y, x), got {shape}"
         raise DataError(str(path), problem, "Give a MedMNIST file")
     return Labeled(shape, _single_labels(path, split, values, shape[0]))
 
@@ -103,7 +99,7 @@ def _single_labels(path: AnyPath, split: str, values: NDArray[np.generic], count
         )
         raise DataError(str(path), problem, "A classifier here gives each image one class; choose another file")
     if values.dtype.kind not in "iu" or values.size != count or values.shape[:1] != (count,) or not count:
-        problem = f"{split}_labels wants one whole number for each of {count} images, got {values.dtype} {values.shape}"
+        problem = f"{split}_labels: expected {count} integers, one for each image, got {values.dtype} {values.shape}"
         raise DataError(str(path), problem, "Fetch the file again")
     return values.reshape(-1).astype(np.int64)
 
@@ -119,3 +115,12 @@ def _classes(path: AnyPath, labels: NDArray[np.int64], names: tuple[str, ...] | 
         problem = f"its labels run from {labels.min()} to {labels.max()}, but data.classes names {len(classes)} classes"
         raise DataError(str(path), problem, "Name each class once, in the order of the labels")
     return classes
+
+
+MEDMNIST = Layout(
+    "medmnist",
+    read_medmnist,
+    ("classes",),
+    recognize=lambda root: root.is_file() and root.suffix.lower() == ".npz",
+    is_file=True,
+)

@@ -8,10 +8,9 @@ that a well-known subset of 200 scans has (Morozov et al. 2020, https://doi.org/
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import pyarrow as pa
-
+from voxray.datasets.base import Layout
 from voxray.datasets.files import case_name, nifti_files
-from voxray.datasets.manifest import SAMPLES, SCANS, Manifest, quarantine_rows
+from voxray.datasets.manifest import Manifest, Row, quarantine_row, quarantine_rows, scans_table, whole_scan_samples
 from voxray.errors import DataError
 from voxray.storage.paths import AnyPath, matching, relative_path
 
@@ -24,7 +23,7 @@ STUDIES = "studies"
 class Study:
     """One scan: its class, and its path relative to the root."""
 
-    kind: str
+    class_name: str
     path: str
 
 
@@ -35,11 +34,11 @@ def read_mosmed(root: AnyPath, folders: Mapping[str, str] | None = None) -> Mani
 
     Parameters
     ----------
-    root : Place
+    root : path
         Holds the class folders, or ``studies`` with them.
     folders : mapping of str to str, optional
-        Folder → class, in the order of the classes; all must be there. By default CT-0 is normal, every other folder of
-        the public sets is abnormal, and those that are not there are not missed.
+        Folder to class, in the order of the classes; all must exist. By default CT-0 is normal and the other folders
+        of the public sets are abnormal; any of them may be missing.
 
     Raises
     ------
@@ -50,63 +49,68 @@ def read_mosmed(root: AnyPath, folders: Mapping[str, str] | None = None) -> Mani
     chosen = _choose_folders(base, folders)
     classes = tuple(dict.fromkeys((folders or FOLDERS).values()))
     if len(classes) < 2:
-        raise DataError("data.folders", f"wants two or more classes, got {list(classes)}", "Give folders of another")
-    scans, aside = _without_repeats(root, base, chosen)
-    names = sorted(scans)
-    none = [None] * len(names)
-    labels = [classes.index(scans[name].kind) for name in names]
-    columns = [names, names, [scans[name].path for name in names], none, none]
-    samples = [names, list(range(len(names))), none, none, none, labels]
+        raise DataError("data.folders", f"expected two or more classes, got {list(classes)}", "Add a class")
+    studies, quarantine = _without_repeats(root, base, chosen)
+    names = sorted(studies)
     return Manifest(
         root=root,
         classes=classes,
-        scans=pa.table(dict(zip(SCANS.names, columns, strict=True)), schema=SCANS),
-        samples=pa.table(dict(zip(SAMPLES.names, samples, strict=True)), schema=SAMPLES),
-        quarantine=quarantine_rows(aside),
+        scans=scans_table(names, [studies[name].path for name in names]),
+        samples=whole_scan_samples(
+            names, range(len(names)), [classes.index(studies[name].class_name) for name in names]
+        ),
+        quarantine=quarantine_rows(quarantine),
         notes=_notes(base, chosen, classes),
     )
 
 
 def _choose_folders(base: AnyPath, folders: Mapping[str, str] | None) -> dict[str, str]:
-    """Folder → class, of those that are there."""
-    there = {name: kind for name, kind in (folders or FOLDERS).items() if (base / name).is_dir()}
-    missing = [name for name in folders or () if name not in there]
+    """The existing folders, each with its class."""
+    existing = {name: kind for name, kind in (folders or FOLDERS).items() if (base / name).is_dir()}
+    missing = [name for name in folders or () if name not in existing]
     if missing:
         raise DataError(str(base), f"has no folder '{missing[0]}', which data.folders names", "Correct one of the two")
-    if not there:
+    if not existing:
         problem = f"holds none of the folders {', '.join(FOLDERS)}"
         raise DataError(str(base), problem, "Set data.root to the folder that does, or name yours in data.folders")
-    return there
+    return existing
 
 
-def _without_repeats(
-    root: AnyPath, base: AnyPath, chosen: Mapping[str, str]
-) -> tuple[dict[str, Study], list[dict[str, object]]]:
+def _without_repeats(root: AnyPath, base: AnyPath, chosen: Mapping[str, str]) -> tuple[dict[str, Study], list[Row]]:
     """Scans by name; and quarantine rows of names that occur more than once."""
     studies: dict[str, list[Study]] = {}
     for folder, kind in chosen.items():
         for file in nifti_files(base / folder, "**/*"):
             studies.setdefault(case_name(file.name), []).append(Study(kind, relative_path(root, file)))
     scans: dict[str, Study] = {}
-    aside: list[dict[str, object]] = []
-    for name, (first, *others) in studies.items():
-        if any(other.kind != first.kind for other in others):
-            places = " and ".join(f"{each.path} ({each.kind})" for each in (first, *others))
-            reason = f"lies in folders of different classes: {places}"
-            aside.append({"scan_id": name, "path": first.path, "kind": "scan", "samples": 1, "reason": reason})
+    quarantine: list[Row] = []
+    for name, (first, *copies) in studies.items():
+        if any(copy.class_name != first.class_name for copy in copies):
+            paths = " and ".join(f"{study.path} ({study.class_name})" for study in (first, *copies))
+            reason = f"is in folders of different classes: {paths}"
+            quarantine.append(quarantine_row(name, first.path, reason, samples=1))
             continue
         scans[name] = first
-        for other in others:
-            reason = f"{other.path} has the name of {first.path}; this second one is left out"
-            aside.append({"scan_id": name, "path": other.path, "kind": "scan", "samples": 0, "reason": reason})
-    return scans, aside
+        for copy in copies:
+            reason = f"{copy.path} has the name of {first.path}; this second file is not used"
+            quarantine.append(quarantine_row(name, copy.path, reason))
+    return scans, quarantine
 
 
 def _notes(base: AnyPath, chosen: Mapping[str, str], classes: tuple[str, ...]) -> tuple[str, ...]:
-    of_class = {kind: [folder for folder, its in chosen.items() if its == kind] for kind in classes}
-    told = "; ".join(f"{kind} is {', '.join(names)}" for kind, names in of_class.items() if names)
-    notes = ["MosMedData has one study of each patient: each scan counts as one patient", told]
+    folders_of = {kind: [folder for folder, its in chosen.items() if its == kind] for kind in classes}
+    summary = "; ".join(f"{kind} is {', '.join(names)}" for kind, names in folders_of.items() if names)
+    notes = ["MosMedData has one study of each patient: each scan counts as one patient", summary]
     others = [path.name for path in matching(base, "CT-*") if path.is_dir() and path.name not in chosen]
     if others:
         notes.append(f"{', '.join(others)}: not named in data.folders, not read")
     return tuple(notes)
+
+
+MOSMED = Layout(
+    "mosmed",
+    read_mosmed,
+    ("folders",),
+    recognize=lambda root: any((root / base / name).is_dir() for base in ("", STUDIES) for name in FOLDERS),
+    unit="HU",
+)

@@ -2,18 +2,18 @@
 
 from collections import Counter
 
-import numpy as np
-import pyarrow as pa
-
-from voxray.datasets.manifest import SAMPLES, SCANS, Manifest, quarantine_rows
-from voxray.datasets.tables import given_splits, label_codes, read_csv, without_empty_cells
+from voxray.datasets.base import Layout
+from voxray.datasets.csv_lists import given_splits, label_codes, read_csv, without_empty_cells
+from voxray.datasets.manifest import Manifest, quarantine_rows, scans_table, whole_scan_samples
 from voxray.errors import DataError
 from voxray.storage.paths import AnyPath
+
+MANIFEST = "manifest.csv"
 
 
 def read_table(
     root: AnyPath,
-    manifest: str = "manifest.csv",
+    manifest: str = MANIFEST,
     classes: tuple[str, ...] | None = None,
     channels: tuple[str, ...] = ("path",),
 ) -> Manifest:
@@ -21,14 +21,14 @@ def read_table(
 
     Parameters
     ----------
-    root : Place
+    root : path
         Folder that holds the manifest; its paths are relative to it.
     manifest : str
         File name of the CSV.
     classes : tuple of str, optional
         Names of the classes in the order of their labels. The column may hold these names or the numbers 0, 1, ….
     channels : tuple of str
-        The columns that name the files of a scan's channels; all lie on one grid.
+        The columns that name the files of a scan's channels; all must lie on one grid.
 
     Raises
     ------
@@ -40,24 +40,18 @@ def read_table(
     table = without_empty_cells(table, path, channels)
     labels, names = label_codes(table["label"], classes, path)
     ids = [_joined(files) for files in zip(*(table[name].to_pylist() for name in channels), strict=True)]
-    twice = [value for value, count in Counter(ids).items() if count > 1]
-    if twice:
-        raise DataError(str(path), f"names '{twice[0]}' more than once", "Keep one row for each image")
-    has_patients = "patient_id" in table.column_names
-    patients = table["patient_id"].to_pylist() if has_patients else ids
-    splits = given_splits(table, path)
-    count = table.num_rows
-    columns = [ids, patients, ids, splits, [None] * count]
-    nothing = pa.nulls(count, pa.float64())
-    samples = [ids, np.arange(count), nothing, nothing, nothing, labels]
+    repeated = [value for value, count in Counter(ids).items() if count > 1]
+    if repeated:
+        raise DataError(str(path), f"names '{repeated[0]}' more than once", "Keep one row for each image")
+    patients = table["patient_id"].to_pylist() if "patient_id" in table.column_names else None
     note = "the manifest has no column patient_id: each row counts as a patient of its own"
     return Manifest(
         root=root,
         classes=names,
-        scans=pa.table(dict(zip(SCANS.names, columns, strict=True)), schema=SCANS),
-        samples=pa.table(dict(zip(SAMPLES.names, samples, strict=True)), schema=SAMPLES),
+        scans=scans_table(ids, ids, patients, given_splits(table, path)),
+        samples=whole_scan_samples(ids, range(len(ids)), labels),
         quarantine=quarantine_rows([]),
-        notes=() if has_patients else (note,),
+        notes=(note,) if patients is None else (),
         channels=channels if len(channels) > 1 else (),
     )
 
@@ -65,3 +59,11 @@ def read_table(
 def _joined(files: tuple[str, ...]) -> str:
     """One path for the files of a scan's channels, as `voxray.scans.formats.channels` reads it."""
     return files[0] if len(files) == 1 else "{" + ",".join(files) + "}"
+
+
+TABLE = Layout(
+    "table",
+    read_table,
+    ("manifest", "classes", "channels"),
+    recognize=lambda root: (root / MANIFEST).is_file(),
+)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from voxray.datasets.layouts import find_layout
 from voxray.errors import ConfigError, ScanError
 from voxray.inference.grad_cam import grad_cam
 from voxray.inference.load import TrainedRun
@@ -51,7 +52,7 @@ class Classifier:
     def __init__(self, run: TrainedRun) -> None:
         if isinstance(run.architecture, UNet):
             raise ConfigError(str(run.folder.path), "this run trained a segmentation", "Load it as a segmenter")
-        if run.experiment.data.layout == "luna16":
+        if find_layout(run.experiment.data.layout).samples_points:
             problem = "this run classifies the candidates of a list, so a scan as a whole has no prediction"
             raise ConfigError(str(run.folder.path), problem, "Run voxray evaluate with a list of candidates")
         self.run = run

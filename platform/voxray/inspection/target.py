@@ -7,10 +7,9 @@ import pyarrow.compute as pc
 
 from voxray.config.data import DataSpec
 from voxray.config.experiment import Experiment
-from voxray.datasets.layouts import read_manifest
+from voxray.datasets.layouts import read_manifest, recognize_layout
 from voxray.datasets.loose import read_loose
 from voxray.datasets.manifest import Manifest, shared_patients
-from voxray.datasets.recognize import recognize_layout
 from voxray.errors import DataError
 from voxray.patches.plan import Plan, empty_classes
 from voxray.patches.planned import plan_experiment

@@ -9,6 +9,7 @@ import yaml
 from pathspec import GitIgnoreSpec
 
 from voxray.config.load import load_experiment
+from voxray.datasets.layouts import check_layout
 from voxray.errors import ConfigError
 
 JOBS = Path("jobs")
@@ -87,6 +88,7 @@ def check_size(sizes: dict[Path, int]) -> None:
 def _check_experiment(path: Path, settings: Sequence[str], sizes: dict[Path, int]) -> str:
     here = Path.cwd()
     experiment = load_experiment(path, settings)
+    check_layout(experiment.data)
     inside = Path(os.path.relpath(path.resolve(), here))
     if inside not in sizes:
         problem = "does not travel with the working directory"

@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
+from voxray.datasets.layouts import find_layout
 from voxray.report.charts.classifier_curves import curve_charts, score_charts
 from voxray.report.run.contents import RunContents
 from voxray.report.run.worst_errors import error_groups, is_one_image
@@ -25,8 +26,6 @@ from voxray.report.text.metric_values import (
     plural,
 )
 from voxray.visualization.slices import is_picture, slice_step
-
-HOUNSFIELD = ("luna16", "mosmed")  # layouts of CT
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def _gray(run: RunContents) -> str:
     """What black and white stand for in the pictures."""
     if run.experiment.intensity.kind != "window":
         return "gray from the lowest to the highest half percent of each patch and channel"
-    unit = " HU" if run.experiment.data.layout in HOUNSFIELD else ""
+    unit = f" {find_layout(run.experiment.data.layout).unit}".rstrip()
     return minus("gray from {:g} to {:g}".format(*run.experiment.intensity.windows[0])) + unit
 
 

@@ -52,14 +52,14 @@ class DicomFile:
     path : Place
     series, patient : str
         SeriesInstanceUID and PatientID: to group by, and for no one else's eyes.
-    aside : str
+    skipped : str
         Why it is no part of a scan, such as "a localizer"; empty for a slice.
     """
 
     path: AnyPath
     series: str
     patient: str
-    aside: str
+    skipped: str
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class DicomFolder:
     @property
     def slices(self) -> tuple[DicomFile, ...]:
         """The files that are parts of scans."""
-        return tuple(file for file in self.files if not file.aside)
+        return tuple(file for file in self.files if not file.skipped)
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,10 +193,10 @@ def _identify(path: AnyPath) -> DicomFile | None:
         return None
     if not series or (kind in SLICE_CLASSES and not header.get("Rows")):
         raise ScanError(str(path), DAMAGED)
-    return DicomFile(path, series, str(header.get("PatientID") or "").strip(), _aside(header, kind))
+    return DicomFile(path, series, str(header.get("PatientID") or "").strip(), _why_skipped(header, kind))
 
 
-def _aside(header: Dataset, kind: str) -> str:
+def _why_skipped(header: Dataset, kind: str) -> str:
     said = header.get("ImageType")
     image_type = {said} if isinstance(said, str) else set(said or ())
     if kind == SECONDARY_CAPTURE or kind.startswith(f"{SECONDARY_CAPTURE}.") or "SCREEN SAVE" in image_type:

@@ -93,7 +93,7 @@ def _files_of_series(path: AnyPath) -> list[AnyPath]:
         raise ScanError(str(folder.broken[0]), problem, "Fetch the file again")
     wanted = {file.series for file in folder.slices if path.is_dir() or file.path == path}
     if not wanted:
-        found = sorted({file.aside for file in folder.files if file.aside and (path.is_dir() or file.path == path)})
+        found = sorted({file.skipped for file in folder.files if file.skipped and (path.is_dir() or file.path == path)})
         raise ScanError(str(path), f"is {' and '.join(found)}, no scan" if found else "holds no DICOM file")
     if len(wanted) > 1:
         raise ScanError(str(path), f"holds {len(wanted)} series", "Name a file of the one that is meant")

@@ -19,7 +19,7 @@ def read_csv(path: AnyPath, required: Sequence[str], text: Sequence[str] = ()) -
 
     Parameters
     ----------
-    path : Place
+    path : path
     required : sequence of str
         Columns that must be there.
     text : sequence of str
@@ -38,9 +38,9 @@ def read_csv(path: AnyPath, required: Sequence[str], text: Sequence[str] = ()) -
         raise DataError(str(path), "no such file", "The layout needs this list; check data.root") from None
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(str(path), f"not readable as CSV: {error}", "Correct the file") from None
-    twice = next((name for name in table.column_names if table.column_names.count(name) > 1), None)
-    if twice is not None:
-        raise DataError(str(path), f"has the column '{twice}' more than once", "Keep one of them")
+    repeated = next((name for name in table.column_names if table.column_names.count(name) > 1), None)
+    if repeated is not None:
+        raise DataError(str(path), f"has the column '{repeated}' more than once", "Keep one of them")
     for column in required:
         if column not in table.column_names:
             hint = nearest(column, table.column_names)
@@ -70,7 +70,7 @@ def label_codes(
         Names of classes, or their numbers where `classes` are given.
     classes : tuple of str, optional
         In the order of their numbers; by default the different words, sorted.
-    path : Place
+    path : path
         Of the list, for messages.
 
     Raises
@@ -79,21 +79,18 @@ def label_codes(
         An unknown class, or one class only.
     """
     words = column.to_pylist()
-    found = sorted(set(words))
-    numeric = all(word.isdecimal() for word in found)
-    if classes is None:
-        classes = tuple(sorted(found, key=int)) if numeric else tuple(found)
-        numeric = False
-    codes = {str(number): number for number in range(len(classes))} if numeric else {}
-    codes |= {name: number for number, name in enumerate(classes)}
-    unknown = [word for word in found if word not in codes]
-    if unknown:
-        raise DataError(
-            str(path), f"label '{unknown[0]}' is no class; {nearest(unknown[0], codes)}", "See data.classes"
-        )
-    if len(classes) < 2:
-        raise DataError(str(path), f"has one class only: {classes[0]!r}", "A classifier needs two or more")
-    return [codes[word] for word in words], classes
+    distinct = sorted(set(words))
+    are_numbers = all(word.isdecimal() for word in distinct)
+    names = tuple(sorted(distinct, key=int) if are_numbers else distinct) if classes is None else classes
+    codes = {name: number for number, name in enumerate(names)}
+    if classes is not None and are_numbers:
+        codes = {str(number): number for number in range(len(names))} | codes
+    unknown = next((word for word in distinct if word not in codes), None)
+    if unknown is not None:
+        raise DataError(str(path), f"label '{unknown}' is no class; {nearest(unknown, codes)}", "See data.classes")
+    if len(names) < 2:
+        raise DataError(str(path), f"has one class only: {names[0]!r}", "A classifier needs two or more")
+    return [codes[word] for word in words], names
 
 
 def given_splits(table: pa.Table, path: AnyPath) -> list[str | None]:
