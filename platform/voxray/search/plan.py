@@ -12,7 +12,7 @@ from voxray.metrics.registry import epoch_metrics
 from voxray.models.spec.load import load_architecture
 from voxray.search.constraints import Conditions, Limits
 from voxray.search.space.inverse import find_point
-from voxray.search.space.sampling import Decisions, Space, check_rank
+from voxray.search.space.sampling import Decisions, Space
 from voxray.search.trials import Goal, Trial, trial_folder
 from voxray.storage.paths import AnyPath
 from voxray.store.layout import StoreInfo
@@ -94,7 +94,7 @@ def find_starts(
     space: Space, experiment: Experiment, files: Sequence[AnyPath], spatial_dims: int
 ) -> tuple[tuple[tuple[str, Decisions], ...], list[str]]:
     """The decisions that make the networks of architecture files, and the names of those that the space cannot make."""
-    check_rank(space, spatial_dims)
+    space.check_spatial_dims(spatial_dims)
     settings = {key: _setting(experiment, key) for key in space.experiment}
     points = [(path.name, find_point(space, load_architecture(path), settings)) for path in files]
     starts = tuple((name, point) for name, point in points if point is not None)

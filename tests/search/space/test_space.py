@@ -27,26 +27,26 @@ def problems(raw: Any) -> str:
 @pytest.mark.parametrize(
     ("layer", "words"),
     [
-        ({"num_output": {"choice": []}}, "architecture[0].num_output.choice: wants a list of one option or more"),
+        ({"num_output": {"choice": []}}, "architecture[0].num_output.choice: expected a list of one option or more"),
         ({"num_output": {"choice": [8, 8]}}, "architecture[0].num_output.choice: names the option 8 twice"),
         ({"num_output": {"choice": [{"int": [1, 2]}]}}, "choice: options are plain values"),
         ({"num_output": {"choice": [8], "int": [1, 2]}}, "'choice' stands alone, got 'int' beside it"),
-        ({"num_output": {"int": [8, 4]}}, "architecture[0].num_output.int: wants low <= high"),
-        ({"num_output": {"int": [8]}}, "wants [low, high] or [low, high, step], whole numbers, got [8]"),
-        ({"drop_out": {"log_uniform": [0, 4]}}, "architecture[0].drop_out.log_uniform: wants [low, high], 0 < low"),
+        ({"num_output": {"int": [8, 4]}}, "architecture[0].num_output.int: expected low <= high"),
+        ({"num_output": {"int": [8]}}, "expected [low, high] or [low, high, step], whole numbers, got [8]"),
+        ({"drop_out": {"log_uniform": [0, 4]}}, "architecture[0].drop_out.log_uniform: expected [low, high], 0 < low"),
         ({"num_output": {"choise": [8]}}, "architecture[0].num_output.choise: unknown form; did you mean 'choice'?"),
         ({"num_output": "$filter"}, "architecture[0].num_output: unknown name $filter; did you mean 'filters'?"),
         ({"num_output": {"$filters": {"9": 3, "else": 4}}}, "$filters is never 9; known: 16, 8"),
         ({"num_output": {"$filters": {"8": 3}}}, "has no case for $filters = 16. Add it, or a case 'else'"),
-        ({"num_output": {"times": "$filters"}}, 'wants {"times": [number, number]}'),
-        ({"num_output": {"times": ["$filters", "a"]}}, "architecture[0].num_output: wants numbers, may get 'a'"),
+        ({"num_output": {"times": "$filters"}}, 'expected {"times": [number, number]}'),
+        ({"num_output": {"times": ["$filters", "a"]}}, "architecture[0].num_output: expected numbers, may get 'a'"),
         ({"num_output": {"times": ["$filters", 0.3]}}, "num_output: should be a valid integer"),
         ({"num_output": {"choice": [8, 0]}}, "architecture[0].num_output: should be greater than or equal to 1, got 0"),
         ({"num_ouput": 8}, "architecture[0].num_ouput: unknown key; did you mean 'num_output'?"),
         ({"type": {"choice": ["C", "X"]}}, "architecture[0].type: unknown layer type 'X'"),
         ({"when": {"$filters": 9}}, "architecture[0].when: $filters is never 9"),
-        ({"when": "$filters"}, "architecture[0].when: wants true or false, may get 8"),
-        ({"when": {"$filters": 8, "x": 1}}, 'wants {"$name": label}'),
+        ({"when": "$filters"}, "architecture[0].when: expected true or false, may get 8"),
+        ({"when": {"$filters": 8, "x": 1}}, 'expected {"$name": label}'),
         ({"kernel_size": {"choice": [[3, 3], [3, 3, 3]]}}, "[0].stride: has 2 numbers where"),
         ({"kernel_size": {"choice": [[3, 3], [3, 3, 3]]}, "stride": [1, 1]}, "when [0].kernel_size = [3, 3, 3]: [0]"),
     ],
@@ -59,23 +59,23 @@ def test_every_problem_of_a_layer_is_named_with_its_place(layer: dict[str, Any],
 @pytest.mark.parametrize(
     ("raw", "words"),
     [
-        ([], "wants"),
+        ([], "expected"),
         ({}, "'architecture' is missing or no list"),
         ({"architecture": [T], "experimant": {}}, "experimant: unknown key; did you mean 'experiment'?"),
         ({"architecture": [C]}, "architecture: no output layer"),
         ({"architecture": [7, T]}, "architecture[0]: expected an object, got 7"),
-        ({"architecture": [{"ov": [], "repeat": 2}, T]}, "architecture[0]: wants a layer with a 'type', a block"),
+        ({"architecture": [{"ov": [], "repeat": 2}, T]}, "architecture[0]: expected a layer with a 'type', a block"),
         ({"architecture": [{"of": [C], "repaet": 2}, T]}, "[0].repaet: unknown key of a block; did you mean 'repeat'?"),
-        ({"architecture": [{"of": [C], "repeat": {"choice": [1, 1.5]}}, T]}, "[0].repeat: wants a whole number"),
-        ({"architecture": [{"of": C}, T]}, "architecture[0].of: wants a list"),
-        ({"architecture": [{"of": [C], "name": "a b"}, T]}, "architecture[0].name: wants letters"),
+        ({"architecture": [{"of": [C], "repeat": {"choice": [1, 1.5]}}, T]}, "[0].repeat: expected a whole number"),
+        ({"architecture": [{"of": C}, T]}, "architecture[0].of: expected a list"),
+        ({"architecture": [{"of": [C], "name": "a b"}, T]}, "architecture[0].name: expected letters"),
         ({"architecture": [{"of": [{**C, "stride": 0}], "repeat": 2}, T]}, "[0].of[0].stride[0]: should be"),
         ({"architecture": [{"type": "R", "activation": None, "layers": [{**C, "bias": 3}]}, T]}, "[0].layers[0].bias"),
         ({"architecture": [T], "let": {"a": 1}}, "let.a: is used nowhere"),
-        ({"architecture": [T], "let": {"index": 1}}, "let.index: is no name"),
-        ({"architecture": [T], "let": []}, "let: wants"),
-        ({"architecture": ["$a", T], "let": {"a": "$b", "b": "$a"}}, "is made of itself"),
-        ({"architecture": [T], "experiment": 3}, "experiment: wants"),
+        ({"architecture": [T], "let": {"index": 1}}, "let.index: invalid name"),
+        ({"architecture": [T], "let": []}, "let: expected"),
+        ({"architecture": ["$a", T], "let": {"a": "$b", "b": "$a"}}, "circular definition"),
+        ({"architecture": [T], "experiment": 3}, "experiment: expected"),
         ({"architecture": [T], "experiment": {"training.learning_rat": 1}}, "did you mean 'learning_rate'?"),
         ({"architecture": [T], "experiment": {"trainin.l2": 1}}, "trainin.l2: unknown key path; did you mean"),
         ({"architecture": [T], "experiment": {"patches.size": [4, 4]}}, "patches.size: all trials share one store"),
@@ -84,7 +84,10 @@ def test_every_problem_of_a_layer_is_named_with_its_place(layer: dict[str, Any],
             "experiment.training.weight_decay: should",
         ),
         ({"architecture": [T], "experiment": {"training.batch_size": {"choice": [8, "16"]}}}, "training.batch_size"),
-        ({"architecture": {"type": "unet", "dimensions": "$rank", "down": [[4]], "up": []}}, "architecture: down"),
+        (
+            {"architecture": {"type": "unet", "dimensions": "$spatial_dims", "down": [[4]], "up": []}},
+            "architecture: down",
+        ),
     ],
 )
 def test_every_problem_of_a_file_is_named_with_its_place(raw: Any, words: str) -> None:
@@ -94,14 +97,14 @@ def test_every_problem_of_a_file_is_named_with_its_place(raw: Any, words: str) -
 
 
 def test_all_problems_come_at_once() -> None:
-    layer = {**C, "num_output": {"choice": []}, "stride": "$step", "when": {"$rank": 4}}
+    layer = {**C, "num_output": {"choice": []}, "stride": "$step", "when": {"$spatial_dims": 4}}
     text = problems(
         {"let": {"a": 1}, "architecture": [layer, {"of": 3}, T], "experiment": {"training.weight_decay": {"int": [1]}}}
     )
     for words in (
         "num_output.choice",
         "$step",
-        "$rank is never 4",
+        "$spatial_dims is never 4",
         "[1].of",
         "let.a",
         "experiment.training.weight_decay",
@@ -140,7 +143,7 @@ def test_a_problem_that_only_some_decisions_lead_to_is_found() -> None:
 def test_every_sample_of_a_shipped_space_is_an_architecture(project: Path, name: str) -> None:
     space = load_space(project / "configs" / "spaces" / f"{name}.json")
     rng = np.random.default_rng(0)
-    for spatial_dims in space.ranks:
+    for spatial_dims in space.spatial_dims:
         for _ in range(50):
             content = sample(space, spatial_dims, at_random(rng)).architecture
             assert parse_architecture(json.loads(json.dumps(content)), "sample").spatial_dims == spatial_dims

@@ -1,6 +1,6 @@
-"""What the decisions of a space can make is tried out: one decision after the other takes each of its labels.
+"""Checks of a space by trial: one decision after the other takes each of its labels.
 
-So a layer that no architecture file may hold is found when the space is read, and named with its place in the space.
+So layers that no architecture file may hold are reported when the space is read, with their key path in the space.
 """
 
 import json
@@ -11,119 +11,122 @@ from typing import Any
 from pydantic import ValidationError
 
 from voxray.config.experiment import Experiment
-from voxray.config.validation import describe_problems, nearest
+from voxray.config.validation import Spec, describe_problems, nearest
 from voxray.errors import ConfigError
 from voxray.models.spec.load import parse_architecture
 from voxray.models.spec.sequential import parse_layer
 from voxray.search.space.distributions import Distribution, Label, text_of
 from voxray.search.space.nodes import Walk
-from voxray.search.space.sampling import Sample, Space, grow
+from voxray.search.space.sampling import Sample, Space, sample_walk
 
-# Those of the others decide what is in the store, which all trials share.
+# The other tables determine the store, which all trials share.
 TABLES = ("training", "augment", "intensity")
-COUNTED = 32  # of a range with more labels only both ends are tried
+MAX_LABELS = 32  # of a range with more labels only both ends are tried
 
 
 def check_samples(space: Space) -> tuple[Space, list[str]]:
-    """The space with the ranks of inputs that it is good for, or all problems of that rank which has fewer."""
-    problems = list(dict.fromkeys(_setting_names(space)))
-    found = {spatial_dims: problems + _problems(space, spatial_dims) for spatial_dims in space.ranks}
-    good = tuple(spatial_dims for spatial_dims, problems in found.items() if not problems)
-    return (replace(space, ranks=good), []) if good else (space, min(found.values(), key=len))
+    """Determine for which input dimensions a space is valid.
+
+    Returns
+    -------
+    Space
+        With those dimensions.
+    list of str
+        If there are none: the problems for the dimensions with fewer of them.
+    """
+    names = list(dict.fromkeys(_setting_name_problems(space)))
+    problems = {spatial_dims: names + _sample_problems(space, spatial_dims) for spatial_dims in space.spatial_dims}
+    valid = tuple(spatial_dims for spatial_dims, lines in problems.items() if not lines)
+    return (replace(space, spatial_dims=valid), []) if valid else (space, min(problems.values(), key=len))
 
 
-class _Tries:
-    """Answers with first labels but for what is fixed, and notes the other labels for later tries."""
+class _LabelSweep:
+    """Suggests first labels, but for one decision; queues the other labels of each new decision."""
 
     def __init__(self) -> None:
-        self.waiting: list[tuple[dict[str, Label], str]] = [({}, "")]
-        self.met: dict[int, Distribution] = {}
+        self.queue: list[tuple[dict[str, Label], str]] = [({}, "")]
+        self.seen: dict[int, Distribution] = {}
         self.fixed: dict[str, Label] = {}
-        self.before: dict[str, Label] = {}
+        self.decided: dict[str, Label] = {}
 
     def next(self) -> str:
-        """Begin another try; returns what is special about it."""
-        self.fixed, metadata = self.waiting.pop()
-        self.before = {}
-        return metadata
+        """Begin the next sample; returns which label it is for."""
+        self.fixed, label = self.queue.pop()
+        self.decided = {}
+        return label
 
     def suggest(self, name: str, distribution: Distribution) -> Label:
-        """The label of this try."""
+        """The label in this sample."""
         labels = distribution.some_labels()
-        labels = labels if len(labels) <= COUNTED else (labels[0], labels[-1])
-        if id(distribution) not in self.met:
-            self.met[id(distribution)] = distribution
-            self.waiting += [({**self.before, name: each}, f"{name} = {text_of(each)}") for each in labels[1:]]
-        self.before[name] = self.fixed.get(name, labels[0])
-        return self.before[name]
+        labels = labels if len(labels) <= MAX_LABELS else (labels[0], labels[-1])
+        if id(distribution) not in self.seen:
+            self.seen[id(distribution)] = distribution
+            self.queue += [({**self.decided, name: label}, f"{name} = {text_of(label)}") for label in labels[1:]]
+        self.decided[name] = self.fixed.get(name, labels[0])
+        return self.decided[name]
 
 
 @dataclass
-class _Walk(Walk):
-    """A walk that notices when a name stands for two decisions."""
+class _CheckedWalk(Walk):
+    """A walk that raises where a name stands for two decisions."""
 
     distributions: dict[str, Distribution] = field(default_factory=dict)
 
-    def ask(self, name: str, distribution: Distribution) -> Any:
+    def decide(self, name: str, distribution: Distribution) -> Any:
         if self.distributions.setdefault(name, distribution) != distribution:
             remedy = "Give one of them another name, by 'let' or the 'name' of a block"
             raise ConfigError(name, "is the name of two different decisions", remedy)
-        return super().ask(name, distribution)
+        return super().decide(name, distribution)
 
 
-def _problems(space: Space, spatial_dims: int) -> list[str]:
+def _sample_problems(space: Space, spatial_dims: int) -> list[str]:
     problems: dict[str, None] = {}
-    tries = _Tries()
-    while tries.waiting:
-        metadata = tries.next()
-        point, places = _attempt(space, spatial_dims, tries)
-        if isinstance(point, ConfigError):
-            problems[f"{point.where}: {point.problem}. {point.remedy}"] = None
+    sweep = _LabelSweep()
+    while sweep.queue:
+        label = sweep.next()
+        key_paths: dict[int, str] = {}
+        try:
+            point = sample_walk(space, _CheckedWalk(sweep.suggest, spatial_dims, {}, key_paths))
+        except ConfigError as error:
+            problems[f"{error.where}: {error.problem}. {error.remedy}"] = None
             continue
-        found = [*_layer_problems(point.architecture, places), *_setting_problems(point.settings)]
-        problems |= dict.fromkeys(found or _whole_problems(point, spatial_dims, metadata))
+        lines = [*_layer_problems(point.architecture, key_paths), *_setting_problems(point.settings)]
+        problems |= dict.fromkeys(lines or _network_problems(point, spatial_dims, label))
     return list(problems)
 
 
-def _attempt(space: Space, spatial_dims: int, tries: _Tries) -> tuple[Sample | ConfigError, dict[int, str]]:
-    """The next sample, and the places of what it holds."""
-    places: dict[int, str] = {}
-    try:
-        return grow(space, _Walk(tries.suggest, spatial_dims, {}, places)), places
-    except ConfigError as error:
-        return error, places
-
-
-def _layer_problems(made: Any, places: dict[int, str], *, in_block: bool = False) -> Iterator[str]:
-    for number, entry in enumerate(made if isinstance(made, list) else []):
-        place = places.get(id(entry), f"architecture[{number}]")
+def _layer_problems(content: Any, key_paths: dict[int, str], *, in_block: bool = False) -> Iterator[str]:
+    for number, entry in enumerate(content if isinstance(content, list) else []):
+        key_path = key_paths.get(id(entry), f"architecture[{number}]")
         inner = entry.get("layers") if isinstance(entry, dict) else None
         if inner and isinstance(inner, list):
-            yield from _layer_problems(inner, places, in_block=True)
-            # What is inside has been looked at, at its own place.
+            yield from _layer_problems(inner, key_paths, in_block=True)
+            # The inner layers are checked by then, with key paths of their own.
             entry = {**entry, "layers": [{"type": "D", "drop_out": 0}]}
-        yield from parse_layer(entry, place, in_block=in_block)[1]
+        yield from parse_layer(entry, key_path, in_block=in_block)[1]
 
 
-def _whole_problems(point: Sample, spatial_dims: int, metadata: str) -> list[str]:
-    when = f", when {metadata}" if metadata else ""
+def _network_problems(point: Sample, spatial_dims: int, label: str) -> list[str]:
+    when = f", when {label}" if label else ""
     try:
-        found = parse_architecture(point.architecture, "").spatial_dims
+        kernel_dims = parse_architecture(point.architecture, "").spatial_dims
     except ConfigError as error:
         lines = error.problem.split("\n  ")
         return [f"architecture{when}: {line}" for line in lines[1:] or [str(error).removeprefix(": ")]]
-    return [f"architecture{when}: its kernels are {found}D"] if found not in (None, spatial_dims) else []
+    return [f"architecture{when}: its kernels are {kernel_dims}D"] if kernel_dims not in (None, spatial_dims) else []
 
 
-def _setting_names(space: Space) -> Iterator[str]:
+def _setting_name_problems(space: Space) -> Iterator[str]:
     for path in space.experiment:
         table, _, key = path.partition(".")
-        if table in Experiment.model_fields and table not in TABLES:
+        if table in TABLES:
+            keys = _spec_of(table).model_fields
+            if key not in keys:
+                yield f"experiment.{path}: unknown key; {nearest(key, keys)}"
+        elif table in Experiment.model_fields:
             yield f"experiment.{path}: all trials share one store; searched are settings of {', '.join(TABLES)}"
-        elif table not in TABLES:
+        else:
             yield f"experiment.{path}: unknown key path; {nearest(table, TABLES)}"
-        elif key not in _spec_of(table).model_fields:
-            yield f"experiment.{path}: unknown key; {nearest(key, _spec_of(table).model_fields)}"
 
 
 def _setting_problems(settings: dict[str, Any]) -> Iterator[str]:
@@ -132,11 +135,12 @@ def _setting_problems(settings: dict[str, Any]) -> Iterator[str]:
         if table not in TABLES or key not in _spec_of(table).model_fields:
             continue
         try:
-            # As strict as an experiment file is.
+            # As strict as for an experiment file.
             _spec_of(table).model_validate_json(json.dumps({key: value}), strict=True)
         except ValidationError as error:
             yield from describe_problems(error, _spec_of(table), f"experiment.{table}")
 
 
-def _spec_of(table: str) -> Any:
-    return Experiment.model_fields[table].annotation
+def _spec_of(table: str) -> type[Spec]:
+    spec: Any = Experiment.model_fields[table].annotation
+    return spec  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Space files: an architecture file whose leaves are replaced by choices → a checked tree that can be sampled.
+"""Space files: an architecture file with decisions in place of values → a checked tree that can be sampled.
 
 The language is described in docs/spaces.md.
 """
@@ -22,7 +22,7 @@ def load_space(path: Path) -> Space:
     Raises
     ------
     ConfigError
-        With every problem and its place, such as ``architecture[1].of[0].num_output``.
+        With every problem and its key path, such as ``architecture[1].of[0].num_output``.
     """
     return parse_space(read_json(path, "space", "Check --space"), str(path))
 
@@ -30,23 +30,22 @@ def load_space(path: Path) -> Space:
 def parse_space(raw: Any, where: str) -> Space:
     """Check a parsed space.
 
-    Besides what is written wrongly, layers and settings that a decision can make and that no architecture or experiment
-    file may hold are problems. Whether a network fits its input is a matter of each sample.
+    Besides syntax errors, layers and settings that decisions can give but that no architecture or experiment file may
+    hold are problems. Whether a network fits its input is determined for each sample.
 
     Raises
     ------
     ConfigError
     """
     if not isinstance(raw, dict) or not isinstance(raw.get("architecture"), list | dict):
-        found = f"got {type(raw).__name__}" if not isinstance(raw, dict) else "'architecture' is missing or no list"
-        raise ConfigFileError(where, f'wants {{"architecture": [ … ], "experiment": {{ … }}}}, {found}')
+        problem = f"got {type(raw).__name__}" if not isinstance(raw, dict) else "'architecture' is missing or no list"
+        raise ConfigFileError(where, f'expected {{"architecture": [ … ], "experiment": {{ … }}}}, {problem}')
     problems = [f"{key}: unknown key; {nearest(key, KEYS)}" for key in raw if key not in KEYS]
     parser = Parser()
     lets, names = parser.lets(raw.get("let", {}), "let", {})
-    if isinstance(raw["architecture"], list):
-        architecture: List | Object = parser.items(raw["architecture"], "architecture", names)
-    else:
-        architecture = parser.network(raw["architecture"], "architecture", names)
+    content = raw["architecture"]
+    parse_content: Any = parser.items if isinstance(content, list) else parser.object
+    architecture: List | Object = parse_content(content, "architecture", names)
     settings = parser.settings(raw.get("experiment", {}), names)
     problems += parser.finish()
     space = Space(where, lets, architecture, settings, (2, 3))

@@ -1,7 +1,7 @@
-"""The forms that a space is written in, as a tree that gives plain JSON for given decisions.
+"""The nodes of a parsed space: a tree that gives plain JSON for given decisions.
 
-A tree is walked anew for each sample. Decisions are asked for where they are needed and not before, so that one which
-has no say in a sample is no part of it.
+The tree is evaluated once for each sample. A decision is requested where it is first needed, so decisions without an
+effect on a sample are not part of it.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,31 +12,31 @@ from voxray.errors import ConfigError
 from voxray.search.space.distributions import Distribution, Label, text_of
 
 Suggest = Callable[[str, Distribution], Label]
-UNMADE = object()  # stands for a value that has not been found yet
+PENDING = object()  # a value that is not known yet
 
 
 @dataclass(eq=False)
 class Walk:
-    """One walk through a tree.
+    """One evaluation of a tree.
 
     Attributes
     ----------
     suggest : callable
-        (name, distribution) → label; is asked once for each name.
-    rank : int
+        (name, distribution) → label; called once for each name.
+    spatial_dims : int
         2 or 3, of the networks' input.
     decisions : dict
-        Name → label, of what has been asked so far.
-    places : dict, optional
-        Where to note the place in the file of each object that is made, by its identity.
+        Name → label of the decisions so far.
+    key_paths : dict, optional
+        Filled with the key path in the space file of each object that is created, by the object's identity.
     """
 
     suggest: Suggest
     spatial_dims: int
     decisions: dict[str, Label]
-    places: dict[int, str] | None = None
+    key_paths: dict[int, str] | None = None
 
-    def ask(self, name: str, distribution: Distribution) -> Any:
+    def decide(self, name: str, distribution: Distribution) -> Any:
         """The value of a decision."""
         if name not in self.decisions:
             self.decisions[name] = self.suggest(name, distribution)
@@ -44,42 +44,42 @@ class Walk:
 
 
 class Scope:
-    """Names that can be used at a place, each evaluated once, where it is first used."""
+    """The names that are defined at a location. Each is evaluated once, where it is first used."""
 
-    __slots__ = ("known", "lets", "outer", "path", "walk")
+    __slots__ = ("lets", "outer", "path", "values", "walk")
 
     def __init__(
-        self, walk: Walk, path: str, lets: Mapping[str, "Form"], known: dict[str, Any], outer: "Scope | None" = None
+        self, walk: Walk, path: str, lets: Mapping[str, "Form"], values: dict[str, Any], outer: "Scope | None" = None
     ) -> None:
-        self.walk, self.path, self.lets, self.known, self.outer = walk, path, lets, known, outer
+        self.walk, self.path, self.lets, self.values, self.outer = walk, path, lets, values, outer
 
     def value(self, name: str) -> Any:
-        """Value of the innermost name."""
+        """The value of the innermost definition of a name."""
         scope: Scope | None = self
         while scope is not None:
-            known = scope.known
-            if name in known:
-                if known[name] is UNMADE:
-                    raise ConfigError(f"let.{name}", "is made of itself", "Give it a value of its own")
-                return known[name]
+            values = scope.values
+            if name in values:
+                if values[name] is PENDING:
+                    raise ConfigError(f"let.{name}", "circular definition", "Give it a value of its own")
+                return values[name]
             if name in scope.lets:
-                known[name] = UNMADE
-                known[name] = scope.lets[name].give(scope, join(scope.path, name))
-                return known[name]
+                values[name] = PENDING
+                values[name] = scope.lets[name].give(scope, join(scope.path, name))
+                return values[name]
             scope = scope.outer
         raise KeyError(name)
 
 
 class Form(Protocol):
-    """Something that gives plain JSON."""
+    """A node that gives plain JSON."""
 
     def give(self, scope: Scope, path: str, /) -> Any:
-        """The value for the decisions of a walk; `path` names decisions that have no name of their own."""
+        """The value for the decisions of a walk; decisions without a name of their own are named `path`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Plain:
-    """A value without anything to decide."""
+    """A value without decisions."""
 
     value: Any
 
@@ -90,13 +90,13 @@ class Plain:
 
 @dataclass(frozen=True, eq=False)
 class Decision:
-    """A decision at the place where its value stands, or in a `let`."""
+    """A decision in place of a value, or in a `let`."""
 
     distribution: Distribution
 
     def give(self, scope: Scope, path: str, /) -> Any:
         """See `Form`."""
-        return scope.walk.ask(path, self.distribution)
+        return scope.walk.decide(path, self.distribution)
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,18 +112,18 @@ class Name:
 
 @dataclass(frozen=True, eq=False)
 class Lookup:
-    """``{"$name": {"label": …, "else": …}}``: what stands beside the label of a name."""
+    """``{"$name": {"label": …, "else": …}}``: the case of the label of a name."""
 
     name: str
     cases: Mapping[str, Form]
-    place: str
+    key_path: str
 
     def give(self, scope: Scope, path: str, /) -> Any:
         """See `Form`."""
         text = text_of(scope.value(self.name))
         case = self.cases.get(text) or self.cases.get("else")
         if case is None:
-            raise ConfigError(self.place, f"has no case for ${self.name} = {text}", "Add it, or a case 'else'")
+            raise ConfigError(self.key_path, f"has no case for ${self.name} = {text}", "Add it, or a case 'else'")
         return case.give(scope, path)
 
 
@@ -133,7 +133,7 @@ class Product:
 
     factors: tuple[Form, ...]
     limit: Form | None
-    place: str
+    key_path: str
 
     def give(self, scope: Scope, path: str, /) -> Any:
         """See `Form`."""
@@ -146,13 +146,13 @@ class Product:
 
     def _number(self, value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ConfigError(self.place, f"wants numbers, may get {value!r}", "Correct it there")
+            raise ConfigError(self.key_path, f"expected numbers, may get {value!r}", "Correct it there")
         return value
 
 
 @dataclass(frozen=True, eq=False)
 class Sizes:
-    """Sizes along the axes; one number means the same along each."""
+    """Sizes along the axes; a single number applies to all of them."""
 
     form: Form
 
@@ -166,74 +166,76 @@ class Sizes:
 class Condition:
     """``{"$name": label, "$other": [label, label]}``: all names have one of their labels."""
 
-    wanted: tuple[tuple[str, frozenset[str]], ...]
+    labels: tuple[tuple[str, frozenset[str]], ...]
 
     def give(self, scope: Scope, _path: str, /) -> Any:
         """See `Form`."""
-        # Not by `all`, whose generator costs more than the few names that there are.
-        for name, texts in self.wanted:  # noqa: SIM110
-            if text_of(scope.value(name)) not in texts:
+        # A generator in `all` would take longer than the few names.
+        for name, labels in self.labels:  # noqa: SIM110
+            if text_of(scope.value(name)) not in labels:
                 return False
         return True
 
 
 @dataclass(frozen=True, eq=False)
 class Object:
-    """An object whose values are forms; in a list it may stand under a condition."""
+    """An object whose values are forms; in a list it may have a condition."""
 
     entries: Mapping[str, Form]
     when: Form | None
-    place: str
-    blank: Mapping[str, Any] = field(init=False)  # all keys in their order, with the values that are always the same
-    unmade: tuple[tuple[str, Form], ...] = field(init=False)
+    key_path: str
+    template: Mapping[str, Any] = field(init=False)  # all keys in order, with the values that are always the same
+    pending: tuple[tuple[str, Form], ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        known = {key: form.value if isinstance(form, Plain) else UNMADE for key, form in self.entries.items()}
-        object.__setattr__(self, "blank", known)
-        object.__setattr__(self, "unmade", tuple(each for each in self.entries.items() if known[each[0]] is UNMADE))
+        template = {key: form.value if isinstance(form, Plain) else PENDING for key, form in self.entries.items()}
+        pending = tuple((key, form) for key, form in self.entries.items() if template[key] is PENDING)
+        object.__setattr__(self, "template", template)
+        object.__setattr__(self, "pending", pending)
 
     def give(self, scope: Scope, path: str, /) -> Any:
         """See `Form`."""
-        made: dict[str, Any] = {}
-        self.fill(made, scope, path)
-        return made
+        content: dict[str, Any] = {}
+        self.fill(content, scope, path)
+        return content
 
-    def fill(self, made: dict[str, Any], scope: Scope, path: str) -> None:
-        """Put the entries into an object that already has its place, so that unfinished work can be looked at."""
-        if scope.walk.places is not None:
-            scope.walk.places[id(made)] = self.place
-        made.update(self.blank)
-        for key, form in self.unmade:
+    def fill(self, content: dict[str, Any], scope: Scope, path: str) -> None:
+        """Fill an object that is already part of the result, so that unfinished results can be inspected."""
+        if scope.walk.key_paths is not None:
+            scope.walk.key_paths[id(content)] = self.key_path
+        content.update(self.template)
+        for key, form in self.pending:
             inner = f"{path}.{key}" if path else key
             if isinstance(form, List):
-                made[key] = []
-                form.fill(made[key], scope, inner)
+                content[key] = []
+                form.fill(content[key], scope, inner)
             else:
-                made[key] = form.give(scope, inner)
+                content[key] = form.give(scope, inner)
 
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """``{"name": …, "repeat": n, "when": …, "let": {…}, "of": […]}``: items, n times, in the list around them."""
+    """``{"name": …, "repeat": n, "when": …, "let": {…}, "of": […]}``: adds its items n times to the enclosing list."""
 
     name: str | None
     repeat: Form | None
     when: Form | None
     lets: Mapping[str, Form]
     items: "List"
-    place: str
+    key_path: str
 
-    def extend(self, made: list[Any], scope: Scope, path: str) -> None:
-        """Put the items into the list around them; `path` is that of the list."""
+    def extend(self, content: list[Any], scope: Scope, path: str) -> None:
+        """Add the items to the enclosing list."""
         if self.repeat is None:
-            self.items.fill(made, Scope(scope.walk, path, self.lets, {}, scope), path)
+            self.items.fill(content, Scope(scope.walk, path, self.lets, {}, scope), path)
             return
         count = self.repeat.give(scope, path)
         if type(count) is not int or count < 0:
-            raise ConfigError(f"{self.place}.repeat", f"wants a whole number, may get {count!r}", "Correct it there")
+            problem = f"expected a whole number, may get {count!r}"
+            raise ConfigError(f"{self.key_path}.repeat", problem, "Correct it there")
         for number in range(count):
-            here = f"{path}[{number}]"
-            self.items.fill(made, Scope(scope.walk, here, self.lets, {"index": number}, scope), here)
+            inner = f"{path}[{number}]"
+            self.items.fill(content, Scope(scope.walk, inner, self.lets, {"index": number}, scope), inner)
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,33 +246,34 @@ class List:
 
     def give(self, scope: Scope, path: str, /) -> Any:
         """See `Form`."""
-        made: list[Any] = []
-        self.fill(made, scope, path)
-        return made
+        content: list[Any] = []
+        self.fill(content, scope, path)
+        return content
 
-    def fill(self, made: list[Any], scope: Scope, path: str) -> None:
-        """Put the items into a list that already has its place."""
+    def fill(self, content: list[Any], scope: Scope, path: str) -> None:
+        """Fill a list that is already part of the result."""
         for number, item in enumerate(self.items):
-            here = f"{path}[{number}]"
+            inner = f"{path}[{number}]"
             if isinstance(item, Block):
-                here = join(path, item.name) if item.name else here
-                if item.when is None or self._holds(item.when, item.place, scope, here):
-                    item.extend(made, scope, here)
+                inner = join(path, item.name) if item.name else inner
+                if item.when is None or _holds(item, item.when, scope, inner):
+                    item.extend(content, scope, inner)
             elif isinstance(item, Object):
-                if item.when is None or self._holds(item.when, item.place, scope, here):
-                    made.append({})
-                    item.fill(made[-1], scope, here)
+                if item.when is None or _holds(item, item.when, scope, inner):
+                    content.append({})
+                    item.fill(content[-1], scope, inner)
             elif isinstance(item, List):
-                made.append([])
-                item.fill(made[-1], scope, here)
+                content.append([])
+                item.fill(content[-1], scope, inner)
             else:
-                made.append(item.give(scope, here))
+                content.append(item.give(scope, inner))
 
-    def _holds(self, when: Form, place: str, scope: Scope, path: str) -> bool:
-        holds = when.give(scope, join(path, "when"))
-        if not isinstance(holds, bool):
-            raise ConfigError(f"{place}.when", f"wants true or false, may get {holds!r}", "Correct it there")
-        return holds
+
+def _holds(item: Block | Object, when: Form, scope: Scope, path: str) -> bool:
+    holds = when.give(scope, join(path, "when"))
+    if not isinstance(holds, bool):
+        raise ConfigError(f"{item.key_path}.when", f"expected true or false, may get {holds!r}", "Correct it there")
+    return holds
 
 
 def join(path: str, key: str) -> str:

@@ -1,13 +1,13 @@
-"""JSON → the forms of a space. Everything that is written wrongly is found at once, each with its place."""
+"""JSON → the nodes of a space. All syntax errors are collected, each with its key path."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, NamedTuple
 
 from voxray.config.validation import nearest
-from voxray.search.space.distributions import Choice, Int, parse_distribution, text_of
+from voxray.search.space.distributions import DISTRIBUTIONS, Choice, Int, parse_distribution, text_of
 from voxray.search.space.nodes import (
     Block,
     Condition,
@@ -22,13 +22,21 @@ from voxray.search.space.nodes import (
     Sizes,
 )
 
-DECISIONS = ("choice", "int", "log_uniform")
-FORMS = (*DECISIONS, "times")
+FORMS = (*DISTRIBUTIONS, "times")
 SIZES = ("kernel_size", "stride", "pool")
 BLOCK_KEYS = ("name", "when", "repeat", "let", "of")
-BUILT_IN = ("rank", "index")
-RANKS = ["2", "3"]
+BUILT_IN: Mapping[str, list[str]] = {"spatial_dims": ["2", "3"], "index": []}  # and their labels, if countable
+IDENTIFIER = re.compile(r"[A-Za-z]\w*")
 Names = Mapping[str, Any]  # what a name stands for, as far as it has been parsed
+
+
+class _Use(NamedTuple):
+    """A use of a name, and the labels of it that are mentioned."""
+
+    name: str
+    key_path: str
+    names: Names
+    labels: tuple[str, ...]
 
 
 @dataclass
@@ -41,157 +49,173 @@ class Parser:
     """
 
     problems: list[str] = field(default_factory=list)
-    _uses: list[tuple[str, str, Names, tuple[str, ...]]] = field(default_factory=list)
-    _lets: list[tuple[str, str]] = field(default_factory=list)
+    _uses: list[_Use] = field(default_factory=list)
+    _definitions: list[tuple[str, str]] = field(default_factory=list)
 
-    def lets(self, raw: Any, place: str, outer: Names) -> tuple[dict[str, Form], Names]:
-        """The forms of a `let`, and all names that can be used beside it."""
+    def lets(self, raw: Any, key_path: str, outer: Names) -> tuple[dict[str, Form], Names]:
+        """The forms of a `let`, and all names that are defined beside it."""
         if not isinstance(raw, dict):
-            self._say(place, f'wants {{"name": …}}, got {raw!r}')
+            self._report(key_path, f'expected {{"name": …}}, got {raw!r}')
             return {}, outer
         forms: dict[str, Form] = {}
         # One dict for all, so that names may stand in any order.
         names = {**outer, **raw}
         for name, value in raw.items():
-            here = f"{place}.{name}"
-            if not re.fullmatch(r"[A-Za-z]\w*", name) or name in BUILT_IN or name == "else":
-                self._say(here, "is no name; take letters, digits and _, and none of rank, index, else")
-            forms[name] = names[name] = self.form(value, here, names)
-            self._lets.append((name, here))
+            inner = f"{key_path}.{name}"
+            if not IDENTIFIER.fullmatch(name) or name in BUILT_IN or name == "else":
+                self._report(inner, f"invalid name; use letters, digits and _, and none of {', '.join(BUILT_IN)}, else")
+            forms[name] = names[name] = self.form(value, inner, names)
+            self._definitions.append((name, inner))
         return forms, names
 
-    def form(self, raw: Any, place: str, names: Names) -> Form:
-        """Anything that may stand where an architecture file has a value."""
+    def form(self, raw: Any, key_path: str, names: Names) -> Form:
+        """Whatever may stand in place of a value of an architecture file."""
         if isinstance(raw, str) and raw.startswith("$"):
-            self._use(raw[1:], place, names)
+            self._use(raw[1:], key_path, names)
             return Name(raw[1:])
         if isinstance(raw, list):
-            items = self.items(raw, place, names)
+            items = self.items(raw, key_path, names)
             plain = [item.value for item in items.items if isinstance(item, Plain)]
             return items if len(plain) < len(items.items) else Plain(plain)
         if not isinstance(raw, dict):
             return Plain(raw)
         first = next(iter(raw), "")
-        if first in DECISIONS:
-            found = parse_distribution(raw)
-            if isinstance(found, str):
-                self._say(f"{place}.{first}", found)
-                return Plain(None)
-            return Decision(found)
-        if first in ("times", "at_most"):
-            return self._product(raw, place, names)
         if first.startswith("$"):
-            return self._lookup(raw, place, names)
+            return self._lookup(raw, key_path, names)
+        if parse := PARSERS.get(first):
+            return parse(self, raw, key_path, names)
         if len(raw) == 1 and get_close_matches(first, FORMS):
-            self._say(f"{place}.{first}", f"unknown form; {nearest(first, FORMS)}")
-            return Plain(None)
-        return self._object(raw, place, names, in_list=False)
+            return self._refuse(f"{key_path}.{first}", f"unknown form; {nearest(first, FORMS)}")
+        return self.object(raw, key_path, names)
 
-    def items(self, raw: list[Any], place: str, names: Names) -> List:
+    def items(self, raw: list[Any], key_path: str, names: Names) -> List:
         """A list of forms and blocks."""
-        return List(tuple(self._item(each, f"{place}[{number}]", names) for number, each in enumerate(raw)))
+        return List(tuple(self._item(item, f"{key_path}[{number}]", names) for number, item in enumerate(raw)))
 
-    def network(self, raw: Mapping[str, Any], place: str, names: Names) -> Object:
-        """A U-Net."""
-        return self._object(raw, place, names, in_list=False)
+    def object(self, raw: Mapping[str, Any], key_path: str, names: Names, when: Form | None = None) -> Object:
+        """A layer or a U-Net."""
+        entries = {key: self.form(value, f"{key_path}.{key}", names) for key, value in raw.items()}
+        sizes = {key: Sizes(entries[key]) for key in SIZES if key in entries}
+        return Object({**entries, **sizes}, when, key_path)
 
     def settings(self, raw: Any, names: Names) -> dict[str, Form]:
         """The settings of `experiment`."""
         if not isinstance(raw, dict):
-            self._say("experiment", f'wants {{"key.path": value}}, got {raw!r}')
+            self._report("experiment", f'expected {{"key.path": value}}, got {raw!r}')
             return {}
         return {key: self.form(value, f"experiment.{key}", names) for key, value in raw.items()}
 
     def finish(self) -> list[str]:
-        """All problems, those of names that only the whole file shows too."""
-        for name, place, names, labels in self._uses:
-            if name not in names and name not in BUILT_IN:
-                self._say(place, f"unknown name ${name}; {nearest(name, [*names, *BUILT_IN])}")
+        """All problems, with those of names that are undefined, unused or never have a label."""
+        for use in self._uses:
+            if use.name not in use.names and use.name not in BUILT_IN:
+                known = nearest(use.name, [*use.names, *BUILT_IN])
+                self._report(use.key_path, f"unknown name ${use.name}; {known}")
                 continue
-            options = RANKS if name == "rank" else _labels(names.get(name))
-            for label in labels:
+            options = _labels(use)
+            for label in use.labels:
                 if options and label not in options:
-                    self._say(place, f"${name} is never {label}; {nearest(label, options)}")
-        used = {name for name, *_ in self._uses}
-        self.problems += [f"{place}: is used nowhere" for name, place in self._lets if name not in used]
+                    self._report(use.key_path, f"${use.name} is never {label}; {nearest(label, options)}")
+        used = {use.name for use in self._uses}
+        self.problems += [f"{key_path}: is used nowhere" for name, key_path in self._definitions if name not in used]
         return self.problems
 
-    def _item(self, raw: Any, place: str, names: Names) -> Form | Block:
-        if not isinstance(raw, dict) or next(iter(raw), "").startswith("$"):
-            return self.form(raw, place, names)
+    def _item(self, raw: Any, key_path: str, names: Names) -> Form | Block:
+        if not isinstance(raw, dict):
+            return self.form(raw, key_path, names)
+        first = next(iter(raw), "")
         if "of" in raw:
-            return self._block(raw, place, names)
+            return self._block(raw, key_path, names)
         if "type" in raw:
-            return self._object(raw, place, names, in_list=True)
-        if next(iter(raw), "") in (*FORMS, "at_most"):
-            return self.form(raw, place, names)
-        self._say(place, f"wants a layer with a 'type', a block with an 'of', or a decision, got {raw!r}")
-        return Plain(None)
+            content = {key: value for key, value in raw.items() if key != "when"}
+            return self.object(content, key_path, names, self._when(raw, key_path, names))
+        if first in PARSERS or first.startswith("$"):
+            return self.form(raw, key_path, names)
+        problem = f"expected a layer with a 'type', a block with an 'of', or a decision, got {raw!r}"
+        return self._refuse(key_path, problem)
 
-    def _block(self, raw: Mapping[str, Any], place: str, names: Names) -> Block:
+    def _block(self, raw: Mapping[str, Any], key_path: str, names: Names) -> Block:
         for key in raw:
             if key not in BLOCK_KEYS:
-                self._say(f"{place}.{key}", f"unknown key of a block; {nearest(key, BLOCK_KEYS)}")
+                self._report(f"{key_path}.{key}", f"unknown key of a block; {nearest(key, BLOCK_KEYS)}")
         name, items = raw.get("name"), raw["of"]
-        if name is not None and not (isinstance(name, str) and re.fullmatch(r"[A-Za-z]\w*", name)):
-            self._say(f"{place}.name", f"wants letters, digits and _, got {name!r}")
+        if name is not None and not (isinstance(name, str) and IDENTIFIER.fullmatch(name)):
+            self._report(f"{key_path}.name", f"expected letters, digits and _, got {name!r}")
             name = None
         if not isinstance(items, list):
-            self._say(f"{place}.of", f"wants a list, got {items!r}")
+            self._report(f"{key_path}.of", f"expected a list, got {items!r}")
             items = []
-        when = self._condition(raw["when"], f"{place}.when", names) if "when" in raw else None
-        repeat = self.form(raw["repeat"], f"{place}.repeat", names) if "repeat" in raw else None
-        lets, inner = self.lets(raw.get("let", {}), f"{place}.let", names)
-        return Block(name, repeat, when, lets, self.items(items, f"{place}.of", inner), place)
+        when = self._when(raw, key_path, names)
+        repeat = self.form(raw["repeat"], f"{key_path}.repeat", names) if "repeat" in raw else None
+        lets, inner = self.lets(raw.get("let", {}), f"{key_path}.let", names)
+        return Block(name, repeat, when, lets, self.items(items, f"{key_path}.of", inner), key_path)
 
-    def _object(self, raw: Mapping[str, Any], place: str, names: Names, *, in_list: bool) -> Object:
-        when = self._condition(raw["when"], f"{place}.when", names) if in_list and "when" in raw else None
-        entries = {
-            key: self.form(value, f"{place}.{key}", names) for key, value in raw.items() if key != "when" or not in_list
-        }
-        sizes = {key: Sizes(entries[key]) for key in SIZES if key in entries}
-        return Object({**entries, **sizes}, when, place)
-
-    def _condition(self, raw: Any, place: str, names: Names) -> Form:
-        if not isinstance(raw, dict) or not next(iter(raw), "").startswith("$"):
-            return self.form(raw, place, names)
-        wanted = []
-        for key, labels in raw.items():
-            texts = [text_of(label) for label in (labels if isinstance(labels, list) else [labels])]
-            if not key.startswith("$") or isinstance(labels, dict):
-                self._say(place, f'wants {{"$name": label}} or {{"$name": [label, label]}}, got {raw!r}')
+    def _when(self, raw: Mapping[str, Any], key_path: str, names: Names) -> Form | None:
+        if "when" not in raw:
+            return None
+        condition, key_path = raw["when"], f"{key_path}.when"
+        if not isinstance(condition, dict) or not next(iter(condition), "").startswith("$"):
+            return self.form(condition, key_path, names)
+        labels = {}
+        for key, value in condition.items():
+            texts = [text_of(label) for label in (value if isinstance(value, list) else [value])]
+            if not key.startswith("$") or isinstance(value, dict):
+                problem = f'expected {{"$name": label}} or {{"$name": [label, label]}}, got {condition!r}'
+                self._report(key_path, problem)
                 continue
-            self._use(key[1:], place, names, *texts)
-            wanted.append((key[1:], frozenset(texts)))
-        return Condition(tuple(wanted))
+            self._use(key[1:], key_path, names, *texts)
+            labels[key[1:]] = frozenset(texts)
+        return Condition(tuple(labels.items()))
 
-    def _lookup(self, raw: Mapping[str, Any], place: str, names: Names) -> Form:
+    def _decision(self, raw: Mapping[str, Any], key_path: str, _names: Names) -> Form:
+        distribution = parse_distribution(raw)
+        if isinstance(distribution, str):
+            return self._refuse(f"{key_path}.{next(iter(raw))}", distribution)
+        return Decision(distribution)
+
+    def _lookup(self, raw: Mapping[str, Any], key_path: str, names: Names) -> Form:
         name, cases = next(iter(raw.items()))
         if len(raw) > 1 or not isinstance(cases, dict):
-            self._say(place, f'wants {{"{name}": {{"label": value, …}}}}, got {raw!r}')
-            return Plain(None)
-        self._use(name[1:], place, names, *(label for label in cases if label != "else"))
-        forms = {label: self.form(case, f"{place}.{name}.{label}", names) for label, case in cases.items()}
-        return Lookup(name[1:], forms, place)
+            return self._refuse(key_path, f'expected {{"{name}": {{"label": value, …}}}}, got {raw!r}')
+        self._use(name[1:], key_path, names, *(label for label in cases if label != "else"))
+        forms = {label: self.form(case, f"{key_path}.{name}.{label}", names) for label, case in cases.items()}
+        return Lookup(name[1:], forms, key_path)
 
-    def _product(self, raw: Mapping[str, Any], place: str, names: Names) -> Form:
+    def _product(self, raw: Mapping[str, Any], key_path: str, names: Names) -> Form:
         factors = raw.get("times")
         if set(raw) - {"times", "at_most"} or not isinstance(factors, list) or not factors:
-            self._say(place, f'wants {{"times": [number, number]}} or "at_most" beside it, got {raw!r}')
-            return Plain(None)
-        forms = [self.form(each, f"{place}.times[{number}]", names) for number, each in enumerate(factors)]
-        limit = self.form(raw["at_most"], f"{place}.at_most", names) if "at_most" in raw else None
-        return Product(tuple(forms), limit, place)
+            problem = f'expected {{"times": [number, number]}} or "at_most" beside it, got {raw!r}'
+            return self._refuse(key_path, problem)
+        forms = [self.form(factor, f"{key_path}.times[{number}]", names) for number, factor in enumerate(factors)]
+        limit = self.form(raw["at_most"], f"{key_path}.at_most", names) if "at_most" in raw else None
+        return Product(tuple(forms), limit, key_path)
 
-    def _use(self, name: str, place: str, names: Names, *labels: str) -> None:
-        self._uses.append((name, place, names, labels))
+    def _use(self, name: str, key_path: str, names: Names, *labels: str) -> None:
+        self._uses.append(_Use(name, key_path, names, labels))
 
-    def _say(self, place: str, problem: str) -> None:
-        self.problems.append(f"{place}: {problem}")
+    def _report(self, key_path: str, problem: str) -> None:
+        self.problems.append(f"{key_path}: {problem}")
+
+    def _refuse(self, key_path: str, problem: str) -> Plain:
+        """Report a problem; the result takes the place of what cannot be parsed."""
+        self._report(key_path, problem)
+        return Plain(None)
 
 
-def _labels(known: Any) -> list[str]:
-    """The labels of a name that is a decision among countable ones."""
-    if not isinstance(known, Decision) or not isinstance(known.distribution, Choice | Int):
-        return []
-    return [text_of(each) for each in known.distribution.some_labels()]
+PARSERS: Mapping[str, Callable[[Parser, Mapping[str, Any], str, Names], Form]] = {
+    **dict.fromkeys(DISTRIBUTIONS, Parser._decision),
+    "times": Parser._product,
+    "at_most": Parser._product,
+}
+
+
+def _labels(use: _Use) -> list[str]:
+    """All labels of a name, if it is a decision among countable ones."""
+    node = use.names.get(use.name)
+    if not isinstance(node, Decision):
+        return BUILT_IN.get(use.name, [])
+    return [text_of(label) for label in node.distribution.some_labels()] if _is_countable(node) else []
+
+
+def _is_countable(node: Decision) -> bool:
+    return isinstance(node.distribution, Choice | Int)

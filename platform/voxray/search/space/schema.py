@@ -8,116 +8,100 @@ from voxray.search.space.check import TABLES
 from voxray.search.space.parse import SIZES
 
 FORM = {"$ref": "#/$defs/Form"}
+VALUE = {"$ref": "#/$defs/Value"}
+CONDITION = {"$ref": "#/$defs/Condition"}
 NAMED = "^\\$[A-Za-z]\\w*$"
-NUMBER = {"type": "number"}
-NUMBERS = {"type": "array", "items": NUMBER, "minItems": 2, "maxItems": 2}
-WHOLE = {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 3}
-LET = {
-    "type": "object",
-    "additionalProperties": {"$ref": "#/$defs/Value"},
-    "description": 'names for decisions and values; used as "$name"',
-}
 
 
 def space_schema() -> dict[str, Any]:
     """A JSON Schema of space files, for editors."""
     architecture = architecture_schema()
-    layers = {name: _opened(spec) for name, spec in architecture["$defs"].items()}
-    settings = {f"^({'|'.join(TABLES)})\\.\\w+$": {"$ref": "#/$defs/Value"}}
+    layers, unet = architecture["anyOf"]
+    settings = _object({}, "settings by key path, as --set takes them")
+    settings["patternProperties"] = {f"^({'|'.join(TABLES)})\\.\\w+$": VALUE}
+    properties = {"let": LET, "architecture": {"anyOf": [_items(layers["items"]), unet]}, "experiment": settings}
     return {
         "$schema": architecture["$schema"],
         "title": "Voxray space",
-        "type": "object",
-        "properties": {
-            "let": LET,
-            "architecture": {"anyOf": [_items(architecture["anyOf"][0]["items"]), architecture["anyOf"][1]]},
-            "experiment": {
-                "type": "object",
-                "patternProperties": settings,
-                "additionalProperties": False,
-                "description": "settings by key path, as --set takes them",
-            },
-        },
-        "required": ["architecture"],
-        "additionalProperties": False,
-        "$defs": {**layers, **_forms()},
+        **_object(properties, required="architecture"),
+        "$defs": {**{name: _open(spec) for name, spec in architecture["$defs"].items()}, **DEFINITIONS},
     }
 
 
-def _forms() -> dict[str, Any]:
-    value, condition = {"$ref": "#/$defs/Value"}, {"$ref": "#/$defs/Condition"}
-    labels = {"type": ["string", "number", "boolean", "null", "array"]}
-    forms = [
-        {"type": "string", "pattern": NAMED, "description": "the value of a name"},
-        _alone("choice", {"type": "array", "minItems": 1}, "one of these"),
-        _alone("int", WHOLE, "low, high and perhaps step"),
-        _alone("log_uniform", NUMBERS, "low and high, above 0"),
-        {
-            "type": "object",
-            "patternProperties": {NAMED: {"type": "object", "additionalProperties": value}},
-            "additionalProperties": False,
-            "minProperties": 1,
-            "maxProperties": 1,
-            "description": "what stands beside the label of a name",
-        },
-        {
-            "type": "object",
-            "properties": {"times": {"type": "array", "items": value, "minItems": 1}, "at_most": value},
-            "required": ["times"],
-            "additionalProperties": False,
-            "description": "a product, and its limit",
-        },
-    ]
-    block = {
-        "type": "object",
-        "properties": {
-            "name": {"type": "string", "pattern": "^[A-Za-z]\\w*$"},
-            "when": condition,
-            "repeat": {"anyOf": [{"type": "integer", "minimum": 0}, FORM]},
-            "let": LET,
-            "of": {"type": "array"},
-        },
-        "required": ["of"],
-        "additionalProperties": False,
-        "description": "items of the list around it, perhaps several times or under a condition",
-    }
-    named = {"type": "object", "patternProperties": {NAMED: labels}, "additionalProperties": False, "minProperties": 1}
-    return {"Form": {"anyOf": forms}, "Value": {}, "Block": block, "Condition": {"anyOf": [named, FORM]}}
-
-
-def _alone(key: str, value: Any, description: str) -> dict[str, Any]:
+def _object(properties: dict[str, Any], description: str = "", *, required: str = "") -> dict[str, Any]:
+    """An object with these keys and no others."""
     return {
         "type": "object",
-        "properties": {key: value},
-        "required": [key],
+        **({"properties": properties} if properties else {}),
+        **({"required": [required]} if required else {}),
         "additionalProperties": False,
-        "description": description,
+        **({"description": description} if description else {}),
     }
 
 
-def _opened(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """A layer or U-Net each of whose values may be a form."""
-    network = spec["title"] == "UNet"
-    properties = {key: _or_form(key, value, network) for key, value in spec["properties"].items()}
-    if "type" in properties and not network:
-        properties["when"] = {"$ref": "#/$defs/Condition"}
+def _by_name(value: Any, description: str = "", **limits: int) -> dict[str, Any]:
+    """An object whose keys are names with a dollar sign."""
+    return {**_object({}, description), "patternProperties": {NAMED: value}, "minProperties": 1, **limits}
+
+
+def _array(items: Any = None, **limits: int) -> dict[str, Any]:
+    return {"type": "array", **({"items": items} if items else {}), **limits}
+
+
+def _open(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A layer or U-Net whose values may be forms."""
+    is_network = spec["title"] == "UNet"
+    properties = {key: _or_form(key, value, is_network) for key, value in spec["properties"].items()}
+    if "type" in properties and not is_network:
+        properties["when"] = CONDITION
     return {**spec, "properties": properties}
 
 
-def _or_form(key: str, value: Mapping[str, Any], network: bool) -> Mapping[str, Any]:
+def _or_form(key: str, value: Mapping[str, Any], is_network: bool) -> Mapping[str, Any]:
     if "const" in value:
         return value
     metadata = {word: value[word] for word in ("title", "description") if word in value}
     if key == "layers":
         return {**metadata, **_items(value["items"])}
-    others: list[dict[str, Any]] = [FORM]
-    if key in SIZES and value.get("type") != "string":
-        others.append({"type": "integer", "minimum": 1})
-    if network and "array" in str(value):
-        others.append({"type": "array"})  # of blocks
-    return {**metadata, "anyOf": [{word: each for word, each in value.items() if word not in metadata}, *others]}
+    plain = {word: content for word, content in value.items() if word not in metadata}
+    number = [{"type": "integer", "minimum": 1}] if key in SIZES and value.get("type") != "string" else []
+    blocks = [_array()] if is_network and "array" in str(value) else []
+    return {**metadata, "anyOf": [plain, FORM, *number, *blocks]}
 
 
 def _items(layer: Mapping[str, Any]) -> dict[str, Any]:
     """A list of layers and blocks."""
-    return {"type": "array", "items": {"anyOf": [*layer["oneOf"], {"$ref": "#/$defs/Block"}]}, "minItems": 1}
+    return _array({"anyOf": [*layer["oneOf"], {"$ref": "#/$defs/Block"}]}, minItems=1)
+
+
+LET = {
+    "type": "object",
+    "additionalProperties": VALUE,
+    "description": 'names for decisions and values; used as "$name"',
+}
+_FORMS = [
+    {"type": "string", "pattern": NAMED, "description": "the value of a name"},
+    _object({"choice": _array(minItems=1)}, "one of these", required="choice"),
+    _object({"int": _array({"type": "integer"}, minItems=2, maxItems=3)}, "low, high and perhaps step", required="int"),
+    _object(
+        {"log_uniform": _array({"type": "number"}, minItems=2, maxItems=2)},
+        "low and high, above 0",
+        required="log_uniform",
+    ),
+    _by_name({"type": "object", "additionalProperties": VALUE}, "the case of the label of a name", maxProperties=1),
+    _object({"times": _array(VALUE, minItems=1), "at_most": VALUE}, "a product, and its limit", required="times"),
+]
+_BLOCK = {
+    "name": {"type": "string", "pattern": "^[A-Za-z]\\w*$"},
+    "when": CONDITION,
+    "repeat": {"anyOf": [{"type": "integer", "minimum": 0}, FORM]},
+    "let": LET,
+    "of": _array(),
+}
+_LABELS = {"type": ["string", "number", "boolean", "null", "array"]}
+DEFINITIONS = {
+    "Form": {"anyOf": _FORMS},
+    "Value": {},
+    "Block": _object(_BLOCK, "items of the enclosing list, perhaps several times or under a condition", required="of"),
+    "Condition": {"anyOf": [_by_name(_LABELS), FORM]},
+}
