@@ -208,6 +208,19 @@ def test_a_run_killed_between_its_results_and_its_record_is_not_taken_for_finish
     assert run_folder(experiment(luna, out)).finished("train") is not None
 
 
+def test_a_stage_with_a_missing_file_is_repeated(luna: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write_toml(out.parent / "a.toml", experiment(luna, out))
+    assert voxray("run", file, "--no-ray") == 0
+    first = json.loads((out / "metrics.json").read_text())
+    for name, stage in (("history.parquet", "train"), ("predictions/val.parquet", "evaluate")):
+        (out / name).unlink()
+        capsys.readouterr()
+        assert voxray("run", file, "--no-ray") == 0
+        assert f"{stage}: finished earlier" not in capsys.readouterr().out
+        assert (out / name).exists()
+        assert json.loads((out / "metrics.json").read_text()) == first
+
+
 def test_two_processes_do_not_write_into_one_folder(luna: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = write_toml(out.parent / "a.toml", experiment(luna, out))
     with locked(out / "store"):

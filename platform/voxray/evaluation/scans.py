@@ -21,7 +21,7 @@ from voxray.scans.masks import label_classes
 from voxray.scans.read import open_file, open_scan
 from voxray.scans.write import write_nifti
 from voxray.storage.atomic import write_json
-from voxray.storage.paths import to_path
+from voxray.storage.paths import relative_path, to_path
 from voxray.store.layout import write_parquet
 from voxray.store.read import PatchStore
 
@@ -49,15 +49,16 @@ def evaluate_scan(segmenter: Segmenter, case: Case) -> Case:
     scan, mask = map(to_path, case["files"])
     experiment, classes = segmenter.run.experiment, segmenter.run.classes
     prediction = segmenter.predict(open_file(scan), str(scan)).labels
-    file = Path("predictions") / case["split"] / f"{plain_name(Path(case['path']))}_seg.nii.gz"
-    write_nifti(experiment.out_path / str(file), prediction)
+    folder = run_folder(experiment)
+    file = folder.label_maps(case["split"]).label_map(plain_name(Path(case["path"])))
+    write_nifti(file, prediction)
     # The mask's file may keep its axes in another order than the scan's.
     label = in_axes_of(open_scan(mask), prediction.affine)
     truth = label_classes(label, classes, case["label_path"])
     tolerance = experiment.evaluation.tolerance_mm
     figures = scan_metrics(truth, prediction.array[0], label.spacing_mm, classes, tolerance)
     told = {key: value for key, value in case.items() if key != "files"}
-    return {**told, "prediction": str(file), **figures}
+    return {**told, "prediction": relative_path(folder.path, file), **figures}
 
 
 def evaluate_scans(

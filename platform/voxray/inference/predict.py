@@ -11,6 +11,7 @@ from voxray.inference.classifier import Classifier
 from voxray.inference.load import load_trained
 from voxray.inference.segmenter import Segmenter
 from voxray.models.spec.unet import UNet
+from voxray.runs.folder import PredictionFolder
 from voxray.scans.formats.channels import channel_files
 from voxray.scans.formats.registry import split_suffix
 from voxray.scans.read import open_file
@@ -69,10 +70,10 @@ def segment_file(segmenter: Segmenter, path: AnyPath, out: AnyPath, probabilitie
     except ScanError as error:
         return f"left out: {error}"
     labels = prediction.labels
-    target = out / f"{plain_name(path)}_seg.nii.gz"
+    target = PredictionFolder(out).label_map(plain_name(path))
     write_nifti(target, labels)
     if probabilities:
-        write_nifti(out / f"{plain_name(path)}_prob.nii.gz", prediction.probabilities)
+        write_nifti(PredictionFolder(out).probabilities(plain_name(path)), prediction.probabilities)
     classes = segmenter.run.classes
     counts = np.bincount(labels.array.ravel(), minlength=len(classes))
     milliliters = abs(float(np.linalg.det(labels.affine[:3, :3]))) / 1000
@@ -98,19 +99,19 @@ def classify_file(classifier: Classifier, path: AnyPath, out: AnyPath, mask: Any
     predicted = classes[prediction.label]
     label, images, saliency = classifier.saliency(prediction)
     picture, _ = evidence_picture(images, saliency, shares, classes[label])
-    name = plain_name(path)
+    name, files = plain_name(path), PredictionFolder(out)
     write_json(
-        out / f"{name}.json",
+        files.classification(name),
         {
             "scan": scan_name(path),
             "probabilities": named,
             "verdict": predicted,
             "threshold": classifier.run.threshold,
             "patches": len(images),
-            "evidence": {"picture": f"{name}_evidence.png", "of": classes[label]},
+            "evidence": {"picture": files.saliency(name).name, "of": classes[label]},
         },
     )
-    write_bytes(out / f"{name}_evidence.png", picture)
+    write_bytes(files.saliency(name), picture)
     return f"{shares}; {_verdict_words(classifier, predicted)}"
 
 

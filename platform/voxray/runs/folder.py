@@ -1,102 +1,213 @@
-"""The files of a run, and which stages are finished."""
+"""Names of all files of a run, a search, a prediction and an inspection, and which stages of a run are finished."""
 
 import hashlib
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 from voxray.config.experiment import Experiment
 from voxray.storage.atomic import write_bytes, write_json
-from voxray.storage.paths import AnyPath, exists, read_bytes
+from voxray.storage.paths import AnyPath, exists, matching, read_bytes, relative_path
 
 STAGES = ("train", "evaluate")
+LAST_CHECKPOINT, BEST_CHECKPOINT = "last.safetensors", "best.safetensors"  # in `RunFolder.checkpoints`
+
+AnyPathT = TypeVar("AnyPathT", bound=AnyPath)
+
+
+class _Entry(Generic[AnyPathT]):
+    """A file or folder with a fixed name in the folder `path` of the object that has this attribute."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, folder: Any, owner: type) -> AnyPathT:
+        entry: AnyPathT = folder.path / self.name
+        return entry
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Names of the files in a run's folder."""
+    """Names of the files in a run's folder.
+
+    Attributes
+    ----------
+    path : AnyPath
+        The folder.
+    experiment, architecture : AnyPath
+        The resolved experiment, and the architecture as it was when it was trained.
+    model : AnyPath
+        Weights of the best epoch, with the operating point.
+    history : AnyPath
+        A row for each epoch.
+    metrics : AnyPath
+        Metrics of each split.
+    report : AnyPath
+    checkpoints : AnyPath
+        A folder with the last and the best checkpoint.
+    stages : AnyPath
+        Which stages are finished, and with which inputs.
+    status : AnyPath
+        What the stages are doing, or did last.
+    """
 
     path: AnyPath
 
-    @property
-    def experiment(self) -> AnyPath:
-        """The resolved experiment."""
-        return self.path / "experiment.json"
+    experiment = _Entry[AnyPath]("experiment.json")
+    architecture = _Entry[AnyPath]("architecture.json")
+    model = _Entry[AnyPath]("model.safetensors")
+    history = _Entry[AnyPath]("history.parquet")
+    metrics = _Entry[AnyPath]("metrics.json")
+    report = _Entry[AnyPath]("report.html")
+    checkpoints = _Entry[AnyPath]("checkpoints")
+    stages = _Entry[AnyPath]("stages.json")
+    status = _Entry[AnyPath]("status.json")
 
-    @property
-    def architecture(self) -> AnyPath:
-        """The architecture that was trained, as it was then."""
-        return self.path / "architecture.json"
+    def predictions(self, split: str) -> AnyPath:
+        """A row for each patch of a split, or for each scan where scans have masks."""
+        return self.path / "predictions" / f"{split}.parquet"
 
-    @property
-    def model(self) -> AnyPath:
-        """Weights of the best epoch, with the operating point."""
-        return self.path / "model.safetensors"
-
-    @property
-    def metrics(self) -> AnyPath:
-        """Figures for each split."""
-        return self.path / "metrics.json"
-
-    @property
-    def history(self) -> AnyPath:
-        """A row for each epoch."""
-        return self.path / "history.parquet"
-
-    @property
-    def report(self) -> AnyPath:
-        """The report, one file."""
-        return self.path / "report.html"
-
-    @property
-    def checkpoints(self) -> AnyPath:
-        """Last and best checkpoint."""
-        return self.path / "checkpoints"
-
-    @property
-    def stages(self) -> AnyPath:
-        """Which stages are finished, and of what."""
-        return self.path / "stages.json"
-
-    @property
-    def status(self) -> AnyPath:
-        """What the stages are doing, or did last."""
-        return self.path / "status.json"
+    def label_maps(self, split: str) -> "PredictionFolder":
+        """The predicted label maps of a split."""
+        return PredictionFolder(self.path / "predictions" / split)
 
     def pseudonym_key(self) -> bytes:
-        """This run's own key for what leaves the machine; drawn when it is first asked for, and kept."""
+        """The key of the pseudonyms in all that leaves the machine; drawn at the first call, and kept."""
         path = self.path / "pseudonyms.key"
         if not exists(path):
             write_bytes(path, secrets.token_bytes(32))
         return read_bytes(path)
 
-    def predictions(self, split: str) -> AnyPath:
-        """Probabilities of every patch of a split."""
-        return self.path / "predictions" / f"{split}.parquet"
-
     def finished(self, stage: str) -> dict[str, Any] | None:
-        """What is recorded of a finished stage: its key and its seconds."""
-        record: dict[str, Any] | None = self._records().get(stage)
+        """The record of a finished stage, its key and its seconds; None where a file that it wrote is missing."""
+        record: dict[str, Any] = read_state(self.stages).get(stage, {})
+        if not {"key", "seconds", "files"} <= record.keys() or self._missing(record["files"]):
+            return None
         return record
 
     def begin(self, stage: str) -> None:
         """Forget that a stage, and those that build on it, are finished: their results are about to change."""
         later = STAGES[STAGES.index(stage) :]
-        write_json(self.stages, {name: record for name, record in self._records().items() if name not in later})
+        write_json(self.stages, {name: record for name, record in read_state(self.stages).items() if name not in later})
 
-    def mark_finished(self, stage: str, key: str, seconds: float) -> None:
-        """Record that a stage is finished; `key` names everything that it depended on."""
-        write_json(self.stages, {**self._records(), stage: {"key": key, "seconds": round(seconds, 2)}})
+    def mark_finished(self, stage: str, key: str, seconds: float, files: Iterable[AnyPath]) -> None:
+        """Record that a stage is finished.
 
-    def _records(self) -> dict[str, Any]:
-        return json.loads(read_bytes(self.stages)) if exists(self.stages) else {}
+        Parameters
+        ----------
+        stage : str
+        key : str
+            Names everything that the stage depended on.
+        seconds : float
+        files : iterable of AnyPath
+            All that the stage wrote.
+        """
+        names = [relative_path(self.path, file) for file in files]
+        record = {"key": key, "seconds": round(seconds, 2), "files": names}
+        write_json(self.stages, {**read_state(self.stages), stage: record})
+
+    def _missing(self, names: list[str]) -> set[str]:
+        # One listing of each folder costs less than a request for each file.
+        patterns = {name.rpartition("/")[0] for name in names}
+        patterns = {f"{folder}/*" if folder else "*" for folder in patterns}
+        present = {relative_path(self.path, path) for pattern in patterns for path in matching(self.path, pattern)}
+        return set(names) - present
+
+
+@dataclass(frozen=True)
+class SearchFolder:
+    """Names of the files in a search's folder, which lies on a disk.
+
+    Attributes
+    ----------
+    path : Path
+        The folder.
+    search : Path
+        What all trials share.
+    refused : Path
+        A line for each network that exceeds a limit or cannot be built.
+    leaderboard, report : Path
+    best_architecture, best_settings : Path
+        The best trial, for ``voxray train``.
+    survey : Path
+        The chart of ``voxray tune --dry-run``.
+    ray_tune : Path
+        What Ray Tune keeps while it runs.
+    """
+
+    path: Path
+
+    search = _Entry[Path]("search.json")
+    refused = _Entry[Path]("refused.jsonl")
+    leaderboard = _Entry[Path]("leaderboard.csv")
+    report = _Entry[Path]("report.html")
+    best_architecture = _Entry[Path]("best/architecture.json")
+    best_settings = _Entry[Path]("best/settings.toml")
+    survey = _Entry[Path]("dry_run.png")
+    ray_tune = _Entry[Path]("ray_tune")
+
+    def trial(self, name: str) -> Path:
+        """The run's folder of a trial."""
+        return self.path / "trials" / name
+
+    def record(self, name: str) -> Path:
+        """What is known of a trial."""
+        return self.trial(name) / "trial.json"
+
+    def records(self) -> list[Path]:
+        """The records of all trials, in the order of their names."""
+        return sorted(self.path.glob("trials/*/trial.json"))
+
+
+@dataclass(frozen=True)
+class PredictionFolder:
+    """Names of the predictions of scans, by the scan's name without its suffix."""
+
+    path: AnyPath
+
+    def label_map(self, scan: str) -> AnyPath:
+        """The classes of all voxels."""
+        return self.path / f"{scan}_seg.nii.gz"
+
+    def probabilities(self, scan: str) -> AnyPath:
+        """Probabilities of the classes of all voxels."""
+        return self.path / f"{scan}_prob.nii.gz"
+
+    def classification(self, scan: str) -> AnyPath:
+        """The class of a scan, with its probabilities."""
+        return self.path / f"{scan}.json"
+
+    def saliency(self, scan: str) -> AnyPath:
+        """Slices with the saliency of the predicted class."""
+        return self.path / f"{scan}_evidence.png"
+
+
+@dataclass(frozen=True)
+class InspectionFolder:
+    """Names of the files of an inspection: the page, its summary and a row for each scan."""
+
+    path: AnyPath
+
+    page = _Entry[AnyPath]("inspection.html")
+    summary = _Entry[AnyPath]("inspection.json")
+    scans = _Entry[AnyPath]("scans.parquet")
 
 
 def run_folder(experiment: Experiment) -> RunFolder:
     """The folder of an experiment's run."""
     return RunFolder(experiment.out_path)
+
+
+def read_state(path: AnyPath) -> dict[str, Any]:
+    """The JSON object in a file of a run's state; empty where there is none that can be read, so it is made again."""
+    try:
+        content = json.loads(read_bytes(path))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def digest(content: Mapping[str, Any]) -> str:
@@ -105,7 +216,7 @@ def digest(content: Mapping[str, Any]) -> str:
 
 
 def train_key(experiment: Experiment, store_digest: str, architecture: str) -> str:
-    """Name of everything that a training depends on; workers at most and buffer are, as the order of patches does."""
+    """Name of everything that a training depends on: most workers and buffer too, which set the order of patches."""
     parts = experiment.model_dump(mode="json", include={"seed", "intensity", "augment", "training"})
     parts["training"].pop("device")
     parts["training"]["workers"] = experiment.training.most_workers

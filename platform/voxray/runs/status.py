@@ -1,6 +1,5 @@
 """What a run is doing: a small file in its folder, which every stage keeps fresh while it works."""
 
-import json
 import os
 import socket
 import threading
@@ -13,9 +12,9 @@ from typing import Literal
 from voxray.console.progress import OnProgress, Pace, progress, rate_text
 from voxray.console.units import seconds_text
 from voxray.errors import NotReadyError, WorkError
-from voxray.runs.folder import RunFolder
+from voxray.runs.folder import RunFolder, read_state
 from voxray.storage.atomic import write_json
-from voxray.storage.paths import AnyPath, exists, matching, read_bytes
+from voxray.storage.paths import AnyPath, matching
 
 BEAT_S = 2.0
 SILENT_S = 30.0
@@ -126,10 +125,10 @@ def reported(folder: RunFolder, stage: str, unit: str, done: int = 0) -> Iterato
 
 def read_status(folder: RunFolder) -> dict[str, StageStatus]:
     """The stages that were begun, in the order in which they were."""
-    if not exists(folder.status):
+    try:
+        stages = {name: StageStatus(**fields) for name, fields in read_state(folder.status).items()}
+    except TypeError:
         return {}
-    content = json.loads(read_bytes(folder.status))
-    stages = {name: StageStatus(**fields) for name, fields in content.items()}
     return dict(sorted(stages.items(), key=lambda item: item[1].began))
 
 

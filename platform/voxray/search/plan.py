@@ -10,6 +10,7 @@ from voxray.config.folds import fold_experiments
 from voxray.errors import ConfigError
 from voxray.metrics.registry import epoch_metrics
 from voxray.models.spec.load import load_architecture
+from voxray.runs.folder import RunFolder
 from voxray.search.constraints import Conditions, Limits
 from voxray.search.space.inverse import find_point
 from voxray.search.space.sampling import Decisions, Space
@@ -112,7 +113,7 @@ def trial_experiments(search: Search, trial: Trial) -> list[Experiment]:
     base, folder = search.experiment, trial_folder(search.folder, trial)
     content = base.model_dump(mode="json")
     content |= {"name": f"{base.name}_{trial.name}", "out": str(folder)}
-    content["model"] = {"architecture": str(folder / "architecture.json")}
+    content["model"] = {"architecture": str(RunFolder(folder).architecture)}
     content["tracking"] = {**content["tracking"], "group": search.folder.name}
     for key, value in trial.settings.items():
         *tables, last = key.split(".")

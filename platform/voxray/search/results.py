@@ -8,8 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from voxray.runs.folder import RunFolder, SearchFolder
 from voxray.search.trials import Goal, Trial, trial_folder
 from voxray.storage.atomic import write_json, write_text
+from voxray.storage.paths import read_bytes
 
 COSTS = ("parameters", "memory_mib", "mflops")
 FIRST = ("rank", "trial", "state", "value", "spread", "folds", "front", "epochs", *COSTS, "seconds", "origin", "reason")
@@ -55,13 +57,12 @@ def write_leaderboard(path: Path, columns: Sequence[str], rows: Iterable[Sequenc
 
 def write_winner(folder: Path, winner: Trial) -> list[str]:
     """``best/architecture.json`` and ``best/settings.toml``; returns what ``--set`` is given to repeat the winner."""
-    architecture = trial_folder(folder, winner) / "architecture.json"
-    best = folder / "best" / "architecture.json"
-    write_json(best, json.loads(architecture.read_text(encoding="utf-8")))
+    best, architecture = SearchFolder(folder), RunFolder(trial_folder(folder, winner)).architecture
+    write_json(best.best_architecture, json.loads(read_bytes(architecture)))
     # JSON writes scalars and lists as TOML does.
     settings = {key: json.dumps(value) for key, value in winner.settings.items()}
-    write_text(best.with_name("settings.toml"), "".join(f"{key} = {value}\n" for key, value in settings.items()))
-    return [f"model.architecture={best}", *(f"{key}={value}" for key, value in settings.items())]
+    write_text(best.best_settings, "".join(f"{key} = {value}\n" for key, value in settings.items()))
+    return [f"model.architecture={best.best_architecture}", *(f"{key}={value}" for key, value in settings.items())]
 
 
 def pareto_front(goal: Goal, trials: Iterable[Trial]) -> list[Trial]:

@@ -15,15 +15,15 @@ from optuna.study import StudyDirection
 
 from voxray.config.experiment import Experiment
 from voxray.errors import ConfigError
+from voxray.runs.folder import RunFolder, SearchFolder, run_folder
 from voxray.search.constraints import draw, estimate
 from voxray.search.plan import Search, trial_experiments
 from voxray.search.space.distributions import Choice, Distribution, Int, Label, LogUniform
 from voxray.search.space.nodes import Suggest
 from voxray.search.space.sampling import Decisions, Sample, at_random
-from voxray.search.trials import TRIAL_FILE, State, Trial, read_trials, trial_content, trial_folder
+from voxray.search.trials import State, Trial, read_trials, trial_content, trial_folder
 from voxray.storage.atomic import write_json
 
-REFUSED = "refused.jsonl"
 STARTUP = 10  # trials that are drawn at random before TPE has enough to go by, its authors' number
 ASKED = 5  # suggestions for one trial
 DRAWN = 5000  # samples for one trial; a space or limit that leaves nothing new is noticed by that
@@ -109,7 +109,7 @@ class Study:
         self._write(trial)
         self._tell(self.asked.pop(number), trial)
         for each in experiments:
-            shutil.rmtree(Path(each.out) / "checkpoints", ignore_errors=True)
+            shutil.rmtree(str(run_folder(each).checkpoints), ignore_errors=True)
         return trial
 
     def _history(self, trial: Trial, fold: int) -> list[dict[str, Any]]:
@@ -170,7 +170,7 @@ class Study:
     def _enter(self, trial: Trial, drawn: Sample, point: optuna.Trial) -> Trial:
         self.tried.add(_content(drawn))
         self.asked[trial.number] = point
-        write_json(trial_folder(self.search.folder, trial) / "architecture.json", drawn.architecture)
+        write_json(RunFolder(trial_folder(self.search.folder, trial)).architecture, drawn.architecture)
         self._write(trial)
         return trial
 
@@ -197,7 +197,7 @@ class Study:
 
     def _write(self, trial: Trial) -> None:
         self.trials[trial.number] = trial
-        write_json(trial_folder(self.search.folder, trial) / TRIAL_FILE, trial_content(trial))
+        write_json(SearchFolder(self.search.folder).record(trial.name), trial_content(trial))
 
     def _refuse(self, trial: Trial, error: ConfigError) -> None:
         row = {"origin": trial.origin, "reason": error.problem.strip(), "decisions": trial.decisions}
@@ -206,7 +206,7 @@ class Study:
         self.noted.add(key)
         self.refused.append(row)
         self.search.folder.mkdir(parents=True, exist_ok=True)
-        with (self.search.folder / REFUSED).open("a", encoding="utf-8") as file:
+        with SearchFolder(self.search.folder).refused.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
     def _refusal(self, row: dict[str, Any]) -> str:
@@ -217,7 +217,7 @@ class Study:
 
 def read_refused(folder: Path) -> list[dict[str, Any]]:
     """Samples that were refused before they were born: origin, reason, decisions."""
-    path = folder / REFUSED
+    path = SearchFolder(folder).refused
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
     # A line that was cut short by the end of its process says nothing.
     return [json.loads(line) for line in lines if line.endswith("}\n")]
@@ -246,7 +246,7 @@ def _suggests(point: optuna.Trial) -> Suggest:
 
 
 def _history_file(experiment: Experiment) -> Path:
-    return Path(experiment.out) / "history.parquet"
+    return Path(str(run_folder(experiment).history))
 
 
 def _content(drawn: Sample) -> str:

@@ -9,10 +9,10 @@ from statistics import stdev
 from typing import Any, Literal
 
 from voxray.metrics.registry import find_metric
+from voxray.runs.folder import SearchFolder
 from voxray.search.space.distributions import Label
 
 State = Literal["running", "finished", "pruned", "failed"]
-TRIALS, TRIAL_FILE = "trials", "trial.json"
 
 
 @dataclass(frozen=True)
@@ -142,12 +142,12 @@ class Goal:
 
 def trial_folder(folder: Path, trial: Trial) -> Path:
     """The run's folder of a trial."""
-    return folder / TRIALS / trial.name
+    return SearchFolder(folder).trial(trial.name)
 
 
 def read_trials(folder: Path) -> dict[int, Trial]:
     """All trials of a search by number."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob(f"{TRIALS}/*/{TRIAL_FILE}"))]
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in SearchFolder(folder).records()]
     trials = [Trial(**{**each, "curve": tuple(each["curve"])}) for each in found]
     return {trial.number: trial for trial in trials}
 

@@ -9,7 +9,8 @@ from voxray.runs.folder import RunFolder
 OnStatus = Callable[[str], None]
 
 
-def _is_finished(folder: RunFolder, stage: str, key: str) -> bool:
+def is_finished(folder: RunFolder, stage: str, key: str) -> bool:
+    """Whether a stage is finished with the inputs that the key names."""
     record = folder.finished(stage)
     return record is not None and record["key"] == key
 

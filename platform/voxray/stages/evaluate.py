@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from voxray.config.experiment import Experiment
@@ -10,13 +11,13 @@ from voxray.evaluation.patches import evaluated_splits, write_patch_metrics
 from voxray.evaluation.scans import scans_to_evaluate, write_scan_metrics
 from voxray.executors.base import Executor
 from voxray.report.run.contents import read_run
-from voxray.runs.folder import evaluate_key, run_folder
+from voxray.runs.folder import RunFolder, evaluate_key, run_folder
 from voxray.runs.status import reported
-from voxray.stages.common import OnStatus, _is_finished, _say_metrics
+from voxray.stages.common import OnStatus, _say_metrics, is_finished
 from voxray.stages.train import _need_training
 from voxray.storage.atomic import write_json
 from voxray.storage.locks import locked
-from voxray.storage.paths import read_bytes
+from voxray.storage.paths import AnyPath, matching, read_bytes
 from voxray.store.read import PatchStore, open_store
 from voxray.training.fit import make_tracker
 
@@ -26,7 +27,7 @@ def evaluate(experiment: Experiment, executor: Executor, on_status: OnStatus) ->
     folder = run_folder(experiment)
     trained = _need_training(experiment, folder)
     key = evaluate_key(experiment, trained)
-    if _is_finished(folder, "evaluate", key):
+    if is_finished(folder, "evaluate", key):
         on_status("evaluate: finished earlier, reused")
         _say_metrics(json.loads(read_bytes(folder.metrics)), on_status)
         return
@@ -45,8 +46,16 @@ def evaluate(experiment: Experiment, executor: Executor, on_status: OnStatus) ->
         metrics = measure(experiment, store, executor, on_progress)
         with make_tracker(experiment, trained) as tracker:
             log_evaluation(tracker, read_run(folder.path, store))
-        folder.mark_finished("evaluate", key, time.perf_counter() - began)
+        folder.mark_finished("evaluate", key, time.perf_counter() - began, _written(folder, list(metrics)))
     _say_metrics(metrics, on_status)
+
+
+def _written(folder: RunFolder, splits: Sequence[str]) -> Iterator[AnyPath]:
+    """All that an evaluation of these splits wrote."""
+    yield folder.metrics
+    for split in splits:
+        yield folder.predictions(split)
+        yield from matching(folder.label_maps(split).path, "*")
 
 
 def _evaluate_patches(

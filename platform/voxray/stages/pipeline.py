@@ -10,7 +10,7 @@ from voxray.executors.base import Executor
 from voxray.patches.plan import empty_classes
 from voxray.runs.folder import evaluate_key, run_folder
 from voxray.runs.status import heartbeat
-from voxray.stages.common import OnStatus, _is_finished, _say_metrics
+from voxray.stages.common import OnStatus, _say_metrics, is_finished
 from voxray.stages.evaluate import evaluate
 from voxray.stages.ingest import ingest
 from voxray.stages.outline import plan_run
@@ -63,6 +63,4 @@ def _is_all_finished(experiment: Experiment) -> bool:
     if not exists(experiment.store_path / INDEX_FILE):
         return False
     folder, trained = run_folder(experiment), current_train_key(experiment)
-    return _is_finished(folder, "train", trained) and _is_finished(
-        folder, "evaluate", evaluate_key(experiment, trained)
-    )
+    return is_finished(folder, "train", trained) and is_finished(folder, "evaluate", evaluate_key(experiment, trained))

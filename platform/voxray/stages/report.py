@@ -5,7 +5,7 @@ from voxray.errors import NotReadyError
 from voxray.report.run.contents import read_run
 from voxray.runs.folder import evaluate_key, run_folder
 from voxray.runs.status import heartbeat
-from voxray.stages.common import OnStatus, _is_finished
+from voxray.stages.common import OnStatus, is_finished
 from voxray.stages.train import _need_training
 from voxray.storage.paths import AnyPath
 from voxray.store.read import open_store
@@ -15,7 +15,7 @@ def report(experiment: Experiment, on_status: OnStatus) -> AnyPath:
     """Everything in the run's folder → one HTML file."""
     folder = run_folder(experiment)
     key = evaluate_key(experiment, _need_training(experiment, folder))
-    if not _is_finished(folder, "evaluate", key):
+    if not is_finished(folder, "evaluate", key):
         raise NotReadyError(str(folder.path), "holds no finished evaluation of this", "Run voxray evaluate first")
     from voxray.report.run.page import write_report
 

@@ -8,9 +8,9 @@ from voxray.errors import NotReadyError
 from voxray.executors.base import Executor
 from voxray.runs.folder import RunFolder, run_folder, train_key
 from voxray.runs.status import reported
-from voxray.stages.common import OnStatus
+from voxray.stages.common import OnStatus, is_finished
 from voxray.storage.locks import locked
-from voxray.storage.paths import exists, read_bytes, to_path
+from voxray.storage.paths import read_bytes, to_path
 from voxray.store.read import open_store
 
 
@@ -19,7 +19,7 @@ def train(experiment: Experiment, executor: Executor, on_status: OnStatus) -> No
     folder = run_folder(experiment)
     key = current_train_key(experiment)
     record = folder.finished("train")
-    if record and record["key"] == key and exists(folder.model):
+    if record and record["key"] == key:
         on_status(f"train: finished earlier (in {record['seconds']:.0f} s), reused")
         return
     if record:
@@ -32,7 +32,8 @@ def train(experiment: Experiment, executor: Executor, on_status: OnStatus) -> No
         # In this order: Ray sets a handler of SIGTERM when it connects.
         with executor.session(), catch_sigterm() as stop:
             executor.fit(experiment, on_progress, stop)
-            folder.mark_finished("train", key, time.perf_counter() - began)
+            files = (folder.experiment, folder.architecture, folder.model, folder.history)
+            folder.mark_finished("train", key, time.perf_counter() - began, files)
     on_status(f"train: finished in {time.perf_counter() - began:.0f} s → {folder.model}")
 
 
@@ -45,7 +46,6 @@ def current_train_key(experiment: Experiment) -> str:
 
 def _need_training(experiment: Experiment, folder: RunFolder) -> str:
     key = current_train_key(experiment)
-    record = folder.finished("train")
-    if record is None or record["key"] != key:
+    if not is_finished(folder, "train", key):
         raise NotReadyError(str(folder.path), "holds no finished training of this experiment", "Run voxray train first")
     return key

@@ -13,14 +13,14 @@ from voxray.config.folds import fold_experiments
 from voxray.console.units import count_text
 from voxray.errors import ConfigError, WorkError
 from voxray.executors.base import Executor
-from voxray.runs.folder import RunFolder
+from voxray.runs.folder import RunFolder, SearchFolder
 from voxray.runs.status import reported
 from voxray.search.constraints import Conditions, Limits
 from voxray.search.plan import Method, Minimized, Search, find_starts, parse_metric, patch_spatial_dims
 from voxray.search.results import leaderboard, write_leaderboard, write_winner
 from voxray.search.space.load import load_space
 from voxray.search.space.sampling import Space
-from voxray.search.study import DRAWN, REFUSED, Study
+from voxray.search.study import DRAWN, Study
 from voxray.search.survey import survey_space
 from voxray.stages.common import OnStatus
 from voxray.stages.ingest import ingest
@@ -31,8 +31,6 @@ from voxray.storage.paths import to_path
 from voxray.store.read import PatchStore, open_store
 from voxray.training.fit import check_trainable
 from voxray.training.throughput import measure_throughput
-
-SEARCH_FILE = "search.json"
 
 
 @dataclass(frozen=True)
@@ -175,7 +173,7 @@ def _check_same(search: Search, stores: Sequence[PatchStore]) -> None:
     digests = " ".join(store.info.digest for store in stores)
     space = hashlib.sha256(Path(search.space.where).read_bytes()).hexdigest()[:16]
     known = {"experiment": parts, "space": space, "store": digests, "goal": search.goal.name}
-    path = search.folder / SEARCH_FILE
+    path = SearchFolder(search.folder).search
     if path.exists():
         earlier = json.loads(path.read_text(encoding="utf-8"))
         if changed := [name for name in known if known[name] != earlier.get(name)]:
@@ -188,11 +186,12 @@ def _conclude(book: Study, on_status: OnStatus, command: Sequence[str]) -> None:
     from voxray.report.search.page import write_search_report  # matplotlib takes a second
     from voxray.tracking.wandb_run import Tracker
 
-    search, trials = book.search, book.trials
+    search, trials, folder = book.search, book.trials, SearchFolder(book.search.folder)
     if not trials:
-        raise WorkError(str(search.folder), "no network of the space may be tried", f"The reasons stand in {REFUSED}")
+        problem = "every sampled network exceeds the limits"
+        raise WorkError(str(search.folder), problem, f"See the reasons in {folder.refused.name}")
     columns, rows = leaderboard(search.goal, trials)
-    write_leaderboard(search.folder / "leaderboard.csv", columns, rows)
+    write_leaderboard(folder.leaderboard, columns, rows)
     counts = {
         state: sum(trial.state == state for trial in trials.values()) for state in ("finished", "pruned", "failed")
     }
@@ -202,7 +201,7 @@ def _conclude(book: Study, on_status: OnStatus, command: Sequence[str]) -> None:
     winner = search.goal.winner(trials)
     settings = [] if winner is None else write_winner(search.folder, winner)
     words = shlex.join([*command, *(word for each in settings for word in ("--set", each))])
-    report = search.folder / "report.html"
+    report = folder.report
     write_search_report(report, search, trials, book.refused, words if winner else "")
     tracking = search.experiment.tracking
     with Tracker(
@@ -217,7 +216,7 @@ def _conclude(book: Study, on_status: OnStatus, command: Sequence[str]) -> None:
         tracker.log_table("trials", columns, rows)
     on_status(f"report: {report}")
     if winner is None:
-        raise WorkError(str(search.folder), "no trial was finished", "The reasons stand in leaderboard.csv")
+        raise WorkError(str(search.folder), "no trial was finished", f"See the reasons in {folder.leaderboard.name}")
     value = search.goal.value(winner)
     over = f" ± {search.goal.spread(winner):.4f} over {winner.folds} folds" if winner.folds > 1 else ""
     on_status(f"tune: best {search.goal.name} {value:.4f}{over}, {winner.parameters:,} parameters, trial {winner.name}")

@@ -15,6 +15,7 @@ from voxray.console.signals import Interrupted, never_stop
 from voxray.errors import ConfigError
 from voxray.loader.loader import PatchLoader
 from voxray.metrics.registry import find_metric
+from voxray.runs.folder import BEST_CHECKPOINT, LAST_CHECKPOINT
 from voxray.storage.paths import AnyPath
 from voxray.training.checkpoint import Progress, load_checkpoint, load_model, save_checkpoint, save_model
 from voxray.training.distributed import any_rank, rank_and_world_size
@@ -22,7 +23,6 @@ from voxray.training.schedule import learning_rate
 from voxray.training.statistics import sync_batchnorm_stats
 from voxray.training.step import Preprocessing, Task, train_epoch
 
-LAST, BEST = "last.safetensors", "best.safetensors"
 ASK_STEPS, ASK_S = 4, 2.0  # at most so often, with several ranks
 
 
@@ -91,7 +91,7 @@ def train(
     watcher = watcher if watcher is not None and rank == 0 else Watcher()
     optimizer = build_optimizer(model, spec)
     average = build_average(model, optimizer, spec)
-    progress = load_checkpoint(folder / LAST, model, optimizer, average, key)
+    progress = load_checkpoint(folder / LAST_CHECKPOINT, model, optimizer, average, key)
     kept = model if average is None else average.module
     parallel = _parallel(model)
     asked = _StopRequest(stop, preprocessing.device)
@@ -118,7 +118,7 @@ def train(
         if outcome.done < outcome.steps:
             progress = replace(progress, step=outcome.done, loss_sums=outcome.loss_sums)
             if rank == 0:
-                save_checkpoint(folder / LAST, model, optimizer, average, progress)
+                save_checkpoint(folder / LAST_CHECKPOINT, model, optimizer, average, progress)
             raise Interrupted
         row = {
             "epoch": epoch + 1,
@@ -132,12 +132,12 @@ def train(
         progress, improved = _advance(progress, row, spec)
         if rank == 0:
             if improved:
-                save_model(folder / BEST, kept, {"epoch": epoch + 1})
-            save_checkpoint(folder / LAST, model, optimizer, average, progress)
+                save_model(folder / BEST_CHECKPOINT, kept, {"epoch": epoch + 1})
+            save_checkpoint(folder / LAST_CHECKPOINT, model, optimizer, average, progress)
         watcher.on_epoch(row)
         report(row)
     if rank == 0:
-        load_model(folder / BEST, model)
+        load_model(folder / BEST_CHECKPOINT, model)
     return progress
 
 

@@ -18,6 +18,7 @@ from voxray.console.signals import Interrupted, never_stop
 from voxray.errors import ConfigError, VoxrayError, WorkError
 from voxray.executors.ray.connect import count_schedulable_workers, max_cpus_per_worker, node_resources
 from voxray.executors.ray.progress_actor import ProgressReporter, follow_progress, original_error
+from voxray.runs.folder import run_folder
 from voxray.storage.paths import AnyPath
 
 FINISHED, STOPPED = "finished", "stopped"
@@ -70,7 +71,7 @@ def train_on_ray(
             scaling_config=scaling,
             run_config=configs.RunConfig(
                 name="ray_train",
-                **_storage(experiment.out_path / "checkpoints"),
+                **_storage(run_folder(experiment).checkpoints),
                 failure_config=configs.FailureConfig(max_failures=LOSSES),
                 callbacks=[_FailFastOnUserError(board), *callbacks],
             ),

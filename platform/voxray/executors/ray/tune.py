@@ -23,7 +23,7 @@ from voxray.config.training import TrainingSpec
 from voxray.console.progress import OnProgress
 from voxray.errors import ConfigError, VoxrayError
 from voxray.executors.ray.train import before_last, train_on_ray
-from voxray.runs.folder import run_folder
+from voxray.runs.folder import SearchFolder, run_folder
 from voxray.search.plan import trial_experiments
 from voxray.search.study import Study
 
@@ -59,7 +59,7 @@ def search_on_ray(book: Study, on_progress: OnProgress) -> None:
     os.environ.update(SETTINGS)
     search, training = book.search, book.search.experiment.training
     share, together = cluster_shares(training)
-    storage = search.folder / "ray_tune"
+    storage = SearchFolder(search.folder).ray_tune
     shutil.rmtree(storage, ignore_errors=True)
     own = share if training.most_workers == 1 else {"cpu": NESTED_CPU}
     tuner = ray.tune.Tuner(

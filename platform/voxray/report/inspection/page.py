@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -19,12 +20,12 @@ from voxray.report.html import template_environment
 from voxray.report.inspection.montage import choose_evenly, choose_flagged, draw_tiles
 from voxray.report.run.reproduce import shorten_paths
 from voxray.report.text.metric_values import SPLIT_NAMES, count, number_text, percent
+from voxray.runs.folder import InspectionFolder
 from voxray.storage.atomic import write_text
 from voxray.storage.paths import AnyPath
 from voxray.store.layout import write_parquet
 from voxray.visualization.style import class_color
 
-PAGE_FILE, JSON_FILE, FACTS_FILE = "inspection.html", "inspection.json", "scans.parquet"
 TILES, FLAGGED_TILES = 24, 8
 ROWS_SHOWN = 10  # of each kind
 VALUES_SHOWN = 4
@@ -49,11 +50,12 @@ def write_inspection(folder: AnyPath, inspection: Inspection) -> AnyPath:
     folder : Place
     inspection : Inspection
     """
-    write_parquet(inspection.scan_stats, folder / FACTS_FILE)
+    files = InspectionFolder(folder)
+    write_parquet(inspection.scan_stats, files.scans)
     summary = summarize(inspection)
-    write_text(folder / JSON_FILE, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
-    write_text(folder / PAGE_FILE, render_inspection(inspection, summary))
-    return folder / PAGE_FILE
+    write_text(files.summary, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+    write_text(files.page, render_inspection(inspection, summary))
+    return files.page
 
 
 def render_inspection(inspection: Inspection, summary: dict[str, Any]) -> str:
@@ -82,8 +84,8 @@ def render_inspection(inspection: Inspection, summary: dict[str, Any]) -> str:
         "class_color": class_color,
         "number": number_text,
         "percent": percent,
-        "json_file": JSON_FILE,
-        "facts_file": FACTS_FILE,
+        "json_file": InspectionFolder(Path()).summary.name,
+        "facts_file": InspectionFolder(Path()).scans.name,
     }
     return environment.get_template("inspection.html.jinja").render(values) + "\n"
 

@@ -20,6 +20,7 @@ from voxray.metrics.compute import case_dice
 from voxray.metrics.curves import Floats, Ints
 from voxray.metrics.registry import find_metric
 from voxray.models.spec.load import Architecture, parse_architecture
+from voxray.runs.folder import RunFolder
 from voxray.storage.paths import AnyPath, exists, read_bytes
 from voxray.store.layout import read_parquet
 from voxray.store.read import PatchStore
@@ -138,19 +139,19 @@ def read_run(folder: AnyPath, store: PatchStore) -> RunContents:
     StoreError
         A file is missing.
     """
-    metrics = _read_json(folder / "metrics.json")
-    layers = parse_architecture(_read_json(folder / "architecture.json"), str(folder / "architecture.json"))
-    model = folder / "model.safetensors"
+    files = RunFolder(folder)
+    metrics = _read_json(files.metrics)
+    layers = parse_architecture(_read_json(files.architecture), str(files.architecture))
     judged = [split for split in SPLITS if split in metrics]
     masks = store.info.masks
     return RunContents(
-        experiment=read_experiment(_found(folder / "experiment.json")),
+        experiment=read_experiment(_found(files.experiment)),
         layers=layers,
         metrics=metrics,
-        history=read_parquet(_found(folder / "history.parquet")).to_pylist(),
+        history=read_parquet(_found(files.history)).to_pylist(),
         predictions={} if masks else {split: _read_predictions(folder, split, metrics) for split in judged},
         store=store,
-        versions=read_metadata(model).get("versions", {}) if exists(model) else {},
+        versions=read_metadata(files.model).get("versions", {}) if exists(files.model) else {},
         cases={split: _read_cases(folder, split) for split in judged} if masks else {},
         folder=folder,
     )
@@ -176,14 +177,14 @@ def history_column(history: list[dict[str, Any]], name: str) -> NDArray[np.float
 
 
 def _read_predictions(folder: AnyPath, split: str, metrics: Mapping[str, Mapping[str, Any]]) -> SplitPredictions:
-    patches = read_parquet(_found(folder / "predictions" / f"{split}.parquet"))
+    patches = read_parquet(_found(RunFolder(folder).predictions(split)))
     table = aggregate_predictions(patches, metrics[split]["level"])
     _, probabilities = labels_and_probabilities(table)
     return SplitPredictions(table.drop_columns(["probabilities"]), probabilities)
 
 
 def _read_cases(folder: AnyPath, split: str) -> list[Case]:
-    rows: list[Case] = read_parquet(_found(folder / "predictions" / f"{split}.parquet")).to_pylist()
+    rows: list[Case] = read_parquet(_found(RunFolder(folder).predictions(split))).to_pylist()
     cases = [{key: math.nan if value is None and "/" in key else value for key, value in row.items()} for row in rows]
     return [{**case, "dice": case_dice({key: case[key] for key in case if "/" in key})} for case in cases]
 

@@ -13,6 +13,7 @@ from voxray.report.run.reproduce import command_lines, hide_paths, identity_rows
 from voxray.report.run.segmentation_parts import segmentation_parts
 from voxray.report.text.metric_values import FIGURES, MISSING, SPLIT_NAMES, count, percent
 from voxray.report.text.scan_sentences import family_of
+from voxray.runs.folder import RunFolder
 from voxray.storage.atomic import write_text
 from voxray.storage.paths import AnyPath
 from voxray.visualization.style import SPLIT_COLORS
@@ -92,7 +93,7 @@ def _data(run: RunContents) -> dict[str, Any]:
 
 def _network(run: RunContents) -> dict[str, Any]:
     shape = model_input(run.layers, run.store.info.patch_shape)
-    lines = infer_shapes(run.layers, shape, len(run.classes), "architecture.json")
+    lines = infer_shapes(run.layers, shape, len(run.classes), RunFolder(run.folder).architecture.name)
     return {"input_shape": shape, "layers": lines, "parameters": count_parameters(lines)}
 
 

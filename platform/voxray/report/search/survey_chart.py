@@ -13,10 +13,10 @@ from rich.table import Column, Table
 from voxray.console.units import bytes_text, count_text, seconds_text
 from voxray.models.cost.estimate import Cost
 from voxray.report.text.metric_values import count
+from voxray.runs.folder import SearchFolder
 from voxray.search.survey import Survey
 from voxray.visualization.style import INK, SPLIT_COLORS, legend_text, styled
 
-CHART_FILE = "dry_run.png"
 SHARES = (0, 10, 50, 90, 100)
 BINS = 36
 LIMIT = "#d55e00"
@@ -62,7 +62,7 @@ def survey_tables(survey: Survey, seconds_per_flop: float) -> list[Table]:
 def write_survey_chart(folder: Path, survey: Survey, own: Cost, own_name: str, seconds_per_flop: float) -> Path:
     """Draw how the costs are spread, with the limits and the experiment's own network; returns the picture's file."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / CHART_FILE
+    path = SearchFolder(folder).survey
     _draw(survey, own, own_name, seconds_per_flop).savefig(path, dpi=130)
     return path
 
