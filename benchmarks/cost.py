@@ -24,7 +24,8 @@ from voxray.models.shapes import parse_input
 from voxray.models.spec.load import load_architecture
 from voxray.models.spec.unet import UNet
 from voxray.training.loop import build_optimizer
-from voxray.training.segmentation_losses import local_segmentation_loss
+from voxray.training.losses import LOSSES
+from voxray.training.losses.base import local_loss
 from voxray.training.step import Preprocessing
 
 FILES = Path(__file__).resolve().parents[1] / "configs" / "architectures"
@@ -69,9 +70,8 @@ def train_steps(name: str, batch_size: int, precision: str, steps: int) -> None:
         with preprocessing.autocast():
             output = model(images)
         if isinstance(architecture, UNet):
-            loss = local_segmentation_loss(
-                output, labels, inside, batch_size, loss="dice_cross_entropy", output=architecture.output.activation
-            )
+            combined, activation = LOSSES["dice_cross_entropy"], architecture.output.activation
+            loss = local_loss(combined, output, labels, inside, batch_size, output=activation)
         else:
             loss = torch.nn.functional.cross_entropy(output, labels)
         optimizer.zero_grad(set_to_none=True)

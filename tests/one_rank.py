@@ -10,8 +10,9 @@ import torch.distributed as dist
 from voxray.config.experiment import Experiment
 from voxray.loader.loader import PatchLoader
 from voxray.store.read import open_store
-from voxray.training.fit import load_network, make_preprocessing, make_task
+from voxray.training.fit import load_network, make_preprocessing
 from voxray.training.loop import train
+from voxray.training.tasks import build_task
 
 STREAMS = 2
 
@@ -31,7 +32,7 @@ def main(rank: int, ranks: int, rendezvous: Path, spec_file: Path, out: Path) ->
         for split in ("train", "val")
     ]
     empty = sum(not len(batch.rows) for epoch in range(spec.training.epochs) for batch in loaders[0].epoch(epoch))
-    task = make_task(spec, store, network.layers, device)
+    task = build_task(spec, store, network.layers, device)
     progress = train(
         model,
         loaders[0],

@@ -232,7 +232,10 @@ def test_two_processes_do_not_write_into_one_folder(luna: Path, out: Path, capsy
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ("training.class_weights=[1, 2, 3]", "training.class_weights: wants a weight for each of 2 classes, got 3"),
+        (
+            "training.class_weights=[1, 2, 3]",
+            "training.class_weights: expected one weight for each of 2 classes, got 3",
+        ),
         ("training.epochs=true", "training.epochs"),
         ("intensity.window=[[0, 1], [0, 1]]", "intensity.window: wants one window, or one for each of 1 channels"),
         ("patches.sampling=slices", "patches: size: sampling = 'slices' wants patches of one z, got 6; write [x, y]"),

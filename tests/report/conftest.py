@@ -107,7 +107,7 @@ def _make_store(
 ) -> PatchStore:
     info = StoreInfo(
         classes=classes,
-        masks=False,
+        task="classification",
         size=size,
         channels=1,
         dtype="int16",

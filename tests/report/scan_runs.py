@@ -123,7 +123,7 @@ def _index_row(split: str, name: str) -> dict[str, Any]:
 def _store(path: Path, rows: list[dict[str, Any]], classes: tuple[str, ...]) -> PatchStore:
     info = StoreInfo(
         classes=classes,
-        masks=True,
+        task="segmentation",
         size=(16, 16, 16),
         channels=1,
         dtype="int16",

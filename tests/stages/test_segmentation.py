@@ -219,11 +219,15 @@ def test_a_resampled_run_still_predicts_on_the_scans_own_grid(brains: Path, tmp_
 
 def test_settings_of_the_other_task_are_refused(brains: Path, tmp_path: Path) -> None:
     spec = spec_of(brains, tmp_path, training={"loss": "cross_entropy", "monitor": "roc_auc"})
-    ingest(spec, LocalExecutor(), quiet)
-    with pytest.raises(ConfigError, match=r"training\.monitor: 'roc_auc' is not for this task. Known: loss, dice"):
+    unknown = r"training\.monitor: unknown metric 'roc_auc' for segmentation; known: dice, dice/"
+    with pytest.raises(ConfigError, match=unknown):
+        ingest(spec, LocalExecutor(), quiet)
+    spec_with_masks = spec_of(brains, tmp_path, training={"loss": "cross_entropy"})
+    ingest(spec_with_masks, LocalExecutor(), quiet)
+    with pytest.raises(ConfigError, match=unknown):
         train(spec, LocalExecutor(), quiet)
     (tmp_path / "architecture.json").write_text('[{"type": "T", "activation": null}]')
-    with pytest.raises(ConfigError, match="scans with masks want a U-Net"):
+    with pytest.raises(ConfigError, match="scans with masks need a U-Net"):
         train(spec, LocalExecutor(), quiet)
 
 

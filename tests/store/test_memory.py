@@ -16,7 +16,8 @@ MIB = 2**20
 
 def info(*, masks: bool = False, statistics: bool = False, **patches: Any) -> StoreInfo:
     provenance = {"statistics": statistics, "patches": {"spacing_mm": None, "sampling": "center", **patches}}
-    return StoreInfo(("a", "b"), masks, (64, 64, 10), 1, "int16", 4, 400, {"train": 1}, 1, "d", provenance, ())
+    task = "segmentation" if masks else "classification"
+    return StoreInfo(("a", "b"), task, (64, 64, 10), 1, "int16", 4, 400, {"train": 1}, 1, "d", provenance, ())
 
 
 def header(shape: tuple[int, int, int], dtype: str = "int16", channels: int = 1, size_bytes: int = 0) -> ScanHeader:

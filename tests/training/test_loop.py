@@ -15,8 +15,9 @@ from voxray.executors.local import LocalExecutor
 from voxray.stages.ingest import ingest
 from voxray.store.read import open_store
 from voxray.training.checkpoint import Progress, load_model, save_model
-from voxray.training.fit import load_network, make_loader, make_preprocessing, make_task
+from voxray.training.fit import load_network, make_loader, make_preprocessing
 from voxray.training.loop import Watcher, build_optimizer, train
+from voxray.training.tasks import build_task
 
 CPU = torch.device("cpu")
 NORMED_NET = """[
@@ -55,7 +56,7 @@ def fit(
     model = network.build(2, spec.seed)
     loaders = [make_loader(spec, store, split, CPU) for split in ("train", "val")]
     preprocessing = make_preprocessing(spec, network.spatial_dims, CPU)
-    task = make_task(spec, store, network.layers, CPU)
+    task = build_task(spec, store, network.layers, CPU)
     progress = train(
         model, loaders[0], loaders[1], changed, preprocessing, task, folder, key="k", watcher=watcher, stop=stop
     )
@@ -166,6 +167,15 @@ def test_training_stops_early_when_nothing_improves(spec: Experiment, tmp_path: 
     assert progress.best_value == progress.history[progress.best_epoch - 1][f"val_{monitor}"]
 
 
+def test_early_stopping_may_watch_another_metric_than_the_kept_epoch(spec: Experiment, tmp_path: Path) -> None:
+    settings = {"early_stopping_epochs": 2, "early_stopping_monitor": "accuracy", "monitor": "loss"}
+    progress, _ = fit(spec, tmp_path, epochs=12, **settings)
+    accuracies, losses = ([row[f"val_{name}"] for row in progress.history] for name in ("accuracy", "loss"))
+    stalled = accuracies.index(max(accuracies)) + 2
+    assert progress.epoch == len(accuracies) == min(stalled + 1, 12) < 12
+    assert progress.best_epoch == losses.index(min(losses)) + 1 > 1
+
+
 def test_running_statistics_reach_the_model_file_and_change_what_it_predicts(spec: Experiment, tmp_path: Path) -> None:
     (tmp_path / "net.json").write_text(NORMED_NET)
     spec = spec.model_copy(update={"model": ModelSpec(architecture=str(tmp_path / "net.json"))})
@@ -196,7 +206,7 @@ def test_a_gpu_computes_in_bfloat16_and_comes_to_a_similar_loss(spec: Experiment
     loaders = [make_loader(spec, store, split, gpu) for split in ("train", "val")]
     preprocessing = make_preprocessing(spec, network.spatial_dims, gpu)
     model = network.build(2, spec.seed).to(gpu)
-    task = make_task(spec, store, network.layers, gpu)
+    task = build_task(spec, store, network.layers, gpu)
     progress = train(model, loaders[0], loaders[1], spec.training, preprocessing, task, tmp_path, key="k")
     on_cpu, _ = fit(spec, tmp_path / "cpu")
     assert progress.history[-1]["train_loss"] == pytest.approx(on_cpu.history[-1]["train_loss"], rel=0.2)

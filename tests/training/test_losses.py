@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from voxray.config.training import TrainingSpec
-from voxray.training.losses import class_weights, local_cross_entropy
+from voxray.training.losses import LOSSES
+from voxray.training.losses.base import class_weights, local_loss
 from voxray.training.schedule import learning_rate
 
 
@@ -11,7 +12,10 @@ def test_parts_of_a_batch_add_up_to_torchs_own_loss(weighted: bool) -> None:
     generator = torch.Generator().manual_seed(0)
     logits, labels = torch.randn(10, 3, generator=generator), torch.randint(0, 3, (10,), generator=generator)
     weights = torch.tensor([1.0, 2.0, 0.5]) if weighted else None
-    parts = [local_cross_entropy(logits[part], labels[part], weights, 10) for part in (slice(0, 3), slice(3, 10))]
+    parts = [
+        local_loss(LOSSES["cross_entropy"], logits[part], labels[part], None, 10, weights=weights)
+        for part in (slice(0, 3), slice(3, 10))
+    ]
     each = torch.nn.functional.cross_entropy(logits, labels, weight=weights, reduction="sum")
     torch.testing.assert_close(sum(parts), each / 10)
 

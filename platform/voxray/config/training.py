@@ -22,6 +22,9 @@ class TrainingSpec(Spec):
 
     The schedule `exponential` multiplies the rate by `decay` after every `decay_steps` steps; 0 means an epoch's.
 
+    `loss` is the name of a loss of the task. `monitor` is the validation metric whose best epoch is kept, and
+    `early_stopping_monitor` (by default the same) the one that must improve within `early_stopping_epochs` epochs.
+
     With a `ema_decay` a, the network that is validated and kept is not the last one but the running mean
     a × mean + (1 - a) × weights over the steps (Polyak averaging).
     """
@@ -35,11 +38,12 @@ class TrainingSpec(Spec):
     decay: Annotated[float, Field(gt=0, le=1)] = 0.96
     decay_steps: Annotated[int, Field(ge=0)] = 0
     warmup_epochs: Annotated[float, Field(ge=0)] = 0
-    loss: Literal["cross_entropy", "dice", "focal", "dice_cross_entropy", "dice_focal"] = "cross_entropy"
+    loss: str = "cross_entropy"
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0
     class_weights: Literal["none", "balanced"] | tuple[Annotated[float, Field(gt=0)], ...] = "none"
     early_stopping_epochs: Annotated[int, Field(ge=0)] = 0
-    monitor: Literal["loss", "accuracy", "balanced_accuracy", "roc_auc", "average_precision", "dice"] = "loss"
+    early_stopping_monitor: str | None = None
+    monitor: str = "loss"
     workers: Positive | tuple[Positive, Positive] = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"

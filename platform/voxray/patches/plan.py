@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from voxray.config.data import PatchesSpec
 from voxray.config.experiment import Experiment
+from voxray.config.tasks import TASKS
 from voxray.datasets.manifest import Manifest, shared_patients
 from voxray.errors import DataError
 from voxray.patches.balance import SPLITS, choose_fold, keep_negatives, split_patients
@@ -53,8 +54,8 @@ class Plan:
     table : pyarrow.Table
         Schema CODED_PLAN; sorted by split (train, val, test), shard and slot.
     classes : tuple of str
-    masks : bool
-        Whether scans come with label maps that are to be learned.
+    task : str
+        Key of `voxray.config.tasks.TASKS`: segmentation if scans have label maps to learn.
     size : tuple of int
         Voxels of a patch, x, y, z.
     dtype : str
@@ -67,13 +68,18 @@ class Plan:
 
     table: pa.Table
     classes: tuple[str, ...]
-    masks: bool
+    task: str
     size: tuple[int, int, int]
     dtype: str
     patches_per_chunk: int
     patches_per_shard: int
     shards: dict[str, int]
     provenance: dict[str, object]
+
+    @property
+    def masks(self) -> bool:
+        """Whether each patch has a label map."""
+        return TASKS[self.task].needs_masks
 
     @property
     def digest(self) -> str:
@@ -135,7 +141,7 @@ def plan_patches(manifest: Manifest, experiment: Experiment) -> Plan:
     return Plan(
         table=table,
         classes=manifest.classes,
-        masks=masks,
+        task="segmentation" if masks else "classification",
         size=experiment.patches.size,
         dtype=experiment.store.dtype,
         patches_per_chunk=per_chunk,

@@ -80,14 +80,13 @@ def parse_metric(metric: str, info: StoreInfo, best: str) -> Goal:
     Raises
     ------
     ConfigError
-        Validation gives no such figure.
+        Validation gives no such metric.
     """
     split, _, name = metric.partition("/")
-    known = epoch_metrics("segmentation" if info.masks else "classification", info.classes)
+    known = epoch_metrics(info.task, info.classes)
     if split != "val" or name not in known:
-        raise ConfigError(
-            "--metric", f"'{metric}' is no figure", f"Known: {', '.join(f'val/{each}' for each in known)}"
-        )
+        remedy = f"Known: {', '.join(f'val/{key}' for key in known)}"
+        raise ConfigError("--metric", f"unknown metric '{metric}'", remedy)
     return Goal(name, best)
 
 

@@ -15,7 +15,8 @@ from voxray.storage.paths import to_path
 from voxray.store.write import (
     count_channels,
 )
-from voxray.training.fit import Network, check_class_weights, load_network
+from voxray.training.fit import Network, load_network
+from voxray.training.tasks import check_settings
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def plan_run(experiment: Experiment) -> RunPlan:
     """Read the lists of the data set, plan the patches and check the architecture; opens a few scans at most."""
     manifest, plan = plan_experiment(experiment)
     path = to_path(experiment.model.architecture)
-    check_class_weights(experiment, plan.classes)
+    check_settings(experiment.training, plan.task, plan.classes)
     channels = count_channels(plan, manifest)
     if len(windows := experiment.intensity.windows) not in (1, channels):
         problem = f"wants one window, or one for each of {channels} channels, got {len(windows)}"

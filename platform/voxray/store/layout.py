@@ -12,6 +12,7 @@ import zarr
 from zarr.codecs import BloscCodec
 from zarr.storage import FsspecStore
 
+from voxray.config.tasks import TASKS
 from voxray.errors import StoreError
 from voxray.storage.atomic import atomic_write
 from voxray.storage.paths import AnyPath, as_file, exists
@@ -62,8 +63,8 @@ class StoreInfo:
     Attributes
     ----------
     classes : tuple of str
-    masks : bool
-        Whether each patch has a label map; then the classes are those of its voxels.
+    task : str
+        Key of `voxray.config.tasks.TASKS`; for segmentation the classes are those of voxels.
     size : tuple of int
         Voxels of a patch, x, y, z.
     channels : int
@@ -82,7 +83,7 @@ class StoreInfo:
     """
 
     classes: tuple[str, ...]
-    masks: bool
+    task: str
     size: tuple[int, int, int]
     channels: int
     dtype: str
@@ -93,6 +94,11 @@ class StoreInfo:
     digest: str
     provenance: Mapping[str, Any]
     notes: tuple[str, ...]
+
+    @property
+    def masks(self) -> bool:
+        """Whether each patch has a label map."""
+        return TASKS[self.task].needs_masks
 
     @property
     def patches(self) -> Mapping[str, Any]:

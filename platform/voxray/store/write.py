@@ -70,7 +70,7 @@ def prepare_store(path: AnyPath, plan: Plan, manifest: Manifest) -> StoreInfo:
     _check_vacant(path)
     info = StoreInfo(
         classes=plan.classes,
-        masks=plan.masks,
+        task=plan.task,
         size=plan.size,
         channels=count_channels(plan, manifest),
         dtype=plan.dtype,

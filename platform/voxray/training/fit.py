@@ -12,16 +12,16 @@ from torch import nn
 
 import voxray
 from voxray.config.experiment import Experiment
+from voxray.config.tasks import TASKS
 from voxray.config.training import TrainingSpec
 from voxray.console.progress import OnProgress
 from voxray.console.signals import never_stop
-from voxray.errors import ConfigError, DataError
+from voxray.errors import DataError
 from voxray.loader.loader import PatchLoader
 from voxray.models.build import build_model
 from voxray.models.cost.estimate import Cost, estimate_cost
 from voxray.models.shapes import count_parameters, infer_shapes, model_input
 from voxray.models.spec.load import Architecture, load_architecture
-from voxray.models.spec.unet import UNet
 from voxray.runs.folder import RunFolder, run_folder, train_key
 from voxray.storage.atomic import write_json
 from voxray.storage.paths import AnyPath, read_bytes, to_path
@@ -30,18 +30,12 @@ from voxray.store.read import PatchStore, open_store
 from voxray.training.checkpoint import save_model
 from voxray.training.distributed import rank_and_world_size
 from voxray.training.loop import Watcher, train
-from voxray.training.losses import class_weights
 from voxray.training.memory_check import check_memory
-from voxray.training.step import Preprocessing, Task
-from voxray.training.tasks import Classification, Segmentation
+from voxray.training.step import Preprocessing
+from voxray.training.tasks import build_task
 
 if TYPE_CHECKING:
     from voxray.tracking.wandb_run import Tracker
-
-CLASSIFICATION_BEST = ("loss", "accuracy", "balanced_accuracy", "roc_auc", "average_precision")
-CLASSIFICATION_LOSSES = ("cross_entropy",)
-SEGMENTATION_BEST = ("loss", "dice")
-SEGMENTATION_LOSSES = ("dice", "cross_entropy", "focal", "dice_cross_entropy", "dice_focal")
 
 
 @dataclass(frozen=True)
@@ -105,7 +99,7 @@ def fit(
     model = network.build(len(store.info.classes), experiment.seed).to(device)
     preprocessing = make_preprocessing(experiment, network.spatial_dims, device)
     model = model.to(memory_format=preprocessing.layout)  # type: ignore[call-overload]
-    task = make_task(experiment, store, network.layers, device)
+    task = build_task(experiment, store, network.layers, device)
     loaders = [make_loader(experiment, store, split, device) for split in ("train", "val")]
     key = train_key(experiment, store.info.digest, network.text)
     folder = run_folder(experiment)
@@ -137,50 +131,16 @@ def fit(
         run(None)
 
 
-def make_task(experiment: Experiment, store: PatchStore, architecture: Architecture, device: torch.device) -> Task:
-    """What the network is trained for: segmentation where the store has masks, else classification.
-
-    Raises
-    ------
-    ConfigError
-        The architecture or the settings are those of the other task.
-    """
-    spec, segments = experiment.training, isinstance(architecture, UNet)
-    if segments != store.info.masks:
-        problem = "a U-Net wants scans with masks" if segments else "scans with masks want a U-Net"
-        raise ConfigError("model.architecture", problem, "Take an architecture for this data set")
-    figures = SEGMENTATION_BEST if segments else CLASSIFICATION_BEST
-    losses = SEGMENTATION_LOSSES if segments else CLASSIFICATION_LOSSES
-    for name, value, known in (("monitor", spec.monitor, figures), ("loss", spec.loss, losses)):
-        if value not in known:
-            raise ConfigError(f"training.{name}", f"'{value}' is not for this task", f"Known: {', '.join(known)}")
-    if isinstance(architecture, UNet):
-        return Segmentation(spec.loss, architecture.output.activation, store.info.classes)
-    check_class_weights(experiment, store.info.classes)
-    labels = torch.from_numpy(store.rows("train")["label"].to_numpy().copy())
-    weights = class_weights(spec.class_weights, torch.bincount(labels, minlength=len(store.info.classes)))
-    weights = None if weights is None else weights.to(device)
-    evaluation = experiment.evaluation
-    return Classification(weights, evaluation.target_recall, evaluation.target_precision)
-
-
-def check_class_weights(experiment: Experiment, classes: tuple[str, ...]) -> None:
-    """Raise ConfigError where weights are given for another number of classes."""
-    weights = experiment.training.class_weights
-    if not isinstance(weights, str) and len(weights) != len(classes):
-        problem = f"wants a weight for each of {len(classes)} classes, got {len(weights)}"
-        raise ConfigError("training.class_weights", problem, f"The classes are {', '.join(classes)}")
-
-
 def check_trainable(store: PatchStore) -> None:
-    """Raise DataError where train or val lacks patches, or a class: nothing could be learned or chosen."""
+    """Raise DataError if train or val has no patch, or no patch of a class: nothing could be learned or chosen."""
+    required = store.info.classes if TASKS[store.info.task].labeled == "patch" else ()
     for split in ("train", "val"):
         labels = set(store.rows(split)["label"].to_pylist())
-        if store.info.masks and not labels:
+        if not labels and not required:
             raise DataError(
                 str(store.path), f"split '{split}' has no patch", f"Give more scans, or a larger split.{split}"
             )
-        for label, name in enumerate(() if store.info.masks else store.info.classes):
+        for label, name in enumerate(required):
             if label not in labels:
                 problem = f"split '{split}' has no patch of class '{name}'"
                 raise DataError(str(store.path), problem, f"Give more scans, another seed or a larger split.{split}")
@@ -272,6 +232,7 @@ def _write_results(
     metadata = {
         "architecture": json.loads(network.text),
         "input_shape": list(network.input_shape),
+        "task": store.info.task,
         "classes": list(store.info.classes),
         "intensity": experiment.intensity.model_dump(mode="json"),
         "best_epoch": best_epoch,

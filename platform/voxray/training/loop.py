@@ -18,10 +18,9 @@ from voxray.metrics.registry import find_metric
 from voxray.runs.folder import BEST_CHECKPOINT, LAST_CHECKPOINT
 from voxray.storage.paths import AnyPath
 from voxray.training.checkpoint import Progress, load_checkpoint, load_model, save_checkpoint, save_model
-from voxray.training.distributed import any_rank, rank_and_world_size
+from voxray.training.distributed import any_rank, rank_and_world_size, sync_batchnorm_stats
 from voxray.training.schedule import learning_rate
-from voxray.training.statistics import sync_batchnorm_stats
-from voxray.training.step import Preprocessing, Task, train_epoch
+from voxray.training.step import Preprocessing, TrainingTask, train_epoch
 
 ASK_STEPS, ASK_S = 4, 2.0  # at most so often, with several ranks
 
@@ -48,7 +47,7 @@ def train(
     val_loader: PatchLoader,
     spec: TrainingSpec,
     preprocessing: Preprocessing,
-    task: Task,
+    task: TrainingTask,
     folder: AnyPath,
     *,
     key: str,
@@ -65,7 +64,7 @@ def train(
     train_feed, val_feed : Feed
     spec : TrainingSpec
     recipe : Recipe
-    task : Task
+    task : TrainingTask
     folder : Place
         For ``last`` and ``best`` checkpoints. A ``last`` one of the same `key` is continued.
     key : str
@@ -195,14 +194,24 @@ def _parallel(model: nn.Module) -> nn.Module:
 def _advance(progress: Progress, row: dict[str, Any], spec: TrainingSpec) -> tuple[Progress, bool]:
     """Progress after one more epoch, and whether that epoch is the best so far."""
     value = row[f"val_{spec.monitor}"]
-    sign = find_metric(spec.monitor).sign
-    best = progress.best_value
-    improved = best is None or not math.isfinite(best) or (math.isfinite(value) and sign * value > sign * best)
+    improved = _is_better(spec.monitor, value, progress.best_value)
     history = [*progress.history, row]
     progress = replace(progress, epoch=row["epoch"], step=0, loss_sums=(), history=history)
     return (replace(progress, best_value=value, best_epoch=row["epoch"]) if improved else progress), improved
 
 
+def _is_better(metric: str, value: float, best: float | None) -> bool:
+    sign = find_metric(metric).sign
+    return best is None or not math.isfinite(best) or (math.isfinite(value) and sign * value > sign * best)
+
+
 def _is_over(progress: Progress, spec: TrainingSpec) -> bool:
-    patience = spec.early_stopping_epochs
-    return bool(patience) and progress.epoch - progress.best_epoch >= patience
+    """Whether the early stopping monitor has not improved for `early_stopping_epochs` epochs."""
+    if not spec.early_stopping_epochs:
+        return False
+    metric = spec.early_stopping_monitor or spec.monitor
+    best, best_epoch = None, 0
+    for row in progress.history:
+        if _is_better(metric, row[f"val_{metric}"], best):
+            best, best_epoch = row[f"val_{metric}"], row["epoch"]
+    return progress.epoch - best_epoch >= spec.early_stopping_epochs

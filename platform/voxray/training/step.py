@@ -18,8 +18,7 @@ from voxray.loader.augment import change_batch, draw_changes, rotate_stored
 from voxray.loader.loader import Batch, PatchLoader
 from voxray.loader.normalize import scale_images, valid_voxels
 from voxray.metrics.curves import Floats, Ints
-from voxray.training.distributed import all_gather_objects, rank_and_world_size
-from voxray.training.statistics import frozen_batchnorm_stats
+from voxray.training.distributed import all_gather_objects, frozen_batchnorm_stats, rank_and_world_size
 
 Item = TypeVar("Item")
 
@@ -48,14 +47,14 @@ class Inputs:
     count: int
 
 
-class Task(Protocol):
+class TrainingTask(Protocol):
     """What a network is trained for."""
 
     def local_loss(self, output: Any, inputs: Inputs, total: int) -> torch.Tensor:
         """This rank's part of the mean loss of a global batch of `total` patches."""
 
     def validate(self, model: nn.Module, loader: PatchLoader, preprocessing: "Preprocessing") -> dict[str, float]:
-        """Figures ``val_…`` of a whole split, alike on all ranks."""
+        """Metrics ``val_…`` of a whole split, the same on all ranks."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +188,7 @@ def train_epoch(
     optimizer: torch.optim.Optimizer,
     preprocessing: Preprocessing,
     epoch: int,
-    task: Task,
+    task: TrainingTask,
     rate: Callable[[float, int], float],
     on_step: Callable[[int, int], None],
     *,
@@ -201,7 +200,7 @@ def train_epoch(
 
     Parameters
     ----------
-    task : Task
+    task : TrainingTask
     rate : callable
         (progress in epochs, steps of an epoch) → learning rate.
     on_step : callable

@@ -1,20 +1,29 @@
-"""Classification of patches and segmentation of their voxels: the two things a network is trained for."""
+"""Classification of patches and segmentation of their voxels: what a network is trained for."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
+from voxray.config.experiment import Experiment
+from voxray.config.training import TrainingSpec
+from voxray.config.validation import nearest
+from voxray.errors import ConfigError
 from voxray.loader.loader import PatchLoader
 from voxray.metrics.classification import Samples, predict_labels
 from voxray.metrics.compute import mean_metrics, sample_metrics, voxel_metrics
+from voxray.metrics.registry import epoch_metrics
 from voxray.metrics.segmentation import ClassVoxels
 from voxray.models.outputs import Activation, class_probabilities, label_maps
+from voxray.models.spec.load import Architecture
+from voxray.models.spec.unet import UNet
+from voxray.store.read import PatchStore
 from voxray.training.distributed import all_reduce_sum
-from voxray.training.losses import local_cross_entropy
-from voxray.training.segmentation_losses import LossName, local_segmentation_loss
-from voxray.training.step import Inputs, Preprocessing, predict_pass
+from voxray.training.losses import LOSSES, find_loss
+from voxray.training.losses.base import class_weights, local_loss
+from voxray.training.step import Inputs, Preprocessing, TrainingTask, predict_pass
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +32,7 @@ class Classification:
 
     Attributes
     ----------
+    loss : str
     weights : Tensor, (classes,), optional
     target_recall : float
         Recall at which an epoch's precision is reported.
@@ -30,13 +40,14 @@ class Classification:
         Precision at which an epoch's recall is reported.
     """
 
+    loss: str
     weights: torch.Tensor | None
     target_recall: float
     target_precision: float
 
     def local_loss(self, output: Any, inputs: Inputs, total: int) -> torch.Tensor:
-        """Cross-entropy."""
-        return local_cross_entropy(output, inputs.labels, self.weights, total)
+        """The loss of the experiment, over patches."""
+        return local_loss(LOSSES[self.loss], output, inputs.labels, None, total, weights=self.weights)
 
     def validate(self, model: nn.Module, loader: PatchLoader, preprocessing: Preprocessing) -> dict[str, float]:
         """Metrics of the most probable class, and those at the targets of recall and precision."""
@@ -61,15 +72,13 @@ class Segmentation:
         Background first.
     """
 
-    loss: LossName
+    loss: str
     activation: Activation
     classes: tuple[str, ...]
 
     def local_loss(self, output: Any, inputs: Inputs, total: int) -> torch.Tensor:
         """The loss of the experiment, over voxels inside the scans."""
-        return local_segmentation_loss(
-            output, inputs.labels, inputs.valid, total, loss=self.loss, output=self.activation
-        )
+        return local_loss(LOSSES[self.loss], output, inputs.labels, inputs.valid, total, output=self.activation)
 
     @torch.no_grad()
     def validate(self, model: nn.Module, loader: PatchLoader, preprocessing: Preprocessing) -> dict[str, float]:
@@ -105,3 +114,54 @@ class Segmentation:
         number = len(self.classes)
         counts = [torch.bincount(labels, minlength=number) for labels in (truth[truth == predicted], truth, predicted)]
         return torch.cat(counts).double()
+
+
+def check_settings(spec: TrainingSpec, task: str, classes: Sequence[str]) -> None:
+    """Raise ConfigError if a setting of training does not fit the task or its classes."""
+    find_loss(spec.loss, task)
+    known = epoch_metrics(task, classes)
+    for setting, name in (("monitor", spec.monitor), ("early_stopping_monitor", spec.early_stopping_monitor)):
+        if name not in (None, *known):
+            problem = f"unknown metric '{name}' for {task}; {nearest(str(name), known)}"
+            raise ConfigError(f"training.{setting}", problem)
+    if not isinstance(spec.class_weights, str) and len(spec.class_weights) != len(classes):
+        problem = f"expected one weight for each of {len(classes)} classes, got {len(spec.class_weights)}"
+        raise ConfigError("training.class_weights", problem, f"The classes are {', '.join(classes)}")
+
+
+def build_task(
+    experiment: Experiment, store: PatchStore, architecture: Architecture, device: torch.device
+) -> TrainingTask:
+    """The task of a store, with the settings of an experiment.
+
+    Raises
+    ------
+    ConfigError
+        The architecture or the settings are those of another task.
+    """
+    segments = isinstance(architecture, UNet)
+    if segments != store.info.masks:
+        problem = "a U-Net needs scans with masks" if segments else "scans with masks need a U-Net"
+        raise ConfigError("model.architecture", problem, "Choose an architecture for this data set")
+    check_settings(experiment.training, store.info.task, store.info.classes)
+    return BUILDERS[store.info.task](experiment, store, architecture, device)
+
+
+def _classification(
+    experiment: Experiment, store: PatchStore, _architecture: Any, device: torch.device
+) -> Classification:
+    spec, evaluation = experiment.training, experiment.evaluation
+    labels = torch.from_numpy(store.rows("train")["label"].to_numpy().copy())
+    weights = class_weights(spec.class_weights, torch.bincount(labels, minlength=len(store.info.classes)))
+    weights = None if weights is None else weights.to(device)
+    return Classification(spec.loss, weights, evaluation.target_recall, evaluation.target_precision)
+
+
+def _segmentation(experiment: Experiment, store: PatchStore, architecture: Any, _device: torch.device) -> Segmentation:
+    return Segmentation(experiment.training.loss, architecture.output.activation, store.info.classes)
+
+
+BUILDERS: Mapping[str, Callable[[Experiment, PatchStore, Any, torch.device], TrainingTask]] = {
+    "classification": _classification,
+    "segmentation": _segmentation,
+}

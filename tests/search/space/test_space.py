@@ -85,6 +85,14 @@ def test_every_problem_of_a_layer_is_named_with_its_place(layer: dict[str, Any],
         ),
         ({"architecture": [T], "experiment": {"training.batch_size": {"choice": [8, "16"]}}}, "training.batch_size"),
         (
+            {"architecture": [T], "experiment": {"training.loss": {"choice": ["cross_entropy", "dice"]}}},
+            "experiment.training.loss: unknown loss 'dice' for classification; known: cross_entropy",
+        ),
+        (
+            {"architecture": [T], "experiment": {"training.monitor": "rocauc"}},
+            "experiment.training.monitor: unknown metric 'rocauc'; did you mean 'roc_auc'?",
+        ),
+        (
             {"architecture": {"type": "unet", "dimensions": "$spatial_dims", "down": [[4]], "up": []}},
             "architecture: down",
         ),

@@ -128,7 +128,7 @@ def estimate_cost(
 
 
 def loss_bytes(loss: str, channels: int, classes: int) -> tuple[int, int, int]:
-    """What a loss of `training.segmentation_losses` keeps, and needs for a moment forward and backward, for a voxel.
+    """What a loss of `voxray.training.losses` keeps, and needs for a moment forward and backward, for a voxel.
 
     Parameters
     ----------

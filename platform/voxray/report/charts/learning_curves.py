@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from voxray.report.run.contents import RunContents, history_column
 from voxray.report.text.metric_values import FIGURES
+from voxray.training.losses import LOSSES
 from voxray.visualization.style import (
     INK,
     NARROW,
@@ -25,13 +26,6 @@ from voxray.visualization.style import (
 )
 
 LEGEND_LETTERS = 44  # of the labels that fit side by side
-LOSSES = {
-    "cross_entropy": "cross-entropy, nats",
-    "dice": "soft Dice",
-    "focal": "focal",
-    "dice_cross_entropy": "soft Dice + cross-entropy",
-    "dice_focal": "soft Dice + focal",
-}
 VALIDATION = SPLIT_COLORS["val"]
 
 
@@ -48,7 +42,7 @@ class _Line:
 
 def learning_charts(run: RunContents) -> dict[str, Markup]:
     """Loss, validation figures, learning rate, waiting and speed over the epochs, each by its name."""
-    loss = f"loss ({LOSSES[run.experiment.training.loss]})"
+    loss = f"loss ({LOSSES[run.experiment.training.loss].label})"
     both = (_Line("train_loss", "training"), _Line("val_loss", "validation", VALIDATION))
     figures = _dice_lines(run) if run.store.info.masks else _classifier_lines(run.experiment.training.monitor)
     said = "validation Dice" if run.store.info.masks else "validation figure"

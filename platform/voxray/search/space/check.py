@@ -13,11 +13,13 @@ from pydantic import ValidationError
 from voxray.config.experiment import Experiment
 from voxray.config.validation import Spec, describe_problems, nearest
 from voxray.errors import ConfigError
+from voxray.metrics.registry import find_metric
 from voxray.models.spec.load import parse_architecture
 from voxray.models.spec.sequential import parse_layer
 from voxray.search.space.distributions import Distribution, Label, text_of
 from voxray.search.space.nodes import Walk
 from voxray.search.space.sampling import Sample, Space, sample_walk
+from voxray.training.losses import find_loss
 
 # The other tables determine the store, which all trials share.
 TABLES = ("training", "augment", "intensity")
@@ -90,7 +92,7 @@ def _sample_problems(space: Space, spatial_dims: int) -> list[str]:
         except ConfigError as error:
             problems[f"{error.where}: {error.problem}. {error.remedy}"] = None
             continue
-        lines = [*_layer_problems(point.architecture, key_paths), *_setting_problems(point.settings)]
+        lines = [*_layer_problems(point.architecture, key_paths), *_setting_problems(point)]
         problems |= dict.fromkeys(lines or _network_problems(point, spatial_dims, label))
     return list(problems)
 
@@ -129,8 +131,8 @@ def _setting_name_problems(space: Space) -> Iterator[str]:
             yield f"experiment.{path}: unknown key path; {nearest(table, TABLES)}"
 
 
-def _setting_problems(settings: dict[str, Any]) -> Iterator[str]:
-    for path, value in settings.items():
+def _setting_problems(point: Sample) -> Iterator[str]:
+    for path, value in point.settings.items():
         table, _, key = path.partition(".")
         if table not in TABLES or key not in _spec_of(table).model_fields:
             continue
@@ -139,6 +141,14 @@ def _setting_problems(settings: dict[str, Any]) -> Iterator[str]:
             _spec_of(table).model_validate_json(json.dumps({key: value}), strict=True)
         except ValidationError as error:
             yield from describe_problems(error, _spec_of(table), f"experiment.{table}")
+            continue
+        try:
+            if path == "training.loss":
+                find_loss(value, "classification" if isinstance(point.architecture, list) else "segmentation")
+            elif key.endswith("monitor") and value is not None:
+                find_metric(value)
+        except ConfigError as error:
+            yield f"experiment.{path}: {error.problem}"
 
 
 def _spec_of(table: str) -> type[Spec]:

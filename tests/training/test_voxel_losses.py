@@ -6,16 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from voxray.training.segmentation_losses import (
-    TERMS,
-    cross_entropy,
-    focal,
-    foreground,
-    local_segmentation_loss,
-    nearest_voxels,
-    soft_dice,
-    supervision_weights,
-)
+from voxray.errors import ConfigError
+from voxray.training.losses import LOSSES, find_loss
+from voxray.training.losses.base import Loss, foreground, local_loss, nearest_voxels, supervision_weights
+from voxray.training.losses.cross_entropy import cross_entropy
+from voxray.training.losses.dice import soft_dice
+from voxray.training.losses.focal import focal
 
 SHAPE = (4, 6, 5, 7)
 CLASSES = 4  # background included
@@ -59,8 +55,8 @@ def test_dice_with_cross_entropy_is_that_of_monai(monai: Any) -> None:
     logits, labels, _ = case("softmax")
     settings = {"softmax": True, "to_onehot_y": True, "include_background": False, "squared_pred": True}
     theirs = monai.DiceCELoss(**settings, smooth_nr=1e-5, smooth_dr=1e-5)(logits, labels[:, None])
-    mine = local_segmentation_loss(logits, labels, None, len(labels), loss="dice_cross_entropy", output="softmax")
-    torch.testing.assert_close(mine, theirs)
+    ours = local_loss(LOSSES["dice_cross_entropy"], logits, labels, None, len(labels), output="softmax")
+    torch.testing.assert_close(ours, theirs)
 
 
 def test_focal_is_that_of_monai(monai: Any) -> None:
@@ -99,25 +95,25 @@ def test_cross_entropy_inside_a_mask_is_the_mean_over_what_the_mask_leaves() -> 
 
 
 @pytest.mark.parametrize("output", ["sigmoid", "softmax"])
-@pytest.mark.parametrize("loss", TERMS)
+@pytest.mark.parametrize("loss", LOSSES)
 def test_parts_of_ranks_add_up_to_the_loss_of_the_whole_batch(loss: Any, output: Any) -> None:
     logits, labels, mask = case(output)
-    whole = local_segmentation_loss(logits, labels, mask, 4, loss=loss, output=output)
+    whole = local_loss(LOSSES[loss], logits, labels, mask, 4, output=output)
     parts = [
-        local_segmentation_loss(logits[part], labels[part], mask[part], 4, loss=loss, output=output)
+        local_loss(LOSSES[loss], logits[part], labels[part], mask[part], 4, output=output)
         for part in (slice(0, 1), slice(1, 4))
     ]
     torch.testing.assert_close(sum(parts), whole)
 
 
 @pytest.mark.parametrize("output", ["sigmoid", "softmax"])
-@pytest.mark.parametrize("loss", TERMS)
+@pytest.mark.parametrize("loss", LOSSES)
 def test_what_lies_in_the_padding_changes_neither_loss_nor_gradient(loss: Any, output: Any) -> None:
     logits, labels, mask = case(output)
     results = []
     for garbage, label in ((0.0, 0), (500.0, -100)):
         changed = logits.where(mask, garbage).requires_grad_()
-        part = local_segmentation_loss(changed, labels.where(mask[:, 0], label), mask, 4, loss=loss, output=output)
+        part = local_loss(LOSSES[loss], changed, labels.where(mask[:, 0], label), mask, 4, output=output)
         part.backward()
         assert changed.grad is not None
         assert not changed.grad[~mask.expand_as(changed)].any()
@@ -126,11 +122,11 @@ def test_what_lies_in_the_padding_changes_neither_loss_nor_gradient(loss: Any, o
 
 
 @pytest.mark.parametrize("output", ["sigmoid", "softmax"])
-@pytest.mark.parametrize("loss", TERMS)
+@pytest.mark.parametrize("loss", LOSSES)
 def test_a_patch_that_is_all_padding_costs_nothing_and_pulls_nowhere(loss: Any, output: Any) -> None:
     logits, labels, mask = case(output)
     logits.requires_grad_()
-    part = local_segmentation_loss(logits, labels, torch.zeros_like(mask), 4, loss=loss, output=output)
+    part = local_loss(LOSSES[loss], logits, labels, torch.zeros_like(mask), 4, output=output)
     part.backward()
     assert float(part.detach()) == pytest.approx(0, abs=1e-6)
     assert logits.grad is not None
@@ -138,7 +134,7 @@ def test_a_patch_that_is_all_padding_costs_nothing_and_pulls_nowhere(loss: Any, 
 
 
 @pytest.mark.parametrize("output", ["sigmoid", "softmax"])
-@pytest.mark.parametrize("loss", TERMS)
+@pytest.mark.parametrize("loss", LOSSES)
 def test_a_class_that_a_batch_does_not_hold_is_not_rewarded(loss: Any, output: Any) -> None:
     labels = torch.zeros(1, 6, 6, 6, dtype=torch.int64)
     labels[:, :3] = 1  # classes 2 and 3 are empty
@@ -150,7 +146,7 @@ def test_a_class_that_a_batch_does_not_hold_is_not_rewarded(loss: Any, output: A
         if output == "softmax":
             logits = torch.cat([torch.zeros_like(logits[:, :1]), logits], 1)
         logits.requires_grad_()
-        part = local_segmentation_loss(logits, labels, None, 1, loss=loss, output=output)
+        part = local_loss(LOSSES[loss], logits, labels, None, 1, output=output)
         part.backward()
         assert logits.grad is not None
         assert torch.isfinite(logits.grad).all()
@@ -164,10 +160,10 @@ def test_a_class_that_a_batch_does_not_hold_is_not_rewarded(loss: Any, output: A
 
 def test_extreme_logits_of_half_precision_give_a_finite_loss_in_single_precision() -> None:
     logits, labels, mask = case("softmax")
-    for loss in TERMS:
+    for loss in LOSSES:
         for output, given in (("softmax", logits), ("sigmoid", logits[:, 1:])):
             given = (given * 1e4).bfloat16().requires_grad_()
-            part = local_segmentation_loss(given, labels, mask, 4, loss=loss, output=output)  # type: ignore[arg-type]
+            part = local_loss(LOSSES[loss], given, labels, mask, 4, output=output)  # type: ignore[arg-type]
             part.backward()
             assert part.dtype == torch.float32
             assert torch.isfinite(part)
@@ -187,10 +183,10 @@ def test_outputs_of_deep_supervision_count_half_of_the_finer_one_each_and_one_to
     assert supervision_weights(3) == pytest.approx([4 / 7, 2 / 7, 1 / 7])
     logits, labels, mask = case("softmax")
     coarse = torch.randn(4, CLASSES, 3, 3, 4, generator=torch.Generator().manual_seed(1))
-    both = local_segmentation_loss([logits, coarse], labels, mask, 4, loss="dice_focal", output="softmax")
+    both = local_loss(LOSSES["dice_focal"], [logits, coarse], labels, mask, 4, output="softmax")
     truth, inside = nearest_voxels(labels, (3, 3, 4)), nearest_voxels(mask, (3, 3, 4))
-    fine = local_segmentation_loss(logits, labels, mask, 4, loss="dice_focal", output="softmax")
-    rough = local_segmentation_loss(coarse, truth, inside, 4, loss="dice_focal", output="softmax")
+    fine = local_loss(LOSSES["dice_focal"], logits, labels, mask, 4, output="softmax")
+    rough = local_loss(LOSSES["dice_focal"], coarse, truth, inside, 4, output="softmax")
     torch.testing.assert_close(both, 2 / 3 * fine + 1 / 3 * rough)
 
 
@@ -206,7 +202,24 @@ def test_coarser_labels_are_torchs_nearest_ones(sizes: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("output", ["sigmoid", "softmax"])
 def test_label_maps_of_two_dimensions_are_as_good(output: Any) -> None:
     logits, labels, mask = case(output)
-    for loss in TERMS:
-        flat = local_segmentation_loss(logits[..., 0], labels[..., 0], mask[..., 0], 4, loss=loss, output=output)  # type: ignore[arg-type]
-        thin = local_segmentation_loss(logits[..., :1], labels[..., :1], mask[..., :1], 4, loss=loss, output=output)  # type: ignore[arg-type]
+    for loss in LOSSES:
+        flat = local_loss(LOSSES[loss], logits[..., 0], labels[..., 0], mask[..., 0], 4, output=output)  # type: ignore[arg-type]
+        thin = local_loss(LOSSES[loss], logits[..., :1], labels[..., :1], mask[..., :1], 4, output=output)  # type: ignore[arg-type]
         torch.testing.assert_close(flat, thin)
+
+
+def test_a_loss_that_the_task_does_not_have_is_refused_with_the_nearest_name() -> None:
+    assert find_loss("cross_entropy", "classification") is LOSSES["cross_entropy"]
+    with pytest.raises(ConfigError, match=r"training\.loss: unknown loss 'dice' for classification; known: cross_ent"):
+        find_loss("dice", "classification")
+    with pytest.raises(ConfigError, match=r"unknown loss 'dise' for segmentation; did you mean 'dice'\?"):
+        find_loss("dise", "segmentation")
+
+
+def test_a_loss_of_ones_own_is_averaged_over_the_patches() -> None:
+    def brightness(logits: torch.Tensor, *_: Any) -> torch.Tensor:
+        return logits.float().flatten(1).mean(1)
+
+    logits, labels, mask = case("softmax")
+    ours = local_loss(Loss("brightness", "brightness", (brightness,)), logits, labels, mask, len(logits))
+    torch.testing.assert_close(ours, logits.mean())

@@ -7,7 +7,7 @@ from torch import nn
 
 from voxray.config.preprocessing import AugmentSpec, IntensitySpec
 from voxray.loader.loader import Batch
-from voxray.training.statistics import frozen_batchnorm_stats
+from voxray.training.distributed import frozen_batchnorm_stats
 from voxray.training.step import Preprocessing, train_epoch
 from voxray.training.tasks import Classification
 
@@ -39,7 +39,7 @@ def one_step(rows: int) -> Any:
 def test_a_rank_whose_share_ran_out_leaves_no_trace_in_the_running_statistics() -> None:
     model = nn.Sequential(nn.BatchNorm3d(1), nn.Flatten(), nn.Linear(64, 2))
     preprocessing = Preprocessing(IntensitySpec(window=(0, 1)), AugmentSpec(), 3, 0, CPU)
-    task = Classification(None, 0.9, 0.74)
+    task = Classification("cross_entropy", None, 0.9, 0.74)
     for rows, moved in ((0, False), (2, True)):
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         train_epoch(
