@@ -29,6 +29,7 @@ format: .venv/ready
 schema: .venv/ready
 	$(BIN)/voxray schema > configs/architecture.schema.json
 	$(BIN)/voxray schema space > configs/space.schema.json
+	$(BIN)/voxray schema experiment > configs/experiment.schema.json
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,7 +1,5 @@
 """`voxray ingest` as a job of a Ray cluster, with the same options."""
 
-import sys
+from voxray.cli.app import run_job
 
-from voxray.cli.app import main
-
-main(["ingest", *sys.argv[1:]])
+run_job(__file__)

@@ -42,10 +42,10 @@ def test_describe_prints_layers_and_totals_also_as_json(project: Path, capsys: p
     assert larger["cpu"] > 5 * content["memory_bytes"]["cpu"]
 
 
-def test_schema_prints_that_of_architectures_or_of_spaces(capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments, title in (((), "Voxray architecture"), (("space",), "Voxray space")):
-        assert voxray("schema", *arguments) == 0
-        assert json.loads(capsys.readouterr().out)["title"] == title
+@pytest.mark.parametrize("kind", ["", "architecture", "space", "experiment"])
+def test_schema_prints_that_of_one_kind_of_file(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert voxray("schema", *kind.split()) == 0
+    assert json.loads(capsys.readouterr().out)["title"] == f"Voxray {kind or 'architecture'}"
 
 
 def test_a_users_mistake_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,16 +1,17 @@
-"""Commands that look at data."""
+"""Commands that describe data, and the plan of a run."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from voxray.cli.options import ExperimentFile, NoRay, Settings, executor_of
-from voxray.cli.terminal import OUT, echo, handle_errors, path_argument
-from voxray.config.load import load_experiment
+from voxray.cli.options import ExperimentFile, NoRay, Settings, choose_executor, path_argument, read_experiment
+from voxray.cli.terminal import OUT, echo
+
+if TYPE_CHECKING:
+    from voxray.config.experiment import Experiment
 
 
-@handle_errors
 def inspect(
     source: Annotated[
         Path,
@@ -18,7 +19,7 @@ def inspect(
             help="Folder or file of scans, or an experiment's TOML.", parser=path_argument, show_default=False
         ),
     ],
-    voxels: Annotated[bool, typer.Option("--voxels", help="Read everything, not headers alone.")] = False,
+    voxels: Annotated[bool, typer.Option("--voxels", help="Read the voxels too, not only the headers.")] = False,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="Folder for page, JSON and table.", parser=path_argument, show_default=False),
@@ -26,29 +27,75 @@ def inspect(
     set_: Settings = None,
     no_ray: NoRay = False,
 ) -> None:
-    """Look at a data set before training on it; exit code 1 where something is wrong."""
-    from voxray.report.inspection.page import findings_table, outline_lines, verdict
-    from voxray.stages.inspect import inspect as inspect_stage
+    """Check a data set before training on it; the exit code is 1 where it has errors.
 
-    found = inspect_stage(source, executor_of(no_ray), echo, settings=set_ or (), out=out, voxels=voxels)
-    if found.findings.num_rows:
-        OUT.print(findings_table(found))
-    for line in outline_lines(found):
+    Example: voxray inspect data/luna16 --voxels --out inspection
+    """
+    from voxray.report.inspection.page import findings_table, outline_lines, verdict
+    from voxray.stages.inspect import inspect as inspect_data
+
+    inspection = inspect_data(source, choose_executor(no_ray), echo, settings=set_ or (), out=out, voxels=voxels)
+    if inspection.findings.num_rows:
+        OUT.print(findings_table(inspection))
+    for line in outline_lines(inspection):
         echo(line)
-    echo(verdict(found))
-    if found.errors:
+    echo(verdict(inspection))
+    if inspection.errors:
         raise SystemExit(1)
 
 
-@handle_errors
 def reveal(
     experiment: ExperimentFile,
     names: Annotated[list[str], typer.Argument(help="Pseudonyms of scans or patients.", show_default=False)],
     set_: Settings = None,
 ) -> None:
-    """Say whose pseudonyms these are; wants the key and the data set."""
-    from voxray.datasets.pseudonyms import reveal as found
+    """Print the real names behind pseudonyms; needs the key and the data set.
 
-    spec = load_experiment(experiment, set_ or ())
+    Example: voxray reveal configs/experiments/demo.toml patient-4b1f0c2a
+    """
+    from voxray.datasets.pseudonyms import reveal as find_name
+
+    checked = read_experiment(experiment, set_)
     for name in names:
-        echo(f"{name}  {found(spec, name)}")
+        echo(f"{name}  {find_name(checked, name)}")
+
+
+def print_plan(experiment: "Experiment") -> None:
+    """Print what a run of an experiment would do."""
+    from rich.table import Table
+
+    from voxray.console.units import bytes_text
+    from voxray.patches.plan import empty_classes
+    from voxray.stages.outline import plan_run
+    from voxray.training.memory_check import memory_bytes
+
+    planned = plan_run(experiment)
+    plan, manifest = planned.plan, planned.manifest
+    # Where voxels have classes, a patch has none of its own.
+    of_patches = () if plan.masks else plan.classes
+    table = Table("split", "scans", "patients", *of_patches, "patches", "shards", title=f"plan of {experiment.name}")
+    for split, shards in plan.shards.items():
+        counts = [f"{plan.count(split, label):,}" for label in range(len(of_patches))]
+        units = [f"{plan.unique(split, column):,}" for column in ("scan_id", "patient_id")]
+        table.add_row(split, *units, *counts, f"{plan.count(split):,}", str(shards))
+    OUT.print(table)
+    turned = planned.rotated_rows
+    size = "x".join(map(str, (planned.channels, *plan.size)))
+    everything = planned.channels * plan.patch_bytes * plan.table.num_rows
+    echo(f"data      {manifest.scans.num_rows:,} scans, {manifest.samples.num_rows:,} samples in {manifest.root}")
+    if plan.masks:
+        echo(f"classes   {', '.join(plan.classes)}, of voxels")
+    echo(f"patches   {size} {plan.dtype}, {bytes_text(everything)} before compression")
+    shard = f"up to {plan.patches_per_shard} patches in chunks of {plan.patches_per_chunk}"
+    echo(f"shards    {shard} → {experiment.store_path}")
+    rotations = f", {turned:,} of them rotations of positives" if turned else ""
+    echo(f"epoch     {planned.training_rows:,} training rows{rotations}")
+    echo(f"model     {planned.cost.parameters:,} trainable parameters ({experiment.model.architecture})")
+    there, kind = bytes_text(memory_bytes(planned.device)), "GPU" if planned.device.type == "cuda" else "CPU"
+    batches = f"batches of {experiment.training.batch_size}, predicted for a {kind}; {there} are here"
+    echo(f"memory    at most {bytes_text(planned.cost.peak_bytes)} to train in {batches}")
+    for note in [*manifest.notes, *empty_classes(plan)]:
+        echo(f"note      {note}")
+    if manifest.quarantine.num_rows:
+        lost = sum(manifest.quarantine["samples"].to_pylist())
+        echo(f"aside     {manifest.quarantine.num_rows} entries with {lost:,} samples, known before reading a voxel")

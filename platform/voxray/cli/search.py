@@ -6,62 +6,69 @@ from typing import Annotated
 
 import typer
 
-from voxray.cli.options import ExperimentFile, Settings, executor_of
-from voxray.cli.terminal import OUT, echo, handle_errors, path_argument
-from voxray.config.load import load_experiment
+from voxray.cli.options import ExperimentFile, Settings, choose_executor, path_argument, read_experiment
+from voxray.cli.terminal import OUT, echo
 from voxray.console.units import parse_bytes, parse_count
 from voxray.errors import ConfigError
 
 
 class Minimized(StrEnum):
-    """What a search may look for little of, beside its figure."""
+    """What a search may minimize beside its metric."""
 
     PARAMETERS = "parameters"
 
 
 class SearchMethod(StrEnum):
-    """How a search chooses what to try."""
+    """How a search chooses its trials."""
 
     TPE = "tpe"
     RANDOM = "random"
 
 
-@handle_errors
 def tune(
     experiment: ExperimentFile,
     space: Annotated[Path, typer.Option("--space", help="JSON file of the space.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", help="Folder of the search.", parser=path_argument, show_default=False)],
-    metric: Annotated[str, typer.Option("--metric", help="Figure of validation, such as val/roc_auc.")] = "val/loss",
-    trials: Annotated[int, typer.Option(min=1, help="How many networks are tried.")] = 50,
-    search: Annotated[SearchMethod, typer.Option("--search", help="How they are chosen.")] = SearchMethod.TPE,
+    metric: Annotated[str, typer.Option("--metric", help="Metric of validation, such as val/roc_auc.")] = "val/loss",
+    trials: Annotated[int, typer.Option(min=1, help="Networks to train.")] = 50,
+    search: Annotated[SearchMethod, typer.Option("--search", help="How networks are chosen.")] = SearchMethod.TPE,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    max_parameters: Annotated[int | None, typer.Option(min=1, show_default=False, help="Larger are refused.")] = None,
+    max_parameters: Annotated[
+        int | None,
+        typer.Option(
+            "--max-parameters", min=1, help="Reject networks with more trainable parameters.", show_default=False
+        ),
+    ] = None,
     max_memory: Annotated[
-        str | None, typer.Option("--max-memory", help="Of training, such as 8GiB.", show_default=False)
+        str | None,
+        typer.Option("--max-memory", help="Reject networks that need more, such as 8GiB.", show_default=False),
     ] = None,
     max_flops: Annotated[
-        str | None, typer.Option("--max-flops", help="Of a patch through the network, such as 2G.", show_default=False)
+        str | None,
+        typer.Option("--max-flops", help="Reject networks with more per patch, such as 2G.", show_default=False),
     ] = None,
     start: Annotated[
         list[Path] | None,
-        typer.Option("--start", help="Architecture to try first, beside the experiment's; may be repeated."),
+        typer.Option("--start", help="Architecture to train first, beside the experiment's; may be repeated."),
     ] = None,
     minimize: Annotated[
-        Minimized | None, typer.Option("--minimize", show_default=False, help="What else to look for little of.")
+        Minimized | None, typer.Option("--minimize", show_default=False, help="Second objective to minimize.")
     ] = None,
     folds: Annotated[
-        int | None, typer.Option("--folds", min=2, show_default=False, help="A trial is the mean over so many.")
+        int | None,
+        typer.Option("--folds", min=2, show_default=False, help="Folds of a trial; its value is their mean."),
     ] = None,
     set_: Settings = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what 1,000 samples of the space would cost, and stop.")
+        bool, typer.Option("--dry-run", help="Print what 1,000 samples of the space would cost, and stop.")
     ] = False,
 ) -> None:
-    """Search a space of architectures; the same command goes on with an interrupted search."""
+    """Search a space of architectures for the best metric; re-run the same command to resume a search.
+
+    Example: voxray tune configs/experiments/demo.toml --space configs/spaces/cnn2d.json --out runs/search --trials 50
+    """
     if not isinstance(out, Path):
-        raise ConfigError(
-            "--out", f"a search keeps its book on a disk, got '{out}'", "Name a folder that all nodes see"
-        )
+        raise ConfigError("--out", f"expected a folder on a disk, got '{out}'", "Name a folder that all nodes see")
     from voxray.config.folds import fold_experiments
     from voxray.search.constraints import Limits
     from voxray.stages.tune import TuneOptions, preview
@@ -84,11 +91,11 @@ def tune(
         minimize=minimize.value if minimize else None,
         folds=folds,
     )
-    spec = load_experiment(experiment, set_ or ())
+    checked = read_experiment(experiment, set_)
     if dry_run:
-        preview(spec, options, OUT.print)
+        preview(checked, options, OUT.print)
         return
-    # Where the experiment has folds itself, a run trains them all.
-    stage = "run" if len(fold_experiments(spec)) > 1 else "train"
-    command = ["voxray", stage, str(experiment), *(word for each in set_ or () for word in ("--set", each))]
-    search_space(spec, options, executor_of(no_ray=False), echo, command)
+    # Where the experiment itself has folds, `voxray run` trains them all.
+    stage = "run" if len(fold_experiments(checked)) > 1 else "train"
+    command = ["voxray", stage, str(experiment), *(word for setting in set_ or () for word in ("--set", setting))]
+    search_space(checked, options, choose_executor(no_ray=False), echo, command)

@@ -8,12 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import typer
 from rich.console import Console
 
 from voxray.console.signals import Interrupted
-from voxray.errors import ConfigError, VoxrayError
-from voxray.storage.paths import AnyPath, is_storage_error, storage_failure, to_path
+from voxray.errors import VoxrayError
+from voxray.storage.paths import is_storage_error, storage_failure
 
 OUT = Console(highlight=False, soft_wrap=True)
 
@@ -21,14 +20,6 @@ OUT = Console(highlight=False, soft_wrap=True)
 def echo(line: str) -> None:
     """Print one line to the user."""
     OUT.print(line, markup=False)
-
-
-def path_argument(text: str) -> AnyPath:
-    """A path or URL of the command line."""
-    try:
-        return to_path(text)
-    except ConfigError as error:
-        raise typer.BadParameter(str(error)) from None
 
 
 def handle_errors(command: Callable[..., None]) -> Callable[..., None]:
