@@ -8,6 +8,7 @@ import pytest
 
 from voxray.datasets.layouts import LAYOUTS
 from voxray.stages.schema import experiment_schema
+from voxray.training.losses import LOSSES
 
 EXPERIMENTS = sorted((Path(__file__).parents[2] / "configs" / "experiments").glob("*.toml"))
 
@@ -31,11 +32,18 @@ def test_shipped_experiments_fit_the_schema(path: Path) -> None:
 def test_mistakes_do_not_fit_it(project: Path) -> None:
     content = tomllib.loads((project / "configs" / "experiments" / "demo.toml").read_text(encoding="utf-8"))
     content["data"]["layout"] = "luna17"
-    content["training"] = {"epochs": 0, "loss": "hinge"}
+    content["training"] = {"epochs": 0, "loss": "hinge", "monitor": "luck"}
     content["unknown"] = 1
-    assert problems(content) == ["", "data.layout", "training.epochs", "training.loss"]
+    assert problems(content) == ["", "data.layout", "training.epochs", "training.loss", "training.monitor"]
+
+
+def test_the_metric_of_a_class_may_be_monitored(project: Path) -> None:
+    content = tomllib.loads((project / "configs" / "experiments" / "brats_unet3d.toml").read_text(encoding="utf-8"))
+    content["training"] |= {"monitor": "dice/edema", "early_stopping_monitor": "dice"}
+    assert problems(content) == []
 
 
 def test_registries_fill_the_choices() -> None:
     models = experiment_schema()["$defs"]
     assert models["DataSpec"]["properties"]["layout"]["enum"] == sorted(LAYOUTS)
+    assert models["TrainingSpec"]["properties"]["loss"]["enum"] == sorted(LOSSES)
