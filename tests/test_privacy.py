@@ -47,7 +47,7 @@ def test_a_key_that_is_absent_or_short_is_refused(tmp_path: Path, monkeypatch: p
 def test_two_keys_are_one_too_many() -> None:
     with pytest.raises(ValueError, match="two keys"):
         PrivacySpec(key_env="A", key_file="b")
-    assert not PrivacySpec().wanted
+    assert not PrivacySpec().has_key
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_a_path_takes_no_secret_from_the_environment(
 ) -> None:
     monkeypatch.setenv(name, "hidden-in-the-environment")
     file = write_toml(out.parent / "small.toml", experiment(luna, out))
-    with pytest.raises(ConfigError, match=f"out: the environment variable {name} is a secret by its name") as error:
+    with pytest.raises(ConfigError, match=f"out: the environment variable {name} has the name of a secret") as error:
         load_experiment(file, [f"out=${{{name}}}"])
     assert "hidden" not in str(error.value)
 

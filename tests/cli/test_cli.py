@@ -238,10 +238,13 @@ def test_two_processes_do_not_write_into_one_folder(luna: Path, out: Path, capsy
         ),
         ("training.epochs=true", "training.epochs"),
         ("intensity.window=[[0, 1], [0, 1]]", "intensity.window: wants one window, or one for each of 1 channels"),
-        ("patches.sampling=slices", "patches: size: sampling = 'slices' wants patches of one z, got 6; write [x, y]"),
+        (
+            "patches.sampling=slices",
+            "patches.size: sampling = 'slices' needs patches of one slice, got 6; write [x, y]",
+        ),
         ("out=", "--set out: is empty"),
-        ("patches=3", "patches: wants a table, got 3"),
-        ("augment.rotate90=true", "augment.rotate90: wants a square patch"),
+        ("patches=3", "patches: expected a table, got 3"),
+        ("augment.rotate90=true", "augment.rotate90: needs a square patch"),
     ],
 )
 def test_mistakes_that_once_were_tracebacks_are_one_line(

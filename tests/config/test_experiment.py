@@ -2,7 +2,10 @@ from pathlib import Path
 
 import pytest
 
+from voxray.config.experiment import Experiment
 from voxray.config.load import load_experiment
+from voxray.config.training import TrainingSpec
+from voxray.config.validation import Spec
 from voxray.errors import ConfigError
 
 MINIMAL = """
@@ -76,18 +79,72 @@ def test_all_problems_are_listed_at_once_with_file_key_and_remedy(file: Path) ->
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (("store.dtype=uint8",), "patches.pad_value: -1000 is no number of store.dtype 'uint8'"),
-        (("patches.size=[32, 64, 10]",), "patches.oversample_rotations: 90 and 270 want a square patch, got 32x64"),
+        (("store.dtype=uint8",), "patches.pad_value: -1000 does not fit store.dtype 'uint8'"),
+        (("patches.size=[32, 64, 10]",), "patches.oversample_rotations: 90 and 270 need a square patch, got 32x64"),
         (("patches.oversample_rotations=[45]",), "patches.oversample_rotations[0]"),
         (("intensity.window=[400, -1000]",), "the lower end must be below the upper end"),
-        (("augment.rotate_range=5", "augment.rotate_choices=[5, 10]"), "augment.rotate_choices: has no meaning beside"),
-        (("training",), "wants key.path=value, got 'training'"),
+        (("augment.rotate_range=5", "augment.rotate_choices=[5, 10]"), "augment.rotate_choices: has no effect beside"),
+        (("training",), "expected key.path=value, got 'training'"),
         (("name.first=3",), "'name' in 'name.first' is a value, not a table"),
         (("training.learning_rate=nan",), "training.learning_rate"),
     ],
 )
 def test_what_cannot_be_is_named(file: Path, settings: tuple[str, ...], words: str) -> None:
     assert words in problems(file, *settings)
+
+
+@pytest.mark.parametrize(
+    ("setting", "nearest"),
+    [
+        ("training.l2=0.1", "weight_decay"),
+        ("training.lr=0.1", "learning_rate"),
+        ("training.best='loss'", "monitor"),
+        ("training.weight_average=0.9", "ema_decay"),
+        ("patches.fill=0", "pad_value"),
+        ("patches.per_scan=3", "patches_per_scan"),
+        ("patches.rotations=[90]", "oversample_rotations"),
+        ("augment.quarter_turns=true", "rotate90"),
+        ("augment.rotate_degrees=5", "rotate_range"),
+        ("augment.rotate_angles=[5]", "rotate_choices"),
+        ("evaluation.unit='patient'", "level"),
+        ("evaluation.bootstrap=9", "bootstrap_samples"),
+        ("data.format='dicom'", "layout"),
+        ("sed=3", "seed"),
+    ],
+)
+def test_an_unknown_key_names_the_setting_that_is_meant_also_by_the_words_of_other_programs(
+    file: Path, setting: str, nearest: str
+) -> None:
+    key = setting.partition("=")[0]
+    assert f"{key}: unknown key; did you mean '{nearest}'?" in problems(file, setting)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("4096", 4096), ("1MiB", 2**20), ("32 MiB", 2**25), ("1.5KiB", 1536), ("2MB", 2_000_000)]
+)
+def test_sizes_are_integers_or_text_with_a_unit_and_are_kept_as_integers(file: Path, text: str, size: int) -> None:
+    spec = load_experiment(file, [f"store.chunk_bytes={text}", f"training.buffer_bytes={text}"])
+    assert spec.store.chunk_bytes == spec.training.buffer_bytes == size
+    assert f'"chunk_bytes":{size},' in spec.model_dump_json()
+
+
+@pytest.mark.parametrize("text", ["1 potato", "-1MiB", "1.5", "true"])
+def test_a_size_that_is_none_says_how_to_write_one(file: Path, text: str) -> None:
+    words = 'store.shard_bytes: expected a number of bytes, or a size such as "1MiB", got'
+    assert words in problems(file, f"store.shard_bytes={text}")
+    assert "store.shard_bytes: should be greater than or equal to 1, got 0" in problems(file, "store.shard_bytes=0")
+
+
+def test_every_setting_is_documented_and_every_other_word_names_one() -> None:
+    pending: list[type[Spec]] = [Experiment]
+    while pending:
+        spec = pending.pop()
+        assert set(spec.also_called.values()) <= set(spec.model_fields), spec
+        for name, field in spec.model_fields.items():
+            if isinstance(field.annotation, type) and issubclass(field.annotation, Spec):
+                pending.append(field.annotation)
+            elif spec is not TrainingSpec:
+                assert field.description, (spec, name)
 
 
 def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:

@@ -1,82 +1,115 @@
 """Settings of the data: where the scans are, how they are split, which patches are cut and how they are stored."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, PositiveFloat, field_validator, model_validator
+from pydantic import ByteSize, Field, PositiveFloat, field_validator, model_validator
 
 from voxray.config.validation import Spec
 from voxray.privacy import read_key
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[int, Field(ge=1)]
+Size = Annotated[ByteSize, Field(ge=1)]
 
 
 class DataSpec(Spec):
-    """Which folder, in which layout.
+    """The data set: a folder, or a file of many images, in one of the layouts of ``docs/layouts.md``."""
 
-    `channels` are the columns of a table's manifest that name the files of a scan's channels.
-    `folders` names the classes of a MosMedData set, folder by folder, such as ``{"CT-0" = "normal"}``.
-    """
+    also_called: ClassVar = {"path": "root", "folder": "root", "dir": "root", "format": "layout", "type": "layout"}
 
     layout: str
+    """Name of the layout."""
     root: str
+    """Folder or file; a path relative to the experiment's file, or a URL."""
     candidates: str | None = None
+    """luna16: file name of the list of candidates; by default ``candidates_V2.csv``, or else ``candidates.csv``."""
     manifest: str = "manifest.csv"
+    """table: file name of the list of images."""
     channels: tuple[str, ...] = ("path",)
+    """table: the columns that name the files of a scan's channels."""
     labels: str = "labels.csv"
+    """dicom: file name of the list of labels."""
     classes: tuple[str, ...] | None = None
+    """table, dicom, medmnist: names of the classes in the order of their labels."""
     folders: dict[str, str] | None = None
+    """mosmed: class of each folder, such as ``{"CT-0" = "normal"}``, in the order of the classes."""
 
 
 class SplitSpec(Spec):
-    """Shares of the patients for validation and test; splits that the data set brings itself come first.
+    """How patients are split, where the data set does not bring its own splits.
 
-    With `folds`, each patient is tested once: `voxray run` trains a network for each fold, tests it on the fold's
-    patients and takes the share `val` of the others for validation. `fold` (from 0) names one of them.
+    With `folds`, each patient is tested once: `voxray run` trains a network for each fold, tests it on the patients of
+    the fold and takes the share `val` of the others for validation.
     """
 
+    also_called: ClassVar = {"val_size": "val", "validation": "val", "test_size": "test", "n_splits": "folds"}
+
     val: Share = 0.2
+    """Share of the patients for validation."""
     test: Share = 0.2
+    """Share of the patients for the test."""
     folds: Annotated[int, Field(ge=2)] | None = None
+    """Number of folds of a cross-validation."""
     fold: Annotated[int, Field(ge=0)] | None = None
+    """Run this fold only, counted from 0."""
 
     @model_validator(mode="after")
     def _leaves_patients_to_train_on(self) -> "SplitSpec":
         if self.folds is None and self.val + self.test >= 1:
-            raise ValueError("val and test together must leave patients to train on")
+            raise ValueError("val: val and test together must leave patients to train on")
         if self.fold is not None and (self.folds is None or self.fold >= self.folds):
-            raise ValueError(f"fold {self.fold} is none of the folds 0 to {(self.folds or 0) - 1}; set split.folds")
+            raise ValueError(f"fold: none of the folds 0 to {(self.folds or 0) - 1}, got {self.fold}; set split.folds")
         return self
 
 
 class PatchesSpec(Spec):
-    """Which patches are cut.
+    """Which patches are cut from a scan, by `sampling`.
 
-    `center` cuts one around each sample of the data set's list; `whole` puts a whole scan into a patch; `grid` covers a
-    scan with as few boxes as possible; the last box along an axis overlaps the one before. `random` draws
-    `patches_per_scan` boxes anywhere in a scan, `foreground` draws them where more than `min_foreground` of the voxels
-    are labeled. Where no box has that much, it draws from those with the most: in a scan without foreground from all
-    of them, unless `keep_empty` is off, which leaves such scans out. This equals drawing at random until fewer than
-    `1 - min_foreground` of the voxels are background, without a limit of tries. With `spacing_mm` scans are resampled
-    first.
-
-    `resized` brings a whole scan to the patch's size by linear interpolation, one patch a scan; with an intensity of
-    `window` it is clipped before, or metal and what lies outside the field of view would color their neighbors.
-    `slices` takes `patches_per_scan` axial slices of each scan, spread evenly over those that its mask touches
-    (`slices = "foreground"`) or neighbors in its middle (`slices = "middle"`).
+    - `center`: one around each sample of the data set's list.
+    - `whole`: the whole scan, padded to `size`.
+    - `resized`: the whole scan, brought to `size` by linear interpolation. With an intensity of `window` it is clipped
+      before, because metal and the outside of the field of view would color their neighbors.
+    - `grid`: as few boxes as cover the scan; the last box along an axis overlaps the one before.
+    - `random`: `patches_per_scan` boxes anywhere in the scan.
+    - `foreground`: `patches_per_scan` boxes of which more than `min_foreground` is labeled; if there is none, boxes
+      with the most. This equals drawing at random until fewer than `1 - min_foreground` of the voxels are background,
+      without a limit of tries.
+    - `slices`: `patches_per_scan` axial slices, chosen by `slices`.
     """
 
+    also_called: ClassVar = {
+        "patch_size": "size",
+        "roi_size": "size",
+        "per_scan": "patches_per_scan",
+        "samples_per_volume": "patches_per_scan",
+        "num_samples": "patches_per_scan",
+        "fill": "pad_value",
+        "fill_value": "pad_value",
+        "cval": "pad_value",
+        "rotations": "oversample_rotations",
+    }
+
     size: tuple[Positive, Positive, Positive]
+    """Voxels along x, y, z; ``[x, y]`` is a single slice."""
     sampling: Literal["center", "foreground", "random", "grid", "whole", "resized", "slices"] = "center"
+    """How patches are chosen."""
     patches_per_scan: Positive = 1
+    """Patches of each scan, for `foreground`, `random` and `slices`."""
     slices: Literal["foreground", "middle"] = "foreground"
+    """For `slices`: spread evenly over the slices that the mask touches, or neighbors in the middle of the scan."""
     min_foreground: Share = 0.05
+    """For `foreground`: the share of labeled voxels that a patch exceeds."""
     keep_empty: bool = True
+    """For `foreground`: whether scans without foreground are used; their patches are drawn at random."""
     spacing_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
+    """Resample scans to this spacing along x, y, z before patches are cut."""
     negatives_per_positive: Annotated[float, Field(gt=0)] | Literal["all"] = 5.0
+    """For `center`: negative samples kept for each positive one."""
     oversample_rotations: tuple[Literal[90, 180, 270], ...] = (90, 180, 270)
+    """Additional rotated copies of each positive training patch, by degrees in the x-y plane."""
     pad_value: float = -1000
+    """Value of voxels outside the scan."""
 
     @field_validator("size", mode="before")
     @classmethod
@@ -87,7 +120,7 @@ class PatchesSpec(Spec):
 
     @field_validator("oversample_rotations")
     @classmethod
-    def _each_once(cls, rotations: tuple[int, ...]) -> tuple[int, ...]:
+    def _unique(cls, rotations: tuple[int, ...]) -> tuple[int, ...]:
         if len(set(rotations)) < len(rotations):
             raise ValueError("each rotation may be named once")
         return rotations
@@ -95,50 +128,59 @@ class PatchesSpec(Spec):
     @model_validator(mode="after")
     def _fits_the_sampling(self) -> "PatchesSpec":
         if self.patches_per_scan > 1 and self.sampling not in ("foreground", "random", "slices"):
-            problem = f"per_scan is for sampling = 'foreground', 'random' or 'slices', got sampling = '{self.sampling}'"
-            raise ValueError(f"{problem}; change one of them")
+            problem = "patches_per_scan: more than 1 needs sampling = 'foreground', 'random' or 'slices'"
+            raise ValueError(f"{problem}, got '{self.sampling}'; change one of them")
         if self.sampling == "slices" and self.size[2] != 1:
-            raise ValueError(f"size: sampling = 'slices' wants patches of one z, got {self.size[2]}; write [x, y]")
+            raise ValueError(f"size: sampling = 'slices' needs patches of one slice, got {self.size[2]}; write [x, y]")
         return self
 
     @property
     def needs_masks(self) -> bool:
-        """Whether a scan's mask says where its patches are."""
+        """Whether patches are chosen by the scan's mask."""
         return self.sampling == "foreground" or (self.sampling == "slices" and self.slices == "foreground")
 
 
 class StoreSpec(Spec):
-    """Where and how the patches are kept."""
+    """The patch store."""
+
+    also_called: ClassVar = {"chunk_size": "chunk_bytes", "shard_size": "shard_bytes"}
 
     path: str | None = None
+    """Folder or URL; by default ``store`` in the run's folder."""
     dtype: Literal["uint8", "int16", "uint16", "float32"] = "int16"
-    chunk_bytes: Positive = 2**20
-    shard_bytes: Positive = 2**25
+    """Type of the stored voxels."""
+    chunk_bytes: Size = ByteSize(2**20)
+    """Bytes of an uncompressed chunk, such as ``"1MiB"``: the smallest piece that is read."""
+    shard_bytes: Size = ByteSize(2**25)
+    """Bytes of an uncompressed shard: a file or object of many chunks, written by one task."""
     max_quarantined: Annotated[float, Field(ge=0.0, le=1.0)] = 0.05
+    """Largest share of the samples that may be lost with quarantined scans; above it ingest fails."""
 
 
 class PrivacySpec(Spec):
-    """Pseudonyms for patients, scans and paths, where a key is named: by environment variable or by file.
+    """Pseudonyms for patients, scans and paths, if a key is given by environment variable or by file.
 
     The key itself is never a setting, because settings are kept with a run.
     """
 
     key_env: str | None = None
+    """Environment variable that holds the key."""
     key_file: str | None = None
+    """File that holds the key."""
 
     @model_validator(mode="after")
     def _one_key(self) -> "PrivacySpec":
         if self.key_env is not None and self.key_file is not None:
-            raise ValueError("key_env and key_file name two keys; keep one of them")
+            raise ValueError("key_file: key_env and key_file name two keys; keep one of them")
         return self
 
     @property
-    def wanted(self) -> bool:
-        """Whether there is a key."""
+    def has_key(self) -> bool:
+        """Whether the experiment names a key."""
         return self.key_env is not None or self.key_file is not None
 
     def read_key(self) -> bytes | None:
-        """The key; None where none is wanted, ConfigError where it is not there."""
-        if not self.wanted:
+        """The key; None if the experiment names none. ConfigError if it is missing or too short."""
+        if not self.has_key:
             return None
         return read_key(self.key_env, None if self.key_file is None else Path(self.key_file))

@@ -1,6 +1,6 @@
-"""An experiment: one TOML file that says everything about a run."""
+"""An experiment: one TOML file with all settings of a run."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -13,11 +13,16 @@ from voxray.storage.paths import AnyPath, to_path
 
 
 class Experiment(Spec):
-    """Everything about a run, checked; all paths absolute."""
+    """All settings of a run, checked; all paths are absolute."""
+
+    also_called: ClassVar = {"random_state": "seed", "output": "out", "dataset": "data", "architecture": "model"}
 
     name: str
+    """Name of the run, for its report and W&B."""
     seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of all random choices."""
     out: str
+    """Folder of the run; a path relative to the experiment's file, or a URL."""
     data: DataSpec
     split: SplitSpec = SplitSpec()
     patches: PatchesSpec
@@ -32,31 +37,31 @@ class Experiment(Spec):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Experiment":
-        fill, dtype = self.patches.pad_value, np.dtype(self.store.dtype)
-        if dtype.kind in "iu" and not np.iinfo(dtype).min <= fill <= np.iinfo(dtype).max:
-            raise ValueError(f"patches.pad_value: {fill:g} is no number of store.dtype '{dtype}'; change one of them")
+        value, dtype = self.patches.pad_value, np.dtype(self.store.dtype)
+        if dtype.kind in "iu" and not np.iinfo(dtype).min <= value <= np.iinfo(dtype).max:
+            raise ValueError(f"patches.pad_value: {value:g} does not fit store.dtype '{dtype}'; change one of them")
         x, y, _ = self.patches.size
         if x != y and {90, 270} & set(self.patches.oversample_rotations):
             raise ValueError(
-                f"patches.oversample_rotations: 90 and 270 want a square patch, got {x}x{y}; use [180] or []"
+                f"patches.oversample_rotations: 90 and 270 need a square patch, got {x}x{y}; use [180] or []"
             )
         if x != y and self.augment.rotate90:
-            raise ValueError(f"augment.rotate90: wants a square patch, got {x}x{y}; use augment.flip")
+            raise ValueError(f"augment.rotate90: needs a square patch, got {x}x{y}; use augment.flip")
         if self.augment.rotate_choices and self.augment.rotate_range:
-            raise ValueError("augment.rotate_choices: has no meaning beside augment.rotate_range; give one of them")
+            raise ValueError("augment.rotate_choices: has no effect beside augment.rotate_range; give one of them")
         return self
 
     @property
     def data_path(self) -> AnyPath:
-        """The folder of the scans, or file of many images."""
+        """Folder of the scans, or file of many images."""
         return to_path(self.data.root)
 
     @property
     def out_path(self) -> AnyPath:
-        """The run's folder."""
+        """Folder of the run."""
         return to_path(self.out)
 
     @property
     def store_path(self) -> AnyPath:
-        """The patch store; inside the run's folder unless the experiment names another place."""
+        """The patch store; by default inside the run's folder."""
         return to_path(self.store.path) if self.store.path else self.out_path / "store"

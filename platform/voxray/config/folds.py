@@ -1,4 +1,4 @@
-"""The experiments that a cross-validation is made of."""
+"""The experiments of a cross-validation."""
 
 from voxray.config.experiment import Experiment
 
@@ -6,7 +6,7 @@ from voxray.config.experiment import Experiment
 def fold_experiments(experiment: Experiment) -> list[Experiment]:
     """An experiment for each fold, in folders ``fold_0``, ``fold_1``, … of the run and of the store.
 
-    The experiment alone where it has no folds, or is one.
+    Without folds, and for a single fold, the experiment itself.
     """
     if experiment.split.folds is None or experiment.split.fold is not None:
         return [experiment]

@@ -27,12 +27,12 @@ def load_experiment(path: Path, settings: Sequence[str] = ()) -> Experiment:
     path : Path
         TOML file.
     settings : sequence of str
-        ``key.path=value`` each; the value is TOML, or else a plain string.
+        ``key.path=value``; the value is TOML, or else plain text.
 
     Raises
     ------
     ConfigError
-        With every problem that was found, each with its key path.
+        With all problems, each with its key path.
     """
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -46,7 +46,7 @@ def load_experiment(path: Path, settings: Sequence[str] = ()) -> Experiment:
     for setting in settings:
         _apply_setting(raw, setting)
     try:
-        # As JSON, because there a list may be a tuple and yet no text a number and no flag an integer.
+        # As JSON: strict mode then accepts lists as tuples, but no text as a number and no flag as an integer.
         return Experiment.model_validate_json(json.dumps(raw, default=str), strict=True)
     except ValidationError as error:
         lines = describe_problems(error, Experiment)
@@ -61,7 +61,7 @@ def read_experiment(path: AnyPath) -> Experiment:
 def _apply_setting(raw: dict[str, Any], setting: str) -> None:
     key, separator, text = setting.partition("=")
     if not separator or not key.strip():
-        raise ConfigError("--set", f"wants key.path=value, got '{setting}'", "For example --set training.epochs=5")
+        raise ConfigError("--set", f"expected key.path=value, got '{setting}'", "For example --set training.epochs=5")
     try:
         value: Any = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -90,8 +90,8 @@ def _absolute(path: str, base: Path, where: str) -> str:
     def value_of(match: re.Match[str]) -> str:
         name, default = match["name"], match["default"]
         if SECRET_NAME.search(name):
-            problem = f"the environment variable {name} is a secret by its name, and settings are kept with a run"
-            raise ConfigError(where, problem, "Name a variable that holds a place")
+            problem = f"the environment variable {name} has the name of a secret, and settings are kept with a run"
+            raise ConfigError(where, problem, "Name a variable that holds a path")
         value = os.environ.get(name, default)
         if value is None:
             raise ConfigError(where, f"the environment variable {name} is not set", "Set it, or write the path")

@@ -1,39 +1,44 @@
 """Settings of intensity normalization and augmentation."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
 from voxray.config.validation import Spec
 
 Window = tuple[float, float]
+NonNegative = Annotated[float, Field(ge=0)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
 
 
 class IntensitySpec(Spec):
-    """How the scan's own numbers become the network's.
+    """How the scan's own numbers are normalized for the network.
 
-    `window` clips to `window`, one for all channels or a list of one for each, and scales it to [0, 1]; `percentiles`
-    does so with two percentiles of the scan. `zscore_slice`, `zscore` and `zscore_nonzero` give each channel zero mean
-    and unit standard deviation: in each z plane of the patch, over the whole scan, or over the scan's nonzero voxels.
+    - `window`: clipped to `window` and scaled to [0, 1].
+    - `percentiles`: the same with two percentiles of the scan.
+    - `zscore_slice`, `zscore`, `zscore_nonzero`: zero mean and unit standard deviation of each channel, in each z plane
+      of the patch, over the whole scan, or over the scan's nonzero voxels.
     """
 
     kind: Literal["window", "percentiles", "zscore_slice", "zscore", "zscore_nonzero"] = "window"
+    """Kind of normalization."""
     window: Window | tuple[Window, ...] = (-1000, 400)
+    """Lower and upper end, one window for all channels or a list of one for each."""
 
     @field_validator("window")
     @classmethod
     def _rises(cls, window: Window | tuple[Window, ...]) -> Window | tuple[Window, ...]:
-        if not window or any(low >= high for low, high in _each(window)):
+        if not window or any(low >= high for low, high in _windows(window)):
             raise ValueError("the lower end must be below the upper end")
         return window
 
     @property
     def windows(self) -> tuple[Window, ...]:
         """One window for all channels, or one for each."""
-        return _each(self.window)
+        return _windows(self.window)
 
 
-def _each(window: Window | tuple[Window, ...]) -> tuple[Window, ...]:
+def _windows(window: Window | tuple[Window, ...]) -> tuple[Window, ...]:
     first = window[0]
     return (window,) if isinstance(first, int | float) else window  # type: ignore[return-value]
 
@@ -41,22 +46,45 @@ def _each(window: Window | tuple[Window, ...]) -> tuple[Window, ...]:
 class AugmentSpec(Spec):
     """Random changes of training batches, on the model's device. Zero or empty means none.
 
-    With 2 `dimensions`, rotation, scaling, shift and elastic changes are those of the x-y plane, alike in all slices.
-    With 3 they act in space, which wants voxels about as long in z as in plane. A rotation is by any angle up to
-    `rotate_range`, or in plane by one of `rotate_choices` (degrees from x towards y); what it brings in from outside
-    repeats the border.
+    With 2 `dimensions`, rotation, scaling, shift and elastic changes are those of the x-y plane, the same in all
+    slices. With 3 they act in space, which needs voxels about as long in z as in plane. Voxels from outside the patch
+    repeat its border.
     """
 
+    also_called: ClassVar = {
+        "quarter_turns": "rotate90",
+        "rot90": "rotate90",
+        "rotate_degrees": "rotate_range",
+        "degrees": "rotate_range",
+        "rotation": "rotate_range",
+        "rotate_angles": "rotate_choices",
+        "zoom": "scale",
+        "translate": "shift_voxels",
+    }
+
     dimensions: Literal[2, 3] = 2
+    """Whether geometric changes act in the plane or in space."""
     flip: tuple[Literal["x", "y", "z"], ...] = ()
+    """Axes that are flipped with probability 1/2."""
     rotate90: bool = False
+    """Rotate by a random multiple of 90 degrees in plane."""
     rotate_range: Annotated[float, Field(ge=0, le=180)] = 0
+    """Rotate by any angle up to this many degrees."""
     rotate_choices: tuple[Annotated[float, Field(ge=-180, le=180)], ...] = ()
+    """Rotate in plane by one of these angles, in degrees from x towards y."""
     scale: Annotated[float, Field(ge=0, lt=0.9)] = 0
-    shift_voxels: Annotated[float, Field(ge=0)] = 0
-    elastic_voxels: Annotated[float, Field(ge=0)] = 0
-    brightness: Annotated[float, Field(ge=0)] = 0
-    contrast: Annotated[float, Field(ge=0, lt=1)] = 0
-    gamma: Annotated[float, Field(ge=0, lt=1)] = 0
-    noise: Annotated[float, Field(ge=0)] = 0
-    blur_voxels: Annotated[float, Field(ge=0)] = 0
+    """Scale by a factor within 1 ± this."""
+    shift_voxels: NonNegative = 0
+    """Shift along each axis by up to this many voxels."""
+    elastic_voxels: NonNegative = 0
+    """Largest displacement of an elastic deformation, in voxels."""
+    brightness: NonNegative = 0
+    """Add up to this much to normalized intensities, or subtract it."""
+    contrast: BelowOne = 0
+    """Multiply normalized intensities by a factor within 1 ± this."""
+    gamma: BelowOne = 0
+    """Largest change of the exponent of intensities."""
+    noise: NonNegative = 0
+    """Largest standard deviation of added Gaussian noise."""
+    blur_voxels: NonNegative = 0
+    """Largest standard deviation of a Gaussian blur, in voxels."""

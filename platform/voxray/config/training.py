@@ -1,17 +1,20 @@
 """Settings of the model, its training, its evaluation and its tracking."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, PositiveFloat, field_validator
+from pydantic import ByteSize, Field, PositiveFloat, field_validator
 
-from voxray.config.data import Positive, Share
+from voxray.config.data import Positive, Share, Size
 from voxray.config.validation import Spec
 
 
 class ModelSpec(Spec):
-    """The architecture file."""
+    """The network."""
+
+    also_called: ClassVar = {"arch": "architecture", "file": "architecture", "path": "architecture"}
 
     architecture: str
+    """JSON file of the architecture; a path relative to the experiment's file, or a URL."""
 
 
 class TrainingSpec(Spec):
@@ -28,6 +31,25 @@ class TrainingSpec(Spec):
     With a `ema_decay` a, the network that is validated and kept is not the last one but the running mean
     a × mean + (1 - a) × weights over the steps (Polyak averaging).
     """
+
+    also_called: ClassVar = {
+        "l2": "weight_decay",
+        "l2_regularization": "weight_decay",
+        "lr": "learning_rate",
+        "lr_scheduler": "schedule",
+        "criterion": "loss",
+        "max_epochs": "epochs",
+        "best": "monitor",
+        "ema": "ema_decay",
+        "weight_average": "ema_decay",
+        "patience": "early_stopping_epochs",
+        "early_stopping": "early_stopping_epochs",
+        "num_workers": "workers",
+        "gpu": "device",
+        "accelerator": "device",
+        "amp": "precision",
+        "mixed_precision": "precision",
+    }
 
     epochs: Positive = 20
     batch_size: Positive = 300
@@ -47,7 +69,7 @@ class TrainingSpec(Spec):
     workers: Positive | tuple[Positive, Positive] = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    buffer_bytes: Positive = 2**28
+    buffer_bytes: Size = ByteSize(2**28)
 
     @field_validator("workers")
     @classmethod
@@ -68,25 +90,30 @@ class TrainingSpec(Spec):
 
 
 class EvaluationSpec(Spec):
-    """How a trained model is judged.
+    """How a trained model is evaluated."""
 
-    For classifiers: the recall that the operating point must have on validation, the precision at which each epoch's
-    `recall_at_precision` is taken, and what is judged, each patch or each patient by the mean of the probabilities of
-    its patches. For segmentation: the sliding window's overlap, and
-    the tolerance of surface Dice.
-    """
+    also_called: ClassVar = {"unit": "level", "bootstrap": "bootstrap_samples"}
 
     overlap: Share = 0.5
+    """Segmentation: share of a window that overlaps the next one, along each axis."""
     tolerance_mm: PositiveFloat = 1.0
+    """Segmentation: distance within which two surfaces agree, for surface Dice."""
     level: Literal["patch", "patient"] = "patch"
+    """Classification: what is counted, patches, or patients by the mean probability of their patches."""
     target_recall: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """Classification: recall that the operating point must have on the validation patches."""
     target_precision: Annotated[float, Field(gt=0, le=1)] = 0.74
+    """Classification: precision at which `recall_at_precision` of each epoch is measured."""
     bootstrap_samples: Positive = 1000
+    """Resamples of the confidence intervals."""
 
 
 class TrackingSpec(Spec):
-    """W&B. `auto` is online when the user has logged in and offline otherwise; the trials of a search are a group."""
+    """Weights & Biases."""
 
     project: str = "voxray"
+    """Name of the project."""
     group: str | None = None
+    """Group of the run; the trials of a search are one group."""
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"
+    """`auto` is online if the user has logged in, else offline."""

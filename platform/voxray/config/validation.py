@@ -1,20 +1,32 @@
-"""Pydantic's findings in the words of the file that the user wrote."""
+"""Checked configuration: frozen specs, and pydantic's errors in terms of the file that the user wrote."""
 
 import difflib
 import json
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from voxray.errors import ConfigError
 from voxray.storage.paths import AnyPath, read_bytes
 
+SIZE = 'expected a number of bytes, or a size such as "1MiB"'
+EXPECTED = {
+    "byte_size": SIZE,
+    "byte_size_unit": SIZE,
+    "model_type": "expected a table",
+    "dict_type": "expected a table",
+}
+
 
 class Spec(BaseModel):
-    """A frozen, strict piece of configuration: unknown keys are errors."""
+    """A frozen, strict piece of configuration: unknown keys are errors. The docstrings of its fields document them.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    `also_called` maps words that other programs use for a setting to its name here, for suggestions.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+    also_called: ClassVar[Mapping[str, str]] = {}
 
 
 def read_json(path: AnyPath, noun: str, remedy: str) -> Any:
@@ -23,7 +35,7 @@ def read_json(path: AnyPath, noun: str, remedy: str) -> Any:
     Raises
     ------
     ConfigError
-        There is no such file, it cannot be read, or it is no JSON.
+        The file is missing, cannot be read, or is not JSON.
     """
     try:
         return json.loads(read_bytes(path))
@@ -43,36 +55,37 @@ def key_path(location: Sequence[int | str]) -> str:
     return path
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint that names the nearest known word, or all of them."""
-    words = sorted(known)
-    near = difflib.get_close_matches(name, words, n=1, cutoff=0.6)
-    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(words)}"
+def nearest(name: str, known: Iterable[str], also_called: Mapping[str, str] | None = None) -> str:
+    """A hint that names the nearest known word, or all of them; `also_called` maps other words to known ones."""
+    words = {word: word for word in sorted(known)}
+    others = {word: target for word, target in (also_called or {}).items() if target in words}
+    near = difflib.get_close_matches(name, {**others, **words}, n=1, cutoff=0.6)
+    return f"did you mean '{(others | words)[near[0]]}'?" if near else f"known: {', '.join(words)}"
 
 
-def _fields_at(spec: type[BaseModel], location: Sequence[int | str]) -> list[str]:
-    """The keys that `spec` knows at `location`."""
+def _spec_at(spec: type[BaseModel], location: Sequence[int | str]) -> type[BaseModel] | None:
+    """The spec of the table at `location`."""
     for part in location:
         field = spec.model_fields.get(str(part))
         if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
-            return []
+            return None
         spec = field.annotation
-    return list(spec.model_fields)
+    return spec
 
 
 def describe_problems(error: ValidationError, spec: type[BaseModel], prefix: str = "") -> list[str]:
-    """One line for each finding of `error`: key path, what is wrong, the value found, a remedy.
+    """One line for each problem of `error`: key path, what is wrong, the value, what to do.
 
     Parameters
     ----------
     error : pydantic.ValidationError
     spec : type
-        The model that was being filled, for suggestions.
+        The model that was validated, for suggestions.
     prefix : str
         Key path of the value that was validated.
     """
-    lines = [prefix_path(prefix, _describe(finding, spec)) for finding in error.errors(include_url=False)]
-    # A value that may be one thing or another is found wrong once for each.
+    lines = [prefix_path(prefix, _describe(problem, spec)) for problem in error.errors(include_url=False)]
+    # A value of a union type has a problem for each member.
     return list(dict.fromkeys(lines))
 
 
@@ -81,18 +94,18 @@ def prefix_path(prefix: str, line: str) -> str:
     return f"{prefix}.{line}" if prefix else line
 
 
-def _describe(finding: Any, spec: type[BaseModel]) -> str:
-    # Pydantic names the branches of a choice too; a file has keys only.
-    location = [part for part in finding["loc"] if isinstance(part, int) or part.isidentifier()]
-    path = key_path(location)
-    if finding["type"] == "extra_forbidden":
-        known = _fields_at(spec, location[:-1])
-        return f"{path}: unknown key; {nearest(str(location[-1]), known)}"
-    if finding["type"] == "missing":
+def _describe(problem: Any, spec: type[BaseModel]) -> str:
+    # Pydantic also names the members of a union; a file has keys only.
+    location = [part for part in problem["loc"] if isinstance(part, int) or part.isidentifier()]
+    path, kind, value = key_path(location), problem["type"], problem["input"]
+    if kind == "extra_forbidden":
+        table = _spec_at(spec, location[:-1])
+        also_called = getattr(table, "also_called", {})
+        return f"{path}: unknown key; {nearest(str(location[-1]), table.model_fields if table else (), also_called)}"
+    if kind == "missing":
         return f"{path}: missing. Give it a value"
-    if finding["type"] in ("model_type", "dict_type"):
-        return f"{path}: wants a table, got {finding['input']!r}"
-    message = finding["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    if isinstance(finding["input"], dict):  # a rule between several keys names them itself
-        return f"{path}: {message}" if path else message
-    return f"{path}: {message}, got {finding['input']!r}"
+    message = EXPECTED.get(kind) or problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if isinstance(value, dict) and kind not in EXPECTED:  # a rule between several keys starts with one of them
+        names_key = message.partition(":")[0].isidentifier()
+        return f"{path}{'.' if names_key else ': '}{message}" if path else message
+    return f"{path}: {message}, got {value!r}"

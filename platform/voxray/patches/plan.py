@@ -203,7 +203,7 @@ def store_provenance(experiment: Experiment, manifest: str) -> dict[str, object]
         "windows": _windows(experiment),
         "store": experiment.store.model_dump(mode="json", include={"dtype", "chunk_bytes", "shard_bytes"}),
     }
-    return {**provenance, "private": True} if experiment.privacy.wanted else provenance
+    return {**provenance, "private": True} if experiment.privacy.has_key else provenance
 
 
 def _windows(experiment: Experiment) -> list[list[float]] | None:

@@ -126,7 +126,7 @@ def show_cases(run: RunContents, split: str) -> list[ShownCase]:
             shown.append(ShownCase(title, case, _draw_case(run, case), ""))
         except ScanError as error:
             # What is wrong with a file is told with its name.
-            private = run.experiment.privacy.wanted
+            private = run.experiment.privacy.has_key
             problem = "its files are not what they were" if private else str(error).removesuffix(".")
             shown.append(ShownCase(title, case, None, problem))
     return shown
