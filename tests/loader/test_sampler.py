@@ -4,37 +4,37 @@ from hypothesis import strategies as st
 
 from voxray.loader.sampler import Window, step_counts, stream_shares, stream_windows
 
-slots_of = st.lists(st.integers(0, 300), max_size=150).map(lambda each: np.sort(np.array(each, np.int64)))
+slots_of = st.lists(st.integers(0, 300), max_size=150).map(lambda slots: np.sort(np.array(slots, np.int64)))
 
 
 @settings(max_examples=150)
 @given(slots_of, st.integers(1, 5), st.integers(1, 40), st.integers(1, 200), st.none() | st.integers(0, 3))
 def test_every_row_is_used_exactly_once(
-    slots: np.ndarray, streams: int, run: int, window: int, epoch: int | None
+    slots: np.ndarray, streams: int, block: int, window: int, epoch: int | None
 ) -> None:
-    windows = stream_windows(slots, streams, run, window, seed=1, epoch=epoch)
+    windows = stream_windows(slots, streams, block, window, seed=1, epoch=epoch)
     assert len(windows) == streams
-    rows = [row for stream in windows for each in stream for row in each.rows.tolist()]
+    rows = [row for stream in windows for decoded in stream for row in decoded.rows.tolist()]
     assert sorted(rows) == list(range(len(slots)))
 
 
 @settings(max_examples=100)
 @given(slots_of, st.integers(1, 4), st.integers(1, 40), st.integers(1, 200), st.none() | st.integers(0, 3))
-def test_places_point_at_the_slots_of_the_rows(
-    slots: np.ndarray, streams: int, run: int, window: int, epoch: int | None
+def test_offsets_point_at_the_slots_of_the_rows(
+    slots: np.ndarray, streams: int, block: int, window: int, epoch: int | None
 ) -> None:
-    for stream in stream_windows(slots, streams, run, window, seed=1, epoch=epoch):
-        for each in stream:
-            decoded = np.concatenate([np.arange(low, high) for low, high in each.runs])
-            np.testing.assert_array_equal(decoded[each.places], slots[each.rows])
-            assert len(decoded) <= max(window, run)
+    for stream in stream_windows(slots, streams, block, window, seed=1, epoch=epoch):
+        for part in stream:
+            decoded = np.concatenate([np.arange(low, high) for low, high in part.spans])
+            np.testing.assert_array_equal(decoded[part.offsets], slots[part.rows])
+            assert len(decoded) <= max(window, block)
 
 
 def rows_of(windows: list[list[Window]]) -> list[list[int]]:
     return [[row for window in stream for row in window.rows.tolist()] for stream in windows]
 
 
-def test_the_order_is_a_pure_function_of_seed_epoch_and_lanes() -> None:
+def test_the_order_is_a_pure_function_of_seed_epoch_and_streams() -> None:
     slots = np.arange(500)
     first = rows_of(stream_windows(slots, 2, 16, 128, seed=3, epoch=5))
     assert first == rows_of(stream_windows(slots, 2, 16, 128, seed=3, epoch=5))
@@ -43,7 +43,7 @@ def test_the_order_is_a_pure_function_of_seed_epoch_and_lanes() -> None:
     assert first[0] != sorted(first[0])
 
 
-def test_without_an_epoch_one_lane_keeps_the_order_of_the_index() -> None:
+def test_without_an_epoch_one_stream_keeps_the_order_of_the_index() -> None:
     assert rows_of(stream_windows(np.arange(100), 1, 8, 16)) == [list(range(100))]
 
 
@@ -65,6 +65,6 @@ def test_steps_give_every_row_away_and_never_more_than_the_batch(rows: list[int]
 
 
 @given(st.integers(40, 400), st.integers(1, 6))
-def test_lanes_are_balanced_to_within_a_run(count: int, streams: int) -> None:
+def test_streams_are_balanced_to_within_a_block(count: int, streams: int) -> None:
     lengths = [len(rows) for rows in rows_of(stream_windows(np.arange(count), streams, 4, 16, seed=0, epoch=0))]
     assert max(lengths) - min(lengths) <= 4

@@ -1,1 +1,1 @@
-"""From the store to batches on the model's device."""
+"""Batches of patches: the order, the reading, normalization and augmentation."""

@@ -1,7 +1,7 @@
-"""Changes of a batch on the model's device: stored rotations, and random ones while training.
+"""Augmentation of a batch on the model's device: stored rotations, and random changes during training.
 
-Random changes are drawn on the CPU for the whole global batch, so that a patch is changed in the same way
-whichever rank it is on.
+Random changes are drawn on the CPU for the whole global batch, so that a patch is changed in the same way on every
+rank.
 """
 
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from voxray.config.preprocessing import AugmentSpec
 
 AXES = ("x", "y", "z")
-KNOTS = 5  # of elastic changes along each axis
+KNOTS = 5  # of elastic deformations along each axis
 
 
 def rotate_stored(images: torch.Tensor, rotations: torch.Tensor) -> torch.Tensor:
-    """Turn each patch in plane (from x towards y) by its multiple of 90 degrees; exact.
+    """Rotate each patch in plane (from x towards y) by its multiple of 90 degrees; exact.
 
     Parameters
     ----------
@@ -48,9 +48,9 @@ class Changes:
     displacement : Tensor, (n, d, KNOTS, KNOTS[, KNOTS]), optional
         In normalized coordinates, at the knots of a coarse grid.
     gain, offset, gamma, noise, blur : Tensor, (n,)
-        Of the scaled intensity; noise is a deviation, blur that of a Gaussian in voxels.
+        Of the normalized intensity; noise is a standard deviation, blur the one of a Gaussian in voxels.
     blur_reach : int
-        Voxels that a blur looks at on each side.
+        Radius of the blur's kernel in voxels.
     seeds : list of int, (n,)
         For the noise of each patch.
     """
@@ -84,12 +84,12 @@ def draw_changes(
     size : (x, y, z)
     """
     rng = np.random.default_rng(list(key))
-    # Each kind of change has its own columns, whichever of them are on: switching one leaves the others alone.
+    # Each kind of change has its own columns, used or not, so that switching one leaves the others as they are.
     draws = np.hstack([rng.random((total, 10)), rng.random((total, 4))])[positions]
     both = 2 * draws - 1
     d = spec.dimensions
     bends = rng.uniform(-1, 1, (total, d, *(KNOTS,) * d))[positions] if spec.elastic_voxels else None
-    # What only space needs comes last.
+    # Draws that only three dimensions need come last.
     tilts = rng.uniform(-1, 1, (total, 3))[positions] if d == 3 else np.zeros((len(positions), 3))
     moves = spec.rotate_range or spec.rotate_choices or spec.scale or spec.shift_voxels or spec.elastic_voxels
     # Coordinates are normalized to [-1, 1] over an axis; the first is that of the last axis.
@@ -117,29 +117,29 @@ def change_batch(
     Parameters
     ----------
     images : Tensor of float32, (n, channel, x, y, z)
-        Scaled.
+        Normalized.
     masks : Tensor, (n, m, x, y, z), optional
         Label maps and the like, of any dtype.
     changes : Changes
     bounded : bool
-        Whether intensities are to stay in [0, 1].
+        Whether intensities stay in [0, 1].
 
     Returns
     -------
     Tensor, Tensor
-        Like the arguments; what a map brings in from outside repeats the border.
+        Like the arguments; voxels from outside a patch repeat its border.
     """
-    images = _place(images, changes)
-    masks = None if masks is None else _place(masks, changes)
+    images = _flip_and_rotate(images, changes)
+    masks = None if masks is None else _flip_and_rotate(masks, changes)
     if changes.affine is not None:
-        grid = _grid(images, changes)
+        grid = _grid(images, changes.affine, changes.displacement)
         images = _sample(images, grid, "bilinear")
         masks = None if masks is None else _sample(masks.float(), grid, "nearest").round_().to(masks.dtype)
     return _change_intensity(images, changes, bounded), masks
 
 
-def _place(maps: torch.Tensor, changes: Changes) -> torch.Tensor:
-    """Flips and quarter turns: exact."""
+def _flip_and_rotate(maps: torch.Tensor, changes: Changes) -> torch.Tensor:
+    """Flips and rotations by multiples of 90 degrees: exact."""
     for axis in range(3):
         chosen = torch.nonzero(changes.flips[:, axis]).flatten().to(maps.device)
         if len(chosen):
@@ -147,23 +147,16 @@ def _place(maps: torch.Tensor, changes: Changes) -> torch.Tensor:
     return rotate_stored(maps, changes.turns)
 
 
-def _grid(images: torch.Tensor, changes: Changes) -> torch.Tensor:
-    """Where each voxel comes from, (n, x, y, 2) in plane or (n, x, y, z, 3) in space."""
-    affine = _present(changes.affine).to(images.device)
+def _grid(images: torch.Tensor, affine: torch.Tensor, displacement: torch.Tensor | None) -> torch.Tensor:
+    """Sampling position of each voxel, (n, x, y, 2) in plane or (n, x, y, z, 3) in space."""
     d = affine.shape[1]
     sizes = list(images.shape[2 : 2 + d])
-    grid = F.affine_grid(affine, [len(images), 1, *sizes], align_corners=False)
-    if changes.displacement is None:
+    grid = F.affine_grid(affine.to(images.device), [len(images), 1, *sizes], align_corners=False)
+    if displacement is None:
         return grid
-    knots = changes.displacement.to(images.device)
+    knots = displacement.to(images.device)
     mode = "bicubic" if d == 2 else "trilinear"
     return grid + F.interpolate(knots, sizes, mode=mode, align_corners=True).movedim(1, -1)
-
-
-def _present(value: torch.Tensor | None) -> torch.Tensor:
-    if value is None:
-        raise ValueError("no map was drawn")
-    return value
 
 
 def _sample(maps: torch.Tensor, grid: torch.Tensor, mode: str) -> torch.Tensor:
@@ -178,7 +171,7 @@ def _sample(maps: torch.Tensor, grid: torch.Tensor, mode: str) -> torch.Tensor:
 def _affine(
     spec: AugmentSpec, both: NDArray[np.float64], tilts: NDArray[np.float64], size: tuple[int, int, int]
 ) -> torch.Tensor:
-    """From an output voxel to where it comes from, as (n, d, d + 1)."""
+    """Maps from an output voxel to its source, (n, d, d + 1)."""
     angle, pitch, roll = np.radians(spec.rotate_range * np.stack([both[:, 4], tilts[:, 0], tilts[:, 1]]))
     if spec.rotate_choices:
         number = (both[:, 4] + 1) / 2 * len(spec.rotate_choices)
@@ -221,7 +214,7 @@ def _change_intensity(images: torch.Tensor, changes: Changes, bounded: bool) -> 
 
 
 def _blurred(images: torch.Tensor, sigma: torch.Tensor, reach: int) -> torch.Tensor:
-    """Each patch blurred in plane by a Gaussian of its own."""
+    """Each patch blurred in plane by its own Gaussian."""
     n, c, x, y, z = images.shape
     offsets = torch.arange(-reach, reach + 1, device=images.device)
     kernel = torch.exp(-0.5 * (offsets / sigma.clamp(min=1e-3).view(-1, 1)) ** 2)

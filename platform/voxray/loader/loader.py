@@ -1,4 +1,4 @@
-"""Batches of patches in the store's own numbers, read ahead by a thread of its own."""
+"""Batches of patches as the store holds them, read ahead in a background thread."""
 
 import queue
 import threading
@@ -17,10 +17,10 @@ from voxray.loader.sampler import Window, step_counts, stream_shares, stream_win
 from voxray.loader.shard_reader import ShardReader, WindowBuffers
 from voxray.store.read import PatchStore
 
-RUN_BYTES = 2**24
-RUNS_A_LANE = 16  # at least, as far as there are chunks: lanes differ by one run at most
+BLOCK_BYTES = 2**24
+MIN_BLOCKS = 16  # of a stream, if there are as many chunks: streams differ by one block at most
 BATCHES_AHEAD = 4
-WINDOWS_AT_A_TIME = 2  # one in use, one being decoded
+WINDOWS_IN_MEMORY = 2  # one in use, one being decoded
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,23 +30,23 @@ class Batch:
     Attributes
     ----------
     images : Tensor, (n, channel, x, y, z)
-        In the store's own numbers.
+        In the scan's own intensities and the store's dtype.
     labels : Tensor of int64, (n,)
     rotations : Tensor of int64, (n,)
-        Degrees in plane, still to be applied.
+        Degrees in plane, not yet applied.
     masks : Tensor of uint8, (n, x, y, z), optional
-        Label maps, where the store has them.
+        Label maps, if the store has them.
     inside : Tensor of int64, (n, 2, 3)
-        First voxel and end of what lies inside the scan, x, y, z; the rest is padding.
+        First and end voxel (x, y, z) of the part that lies inside the scan; the rest is padding.
     statistics : Tensor of float64, (n, 6, channel), optional
-        Of the whole scans, as `voxray.scans.intensity.STATISTICS` names them; where the store has them.
+        Of the whole scans, as `voxray.scans.intensity.STATISTICS` names them, if the store has them.
     rows : ndarray of int, (n,)
         Rows of the split's index.
     positions : ndarray of int, (n,)
-        Places in the global batch.
+        Positions in the global batch.
     step : int
     total : int
-        Patches of the global batch. A rank's own part may be empty at the end of an epoch.
+        Patches of the global batch. A rank's part may be empty at the end of an epoch.
     """
 
     images: torch.Tensor
@@ -62,22 +62,39 @@ class Batch:
 
 
 class PatchLoader:
-    """The batches of one split for one rank.
+    """Shuffled batches of one split for one rank.
+
+    Whole ranges of the store are read and decoded in the background, and patches are shuffled in a memory buffer, so
+    that speed does not depend on random access. The order is a function of (seed, epoch, streams) alone.
 
     Parameters
     ----------
     store : PatchStore
     split : str
+        ``train``, ``val`` or ``test``.
     batch_size : int
-        Of all ranks together.
+        Patches of a global batch, over all ranks.
     rank, ranks : int
-    lanes : int, optional
-        At least `ranks`, by default as many. The global batches depend on them, and not on the ranks that share them.
+        This process and the number of processes.
+    streams : int, optional
+        Independent readers, at least `ranks` and by default as many. The global batches depend on the streams, and not
+        on the number of ranks that share them.
     seed : int
     buffer_bytes : int
-        Memory of the shuffle buffer of each lane. A split that fits into that of the only lane is decoded only once.
+        Memory of the shuffle buffer of each stream. A split that fits the buffer of a single stream is decoded once.
     pin : bool
         Put batches into page-locked memory, for a GPU.
+
+    Raises
+    ------
+    ConfigError
+        The batch is smaller than the number of streams, or there are fewer streams than ranks.
+
+    Examples
+    --------
+    >>> loader = PatchLoader(store, "train", 32, seed=0)  # doctest: +SKIP
+    >>> for batch in loader.epoch(0):  # doctest: +SKIP
+    ...     print(batch.images.shape, batch.labels.shape)
     """
 
     def __init__(
@@ -95,26 +112,25 @@ class PatchLoader:
     ) -> None:
         self.streams = streams or ranks
         if self.streams < ranks or batch_size < self.streams:
-            problem = f"{batch_size} patches in {self.streams} lanes for {ranks} workers do not go together"
-            raise ConfigError("training.batch_size", problem, "Take a batch of at least as many patches as workers")
+            problem = f"expected at least one patch for each of {max(ranks, self.streams)} streams, got {batch_size}"
+            raise ConfigError("training.batch_size", problem, "Raise it, or lower training.workers")
         self.rank, self.ranks, self.seed, self.pin = rank, ranks, seed, pin
         rows = store.rows(split)
         self.slots: NDArray[np.int64] = rows["slot"].to_numpy()
         self.labels = torch.from_numpy(rows["label"].to_numpy().copy())
         self.rotations = torch.from_numpy(rows["rotation"].to_numpy().astype(np.int64))
         per_chunk, per_patch = store.info.patches_per_chunk, store.info.patch_bytes
-        self.run_slots = per_chunk * max(1, RUN_BYTES // (per_chunk * per_patch))
+        self.block_slots = per_chunk * max(1, BLOCK_BYTES // (per_chunk * per_patch))
         if self.streams > 1 and len(self.slots):
-            # A small split would be one run, and so one lane's alone.
+            # A small split would be a single block, and so belong to one stream alone.
             chunks = int(self.slots.max()) // per_chunk + 1
-            self.run_slots = min(self.run_slots, per_chunk * max(1, chunks // (self.streams * RUNS_A_LANE)))
-        self.window_slots = max(self.run_slots, buffer_bytes // WINDOWS_AT_A_TIME // per_patch)
+            self.block_slots = min(self.block_slots, per_chunk * max(1, chunks // (self.streams * MIN_BLOCKS)))
+        self.window_slots = max(self.block_slots, buffer_bytes // WINDOWS_IN_MEMORY // per_patch)
         self.shares = stream_shares(batch_size, self.streams)
         self.inside = _inside(rows, store.info.size)
-        known = rows.num_rows > 0 and rows["statistics"].null_count == 0
-        self.statistics = torch.tensor(rows["statistics"].to_pylist(), dtype=torch.float64) if known else None
+        self.statistics = _scan_statistics(rows, store.info.channels)
         arrays = [store.open_images(split), *([store.open_masks(split)] if store.info.masks else [])]
-        self._buffers = {stream: WindowBuffers(arrays, f"{store.path}/{split}") for stream in self._own_lanes()}
+        self._buffers = {stream: WindowBuffers(arrays, f"{store.path}/{split}") for stream in self._own_streams()}
 
     @property
     def count(self) -> int:
@@ -122,11 +138,28 @@ class PatchLoader:
         return len(self.slots)
 
     def steps(self, epoch: int | None) -> NDArray[np.int64]:
-        """Patches that each lane gives to each step of an epoch, (steps, lanes)."""
-        return step_counts([sum(len(w.rows) for w in stream) for stream in self._windows(epoch)], self.shares)
+        """Patches that each stream gives to each step of an epoch, (steps, streams)."""
+        return self._step_counts(self._windows(epoch))
 
     def epoch(self, epoch: int | None, first: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch from step `first`, read ahead in the background; None keeps the index's order."""
+        """The batches of an epoch from step `first` on, read ahead in the background.
+
+        Parameters
+        ----------
+        epoch : int, optional
+            Number of the epoch, which determines the order; None keeps the order of the index, for evaluation.
+        first : int
+            Steps to leave out.
+
+        Yields
+        ------
+        Batch
+
+        Raises
+        ------
+        StoreError
+            A shard cannot be read or decoded.
+        """
         ready: queue.Queue[Batch | BaseException | None] = queue.Queue(BATCHES_AHEAD)
         stop = threading.Event()
 
@@ -146,7 +179,7 @@ class PatchLoader:
             except BaseException as error:  # noqa: BLE001  handed to the consumer, which raises it
                 put(error)
 
-        reader = threading.Thread(target=read, name="feed", daemon=True)
+        reader = threading.Thread(target=read, name="patch-loader", daemon=True)
         reader.start()
         try:
             while (item := ready.get()) is not None:
@@ -157,26 +190,29 @@ class PatchLoader:
             stop.set()
             reader.join()
 
-    def _own_lanes(self) -> range:
+    def _own_streams(self) -> range:
         return range(self.rank, self.streams, self.ranks)
 
     def _windows(self, epoch: int | None) -> list[list[Window]]:
-        return stream_windows(self.slots, self.streams, self.run_slots, self.window_slots, self.seed, epoch)
+        return stream_windows(self.slots, self.streams, self.block_slots, self.window_slots, self.seed, epoch)
+
+    def _step_counts(self, windows: list[list[Window]]) -> NDArray[np.int64]:
+        return step_counts([sum(len(window.rows) for window in stream) for stream in windows], self.shares)
 
     def _batches(self, epoch: int | None, first: int) -> Iterator[Batch]:
         windows = self._windows(epoch)
-        counts = step_counts([sum(len(w.rows) for w in stream) for stream in windows], self.shares)
+        counts = self._step_counts(windows)
         offsets = np.cumsum(counts, axis=1) - counts
         skipped = counts[:first].sum(axis=0)
-        mine = self._own_lanes()
-        with ThreadPoolExecutor(len(mine)) as pool:
+        streams = self._own_streams()
+        with ThreadPoolExecutor(len(streams)) as pool:
             readers = [
-                ShardReader(self._buffers[stream], windows[stream], pool, int(skipped[stream])) for stream in mine
+                ShardReader(self._buffers[stream], windows[stream], pool, int(skipped[stream])) for stream in streams
             ]
             for step, shares in enumerate(counts[first:], first):
-                taken = [reader.take(int(shares[stream])) for reader, stream in zip(readers, mine, strict=True)]
+                taken = [reader.take(int(shares[stream])) for reader, stream in zip(readers, streams, strict=True)]
                 rows = np.concatenate([rows for rows, _ in taken])
-                positions = np.concatenate([offsets[step, stream] + np.arange(shares[stream]) for stream in mine])
+                positions = np.concatenate([offsets[step, stream] + np.arange(shares[stream]) for stream in streams])
                 tensors = [self._joined(parts) for parts in zip(*(patches for _, patches in taken), strict=True)]
                 yield self._batch(step, rows, positions, tensors, int(shares.sum()))
 
@@ -207,9 +243,19 @@ class PatchLoader:
         )
 
 
+def _scan_statistics(rows: pa.Table, channels: int) -> torch.Tensor | None:
+    """Statistics of the scan of each row, (rows, 6, channel); None if the store has none."""
+    column = rows["statistics"].combine_chunks()
+    if not len(column) or column.null_count:
+        return None
+    # Flattened in Arrow: lists of Python floats would take seconds for a large index.
+    values = column.flatten().flatten().to_numpy(zero_copy_only=False)
+    return torch.from_numpy(values.reshape(len(column), -1, channels).copy())
+
+
 def _inside(rows: pa.Table, size: tuple[int, int, int]) -> torch.Tensor:
-    """First voxel and end of what lies inside the scan, (rows, 2, 3)."""
-    columns = [[rows[f"{axis}_{what}"].to_numpy() for axis in "xyz"] for what in ("start", "extent")]
-    starts, extents = (np.stack(each, axis=1).astype(np.int64) for each in columns)
+    """First and end voxel of the part inside the scan, (rows, 2, 3)."""
+    columns = [[rows[f"{axis}_{name}"].to_numpy() for axis in "xyz"] for name in ("start", "extent")]
+    starts, extents = (np.stack(column, axis=1).astype(np.int64) for column in columns)
     low, high = np.maximum(-starts, 0), np.minimum(extents - starts, size)
     return torch.from_numpy(np.stack([low, high], axis=1))

@@ -1,4 +1,4 @@
-"""The scan's own numbers → the network's, on batches, on the model's device."""
+"""Normalization of batches on the model's device: a scan's own intensities to the network's."""
 
 from collections.abc import Sequence
 
@@ -15,13 +15,13 @@ def scale_window(images: torch.Tensor, windows: Sequence[Sequence[float]]) -> to
     ----------
     images : Tensor of any real dtype, (n, channel, …)
     windows : sequence of (low, high)
-        In the scan's own numbers: one for all channels, or one for each.
+        In the scan's own intensities: one for all channels, or one for each.
 
     Returns
     -------
     Tensor of float32
     """
-    # A window of all channels stays a number: no tensor is sent to the device for it.
+    # One window for all channels stays a pair of numbers: no tensor is copied to the device.
     if len(windows) == 1:
         low, high = windows[0]
         return images.to(torch.float32).clamp_(low, high).sub_(low).div_(high - low)
@@ -33,17 +33,17 @@ def scale_window(images: torch.Tensor, windows: Sequence[Sequence[float]]) -> to
 def scale_images(
     images: torch.Tensor, spec: IntensitySpec, statistics: torch.Tensor | None, valid: torch.Tensor | None
 ) -> torch.Tensor:
-    """Scale a batch as the experiment says.
+    """Normalize a batch by the experiment's settings.
 
     Parameters
     ----------
     images : Tensor, (n, channel, x, y, z)
-        In the scans' own numbers.
+        In the scans' own intensities.
     spec : IntensitySpec
     statistics : Tensor, (n, 6, channel), optional
         Of the whole scans, in the order of `voxray.scans.intensity.STATISTICS`; a window needs none.
     valid : Tensor of bool, (n, 1, x, y, z), optional
-        False where a patch is padding; that becomes 0, but with a window it keeps its fill value.
+        False where a patch is padding; padding becomes 0, but keeps its value with a window.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""What one reader follows: windows decoded into lasting buffers, patches taken from them in order."""
+"""Reading one stream: windows are decoded into reused buffers, patches are taken from them in order."""
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,40 +19,42 @@ Arrays = list[NDArray[np.generic]]
 
 
 class WindowBuffers:
-    """Two buffers of one lane: a window is used from one while the next is decoded into the other.
+    """Two buffers of one stream: patches are taken from one while the next window is decoded into the other.
 
-    They last from epoch to epoch: fresh memory for each window would cost more than decoding it, and a split
-    that is one window stays decoded.
+    They are kept from epoch to epoch: new memory for each window would cost more than decoding it, and a split
+    of a single window stays decoded.
 
     Parameters
     ----------
     arrays : sequence of zarr.Array
-        Images, and masks where there are some; the first axis is the slot.
+        Images, and masks if the store has them; the first axis is the slot.
     where : str
-        Named in errors.
+        What errors name.
     """
 
     def __init__(self, arrays: Sequence[zarr.Array[Any]], where: str) -> None:
         self.arrays, self.where = arrays, where
-        self.memory: list[Arrays] = [[np.empty((0, *each.shape[1:]), each.dtype) for each in arrays] for _ in range(2)]
-        self.holds: list[tuple[tuple[int, int], ...]] = [(), ()]
+        self.memory: list[Arrays] = [
+            [np.empty((0, *array.shape[1:]), array.dtype) for array in arrays] for _ in range(2)
+        ]
+        self.decoded: list[tuple[tuple[int, int], ...]] = [(), ()]
 
     def decode(self, window: Window, which: int) -> Arrays:
-        """The stretches of a window put end to end, for each array (n, …)."""
-        if self.holds[which] == window.runs:
+        """The concatenated spans of a window, for each array (n, …)."""
+        if self.decoded[which] == window.spans:
             return self.memory[which]
-        self.holds[which] = ()
-        count = sum(high - low for low, high in window.runs)
+        self.decoded[which] = ()
+        count = sum(high - low for low, high in window.spans)
         for number, source in enumerate(self.arrays):
             if len(self.memory[which][number]) < count:
                 self.memory[which][number] = np.empty((count, *source.shape[1:]), source.dtype)
-            self._read(source, window.runs, self.memory[which][number])
-        self.holds[which] = window.runs
+            self._read(source, window.spans, self.memory[which][number])
+        self.decoded[which] = window.spans
         return self.memory[which]
 
-    def _read(self, source: zarr.Array[Any], runs: tuple[tuple[int, int], ...], target: NDArray[np.generic]) -> None:
+    def _read(self, source: zarr.Array[Any], spans: tuple[tuple[int, int], ...], target: NDArray[np.generic]) -> None:
         filled = 0
-        for low, high in runs:
+        for low, high in spans:
             part = target[filled : filled + high - low]
             try:
                 source.get_basic_selection(slice(low, high), out=ND_BUFFER.from_numpy_array(part))
@@ -67,9 +69,9 @@ class WindowBuffers:
 
 
 class ShardReader:
-    """Takes patches from the windows of a lane; the next window is decoded while this one is used up.
+    """Takes patches from the windows of a stream; the next window is decoded while this one is in use.
 
-    The first `skipped` patches are passed over, without decoding windows that lie before them.
+    The first `skipped` patches are left out, and windows that hold only such patches are not decoded.
     """
 
     def __init__(self, buffers: WindowBuffers, windows: list[Window], pool: ThreadPoolExecutor, skipped: int) -> None:
@@ -78,15 +80,15 @@ class ShardReader:
             skipped -= len(windows[0].rows)
             windows = windows[1:]
         self.skipped = skipped
-        self.waiting = enumerate(windows)
-        self.next = self._start()
+        self.pending = enumerate(windows)
+        self.next = self._decode_next()
         self.window: Window | None = None
         self.memory = buffers.memory[0]
         self.used = 0
 
     def take(self, count: int) -> tuple[NDArray[np.int64], Arrays]:
         """The next `count` rows, and copies of their patches from each array."""
-        taken = [np.empty((count, *each.shape[1:]), each.dtype) for each in self.memory]
+        taken = [np.empty((count, *array.shape[1:]), array.dtype) for array in self.memory]
         rows = np.empty(count, np.int64)
         filled = 0
         while filled < count:
@@ -95,20 +97,20 @@ class ShardReader:
             span = slice(filled, filled + end - self.used)
             rows[span] = window.rows[self.used : end]
             for source, target in zip(self.memory, taken, strict=True):
-                np.take(source, window.places[self.used : end], axis=0, out=target[span], mode="clip")
+                np.take(source, window.offsets[self.used : end], axis=0, out=target[span], mode="clip")
             filled, self.used = span.stop, end
         return rows, taken
 
     def _window(self) -> Window:
-        """The window in use, or the next one where that is used up."""
+        """The window in use, or the next one after its last patch."""
         if self.next is not None and (self.window is None or self.used == len(self.window.rows)):
             self.window, future = self.next
             self.memory, self.used, self.skipped = future.result(), self.skipped, 0
-            self.next = self._start()
+            self.next = self._decode_next()
         if self.window is None:
-            raise StoreError(self.buffers.where, "a lane without windows was asked for patches")
+            raise StoreError(self.buffers.where, "no patches are left in this stream")
         return self.window
 
-    def _start(self) -> tuple[Window, Future[Arrays]] | None:
-        number, window = next(self.waiting, (0, None))
+    def _decode_next(self) -> tuple[Window, Future[Arrays]] | None:
+        number, window = next(self.pending, (0, None))
         return None if window is None else (window, self.pool.submit(self.buffers.decode, window, number % 2))
