@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import math
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -50,20 +51,20 @@ def search_in(folder: Path) -> Search:
     return Search(folder / "search", spec, space, goal, 5, 0, "tpe", Limits(), starts, (1, 16, 16, 6), 2)
 
 
-def finish(book: Study, trial: Trial, value: float) -> None:
+def finish(study: Study, trial: Trial, value: float) -> None:
     rows = [{"epoch": epoch, "val_loss": 1.0, "val_roc_auc": value, "seconds": 1.0} for epoch in (1, 2)]
-    write_parquet(pa.Table.from_pylist(rows), trial_folder(book.search.folder, trial) / "history.parquet")
-    book.end(trial.number, "finished")
+    write_parquet(pa.Table.from_pylist(rows), trial_folder(study.search.folder, trial) / "history.parquet")
+    study.tell(trial.number, "finished")
 
 
-def begun(book: Study) -> Trial:
-    trial = book.begin()
+def asked(study: Study) -> Trial:
+    trial = study.ask()
     assert trial is not None
     return trial
 
 
 def test_the_first_trial_is_the_network_of_the_experiment_with_its_own_settings(search: Search) -> None:
-    trial = begun(Study(search))
+    trial = asked(Study(search))
     assert trial.origin == "architecture.json"
     assert trial.settings == {"training.learning_rate": search.experiment.training.learning_rate}
     written = json.loads((trial_folder(search.folder, trial) / "architecture.json").read_text())
@@ -72,25 +73,27 @@ def test_the_first_trial_is_the_network_of_the_experiment_with_its_own_settings(
 
 
 def test_a_trial_is_a_run_of_its_own_on_the_store_of_all(search: Search) -> None:
-    trial = begun(Study(search))
+    trial = asked(Study(search))
     (spec,) = trial_experiments(search, trial)
     assert spec.out_path == trial_folder(search.folder, trial)
     assert spec.model.architecture == str(spec.out_path / "architecture.json")
     assert spec.tracking.group == "search"
 
 
-def test_a_book_that_is_opened_again_repeats_no_finished_trial_and_goes_on_with_the_interrupted(search: Search) -> None:
-    book = Study(search)
-    first, second = begun(book), begun(book)
-    finish(book, first, 0.8)
-    book.note_epoch(second.number, {"epoch": 1, "val_loss": 1.0, "val_roc_auc": 0.7, "seconds": 1.0})
+def test_a_study_that_is_opened_again_repeats_no_finished_trial_and_resumes_the_interrupted_one(
+    search: Search,
+) -> None:
+    study = Study(search)
+    first, second = asked(study), asked(study)
+    finish(study, first, 0.8)
+    study.report(second.number, {"epoch": 1, "val_loss": 1.0, "val_roc_auc": 0.7, "seconds": 1.0})
     again = Study(search)
-    goes_on = begun(again)
+    goes_on = asked(again)
     assert (goes_on.number, goes_on.decisions) == (second.number, second.decisions)
     assert [row["epoch"] for row in goes_on.curve] == [1]
-    others = [begun(again) for _ in range(3)]
+    others = [asked(again) for _ in range(3)]
     assert [trial.number for trial in others] == [2, 3, 4]
-    assert again.begin() is None
+    assert again.ask() is None
     points = [json.dumps(trial.decisions) for trial in again.trials.values()]
     assert len(set(points)) == 5
 
@@ -99,21 +102,21 @@ def test_what_is_suggested_depends_on_seed_and_past_alone(tmp_path: Path) -> Non
     drawn = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        book = Study(search_in(tmp_path / name))
+        study = Study(search_in(tmp_path / name))
         for value in (0.6, 0.9, 0.7, 0.8, 0.5):
-            finish(book, begun(book), value)
-        drawn.append([trial.decisions for trial in book.trials.values()])
+            finish(study, asked(study), value)
+        drawn.append([trial.decisions for trial in study.trials.values()])
     assert drawn[0] == drawn[1]
 
 
 def test_a_network_beyond_the_limit_is_refused_with_its_reason_and_never_started(search: Search) -> None:
     search = dataclasses.replace(search, limits=Limits(parameters=3000))
-    book = Study(search)
-    trials = [begun(book) for _ in range(5)]
+    study = Study(search)
+    trials = [asked(study) for _ in range(5)]
     assert all(trial.parameters <= 3000 for trial in trials)
     assert not any(trial.origin for trial in trials)
-    assert "parameters, more than 3,000" in book.refused[0]["reason"]
-    assert len(Study(search).refused) == len(book.refused)
+    assert "parameters, more than 3,000" in study.refused[0]["reason"]
+    assert len(Study(search).refused) == len(study.refused)
     assert not Study(search).starts
 
 
@@ -122,22 +125,22 @@ def test_a_limit_that_few_networks_keep_ends_no_search_and_each_refused_network_
     search: Search, method: Method
 ) -> None:
     limits = Limits(parameters=FEW)
-    book = Study(dataclasses.replace(search, method=method, limits=limits, trials=30, starts=()))
+    study = Study(dataclasses.replace(search, method=method, limits=limits, trials=30, starts=()))
     for number in range(30):
-        finish(book, begun(book), 0.5 + number / 100)
-    assert all(trial.parameters <= FEW for trial in book.trials.values())
-    assert len({json.dumps(trial.settings) for trial in book.trials.values()}) == 30
-    networks = {json.dumps([row["decisions"][name] for name in NETWORK]) for row in book.refused}
-    assert len(book.refused) == len(networks) > 5
-    again = Study(book.search)
-    assert again.noted == book.noted
+        finish(study, asked(study), 0.5 + number / 100)
+    assert all(trial.parameters <= FEW for trial in study.trials.values())
+    assert len({json.dumps(trial.settings) for trial in study.trials.values()}) == 30
+    networks = {json.dumps([row["decisions"][name] for name in NETWORK]) for row in study.refused}
+    assert len(study.refused) == len(networks) > 5
+    again = Study(study.search)
+    assert again.refusals == study.refusals
 
 
 def test_suggestions_learn_what_is_refused(search: Search) -> None:
-    book = Study(dataclasses.replace(search, limits=Limits(parameters=FEW), trials=40, starts=()))
+    study = Study(dataclasses.replace(search, limits=Limits(parameters=FEW), trials=40, starts=()))
     for _ in range(40):
-        finish(book, begun(book), 0.5)
-    suggested = [each for each in book.study.trials if "fixed_params" not in each.system_attrs]
+        finish(study, asked(study), 0.5)
+    suggested = [each for each in study.optuna_study.trials if "fixed_params" not in each.system_attrs]
     kept = sum(each.state.name == "COMPLETE" for each in suggested)
     assert kept / len(suggested) > 2 / 12  # twice what chance gives
 
@@ -146,39 +149,40 @@ def test_a_space_with_nothing_new_ends_the_search(search: Search) -> None:
     raw = {"architecture": json.loads(SMALL_NET)}
     raw["architecture"][0]["num_output"] = {"choice": [4, 6]}
     space = parse_space(raw, "space")
-    book = Study(dataclasses.replace(search, space=space, starts=()))
-    assert [begun(book).number, begun(book).number] == [0, 1]
-    assert not book.exhausted
-    assert book.begin() is None
-    assert book.exhausted
+    study = Study(dataclasses.replace(search, space=space, starts=()))
+    assert [asked(study).number, asked(study).number] == [0, 1]
+    assert not study.exhausted
+    assert study.ask() is None
+    assert study.exhausted
 
 
 def test_a_figure_without_value_fails_the_trial(search: Search) -> None:
-    book = Study(search)
-    finish(book, begun(book), float("nan"))
+    study = Study(search)
+    finish(study, asked(study), float("nan"))
     trial = read_trials(search.folder)[0]
     assert (trial.state, trial.reason) == ("failed", "val/roc_auc has no value")
 
 
 def test_the_leaderboard_has_the_best_first_and_the_unfinished_behind(search: Search) -> None:
-    book = Study(search)
-    trials = [begun(book) for _ in range(4)]
-    finish(book, trials[0], 0.7)
-    finish(book, trials[1], 0.9)
-    book.note_epoch(2, {"epoch": 1, "val_loss": 1.0, "val_roc_auc": 0.95, "seconds": 1.0})
-    book.end(2, "pruned", "not in the best third")
-    book.end(3, "failed", "the training loss is nan")
-    columns, rows = leaderboard(search.goal, book.trials)
+    study = Study(search)
+    trials = [asked(study) for _ in range(4)]
+    finish(study, trials[0], 0.7)
+    finish(study, trials[1], 0.9)
+    study.report(2, {"epoch": 1, "val_loss": 1.0, "val_roc_auc": 0.95, "seconds": 1.0})
+    study.tell(2, "pruned", "not in the best third")
+    study.tell(3, "failed", "the training loss is nan")
+    columns, rows = leaderboard(search.goal, study.trials)
     table = [dict(zip(columns, row, strict=True)) for row in rows]
     assert [row["trial"] for row in table] == ["0001", "0000", "0002", "0003"]
     assert [row["value"] for row in table] == [0.9, 0.7, 0.95, None]
-    winner = search.goal.winner(book.trials)
+    winner = search.goal.winner(study.trials)
     assert winner is not None
     settings = write_winner(search.folder, winner)
     assert settings[0] == f"model.architecture={search.folder / 'best' / 'architecture.json'}"
     rate = winner.settings["training.learning_rate"]
     assert settings[1] == f"training.learning_rate={rate}"
-    assert (search.folder / "best" / "settings.toml").read_text() == f"training.learning_rate = {rate}\n"
+    written = tomllib.loads((search.folder / "best" / "settings.toml").read_text())
+    assert written == {"training": {"learning_rate": rate}}
 
 
 def test_no_trial_beats_one_of_the_front_with_as_few_parameters() -> None:
@@ -224,35 +228,35 @@ def test_a_finished_fold_is_written_down_and_the_trial_ends_with_all_of_them(sea
     content = search.experiment.model_dump(mode="json")
     content["split"] |= {"folds": 2}
     search = dataclasses.replace(search, experiment=type(search.experiment).model_validate(content))
-    book = Study(search)
-    trial = begun(book)
+    study = Study(search)
+    trial = asked(study)
     runs = trial_experiments(search, trial)
     assert [run.out_path.name for run in runs] == ["fold_0", "fold_1"]
     for fold, value in enumerate((0.6, 0.8)):
         rows = [{"epoch": epoch, "val_loss": 1.0, "val_roc_auc": value, "seconds": 1.0} for epoch in (1, 2)]
-        book.note_epoch(trial.number, {**rows[0], "fold": fold})
+        study.report(trial.number, {**rows[0], "fold": fold})
         write_parquet(pa.Table.from_pylist(rows), runs[fold].out_path / "history.parquet")
-        assert book.folds(trial.number) == (fold + 1, 2)
-        assert not book.note_fold(trial.number, fold)
+        assert study.count_folds(trial.number) == (fold + 1, 2)
+        assert not study.report_fold(trial.number, fold)
     assert [(row["fold"], row["epoch"]) for row in Study(search).trials[0].curve] == [(0, 1), (0, 2), (1, 1), (1, 2)]
-    assert search.goal.value(book.end(trial.number, "finished")) == pytest.approx(0.7)
+    assert search.goal.value(study.tell(trial.number, "finished")) == pytest.approx(0.7)
 
 
 def test_a_search_for_few_parameters_too_keeps_finding_small_networks(search: Search) -> None:
     taken = {}
     for minimize in (None, "parameters"):
         own = dataclasses.replace(search, folder=search.folder / str(minimize), trials=40, minimize=minimize)
-        book = Study(own)
+        study = Study(own)
         for number in range(40):
-            trial = begun(book)
+            trial = asked(study)
             value = min(0.9, 0.5 + trial.parameters / 50_000)
             if number % 4 == 3:
-                book.note_epoch(trial.number, {"epoch": 1, "val_loss": 1.0, "val_roc_auc": value, "seconds": 1.0})
-                book.end(trial.number, "pruned")
+                study.report(trial.number, {"epoch": 1, "val_loss": 1.0, "val_roc_auc": value, "seconds": 1.0})
+                study.tell(trial.number, "pruned")
             else:
-                finish(book, trial, value)
-        assert len(Study(own).study.trials) == 40
-        taken[minimize] = np.median([trial.parameters for trial in book.trials.values()][20:])
+                finish(study, trial, value)
+        assert len(Study(own).optuna_study.trials) == 40
+        taken[minimize] = np.median([trial.parameters for trial in study.trials.values()][20:])
     assert taken["parameters"] < taken[None]
 
 

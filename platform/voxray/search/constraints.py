@@ -1,8 +1,6 @@
-"""Samples of a space as networks for given patches: what each costs, or why it cannot be trained."""
+"""Samples of a space as networks for given patches: their cost, or why they are refused."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from voxray.config.training import TrainingSpec
 from voxray.console.units import bytes_text, count_text
@@ -13,23 +11,43 @@ from voxray.models.strides import fit_strides
 from voxray.search.space.nodes import Suggest
 from voxray.search.space.sampling import Sample, Space, sample
 
+TRAINING = "training."
+
 
 @dataclass(frozen=True)
 class Limits:
-    """How much a network may cost; None is no limit.
+    """The highest cost of a network; None is no limit.
 
     Attributes
     ----------
     parameters : int, optional
     memory_bytes : int, optional
-        Of a worker, at most while it trains.
+        Peak memory of a worker while it trains.
     flops : int, optional
-        Of a patch on its way through the network.
+        Of a forward pass with one patch.
     """
 
     parameters: int | None = None
     memory_bytes: int | None = None
     flops: int | None = None
+
+    def check(self, cost: Cost) -> None:
+        """Raise if a cost exceeds a limit.
+
+        Raises
+        ------
+        ConfigError
+        """
+        problem = ""
+        if self.parameters is not None and cost.parameters > self.parameters:
+            problem = f"has {cost.parameters:,} parameters, more than {self.parameters:,}"
+        elif self.flops is not None and cost.forward_flops > self.flops:
+            problem = f"takes {count_text(cost.forward_flops)}FLOP a patch, more than {count_text(self.flops)}FLOP"
+        elif self.memory_bytes is not None and cost.peak_bytes > self.memory_bytes:
+            needed, limit = bytes_text(cost.peak_bytes), bytes_text(self.memory_bytes)
+            problem = f"needs {needed} of memory, more than {limit}"
+        if problem:
+            raise ConfigError("sample", problem)
 
 
 @dataclass(frozen=True)
@@ -43,7 +61,7 @@ class Conditions:
     classes : int
         Background included, where there is one.
     training : TrainingSpec
-        Of the experiment; a sample's own settings come before it.
+        Of the experiment; settings of a sample take precedence.
     gpu : bool
         Whether they train on GPUs.
     limits : Limits
@@ -62,36 +80,23 @@ class Conditions:
 
 
 def draw(space: Space, conditions: Conditions, suggest: Suggest) -> Sample:
-    """A sample whose strides fit the patches."""
+    """A sample with strides that fit the patches."""
     drawn = sample(space, len(conditions.input_shape) - 1, suggest)
     return replace(drawn, architecture=fit_strides(drawn.architecture, conditions.input_shape))
 
 
 def estimate(drawn: Sample, conditions: Conditions) -> Cost:
-    """What training a sample costs.
+    """The cost of training a sample.
 
     Raises
     ------
     ConfigError
-        It doesn't fit the patches, or is beyond a limit.
+        It doesn't fit the patches, or exceeds a limit.
     """
     architecture = parse_architecture(drawn.architecture, "sample")
-    training = conditions.training.model_copy(update=_training_settings(drawn.settings))
-    cost = estimate_cost(
-        architecture, conditions.input_shape, conditions.classes, training, "sample", gpu=conditions.gpu
-    )
-    limits = conditions.limits
-    if limits.parameters is not None and cost.parameters > limits.parameters:
-        raise ConfigError("sample", f"has {cost.parameters:,} parameters, more than {limits.parameters:,}")
-    if limits.flops is not None and cost.forward_flops > limits.flops:
-        problem = f"takes {count_text(cost.forward_flops)}FLOP a patch, more than {count_text(limits.flops)}FLOP"
-        raise ConfigError("sample", problem)
-    if limits.memory_bytes is not None and cost.peak_bytes > limits.memory_bytes:
-        problem = f"needs {bytes_text(cost.peak_bytes)} of memory, more than {bytes_text(limits.memory_bytes)}"
-        raise ConfigError("sample", problem)
+    settings = {key.removeprefix(TRAINING): value for key, value in drawn.settings.items() if key.startswith(TRAINING)}
+    training = conditions.training.model_copy(update=settings)
+    shape, classes = conditions.input_shape, conditions.classes
+    cost = estimate_cost(architecture, shape, classes, training, "sample", gpu=conditions.gpu)
+    conditions.limits.check(cost)
     return cost
-
-
-def _training_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    table = "training."
-    return {key.removeprefix(table): value for key, value in settings.items() if key.startswith(table)}

@@ -1,4 +1,4 @@
-"""How much each decision of a search has a say in what comes of it."""
+"""How much each decision of a search contributes to the result."""
 
 import math
 from collections.abc import Sequence
@@ -9,51 +9,51 @@ from scipy.stats import rankdata
 from voxray.search.space.distributions import Label
 from voxray.search.trials import Goal, Trial
 
-LEAST = 8  # trials that a share can be told from
+MIN_TRIALS = 8  # for an estimate
+
+Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 
 def importances(goal: Goal, trials: Sequence[Trial]) -> dict[str, float]:
-    """The share of the spread of ranks that each decision alone explains, the largest first.
+    """The fraction of the variance of ranks that each decision alone explains, the largest first.
 
-    Finished and pruned trials are ranked by the figure where it was last taken with all of them, the epoch of the first
-    fold that the shortest of them reached: what they reached later depends on how long they were let. Of decisions with
-    a few labels it is epsilon squared (Kelley 1935), the share between labels without what chance alone would give; of
-    numbers the square of Spearman's correlation without it. Interactions are in no share.
+    Finished and pruned trials are ranked by the metric at the last epoch of the first fold that all of them reached:
+    later values depend on how long a trial was allowed to train. For decisions with few labels it is epsilon squared
+    (Kelley 1935), the fraction between labels minus the fraction expected by chance; for numbers it is the square of
+    Spearman's correlation, likewise corrected. Interactions are not included.
 
     Returns
     -------
     dict
-        Decision → share, of those that at least eight trials took with different labels.
+        Decision → fraction, for decisions that at least eight trials made with different labels.
     """
-    judged = [trial for trial in trials if trial.state in ("finished", "pruned") and trial.of_fold(0)]
-    epoch = min((len(trial.of_fold(0)) for trial in judged), default=0)
-    figures = {trial.number: trial.of_fold(0)[epoch - 1].get(goal.column) for trial in judged}
-    judged = [trial for trial in judged if figures[trial.number] is not None]
-    shares = {}
-    for name in dict.fromkeys(name for trial in judged for name in trial.decisions):
-        takers = [trial for trial in judged if name in trial.decisions]
-        labels = [trial.decisions[name] for trial in takers]
-        if len(takers) >= LEAST and len(set(labels)) > 1:
-            ranks = rankdata([figures[trial.number] for trial in takers])
-            share = explained_variance(labels, np.asarray(ranks, dtype=np.float64))
-            if math.isfinite(share):
-                shares[name] = share
-    return dict(sorted(shares.items(), key=lambda item: -item[1]))
+    curves = {trial.number: trial.of_fold(0) for trial in trials if trial.state in ("finished", "pruned")}
+    epochs = min((len(curve) for curve in curves.values() if curve), default=0)
+    values = {number: curve[epochs - 1].get(goal.column) for number, curve in curves.items() if curve}
+    evaluated = [trial for trial in trials if values.get(trial.number) is not None]
+    fractions = {}
+    for name in dict.fromkeys(name for trial in evaluated for name in trial.decisions):
+        members = [trial for trial in evaluated if name in trial.decisions]
+        labels = [trial.decisions[name] for trial in members]
+        if len(members) >= MIN_TRIALS and len(set(labels)) > 1:
+            fractions[name] = explained_variance(labels, rankdata([values[trial.number] for trial in members]))
+    finite = [(name, fraction) for name, fraction in fractions.items() if math.isfinite(fraction)]
+    return dict(sorted(finite, key=lambda item: -item[1]))
 
 
-def explained_variance(labels: Sequence[Label], ranks: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float:
-    """Share of the ranks' variance that labels explain, from 0 to 1; NaN where it cannot be told."""
+def explained_variance(labels: Sequence[Label], ranks: Array) -> float:
+    """Fraction of the ranks' variance that labels explain, from 0 to 1; NaN where it is undefined."""
     kinds, members = np.unique([str(label) for label in labels], return_inverse=True)
     total, count = float(((ranks - ranks.mean()) ** 2).sum()), len(ranks)
     if total == 0:
         return math.nan
-    if len(kinds) > count // 3:
-        if not all(isinstance(label, int | float) for label in labels):
-            return math.nan
-        among = rankdata(np.asarray(labels, dtype=np.float64))
-        between, freedom = total * float(np.corrcoef(among, ranks)[0, 1]) ** 2, 1
-    else:
+    if len(kinds) <= count // 3:
         means = np.bincount(members, ranks) / np.bincount(members)
         between, freedom = float(((means[members] - ranks.mean()) ** 2).sum()), len(kinds) - 1
+    elif all(isinstance(label, int | float) for label in labels):
+        label_ranks = rankdata(np.asarray(labels, dtype=np.float64))
+        between, freedom = total * float(np.corrcoef(label_ranks, ranks)[0, 1]) ** 2, 1
+    else:
+        return math.nan
     noise = (total - between) / (count - freedom - 1)
     return max(0.0, (between - freedom * noise) / total)

@@ -1,4 +1,4 @@
-"""The book of a search: it says what is tried next, and writes down what came of it."""
+"""The study of a search: it decides what is tried next and keeps the results on disk."""
 
 import json
 import math
@@ -12,8 +12,8 @@ import numpy as np
 import optuna
 import pyarrow.parquet as pq
 from optuna.study import StudyDirection
+from optuna.trial import TrialState
 
-from voxray.config.experiment import Experiment
 from voxray.errors import ConfigError
 from voxray.runs.folder import RunFolder, SearchFolder, run_folder
 from voxray.search.constraints import draw, estimate
@@ -24,15 +24,17 @@ from voxray.search.space.sampling import Decisions, Sample, at_random
 from voxray.search.trials import State, Trial, read_trials, trial_content, trial_folder
 from voxray.storage.atomic import write_json
 
-STARTUP = 10  # trials that are drawn at random before TPE has enough to go by, its authors' number
-ASKED = 5  # suggestions for one trial
-DRAWN = 5000  # samples for one trial; a space or limit that leaves nothing new is noticed by that
+STARTUP = 10  # random trials before TPE has enough data; the default of its authors
+SUGGESTIONS = 5  # for one trial
+DRAWN = 5000  # random samples for one trial; if none of them is new and within the limits, the search ends
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 class Study:
-    """Reads the trials that a folder holds already; trials that were cut short come first, in their own folders.
+    """The trials of a search, with the interface of an Optuna study: `ask`, `report` and `tell`.
+
+    It reads the trials that the folder holds already. Interrupted trials come first, in their own folders.
 
     Parameters
     ----------
@@ -40,64 +42,68 @@ class Study:
 
     Attributes
     ----------
+    trials : dict
+        Number → Trial.
+    refused : list of dict
+        Samples that were not started: origin, reason, decisions.
     exhausted : bool
-        Whether nothing was found that is left to try.
+        Whether no new sample was found for the last `ask`.
     """
 
     def __init__(self, search: Search) -> None:
         self.search = search
         self.trials = read_trials(search.folder)
         self.refused = read_refused(search.folder)
-        self.noted = {self._refusal(row) for row in self.refused}
-        # What is tried depends on seed and past alone, and a search that goes on doesn't repeat its first draws.
+        self.refusals = {self._refusal(row) for row in self.refused}
+        # Samples depend on seed and history alone, and a resumed search does not repeat its first draws.
         self.rng = np.random.default_rng([search.seed, len(self.trials), len(self.refused)])
-        self.study = _study(search, int(self.rng.integers(2**32)))
+        self.optuna_study = _create_study(search, int(self.rng.integers(2**32)))
         self.asked: dict[int, optuna.Trial] = {}
         self.misses = 0
         self.exhausted = False
         self.tried = set()
         for trial in self.trials.values():
-            point, drawn = self._walk(trial.decisions)
+            point, drawn = self._ask_optuna(trial.decisions)
             self.tried.add(_content(drawn))
-            if trial.state != "running":
-                self._tell(point, trial)
-            else:
+            if trial.state == "running":
                 self.asked[trial.number] = point
+            else:
+                self._tell_optuna(point, trial)
         self.interrupted = deque(self.asked)
-        begun = {trial.origin for trial in self.trials.values()} | {each["origin"] for each in self.refused}
-        self.starts = deque((name, point) for name, point in search.starts if name not in begun)
+        started = {trial.origin for trial in self.trials.values()} | {row["origin"] for row in self.refused}
+        self.starts = deque((name, point) for name, point in search.starts if name not in started)
 
-    def begin(self) -> Trial | None:
-        """The next trial, written down with its architecture; None where there is nothing left to try."""
+    def ask(self) -> Trial | None:
+        """The next trial, saved with its architecture; None if nothing is left to try."""
         if self.interrupted:
             return self.trials[self.interrupted.popleft()]
         if len(self.trials) >= self.search.trials:
             return None
-        trial = self._start() or self._suggested() or self._drawn()
+        trial = self._from_start() or self._from_suggestion() or self._from_random_sample()
         self.exhausted = trial is None
         return trial
 
-    def note_epoch(self, number: int, row: dict[str, Any]) -> None:
-        """Write down an epoch of a trial."""
+    def report(self, number: int, row: dict[str, Any]) -> None:
+        """Save an epoch of a trial."""
         trial = self.trials[number]
-        if all(row["epoch"] != each["epoch"] for each in trial.of_fold(row.get("fold", 0))):
-            self._write(replace(trial, curve=(*trial.curve, _plain(row))))
+        if all(row["epoch"] != earlier["epoch"] for earlier in trial.of_fold(row.get("fold", 0))):
+            self._save(replace(trial, curve=(*trial.curve, _plain(row))))
 
-    def note_fold(self, number: int, fold: int) -> bool:
-        """Write down a fold that was finished, and tell whether the trial is clearly behind with it."""
+    def report_fold(self, number: int, fold: int) -> bool:
+        """Save a finished fold of a trial; returns whether the trial is clearly behind the best one."""
         trial = self.trials[number]
         others = [row for row in trial.curve if row.get("fold", 0) != fold]
         trial = replace(trial, curve=(*others, *self._history(trial, fold)))
-        self._write(trial)
+        self._save(trial)
         return self.search.goal.is_behind(trial, self.trials)
 
-    def folds(self, number: int) -> tuple[int, int]:
-        """How many folds of a trial were trained to their end, and of how many."""
-        files = [_history_file(each) for each in trial_experiments(self.search, self.trials[number])]
-        return sum(file.exists() for file in files), len(files)
+    def count_folds(self, number: int) -> tuple[int, int]:
+        """How many folds of a trial are finished, and how many there are."""
+        runs = [run_folder(experiment) for experiment in trial_experiments(self.search, self.trials[number])]
+        return sum(run.history.exists() for run in runs), len(runs)
 
-    def end(self, number: int, state: State, reason: str = "") -> Trial:
-        """Write down what came of a trial. What continuing needed is deleted."""
+    def tell(self, number: int, state: State, reason: str = "") -> Trial:
+        """Save the result of a trial and delete its checkpoints."""
         trial = self.trials[number]
         experiments = trial_experiments(self.search, trial)
         if state == "finished":
@@ -106,54 +112,54 @@ class Study:
             if not math.isfinite(self.search.goal.value(trial)):
                 state, reason = "failed", f"val/{self.search.goal.name} has no value"
         trial = replace(trial, state=state, reason=reason)
-        self._write(trial)
-        self._tell(self.asked.pop(number), trial)
-        for each in experiments:
-            shutil.rmtree(str(run_folder(each).checkpoints), ignore_errors=True)
+        self._save(trial)
+        self._tell_optuna(self.asked.pop(number), trial)
+        for experiment in experiments:
+            shutil.rmtree(str(run_folder(experiment).checkpoints), ignore_errors=True)
         return trial
 
     def _history(self, trial: Trial, fold: int) -> list[dict[str, Any]]:
         experiments = trial_experiments(self.search, trial)
-        rows = pq.read_table(_history_file(experiments[fold])).to_pylist()
+        rows = pq.read_table(str(run_folder(experiments[fold]).history)).to_pylist()
         return [_plain(row if len(experiments) == 1 else {**row, "fold": fold}) for row in rows]
 
-    def _start(self) -> Trial | None:
-        """The next of the networks that are tried first."""
+    def _from_start(self) -> Trial | None:
+        """A trial of the networks that are tried first."""
         while self.starts:
             origin, decisions = self.starts.popleft()
-            point, drawn = self._walk(decisions)
-            if trial := self._look_at(drawn, origin):
-                return self._enter(trial, drawn, point)
-            self.study.tell(point, state=optuna.trial.TrialState.FAIL)
+            point, drawn = self._ask_optuna(decisions)
+            if trial := self._trial_of(drawn, origin):
+                return self._start(trial, drawn, point)
+            self.optuna_study.tell(point, state=TrialState.FAIL)
         return None
 
-    def _suggested(self) -> Trial | None:
-        """What Optuna suggests, unless it suggests nothing that may be tried a few times in a row."""
-        judged = sum(trial.state in ("finished", "pruned") for trial in self.trials.values())
-        for _ in range(ASKED if self.search.method == "tpe" and judged >= STARTUP else 0):
-            point, drawn = self._walk({})
-            if trial := self._look_at(drawn):
-                return self._enter(trial, drawn, point)
-            if self.misses < judged:
-                # TPE learns from it where the limits are. Its good trials are a share of all that it was told, so that
-                # more of these than of judged ones would make good ones of the middling.
+    def _from_suggestion(self) -> Trial | None:
+        """A trial that Optuna suggests; None if several suggestions in a row are refused."""
+        evaluated = sum(trial.state in ("finished", "pruned") for trial in self.trials.values())
+        for _ in range(SUGGESTIONS if self.search.method == "tpe" and evaluated >= STARTUP else 0):
+            point, drawn = self._ask_optuna({})
+            if trial := self._trial_of(drawn):
+                return self._start(trial, drawn, point)
+            if self.misses < evaluated:
+                # TPE learns the limits from it. It takes a fixed fraction of all trials as good ones: with more
+                # refused than evaluated trials, mediocre ones would count as good.
                 self.misses += 1
-                point.set_constraint("may_be_tried", 1)
-                self.study.tell(point, state=optuna.trial.TrialState.PRUNED)
+                point.set_constraint("is_within_limits", 1)
+                self.optuna_study.tell(point, state=TrialState.PRUNED)
             else:
-                self.study.tell(point, state=optuna.trial.TrialState.FAIL)
+                self.optuna_study.tell(point, state=TrialState.FAIL)
         return None
 
-    def _drawn(self) -> Trial | None:
-        """A sample drawn at random, which takes far less time than a suggestion."""
+    def _from_random_sample(self) -> Trial | None:
+        """A trial of a random sample, which takes far less time than a suggestion."""
         for _ in range(DRAWN):
             drawn = draw(self.search.space, self.search.conditions, at_random(self.rng))
-            if trial := self._look_at(drawn):
-                return self._enter(trial, drawn, self._walk(drawn.decisions)[0])
+            if trial := self._trial_of(drawn):
+                return self._start(trial, drawn, self._ask_optuna(drawn.decisions)[0])
         return None
 
-    def _look_at(self, drawn: Sample, origin: str = "") -> Trial | None:
-        """A sample as a trial; None where it was tried already, or is refused."""
+    def _trial_of(self, drawn: Sample, origin: str = "") -> Trial | None:
+        """A sample as a trial; None if it was tried before or is refused."""
         if _content(drawn) in self.tried:
             return None
         trial = Trial(max(self.trials, default=-1) + 1, "running", drawn.decisions, drawn.settings, 0, origin)
@@ -167,66 +173,66 @@ class Study:
             return None
         return trial
 
-    def _enter(self, trial: Trial, drawn: Sample, point: optuna.Trial) -> Trial:
+    def _start(self, trial: Trial, drawn: Sample, point: optuna.Trial) -> Trial:
         self.tried.add(_content(drawn))
         self.asked[trial.number] = point
         write_json(RunFolder(trial_folder(self.search.folder, trial)).architecture, drawn.architecture)
-        self._write(trial)
+        self._save(trial)
         return trial
 
-    def _walk(self, decisions: Decisions) -> tuple[optuna.Trial, Sample]:
+    def _ask_optuna(self, decisions: Decisions) -> tuple[optuna.Trial, Sample]:
         if decisions:
-            self.study.enqueue_trial(dict(decisions))
-        point = self.study.ask()
+            self.optuna_study.enqueue_trial(dict(decisions))
+        point = self.optuna_study.ask()
         return point, draw(self.search.space, self.search.conditions, _suggests(point))
 
-    def _tell(self, point: optuna.Trial, trial: Trial) -> None:
-        states, value = optuna.trial.TrialState, self.search.goal.value(trial)
+    def _tell_optuna(self, point: optuna.Trial, trial: Trial) -> None:
+        value = self.search.goal.value(trial)
         if trial.state == "failed" or not math.isfinite(value):
-            self.study.tell(point, state=states.FAIL)
+            self.optuna_study.tell(point, state=TrialState.FAIL)
         elif self.search.minimize:
-            # Optuna knows no pruning where there are two goals: what a pruned trial had reached is what it is worth.
-            self.study.tell(point, [value, math.log10(trial.parameters)])
+            # Optuna does not prune with two objectives: a pruned trial counts with the value that it reached.
+            self.optuna_study.tell(point, [value, math.log10(trial.parameters)])
         elif trial.state == "finished":
-            self.study.tell(point, value)
+            self.optuna_study.tell(point, value)
         else:
             for row in trial.of_fold(0):
-                if (figure := row.get(self.search.goal.column)) is not None:
-                    point.report(figure, row["epoch"])
-            self.study.tell(point, state=states.PRUNED)
+                if (metric := row.get(self.search.goal.column)) is not None:
+                    point.report(metric, row["epoch"])
+            self.optuna_study.tell(point, state=TrialState.PRUNED)
 
-    def _write(self, trial: Trial) -> None:
+    def _save(self, trial: Trial) -> None:
         self.trials[trial.number] = trial
         write_json(SearchFolder(self.search.folder).record(trial.name), trial_content(trial))
 
     def _refuse(self, trial: Trial, error: ConfigError) -> None:
         row = {"origin": trial.origin, "reason": error.problem.strip(), "decisions": trial.decisions}
-        if (key := self._refusal(row)) in self.noted:
+        if (key := self._refusal(row)) in self.refusals:
             return
-        self.noted.add(key)
+        self.refusals.add(key)
         self.refused.append(row)
         self.search.folder.mkdir(parents=True, exist_ok=True)
         with SearchFolder(self.search.folder).refused.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
     def _refusal(self, row: dict[str, Any]) -> str:
-        """What is refused and why; the same network with another learning rate is the same."""
+        """The network and the reason; settings such as the learning rate make no difference."""
         network = {name: label for name, label in row["decisions"].items() if name not in self.search.space.experiment}
         return json.dumps([row["origin"], row["reason"], network], sort_keys=True)
 
 
 def read_refused(folder: Path) -> list[dict[str, Any]]:
-    """Samples that were refused before they were born: origin, reason, decisions."""
+    """Samples that were refused before they were started: origin, reason, decisions."""
     path = SearchFolder(folder).refused
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    # A line that was cut short by the end of its process says nothing.
+    # The last line is incomplete if its process was killed.
     return [json.loads(line) for line in lines if line.endswith("}\n")]
 
 
-def _study(search: Search, seed: int) -> optuna.Study:
+def _create_study(search: Search, seed: int) -> optuna.Study:
     sampler = optuna.samplers.TPESampler(n_startup_trials=STARTUP, seed=seed)
-    wanted = StudyDirection.MAXIMIZE if search.goal.sign > 0 else StudyDirection.MINIMIZE
-    directions = [wanted, StudyDirection.MINIMIZE] if search.minimize else [wanted]
+    direction = StudyDirection.MAXIMIZE if search.goal.sign > 0 else StudyDirection.MINIMIZE
+    directions = [direction, StudyDirection.MINIMIZE] if search.minimize else [direction]
     return optuna.create_study(sampler=sampler, directions=directions)
 
 
@@ -245,16 +251,12 @@ def _suggests(point: optuna.Trial) -> Suggest:
     return suggest
 
 
-def _history_file(experiment: Experiment) -> Path:
-    return Path(str(run_folder(experiment).history))
-
-
 def _content(drawn: Sample) -> str:
     return json.dumps([drawn.architecture, drawn.settings], sort_keys=True)
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    """Numbers of an epoch as JSON holds them."""
+    """An epoch's row with numbers that JSON can hold."""
     return {
         key: None if isinstance(value, float) and not math.isfinite(value) else value
         for key, value in row.items()

@@ -1,4 +1,4 @@
-"""A look at a space before a search: what its samples cost, and why some cannot be trained."""
+"""A survey of a space before a search: what its samples cost, and why some of them are refused."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ SAMPLES = 1000
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """Samples that were drawn at random and not trained.
+    """Random samples of a space, without training.
 
     Attributes
     ----------
@@ -24,9 +24,9 @@ class Survey:
         Of the space.
     conditions : Conditions
     costs : tuple of Cost
-        Of the samples that may be tried.
+        Of the samples within the limits.
     refused : Counter
-        How many may not, by the kind of reason.
+        Number of the others by kind of reason.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Survey:
 
 
 def survey_space(space: Space, conditions: Conditions, seed: int) -> Survey:
-    """Draw `SAMPLES` samples and weigh them."""
+    """Draw `SAMPLES` samples and estimate their costs."""
     suggest, costs, refused = at_random(np.random.default_rng(seed)), [], Counter[str]()
     for _ in range(SAMPLES):
         try:
@@ -52,12 +52,12 @@ def survey_space(space: Space, conditions: Conditions, seed: int) -> Survey:
 
 
 def kind_of(reason: str) -> str:
-    """A reason without what differs from sample to sample: places, sizes and amounts."""
+    """A reason without the key paths, sizes and amounts of a single sample."""
     amount, beyond, limit = reason.partition(", more than ")
     if beyond:
-        kind = next(each for each in ("parameters", "FLOP a patch", "memory") if each in amount)
+        kind = next(kind for kind in ("parameters", "FLOP a patch", "memory") if kind in amount)
         return f"more {kind} than {limit}"
     last = reason.strip().splitlines()[-1].strip() if reason.strip() else ""
     # [4].kernel_size: the map shrinks to nothing: 'valid' kernel 3 along x, where 2 is left
-    place, _, problem = last.partition(": ")
-    return (problem or place).partition(":")[0].partition(";")[0]
+    key_path, _, problem = last.partition(": ")
+    return (problem or key_path).partition(":")[0].partition(";")[0]

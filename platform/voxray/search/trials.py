@@ -1,4 +1,4 @@
-"""The trials of a search, a JSON file each: the truth about a search, whatever runs it and however it was stopped."""
+"""The trials of a search, one JSON file each. They are the only state of a search, whatever executes it."""
 
 import json
 import math
@@ -17,27 +17,27 @@ State = Literal["running", "finished", "pruned", "failed"]
 
 @dataclass(frozen=True)
 class Trial:
-    """A network and settings that were tried.
+    """A network with its settings, and the result.
 
     Attributes
     ----------
     number : int
     state : str
-        ``running`` also where a search was stopped while it ran.
+        ``running`` also if the search was interrupted while it ran.
     decisions : dict
-        The point of the space.
+        Labels by name.
     settings : dict
         Values of the experiment by key path.
     parameters : int
         Trainable ones.
     origin : str
-        The architecture file that it starts from; empty where the search suggested it.
+        The architecture file that it comes from; empty if the search suggested it.
     curve : tuple of dict
-        The rows of the history, an epoch each; with several folds those of each, one fold after the other.
+        The rows of the history, one for each epoch; with several folds one fold after the other.
     reason : str
-        Why it was pruned, or failed.
+        Why it was pruned or failed.
     memory_bytes, flops : int
-        Predicted: of training at most, and of a patch on its way through the network.
+        Estimated: peak memory of training, and operations of a forward pass with one patch.
     """
 
     number: int
@@ -53,12 +53,12 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """Of its folder."""
+        """Name of the folder."""
         return f"{self.number:04d}"
 
     @property
     def folds(self) -> int:
-        """Of how many there are epochs."""
+        """Number of folds with at least one epoch."""
         return 1 + max((row.get("fold", 0) for row in self.curve), default=-1)
 
     def of_fold(self, fold: int) -> tuple[dict[str, Any], ...]:
@@ -68,71 +68,72 @@ class Trial:
 
 @dataclass(frozen=True)
 class Goal:
-    """What a search looks for.
+    """The metric that a search optimizes.
 
     Attributes
     ----------
     name : str
-        A figure of validation, such as ``recall_at_precision``.
-    best : str
-        ``training.monitor`` of the experiment: which epoch's weights are kept.
+        A metric of validation, such as ``recall_at_precision``.
+    monitor : str
+        ``training.monitor`` of the experiment: the metric that chooses the epoch whose weights are kept.
     """
 
     name: str
-    best: str
+    monitor: str
 
     @property
     def column(self) -> str:
-        """Of the history."""
+        """Name of the column of the history."""
         return f"val_{self.name}"
 
     @property
     def sign(self) -> int:
-        """1 where more is better."""
+        """1 if higher is better, else -1."""
         return find_metric(self.name).sign
 
     def kept(self, trial: Trial, fold: int = 0) -> Mapping[str, Any] | None:
-        """The epoch whose weights are kept, the earliest of equals; None where no epoch has a figure to go by."""
-        rows = [row for row in trial.of_fold(fold) if math.isfinite(_number(row.get(f"val_{self.best}")))]
-        return max(rows, key=lambda row: find_metric(self.best).sign * row[f"val_{self.best}"], default=None)
+        """The epoch whose weights are kept, the earliest of equals; None if the monitored metric has no value."""
+        column, sign = f"val_{self.monitor}", find_metric(self.monitor).sign
+        rows = [row for row in trial.of_fold(fold) if math.isfinite(_number(row.get(column)))]
+        return max(rows, key=lambda row: sign * row[column], default=None)
 
     def fold_values(self, trial: Trial) -> list[float]:
-        """The figure of the weights that are kept, of each fold so far; NaN where there is none."""
+        """The metric of the kept weights of each fold so far; NaN where it has no value."""
         kept = (self.kept(trial, fold) for fold in range(trial.folds))
         return [math.nan if row is None else _number(row.get(self.column)) for row in kept]
 
     def value(self, trial: Trial) -> float:
-        """The mean over the folds; NaN where there is none."""
+        """The mean over the folds; NaN without any."""
         values = self.fold_values(trial)
         return sum(values) / len(values) if values else math.nan
 
     def spread(self, trial: Trial) -> float:
-        """Standard deviation over the folds; NaN of less than two."""
+        """Standard deviation over the folds; NaN for fewer than two."""
         values = self.fold_values(trial)
         return stdev(values) if len(values) > 1 and all(map(math.isfinite, values)) else math.nan
 
     def is_behind(self, trial: Trial, trials: Mapping[int, Trial]) -> bool:
-        """Whether the folds so far leave a trial little hope.
+        """Whether a trial is unlikely to become the best, judging by its folds so far.
 
-        Their mean is behind that of the best trial over the same folds by more than that trial's spread. Both were
-        trained and judged on the same patients in each fold, so that what is left between them is less than the spread.
+        That is so if their mean is worse than that of the best trial over the same folds by more than the standard
+        deviation of that trial. Both use the same patients in each fold, so the remaining difference is smaller.
         """
         best = self.winner(trials)
         if best is None:
             return False
-        own, others = self.fold_values(trial), self.fold_values(best)[: trial.folds]
-        return self.sign * (sum(others) - sum(own)) / len(own) > self.spread(best)
+        values, best_values = self.fold_values(trial), self.fold_values(best)[: trial.folds]
+        return self.sign * (sum(best_values) - sum(values)) / len(values) > self.spread(best)
 
     def ranked(self, trials: Mapping[int, Trial]) -> list[Trial]:
-        """Finished trials from the best to the worst, then the pruned by how they stood, then the others."""
+        """Finished trials from the best to the worst, then the pruned ones by their last value, then the others."""
         order = ("finished", "pruned", "running", "failed")
 
-        def place(trial: Trial) -> tuple[int, bool, float, int]:
+        def key(trial: Trial) -> tuple[int, bool, float, int]:
             value = self.value(trial)
-            known = math.isfinite(value)
-            return order.index(trial.state), not known, -self.sign * value if known else 0.0, trial.parameters
+            finite = math.isfinite(value)
+            return order.index(trial.state), not finite, -self.sign * value if finite else 0.0, trial.parameters
 
-        return sorted(trials.values(), key=place)
+        return sorted(trials.values(), key=key)
 
     def winner(self, trials: Mapping[int, Trial]) -> Trial | None:
         """The best finished trial."""
@@ -141,19 +142,18 @@ class Goal:
 
 
 def trial_folder(folder: Path, trial: Trial) -> Path:
-    """The run's folder of a trial."""
+    """The folder of a trial's run."""
     return SearchFolder(folder).trial(trial.name)
 
 
 def read_trials(folder: Path) -> dict[int, Trial]:
     """All trials of a search by number."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in SearchFolder(folder).records()]
-    trials = [Trial(**{**each, "curve": tuple(each["curve"])}) for each in found]
-    return {trial.number: trial for trial in trials}
+    contents = [json.loads(path.read_text(encoding="utf-8")) for path in SearchFolder(folder).records()]
+    return {content["number"]: Trial(**{**content, "curve": tuple(content["curve"])}) for content in contents}
 
 
 def trial_content(trial: Trial) -> dict[str, Any]:
-    """A trial as JSON holds it."""
+    """The content of a trial's JSON file."""
     return asdict(trial)
 
 

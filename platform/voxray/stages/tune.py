@@ -147,7 +147,7 @@ def _search(
     patch_shape = store.info.patch_shape
     starts, not_in_space = find_starts(space, experiment, [own, *options.starts], patch_spatial_dims(patch_shape))
     for name in not_in_space:
-        on_status(f"note: {name} is no point of the space, the search does not start from it")
+        on_status(f"note: {name} cannot be expressed in this search space, the search does not start from it")
     return Search(
         folder=options.out,
         experiment=experiment,

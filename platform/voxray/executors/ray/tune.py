@@ -190,7 +190,7 @@ class _Pruner(ASHAScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         if FOLD in result:
-            behind = self.book.note_fold(trial.config["number"], result[FOLD])
+            behind = self.book.report_fold(trial.config["number"], result[FOLD])
             return TrialScheduler.STOP if behind else TrialScheduler.CONTINUE
         if result.get("fold", 0) > 0:
             return TrialScheduler.CONTINUE
@@ -208,7 +208,7 @@ class _StudySearcher(Searcher):
         self.book, self.share = book, share
 
     def suggest(self, trial_id: str) -> Any:  # noqa: ARG002
-        trial = self.book.begin()
+        trial = self.book.ask()
         if trial is None:
             return Searcher.FINISHED
         experiments = [each.model_dump(mode="json") for each in trial_experiments(self.book.search, trial)]
@@ -235,29 +235,29 @@ class _TrialLogger(ray.tune.Callback):
         if PROBLEM in result:
             self.problems[number] = result[PROBLEM]
         elif "epoch" in result:
-            self.book.note_epoch(number, result)
+            self.book.report(number, result)
 
     def on_trial_complete(self, *_: Any, **told: Any) -> None:
         number = told["trial"].config["number"]
         if number in self.problems:
-            self.book.end(number, "failed", self.problems[number])
+            self.book.tell(number, "failed", self.problems[number])
         else:
             self._end_trained(number)
         self._show()
 
     def _end_trained(self, number: int) -> None:
-        done, folds = self.book.folds(number)
+        done, folds = self.book.count_folds(number)
         if done == folds:
-            self.book.end(number, "finished")
+            self.book.tell(number, "finished")
         elif done:
-            self.book.end(number, "pruned", f"clearly behind the best trial after {done} of {folds} folds")
+            self.book.tell(number, "pruned", f"clearly behind the best trial after {done} of {folds} folds")
         else:
             reached = len(self.book.trials[number].curve)
-            self.book.end(number, "pruned", f"not in the better half after epoch {reached}")
+            self.book.tell(number, "pruned", f"not in the better half after epoch {reached}")
 
     def on_trial_error(self, *_: Any, **told: Any) -> None:
         lines = str(told["trial"].get_error() or "").strip().splitlines()
-        self.book.end(told["trial"].config["number"], "failed", lines[-1] if lines else "its process was lost")
+        self.book.tell(told["trial"].config["number"], "failed", lines[-1] if lines else "its process was lost")
         self._show()
 
     def _show(self) -> None:
