@@ -42,7 +42,7 @@ def write_cases(root: Path, cases: int, classes: dict[str, str] = CLASSES, more:
     (root / "dataset.json").write_text(json.dumps(content))
 
 
-# Kind of finding → the case that has it.
+# Kind of issue → the case that has it.
 DEFECTS = {
     "leak": "good_000",
     "unreadable": "cut_off",

@@ -90,7 +90,7 @@ def test_inspect_says_what_is_wrong_and_fails_only_for_errors(
     file = write_toml(out.parent / "a.toml", experiment(luna, out))
     assert voxray("inspect", file, "--no-ray") == 0
     text = capsys.readouterr().out
-    for words in ("Store", "expected, before compression", "No errors, no warnings"):
+    for words in ("Store", "estimated, before compression", "No errors, no warnings"):
         assert words in text
     assert sorted(path.name for path in (out / "inspection").iterdir()) == [
         "inspection.html",

@@ -68,13 +68,13 @@ def test_figures_are_those_of_mean_probabilities_of_patients(finished: Experimen
     assert found["val"]["recall"] >= 0.8
 
 
-def test_the_report_says_that_patients_are_judged(finished: Experiment) -> None:
+def test_the_report_says_that_metrics_are_patient_level(finished: Experiment) -> None:
     text = (finished.out_path / "report.html").read_text()
-    assert "Every figure counts patients" in text
+    assert "This page reports patient-level metrics" in text
     assert "9 patients (2 LGG, 7 HGG)" in text
     assert "HGG patients (" in text
     assert "its channels side by side" in text
-    assert "3 axial slices of each scan, spread evenly over those that its mask touches" in text
+    assert "3 axial slices per scan, evenly spaced over its mask" in text
 
 
 def test_another_unit_is_evaluated_anew_and_reported(finished: Experiment) -> None:
@@ -85,9 +85,9 @@ def test_another_unit_is_evaluated_anew_and_reported(finished: Experiment) -> No
     found = json.loads((finished.out_path / "metrics.json").read_text())
     assert found["val"]["samples"] == 3 * found["val"]["patients"]
     text = (finished.out_path / "report.html").read_text()
-    assert "Every figure counts patches, each for itself" in text
+    assert "This page reports patch-level metrics: each patch counts once" in text
     run(finished, LocalExecutor(), said.append)
-    assert "Every figure counts patients" in (finished.out_path / "report.html").read_text()
+    assert "This page reports patient-level metrics" in (finished.out_path / "report.html").read_text()
 
 
 def test_patients_with_samples_of_both_classes_cannot_be_judged(luna: Path, out: Path) -> None:

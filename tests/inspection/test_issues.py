@@ -11,16 +11,16 @@ from inspection_scenes import DEFECTS, image_of, write_cases, write_defects, wri
 from PIL import Image
 from scenes import experiment, write_luna
 
-from voxray.inspection.issues import find_all
+from voxray.inspection.issues import find_issues
 from voxray.inspection.kinds import ERROR, KINDS
 from voxray.inspection.scan_stats import inspect_scans
 from voxray.inspection.target import InspectionTarget, read_experiment_target, read_target
 from voxray.patches.planned import plan_experiment
 
 
-def findings_of(target: InspectionTarget, voxels: bool = True) -> list[dict[str, Any]]:
+def issues_of(target: InspectionTarget, voxels: bool = True) -> list[dict[str, Any]]:
     scan_stats = inspect_scans(target.manifest.root, target.targets, target.mask_classes, voxels)
-    rows: list[dict[str, Any]] = find_all(target, scan_stats).to_pylist()
+    rows: list[dict[str, Any]] = find_issues(target, scan_stats).to_pylist()
     return rows
 
 
@@ -36,16 +36,16 @@ def write_pictures(root: Path, header: str, *lines: str) -> Path:
 
 def test_each_defect_is_found_exactly_once_and_named(tmp_path: Path) -> None:
     write_defects(tmp_path)
-    found = findings_of(read_target(tmp_path))
-    assert Counter(row["kind"] for row in found) == Counter(DEFECTS.keys())
-    for row in found:
-        wanted = DEFECTS[row["kind"]]
-        assert wanted is None or wanted in f"{row['path']} {row['scan_id']}"
+    issues = issues_of(read_target(tmp_path))
+    assert Counter(row["kind"] for row in issues) == Counter(DEFECTS.keys())
+    for row in issues:
+        name = DEFECTS[row["kind"]]
+        assert name is None or name in f"{row['path']} {row['scan_id']}"
         assert row["severity"] == KINDS[row["kind"]].severity
         assert str(tmp_path) not in row["detail"]
-    severities = [row["severity"] for row in found]
-    assert severities == sorted(severities, key=lambda each: each != ERROR)
-    words = {row["kind"]: row["detail"] for row in found}
+    severities = [row["severity"] for row in issues]
+    assert severities == sorted(severities, key=lambda severity: severity != ERROR)
+    words = {row["kind"]: row["detail"] for row in issues}
     assert words["leak"] == "same voxels as imagesTr/twin.nii.gz"
     assert "2 mm apart" in words["grid"]
     assert "has the value 7" in words["values"]
@@ -58,24 +58,24 @@ def test_each_defect_is_found_exactly_once_and_named(tmp_path: Path) -> None:
 
 def test_headers_alone_find_all_that_needs_no_voxel(tmp_path: Path) -> None:
     write_defects(tmp_path)
-    found = findings_of(read_target(tmp_path), voxels=False)
+    issues = issues_of(read_target(tmp_path), voxels=False)
     hidden = {name for name, kind in KINDS.items() if kind.needs_voxels}
-    assert Counter(row["kind"] for row in found) == Counter(DEFECTS.keys() - hidden)
+    assert Counter(row["kind"] for row in issues) == Counter(DEFECTS.keys() - hidden)
 
 
-def test_a_clean_data_set_has_no_findings(tmp_path: Path) -> None:
+def test_a_clean_data_set_has_no_issues(tmp_path: Path) -> None:
     write_cases(tmp_path, 12)
-    assert findings_of(read_target(tmp_path)) == []
+    assert issues_of(read_target(tmp_path)) == []
 
 
 def test_a_patient_in_two_splits_is_found_once_for_all_scans(tmp_path: Path) -> None:
     lines = ("a.png,0,p,train", "b.png,1,p,val", "c.png,1,p,val", "d.png,0,q,train")
     write_pictures(tmp_path, "path,label,patient_id,split", *lines)
-    found = findings_of(read_target(tmp_path))
-    assert [row["kind"] for row in found] == ["patient"]
-    assert found[0]["detail"] == "patient p has 3 scans, in train and val"
+    issues = issues_of(read_target(tmp_path))
+    assert [row["kind"] for row in issues] == ["patient"]
+    assert issues[0]["detail"] == "patient p has 3 scans, in train and val"
     spec = experiment(tmp_path, tmp_path / "run", data={"layout": "table"}, patches={"size": [8, 8], "pad_value": 0})
-    assert [row["kind"] for row in findings_of(read_experiment_target(spec))] == ["patient"]
+    assert [row["kind"] for row in issues_of(read_experiment_target(spec))] == ["patient"]
 
 
 @pytest.mark.parametrize(
@@ -88,20 +88,20 @@ def test_a_patient_in_two_splits_is_found_once_for_all_scans(tmp_path: Path) -> 
         ("path,label,patient_id", ("a1.png,0,p", "a2.png,0,p", "b.png,1,q"), "twin"),
     ],
 )
-def test_the_same_voxels_under_two_names_are_one_finding(
+def test_the_same_voxels_under_two_names_are_one_issue(
     tmp_path: Path, header: str, lines: tuple[str, ...], kind: str
 ) -> None:
     target = read_target(write_pictures(tmp_path, header, *lines))
-    found = findings_of(target)
-    assert [(row["kind"], row["path"]) for row in found] == [(kind, "a1.png")]
-    assert "a2.png" in found[0]["detail"]
+    issues = issues_of(target)
+    assert [(row["kind"], row["path"]) for row in issues] == [(kind, "a1.png")]
+    assert "a2.png" in issues[0]["detail"]
 
 
 def test_a_published_split_may_hold_the_same_voxels_twice(tmp_path: Path) -> None:
     write_pictures(tmp_path, "path,label,split", "a1.png,0,train", "a2.png,0,val", "b.png,1,val")
     target = read_target(tmp_path)
     published = replace(target, manifest=replace(target.manifest, published_split=True))
-    assert [row["kind"] for row in findings_of(published)] == ["twin"]
+    assert [row["kind"] for row in issues_of(published)] == ["twin"]
 
 
 def test_samples_outside_their_scan_are_counted_by_scan(tmp_path: Path) -> None:
@@ -109,17 +109,17 @@ def test_samples_outside_their_scan_are_counted_by_scan(tmp_path: Path) -> None:
     list_ = tmp_path / "candidates.csv"
     with list_.open("a") as file:
         file.write(f"{names[1]},9000,0,0,0\n{names[1]},0,9000,0,1\n")
-    found = findings_of(read_target(tmp_path), voxels=False)
-    assert [(row["kind"], row["scan_id"], row["score"]) for row in found] == [("outside", names[1], 2.0)]
-    assert found[0]["detail"].startswith("2 of its 18 samples, the first at voxel (")
+    issues = issues_of(read_target(tmp_path), voxels=False)
+    assert [(row["kind"], row["scan_id"], row["score"]) for row in issues] == [("outside", names[1], 2.0)]
+    assert issues[0]["detail"].startswith("2 of its 18 samples, the first at voxel (")
 
 
 def test_an_experiment_that_cannot_run_says_why(tmp_path: Path) -> None:
     write_luna(tmp_path, 2, positives=1)
     target = read_experiment_target(experiment(tmp_path, tmp_path / "run"))
-    found = findings_of(target, voxels=False)
-    assert {row["kind"] for row in found} == {"plan"}
-    assert "has no patch of class" in found[0]["detail"]
+    issues = issues_of(target, voxels=False)
+    assert {row["kind"] for row in issues} == {"plan"}
+    assert "has no patch of class" in issues[0]["detail"]
 
 
 def test_the_splits_are_those_of_the_plan(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_the_splits_are_those_of_the_plan(tmp_path: Path) -> None:
     planned = dict(zip(*(target.plan.table[name].to_pylist() for name in ("scan_id", "split")), strict=True))
     targets = target.targets
     assert dict(zip(targets["scan_id"].to_pylist(), targets["split"].to_pylist(), strict=True)) == planned
-    assert findings_of(target) == []
+    assert issues_of(target) == []
 
 
 def test_of_a_cross_validation_the_first_fold_is_planned(tmp_path: Path) -> None:
@@ -142,9 +142,9 @@ def test_of_a_cross_validation_the_first_fold_is_planned(tmp_path: Path) -> None
 
 def test_dicom_series_that_make_no_regular_grid_are_found(tmp_path: Path) -> None:
     series = {name: slices(stored_voxels(number)) for number, name in enumerate(("good", "tilted", "uneven"))}
-    for number, each in enumerate(series["tilted"]):
-        x, y, z = map(float, each.ImagePositionPatient)
-        each.ImagePositionPatient = [x, y + number * 0.5, z]
+    for number, dataset in enumerate(series["tilted"]):
+        x, y, z = map(float, dataset.ImagePositionPatient)
+        dataset.ImagePositionPatient = [x, y + number * 0.5, z]
     series["uneven"][4].ImagePositionPatient = [
         *series["uneven"][4].ImagePositionPatient[:2],
         float(series["uneven"][4].ImagePositionPatient[2]) + 1,
@@ -153,9 +153,9 @@ def test_dicom_series_that_make_no_regular_grid_are_found(tmp_path: Path) -> Non
         write_series(tmp_path / name, datasets)
     words = {"tilted": "gantry tilt", "uneven": "unequal slice distances"}
     for layout in (None, "dicom"):
-        found = findings_of(read_target(tmp_path), voxels=layout is None)
-        assert [(row["kind"], row["path"]) for row in found] == [("unreadable", "tilted"), ("unreadable", "uneven")]
-        assert all(words[row["path"]] in row["detail"] for row in found)
+        issues = issues_of(read_target(tmp_path), voxels=layout is None)
+        assert [(row["kind"], row["path"]) for row in issues] == [("unreadable", "tilted"), ("unreadable", "uneven")]
+        assert all(words[row["path"]] in row["detail"] for row in issues)
         (tmp_path / "labels.csv").write_text("folder,label\ngood,0\ntilted,1\nuneven,0\n")
     assert read_target(tmp_path).layout == "dicom"
 
@@ -172,7 +172,7 @@ def test_the_plan_of_an_experiment_with_pseudonyms_is_the_one_that_is_shown(
     assert dict(zip(*(target.targets[name].to_pylist() for name in ("path", "split")), strict=True)) == planned
 
 
-def test_loose_scans_below_a_folder_are_all_looked_at(tmp_path: Path) -> None:
+def test_loose_scans_below_a_folder_are_all_inspected(tmp_path: Path) -> None:
     write_nifti(tmp_path / "deep" / "a.nii.gz", image_of(1))
     write_nifti(tmp_path / "b.nii", image_of(2))
     (tmp_path / "notes.txt").write_text("no scan")
@@ -180,16 +180,16 @@ def test_loose_scans_below_a_folder_are_all_looked_at(tmp_path: Path) -> None:
     (tmp_path / "broken.nii").write_text("no scan at all")
     target = read_target(tmp_path)
     assert target.targets["path"].to_pylist() == ["b.nii", "broken.nii", "deep/a.nii.gz"]
-    assert [(row["kind"], row["path"]) for row in findings_of(target)] == [("unreadable", "broken.nii")]
+    assert [(row["kind"], row["path"]) for row in issues_of(target)] == [("unreadable", "broken.nii")]
 
 
-def test_a_data_set_whose_scans_are_all_lost_is_told_so(tmp_path: Path) -> None:
+def test_a_data_set_whose_scans_are_all_lost_is_reported_as_such(tmp_path: Path) -> None:
     write_cases(tmp_path, 3)
     for path in (tmp_path / "imagesTr").iterdir():
         path.write_bytes(b"")
-    assert {row["kind"] for row in findings_of(read_target(tmp_path))} == {"unreadable"}
+    assert {row["kind"] for row in issues_of(read_target(tmp_path))} == {"unreadable"}
     for path in [*(tmp_path / "imagesTr").iterdir(), *(tmp_path / "labelsTr").iterdir()]:
         path.unlink()
-    found = findings_of(read_target(tmp_path))
-    assert [row["kind"] for row in found] == ["absent"] * 3
+    issues = issues_of(read_target(tmp_path))
+    assert [row["kind"] for row in issues] == ["absent"] * 3
     assert isinstance(read_target(tmp_path).targets, pa.Table)

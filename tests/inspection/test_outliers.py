@@ -11,11 +11,11 @@ from voxray.inspection.scan_stats import RANKS, SCAN_STATS
 numbers = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=40)
 
 
-def facts_of(spacing: list[float | None], extent: int = 64, high: list[float] | None = None) -> pa.Table:
+def stats_of(spacing: list[float | None], extent: int = 64, high: list[float] | None = None) -> pa.Table:
     """Scans that differ along z, or in their brightest voxels, only."""
     rows = []
     for number, z_mm in enumerate(spacing):
-        row = dict.fromkeys(SCAN_STATS.names) | {"number": number, "problems": []}
+        row = dict.fromkeys(SCAN_STATS.names) | {"number": number, "issues": []}
         if z_mm is not None:
             row |= {f"{axis}_extent": extent for axis in "xyz"} | {f"{axis}_spacing_mm": 1.0 for axis in "xyz"}
             row |= {"z_spacing_mm": z_mm, "channels": 1}
@@ -46,25 +46,25 @@ def test_scans_without_a_value_are_not_far_away() -> None:
 
 def test_one_scan_of_another_spacing_is_an_outlier_and_rounding_is_none() -> None:
     almost = [1.0 + 1e-4 * (number % 3) for number in range(20)]
-    assert find_outliers(facts_of(almost)) == []
-    found = find_outliers(facts_of([*almost, 2.5, None]))
-    assert [(row["kind"], row["number"]) for row in found] == [("spacing", 20)]
-    assert found[0]["detail"] == "along z 2.5 mm, median 1 mm"
+    assert find_outliers(stats_of(almost)) == []
+    issues = find_outliers(stats_of([*almost, 2.5, None]))
+    assert [(row["kind"], row["number"]) for row in issues] == [("spacing", 20)]
+    assert issues[0]["detail"] == "along z 2.5 mm, median 1 mm"
 
 
-def test_a_second_group_of_scans_is_one_finding_and_not_many() -> None:
-    found = find_outliers(facts_of([1.0] * 20 + [3.0] * 6))
-    assert [(row["kind"], row["number"]) for row in found] == [("mixed", None)]
-    assert found[0]["detail"] == "6 of 26 scans are far from the median spacing: along z from 1 to 3 mm, median 1 mm"
+def test_a_second_group_of_scans_is_one_issue_and_not_many() -> None:
+    issues = find_outliers(stats_of([1.0] * 20 + [3.0] * 6))
+    assert [(row["kind"], row["number"]) for row in issues] == [("mixed", None)]
+    assert issues[0]["detail"] == "6 of 26 scans are far from the median spacing: along z from 1 to 3 mm, median 1 mm"
 
 
 def test_few_scans_have_no_outliers() -> None:
-    assert find_outliers(facts_of([1.0] * 6 + [30.0])) == []
+    assert find_outliers(stats_of([1.0] * 6 + [30.0])) == []
 
 
 @pytest.mark.parametrize("factor", [1.0, -1.0, 1e6])
 def test_brightness_is_compared_with_the_usual_width(factor: float) -> None:
     high = [factor * (100.0 + number % 5) for number in range(30)]
-    assert find_outliers(facts_of([1.0] * 30, high=high)) == []
-    found = find_outliers(facts_of([1.0] * 30, high=[*high[:-1], 40 * high[-1]]))
-    assert [(row["kind"], row["number"]) for row in found] == [("intensity", 29)]
+    assert find_outliers(stats_of([1.0] * 30, high=high)) == []
+    issues = find_outliers(stats_of([1.0] * 30, high=[*high[:-1], 40 * high[-1]]))
+    assert [(row["kind"], row["number"]) for row in issues] == [("intensity", 29)]

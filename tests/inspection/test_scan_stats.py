@@ -9,7 +9,7 @@ from voxray.inspection.scan_stats import RANKS, SCAN_STATS, chunk_targets, inspe
 from voxray.inspection.target import TARGETS, read_target
 
 
-def test_facts_are_those_of_numpy_and_nibabel(tmp_path: Path) -> None:
+def test_statistics_are_those_of_numpy_and_nibabel(tmp_path: Path) -> None:
     write_cases(tmp_path, 2)
     affine = nibabel.orientations.inv_ornt_aff([[1, -1], [0, 1], [2, -1]], SHAPE) @ np.diag([2.0, 3, 4, 1])
     image, mask = image_of(7), mask_of()
@@ -17,7 +17,7 @@ def test_facts_are_those_of_numpy_and_nibabel(tmp_path: Path) -> None:
     write_nifti(tmp_path / "labelsTr" / "good_001.nii.gz", mask, affine)
     target = read_target(tmp_path)
     scan_stats = inspect_scans(tmp_path, target.targets, target.manifest.classes, voxels=True).to_pylist()[1]
-    assert scan_stats["problems"] == []
+    assert scan_stats["issues"] == []
     assert scan_stats["axes"] == "".join(nibabel.aff2axcodes(affine))
     canonical = nibabel.as_closest_canonical(nibabel.Nifti1Image(image, affine))
     assert [scan_stats[f"{axis}_extent"] for axis in "xyz"] == list(canonical.shape)
@@ -32,7 +32,7 @@ def test_facts_are_those_of_numpy_and_nibabel(tmp_path: Path) -> None:
     assert scan_stats["size_bytes"] == sum(file.stat().st_size for file in files)
 
 
-def test_the_same_voxels_have_one_checksum_in_whatever_axes_they_are_kept(tmp_path: Path) -> None:
+def test_the_same_voxels_have_one_checksum_whatever_their_axes_in_the_file(tmp_path: Path) -> None:
     image = image_of(3)
     write_nifti(tmp_path / "a.nii.gz", image)
     turned = nibabel.Nifti1Image(image, np.eye(4)).as_reoriented([[1, -1], [0, 1], [2, -1]])
@@ -54,11 +54,11 @@ def test_headers_alone_leave_the_voxels_columns_empty(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("voxels", "longest"), [(False, 32), (True, 3)])
-def test_pieces_hold_every_target_once(voxels: bool, longest: int) -> None:
+def test_chunks_hold_every_target_once(voxels: bool, longest: int) -> None:
     rows = [{"number": number, "scan_id": str(number), "patient_id": "p", "path": "a"} for number in range(2345)]
     targets = TARGETS.empty_table().from_pylist(rows, schema=TARGETS)
-    pieces = chunk_targets(targets, voxels)
-    assert len(pieces) <= 1000
-    assert max(piece.num_rows for piece in pieces) == longest
-    assert [number for piece in pieces for number in piece["number"].to_pylist()] == list(range(2345))
+    chunks = chunk_targets(targets, voxels)
+    assert len(chunks) <= 1000
+    assert max(chunk.num_rows for chunk in chunks) == longest
+    assert [number for chunk in chunks for number in chunk["number"].to_pylist()] == list(range(2345))
     assert chunk_targets(TARGETS.empty_table(), voxels) == []

@@ -1,4 +1,4 @@
-"""Runs made of nothing: small stores with random voxels, and predictions that are known."""
+"""Synthetic runs: small stores with random voxels, and known predictions."""
 
 import json
 from collections.abc import Callable
@@ -52,8 +52,8 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
     ) -> RunContents:
         folder = tmp_path_factory.mktemp("secret_place")
         store = _make_store(folder / "store", classes, splits, size, suffix, quarantine or [], only_label)
-        judged = [split for split in splits if split != "train"]
-        predictions = {split: _predict(store, split) for split in judged}
+        evaluated = [split for split in splits if split != "train"]
+        predictions = {split: _predict(store, split) for split in evaluated}
         experiment = _make_experiment(folder, size)
         layers = parse_architecture(ARCHITECTURE, "architecture.json")
         metrics = _measure(predictions)
@@ -130,10 +130,10 @@ def _make_store(
             for rotation in (0, 90, 180, 270) if split == "train" and label else (0,):
                 rows.append(_index_row(split, slot, rotation, label, suffix))
     index = pa.Table.from_pylist(rows, schema=INDEX)
-    aside = pa.Table.from_pylist(quarantine, schema=QUARANTINE)
+    excluded = pa.Table.from_pylist(quarantine, schema=QUARANTINE)
     pq.write_table(index, path / INDEX_FILE)
-    pq.write_table(aside, path / QUARANTINE_FILE)
-    return PatchStore(path, info, index, aside)
+    pq.write_table(excluded, path / QUARANTINE_FILE)
+    return PatchStore(path, info, index, excluded)
 
 
 def _index_row(split: str, slot: int, rotation: int, label: int, suffix: str) -> dict[str, Any]:
@@ -166,16 +166,16 @@ def _measure(predictions: dict[str, SplitPredictions]) -> dict[str, dict[str, An
     two = val.probabilities.shape[1] == 2
     threshold = choose_threshold(Ranking(val.labels, val.probabilities[:, 1]), 0.9) if two else None
     metrics = {}
-    for split, mine in predictions.items():
-        patients = np.asarray(mine.rows["patient_id"].to_pylist(), dtype=str)
-        known = (mine.labels, mine.probabilities)
+    for split, split_predictions in predictions.items():
+        patients = np.asarray(split_predictions.rows["patient_id"].to_pylist(), dtype=str)
+        inputs = (split_predictions.labels, split_predictions.probabilities)
         metrics[split] = {
             "level": "patch",
-            **compute_metrics(*known, threshold),
-            "loss": -float(np.log(mine.truth_probabilities()).mean()),
+            **compute_metrics(*inputs, threshold),
+            "loss": -float(np.log(split_predictions.truth_probabilities()).mean()),
             "threshold": threshold,
             "patients": len(np.unique(patients)),
-            "intervals": bootstrap_samples(*known, patients, threshold, 20, 0),
+            "intervals": bootstrap_samples(*inputs, patients, threshold, 20, 0),
         }
     return without_nan(metrics)
 

@@ -1,4 +1,4 @@
-"""Segmentation runs made of nothing: small scans of blocks, with predictions that are known."""
+"""Synthetic segmentation runs: small scans of blocks, with known predictions."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ from voxray.store.read import PatchStore
 
 SHAPE = (20, 24, 12)
 SPACING_MM = (1.0, 1.0, 2.5)
-# Files keep their axes in other orders than RAS+, so that a report that forgets to turn one is found out.
+# The files are not in RAS+, so that a missing reorientation is detected.
 LPS = np.diag([-1.0, -1.0, 2.5, 1.0])
 ARCHITECTURE = {"type": "unet", "dimensions": 3, "down": [[4], [8]], "up": [[4]], "output": {"activation": "softmax"}}
 
@@ -35,9 +35,9 @@ def make_scan_run(
     """A finished run; `shifts` has for each split and scan by how many voxels its prediction is off along x."""
     root, out = folder / "scans", folder / "run"
     rows, cases = [], {}
-    for split, mine in shifts.items():
-        names = [f"{split}_{number}" for number in range(len(mine))]
-        for name, shift in zip(names, mine, strict=True):
+    for split, offsets in shifts.items():
+        names = [f"{split}_{number}" for number in range(len(offsets))]
+        for name, shift in zip(names, offsets, strict=True):
             truth = block_labels(labels)
             _write(root / "imagesTr" / f"{name}.nii.gz", 100 * (truth > 0) + _noise(name))
             _write(root / "labelsTr" / f"{name}.nii.gz", truth)
@@ -48,7 +48,7 @@ def make_scan_run(
     store = _store(folder / "store", rows, classes)
     experiment = _experiment(root, out, folder)
     layers = parse_architecture(ARCHITECTURE, "architecture.json")
-    metrics = {split: _measure(mine) for split, mine in cases.items()}
+    metrics = {split: _measure(split_cases) for split, split_cases in cases.items()}
     history = [_epoch(number, classes) for number in (1, 2, 3)]
     return RunContents(experiment, layers, metrics, history, {}, store, {}, cases, out)
 
@@ -86,7 +86,7 @@ def _write(path: Path, voxels: NDArray[Any]) -> None:
 
 
 def _case(split: str, name: str, truth: NDArray[np.uint8], shift: int, classes: tuple[str, ...]) -> Case:
-    figures = scan_metrics(truth, np.roll(truth, shift, axis=0), SPACING_MM, classes)
+    metrics = scan_metrics(truth, np.roll(truth, shift, axis=0), SPACING_MM, classes)
     files = {"path": f"imagesTr/{name}.nii.gz", "label_path": f"labelsTr/{name}.nii.gz"}
     prediction = f"predictions/{split}/{name}_seg.nii.gz"
     return {
@@ -94,20 +94,20 @@ def _case(split: str, name: str, truth: NDArray[np.uint8], shift: int, classes: 
         "patient_id": name,
         **files,
         "prediction": prediction,
-        **figures,
-        "dice": case_dice(figures),
+        **metrics,
+        "dice": case_dice(metrics),
     }
 
 
 def _measure(cases: list[Case]) -> dict[str, Any]:
-    figures = [{key: value for key, value in case.items() if "/" in key} for case in cases]
+    metrics = [{key: value for key, value in case.items() if "/" in key} for case in cases]
     patients = [case["patient_id"] for case in cases]
     measured: dict[str, Any] = without_nan(
         {
-            **mean_metrics(figures),
+            **mean_metrics(metrics),
             "scans": len(cases),
             "patients": len(cases),
-            "intervals": bootstrap_scans(figures, patients, 20, 0),
+            "intervals": bootstrap_scans(metrics, patients, 20, 0),
         }
     )
     return measured

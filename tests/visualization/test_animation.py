@@ -1,4 +1,4 @@
-"""The walk through a scan."""
+"""The cine loop of a scan."""
 
 import base64
 import io
@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from voxray.visualization import animation
-from voxray.visualization.animation import ATTEMPTS, Slices, animate, dashes, draw_frame, shown_slices
+from voxray.visualization.animation import ATTEMPTS, Slices, animate, dashes, displayed_slices, draw_frame
 
 
 def make_slices(shape: tuple[int, int, int] = (24, 16, 30), spacing: tuple[float, float, float] = (1, 1, 1)) -> Slices:
@@ -25,22 +25,22 @@ def decode(uri: str) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(content)))
 
 
-def test_every_labeled_slice_is_passed_from_feet_to_head() -> None:
-    assert shown_slices(make_slices(), 40) == list(range(7, 26))
-    thinned = shown_slices(make_slices(), 6)
+def test_every_labeled_slice_is_displayed_from_inferior_to_superior() -> None:
+    assert displayed_slices(make_slices(), 40) == list(range(7, 26))
+    thinned = displayed_slices(make_slices(), 6)
     assert len(thinned) <= 6
     assert set(np.diff(thinned)) == {4}
 
 
-def test_the_walk_moves_and_its_still_does_not() -> None:
-    moving, still, frames = animate(make_slices())
-    assert decode(moving).n_frames == frames == 19
-    assert decode(moving).info["loop"] == 0
+def test_the_loop_moves_and_its_still_does_not() -> None:
+    loop, still, frames = animate(make_slices())
+    assert decode(loop).n_frames == frames == 19
+    assert decode(loop).info["loop"] == 0
     assert getattr(decode(still), "n_frames", 1) == 1
-    assert decode(still).size == decode(moving).size
+    assert decode(still).size == decode(loop).size
 
 
-def test_a_walk_that_is_too_large_becomes_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loop_that_is_too_large_becomes_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
     slices = make_slices()
     large, _, _ = animate(slices)
     monkeypatch.setattr(animation, "MOST_LETTERS", len(large) // 3)

@@ -1,4 +1,4 @@
-"""Where outlines lie, and which way up planes are."""
+"""Positions of contours, and orientation of planes."""
 
 import numpy as np
 import pytest
@@ -17,9 +17,9 @@ def test_outlines_lie_exactly_where_labels_differ(mask: np.ndarray) -> None:
     # Centers of the edges between two pixels that differ, as (column, line) of the picture.
     beside = {(x, y - 0.5) for y, x in np.argwhere(framed[:, 1:] != framed[:, :-1]).tolist()}
     below = {(x - 0.5, y) for y, x in np.argwhere(framed[1:] != framed[:-1]).tolist()}
-    found = [tuple(point) for line in outlines(mask) for point in line[:-1].tolist()]
-    assert set(found) == beside | below
-    assert len(found) == len(set(found))
+    points = [tuple(point) for line in outlines(mask) for point in line[:-1].tolist()]
+    assert set(points) == beside | below
+    assert len(points) == len(set(points))
     assert all((line[0] == line[-1]).all() for line in outlines(mask))
 
 
@@ -44,19 +44,19 @@ def test_the_planes_meet_in_the_truth_or_else_the_prediction_or_else_the_middle(
 
 
 @given(
-    places=st.lists(st.tuples(st.integers(0, 89), st.integers(0, 39), st.integers(0, 19)), min_size=1, max_size=4),
+    voxels=st.lists(st.tuples(st.integers(0, 89), st.integers(0, 39), st.integers(0, 19)), min_size=1, max_size=4),
     spacing=st.tuples(*[st.floats(0.3, 6)] * 3),
 )
-def test_what_is_labeled_is_shown_with_a_margin_inside_the_scan(
-    places: list[tuple[int, int, int]], spacing: tuple[float, float, float]
+def test_the_foreground_is_displayed_with_a_margin_inside_the_scan(
+    voxels: list[tuple[int, int, int]], spacing: tuple[float, float, float]
 ) -> None:
     labels = np.zeros((90, 40, 20), np.uint8)
-    labels[tuple(np.array(places).T)] = 1
+    labels[tuple(np.array(voxels).T)] = 1
     box = crop_box((labels, np.zeros_like(labels)), spacing)
     assert labels[box].sum() == labels.sum()
     for axis, (part, size) in enumerate(zip(box, labels.shape, strict=True)):
         assert 0 <= part.start < part.stop <= size
-        near = min(place[axis] for place in places) - part.start
+        near = min(voxel[axis] for voxel in voxels) - part.start
         assert part.start == 0 or near * spacing[axis] >= 25 - spacing[axis]
 
 

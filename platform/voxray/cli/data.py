@@ -31,15 +31,15 @@ def inspect(
 
     Example: voxray inspect data/luna16 --voxels --out inspection
     """
-    from voxray.report.inspection.page import findings_table, outline_lines, verdict
+    from voxray.report.inspection.page import issues_table, summary_lines, summary_sentence
     from voxray.stages.inspect import inspect as inspect_data
 
     inspection = inspect_data(source, choose_executor(no_ray), echo, settings=set_ or (), out=out, voxels=voxels)
-    if inspection.findings.num_rows:
-        OUT.print(findings_table(inspection))
-    for line in outline_lines(inspection):
+    if inspection.issues.num_rows:
+        OUT.print(issues_table(inspection))
+    for line in summary_lines(inspection):
         echo(line)
-    echo(verdict(inspection))
+    echo(summary_sentence(inspection))
     if inspection.errors:
         raise SystemExit(1)
 

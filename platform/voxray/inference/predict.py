@@ -18,7 +18,7 @@ from voxray.scans.read import open_file
 from voxray.scans.write import write_nifti
 from voxray.storage.atomic import write_bytes, write_json
 from voxray.storage.paths import AnyPath
-from voxray.visualization.saliency import evidence_picture
+from voxray.visualization.saliency import saliency_picture
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def classify_file(classifier: Classifier, path: AnyPath, out: AnyPath, mask: Any
     shares = ", ".join(f"{name} {100 * value:.1f} %" for name, value in ranked)
     predicted = classes[prediction.label]
     label, images, saliency = classifier.saliency(prediction)
-    picture, _ = evidence_picture(images, saliency, shares, classes[label])
+    picture, _ = saliency_picture(images, saliency, shares, classes[label])
     name, files = plain_name(path), PredictionFolder(out)
     write_json(
         files.classification(name),

@@ -1,1 +1,1 @@
-"""A look at a data set before training on it: facts of each scan, and what is wrong among them."""
+"""Inspection of a data set before training: statistics of each scan, and the issues among them."""

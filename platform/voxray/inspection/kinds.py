@@ -1,4 +1,4 @@
-"""The kinds of findings: a closed set, in the order in which they are shown."""
+"""The kinds of issues: a closed set, in the order in which they are displayed."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ ERROR, WARNING = "error", "warning"
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of finding.
+    """One kind of issue.
 
     Attributes
     ----------
@@ -15,9 +15,9 @@ class Kind:
         `ERROR` where work would fail, lose scans or give a wrong result; `WARNING` where a person should look.
     title : str
     meaning : str
-        What it leads to, or what to do about it.
+        The consequence, or what to do about it.
     needs_voxels : bool
-        Whether headers and lists alone cannot tell.
+        Whether headers and lists are not enough to detect it.
     """
 
     severity: str
@@ -26,36 +26,36 @@ class Kind:
     needs_voxels: bool = False
 
 
+QUARANTINED, SCAN_QUARANTINED = "Ingest quarantines them.", "Ingest quarantines their scans."
+
 KINDS: dict[str, Kind] = {
-    "plan": Kind(ERROR, "The experiment cannot run", "Its plan fails before a scan is read."),
-    "patient": Kind(ERROR, "One patient in two splits", "Whatever is measured on the later split is worthless."),
-    "contradiction": Kind(
-        ERROR, "Same voxels, different class", "One of the labels is wrong; the network is told both.", True
-    ),
+    "plan": Kind(ERROR, "Experiment cannot run", "Planning fails before any scan is read."),
+    "patient": Kind(ERROR, "Patient in two splits", "Metrics of the later split are invalid: data leak into it."),
+    "contradiction": Kind(ERROR, "Same voxels, different class", "At least one of the labels is wrong.", True),
     "leak": Kind(
         ERROR,
         "Same voxels in two splits or patients",
-        "What is trained on is measured on, or may be once patients are dealt to splits.",
+        "Training data leak into evaluation, or may do so once patients are assigned to splits.",
         True,
     ),
-    "unreadable": Kind(ERROR, "Scans that cannot be read", "Ingest sets them aside."),
-    "listed": Kind(ERROR, "Entries of the list that cannot be used", "Ingest sets them aside."),
-    "channels": Kind(ERROR, "Other channels than the rest", "Ingest sets them aside: a network has fixed channels."),
-    "grid": Kind(ERROR, "Image and mask differ in geometry", "Ingest sets them aside."),
-    "mask": Kind(ERROR, "Masks that cannot be used", "Ingest sets their scans aside."),
-    "values": Kind(ERROR, "Mask values that have no name", "Ingest sets their scans aside.", True),
-    "not_finite": Kind(ERROR, "Voxels that are no numbers", "One of them makes a whole batch worthless.", True),
-    "constant": Kind(ERROR, "One value everywhere", "Nothing can be learned from it.", True),
-    "outside": Kind(ERROR, "Samples outside their scan", "Ingest sets them aside; often an axis has the wrong sign."),
-    "twin": Kind(WARNING, "Same voxels under two names", "They count twice; a result is not falsified.", True),
-    "absent": Kind(WARNING, "Listed, but not on disk", "Their samples are left out."),
+    "unreadable": Kind(ERROR, "Unreadable scans", QUARANTINED),
+    "listed": Kind(ERROR, "Unusable entries of the list", QUARANTINED),
+    "channels": Kind(ERROR, "Unexpected number of channels", f"{QUARANTINED} Networks have fixed channels."),
+    "grid": Kind(ERROR, "Image and mask differ in geometry", QUARANTINED),
+    "mask": Kind(ERROR, "Unusable masks", SCAN_QUARANTINED),
+    "values": Kind(ERROR, "Undefined mask values", SCAN_QUARANTINED, True),
+    "not_finite": Kind(ERROR, "Non-finite voxels", "A single NaN or infinite voxel invalidates a whole batch.", True),
+    "constant": Kind(ERROR, "Constant intensity", "The network cannot learn from it.", True),
+    "outside": Kind(ERROR, "Samples outside their scan", f"{QUARANTINED} Often an axis has the wrong sign."),
+    "twin": Kind(WARNING, "Same voxels under two names", "They count twice; metrics remain valid.", True),
+    "absent": Kind(WARNING, "Listed, but not on disk", "Their samples are excluded."),
     "unlisted": Kind(WARNING, "On disk, but not listed", "They are not used."),
-    "empty": Kind(WARNING, "Masks without foreground", "They are negatives only if that is what they should be.", True),
-    "unseen": Kind(WARNING, "Classes that occur nowhere", "They cannot be learned.", True),
-    "shape": Kind(WARNING, "Extent far from the rest", "Perhaps another body part, a localiser or a cut series."),
-    "spacing": Kind(WARNING, "Spacing far from the rest", "Perhaps a unit or a header is wrong, or resampling is due."),
+    "empty": Kind(WARNING, "Masks without foreground", "Correct only if these scans are true negatives.", True),
+    "unseen": Kind(WARNING, "Classes without voxels", "The network cannot learn them.", True),
+    "shape": Kind(WARNING, "Shape outliers", "Possibly another body part, a localizer or a truncated series."),
+    "spacing": Kind(WARNING, "Spacing outliers", "Possibly a wrong unit or header, or resampling is needed."),
     "intensity": Kind(
-        WARNING, "Intensity far from the rest", "Perhaps a rescale slope or intercept was lost, or another unit.", True
+        WARNING, "Intensity outliers", "Possibly a lost rescale slope or intercept, or another unit.", True
     ),
-    "mixed": Kind(WARNING, "A mixed data set", "Too many scans are far from the middle to call them outliers."),
+    "mixed": Kind(WARNING, "Heterogeneous data set", "Too many scans are far from the median to be outliers."),
 }

@@ -1,9 +1,9 @@
-"""Scans that are far from the rest of their data set.
+"""Scans that are outliers of their data set.
 
-How far is told by the robust z of Iglewicz and Hoaglin, "How to Detect and Handle Outliers" (1993): the distance from
-the median in units of 1.4826 × MAD, the median absolute deviation, which is the deviation of normal data. Where most
-scans agree the MAD is 0, and every rounding would be far away; so the unit is at least one percent: of the median for
-extent and spacing, which are compared as ratios, and of the usual width of a scan's intensities for these.
+The distance is the robust z of Iglewicz and Hoaglin, "How to Detect and Handle Outliers" (1993): the distance from the
+median in units of 1.4826 × MAD, the median absolute deviation, which estimates the standard deviation of normal data.
+Where most scans agree the MAD is 0 and every rounding error would be an outlier, so the unit is at least one percent:
+of the median for shape and spacing, which are compared as ratios, and of the usual range of a scan for intensities.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ from voxray.inspection.scan_stats import RANKS
 FAR = 5.0
 UNIT_FLOOR = 0.01
 MAD_TO_DEVIATION = 1.4826
-# What a larger share of the scans has in common is another kind of scan, and no outlier.
+# A larger share of the scans is a second group, not outliers.
 MOST_OUTLIERS = 0.1
 FEWEST_SCANS = 8
 LOW, HIGH = RANKS.index(0.5), RANKS.index(99.5)
@@ -51,7 +51,7 @@ class Quantity:
 
 
 def robust_z(values: Floats, floor: float) -> Floats:
-    """Distances from the median in units of 1.4826 × MAD, or of `floor` where that is more; 0 for NaN.
+    """Distances from the median in units of 1.4826 × MAD, or of `floor` where that is larger; 0 for NaN.
 
     Parameters
     ----------
@@ -59,31 +59,31 @@ def robust_z(values: Floats, floor: float) -> Floats:
     floor : float
         Above 0.
     """
-    known = values[np.isfinite(values)]
-    if len(known) == 0:
+    finite = values[np.isfinite(values)]
+    if len(finite) == 0:
         return np.zeros(len(values))
-    middle = np.median(known)
-    unit = max(MAD_TO_DEVIATION * float(np.median(np.abs(known - middle))), floor)
-    return np.nan_to_num((values - middle) / unit)
+    median = np.median(finite)
+    unit = max(MAD_TO_DEVIATION * float(np.median(np.abs(finite - median))), floor)
+    return np.nan_to_num((values - median) / unit)
 
 
 def find_outliers(scan_stats: pa.Table) -> list[dict[str, Any]]:
-    """Findings of the kinds `shape`, `spacing` and `intensity`: one for a scan and kind, of its farthest quantity.
+    """Issues of the kinds `shape`, `spacing` and `intensity`: one per scan and kind, of its farthest quantity.
 
-    Where more than a tenth of the scans are far away, there is one finding `mixed` instead.
+    Where more than a tenth of the scans are far from the median, there is one issue `mixed` instead.
 
     Parameters
     ----------
-    facts : pyarrow.Table
-        Schema FACTS.
+    scan_stats : pyarrow.Table
+        Schema SCAN_STATS.
     """
     quantities = [*_sizes(scan_stats), *_intensities(scan_stats)]
-    found: list[dict[str, Any]] = []
+    issues: list[dict[str, Any]] = []
     for kind in ("shape", "spacing", "intensity"):
-        mine = [each for each in quantities if each.kind == kind]
-        if mine:
-            found += _of_kind(kind, mine)
-    return found
+        of_kind = [quantity for quantity in quantities if quantity.kind == kind]
+        if of_kind:
+            issues += _outliers_of(kind, of_kind)
+    return issues
 
 
 def percentile_array(scan_stats: pa.Table) -> Floats:
@@ -93,13 +93,13 @@ def percentile_array(scan_stats: pa.Table) -> Floats:
     values = np.full((len(channels), int(channels.max(initial=0)), len(RANKS)), np.nan)
     rows = np.repeat(np.arange(len(channels)), channels)
     starts = np.cumsum(channels) - channels
-    known = np.asarray(lists.flatten().flatten().to_numpy(zero_copy_only=False), np.float64)
-    values[rows, np.arange(len(rows)) - starts[rows]] = known.reshape(-1, len(RANKS))
+    flat = np.asarray(lists.flatten().flatten().to_numpy(zero_copy_only=False), np.float64)
+    values[rows, np.arange(len(rows)) - starts[rows]] = flat.reshape(-1, len(RANKS))
     return values
 
 
 def column(scan_stats: pa.Table, name: str) -> Floats:
-    """A column of numbers; NaN where there is none."""
+    """A numeric column; NaN for null."""
     return np.asarray(scan_stats[name].cast(pa.float64()).to_numpy(), np.float64)
 
 
@@ -112,53 +112,52 @@ def _sizes(scan_stats: pa.Table) -> Iterator[Quantity]:
 
 def _intensities(scan_stats: pa.Table) -> Iterator[Quantity]:
     percentiles = percentile_array(scan_stats)
-    # A scan of one value is found as such.
+    # Constant scans are an issue of their own.
     percentiles[percentiles[:, :, 0] == percentiles[:, :, -1]] = np.nan
     channels = percentiles.shape[1]
     for channel in range(channels):
-        where = f" of channel {channel}" if channels > 1 else ""
+        suffix = f" of channel {channel}" if channels > 1 else ""
         lows, highs = percentiles[:, channel, LOW], percentiles[:, channel, HIGH]
-        widths = highs - lows
-        if not np.isfinite(widths).any():
+        ranges = highs - lows
+        if not np.isfinite(ranges).any():
             continue
-        floor = UNIT_FLOOR * float(np.nanmedian(widths)) or UNIT_FLOOR
+        floor = UNIT_FLOOR * float(np.nanmedian(ranges)) or UNIT_FLOOR
         for rank, values in ((RANKS[LOW], lows), (RANKS[HIGH], highs)):
-            name = f"{rank:g}th percentile{where}"
-            yield Quantity("intensity", name, "", values, robust_z(values, floor))
+            yield Quantity("intensity", f"{rank:g}th percentile{suffix}", "", values, robust_z(values, floor))
 
 
-def _of_kind(kind: str, quantities: Sequence[Quantity]) -> list[dict[str, Any]]:
-    distances = np.abs([each.distances for each in quantities])
+def _outliers_of(kind: str, quantities: Sequence[Quantity]) -> list[dict[str, Any]]:
+    distances = np.abs([quantity.distances for quantity in quantities])
     farthest = distances.argmax(axis=0)
     scores = distances.max(axis=0)
-    there = int(np.isfinite([each.values for each in quantities]).any(axis=0).sum())
+    measured = int(np.isfinite([quantity.values for quantity in quantities]).any(axis=0).sum())
     far = np.flatnonzero(scores > FAR)
-    if there < FEWEST_SCANS or not len(far):
+    if measured < FEWEST_SCANS or not len(far):
         return []
-    if len(far) > MOST_OUTLIERS * there:
-        detail = f"{len(far):,} of {there:,} scans are far from the median {kind}: {_spread(quantities)}"
+    if len(far) > MOST_OUTLIERS * measured:
+        detail = f"{len(far):,} of {measured:,} scans are far from the median {kind}: {_range_text(quantities)}"
         return [{"kind": "mixed", "number": None, "detail": detail, "score": None}]
     return [
         {
             "kind": kind,
             "number": int(number),
-            "detail": _told(quantities[farthest[number]], int(number)),
+            "detail": _value_text(quantities[farthest[number]], int(number)),
             "score": float(scores[number]),
         }
         for number in far
     ]
 
 
-def _told(quantity: Quantity, number: int) -> str:
-    middle = float(np.nanmedian(quantity.values))
-    return f"{quantity.name} {_number(quantity.values[number])}{quantity.unit}, median {_number(middle)}{quantity.unit}"
+def _value_text(quantity: Quantity, number: int) -> str:
+    value, median = _number(quantity.values[number]), _number(float(np.nanmedian(quantity.values)))
+    return f"{quantity.name} {value}{quantity.unit}, median {median}{quantity.unit}"
 
 
-def _spread(quantities: Sequence[Quantity]) -> str:
+def _range_text(quantities: Sequence[Quantity]) -> str:
     """The quantity that varies most, from its lowest to its highest value."""
-    widest = max(quantities, key=lambda each: float((np.abs(each.distances) > FAR).sum()))
-    low, middle, high = (_number(float(value)) for value in np.nanpercentile(widest.values, [0, 50, 100]))
-    return f"{widest.name} from {low} to {high}{widest.unit}, median {middle}{widest.unit}"
+    widest = max(quantities, key=lambda quantity: float((np.abs(quantity.distances) > FAR).sum()))
+    low, median, high = (_number(float(value)) for value in np.nanpercentile(widest.values, [0, 50, 100]))
+    return f"{widest.name} from {low} to {high}{widest.unit}, median {median}{widest.unit}"
 
 
 def _number(value: float) -> str:

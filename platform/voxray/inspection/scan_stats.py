@@ -1,4 +1,4 @@
-"""The facts of one scan: what its header says, and with its voxels what they are. Nothing here stops at a bad scan."""
+"""Statistics of one scan, from its header and optionally its voxels. A bad scan gives a row with issues."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,10 +16,8 @@ from voxray.storage.paths import AnyPath
 from voxray.store.checksum import voxel_checksum
 from voxray.volume import Volume
 
-# The lowest, the highest, and between them what a chart can draw.
-RANKS = (0.0, 0.5, 5.0, 25.0, 50.0, 75.0, 95.0, 99.5, 100.0)
-
-MOST_PIECES, HEADERS_A_PIECE = 1000, 32
+RANKS = (0.0, 0.5, 5.0, 25.0, 50.0, 75.0, 95.0, 99.5, 100.0)  # percentiles
+MOST_CHUNKS, HEADERS_PER_CHUNK = 1000, 32
 
 SCAN_STATS = pa.schema(
     [
@@ -39,8 +37,11 @@ SCAN_STATS = pa.schema(
         ("mean", pa.list_(pa.float64())),
         ("deviation", pa.list_(pa.float64())),
         ("checksum", pa.string()),  # of all voxels; begins with "constant" where they have one value
-        ("mask_voxels", pa.list_(pa.int64())),  # of each class; of background and foreground where they have no names
-        ("problems", pa.list_(pa.struct([("kind", pa.string()), ("detail", pa.string())]))),
+        (
+            "mask_voxels",
+            pa.list_(pa.int64()),
+        ),  # of each class, or of background and foreground
+        ("issues", pa.list_(pa.struct([("kind", pa.string()), ("detail", pa.string())]))),
     ]
 )
 
@@ -48,61 +49,61 @@ Row = dict[str, Any]
 
 
 def chunk_targets(targets: pa.Table, voxels: bool) -> list[pa.Table]:
-    """Targets in pieces that are worth a task each: a scan, several headers, or more where there are very many."""
-    step = max(1 if voxels else HEADERS_A_PIECE, -(-targets.num_rows // MOST_PIECES))
+    """Targets in chunks of one task each: a scan, several headers, or more where there are very many."""
+    step = max(1 if voxels else HEADERS_PER_CHUNK, -(-targets.num_rows // MOST_CHUNKS))
     return [targets.slice(start, step) for start in range(0, targets.num_rows, step)]
 
 
 def inspect_scans(root: AnyPath, targets: pa.Table, classes: Sequence[str], voxels: bool) -> pa.Table:
-    """The facts of some scans.
+    """Statistics of some scans.
 
     Parameters
     ----------
-    root : Place
+    root : AnyPath
         Folder that paths are relative to.
     targets : pyarrow.Table
         Schema TARGETS.
     classes : sequence of str
-        Names of the values of masks; none where any value but 0 is foreground.
+        Names of the mask values; empty where any value but 0 is foreground.
     voxels : bool
-        Whether to read everything, and not headers alone.
+        Whether to read voxels in addition to headers.
 
     Returns
     -------
     pyarrow.Table
-        Schema FACTS, in the order of `targets`.
+        Schema SCAN_STATS, in the order of `targets`.
     """
-    rows = [_facts(root, target, classes, voxels) for target in targets.to_pylist()]
+    rows = [_inspect_scan(root, target, classes, voxels) for target in targets.to_pylist()]
     return pa.Table.from_pylist(rows, schema=SCAN_STATS)
 
 
-def _facts(root: AnyPath, target: Row, classes: Sequence[str], voxels: bool) -> Row:
-    scan_stats: Row = {**dict.fromkeys(SCAN_STATS.names), **target, "problems": []}
+def _inspect_scan(root: AnyPath, target: Row, classes: Sequence[str], voxels: bool) -> Row:
+    row: Row = {**dict.fromkeys(SCAN_STATS.names), **target, "issues": []}
     image: Volume | None = None
     try:
         header = read_header(root / target["path"])
         _check_numbers(header, target["path"])
-        scan_stats |= _header_facts(header)
+        row |= _header_stats(header)
         if voxels:
             image = open_scan(root / target["path"])
     except ScanError as error:
-        _note(scan_stats, "unreadable", error, root)
-        return scan_stats
+        _add_issue(row, "unreadable", error, root)
+        return row
     if image is not None:
-        _add_voxel_facts(scan_stats, image, root)
+        _add_voxel_stats(row, image, root)
     if target["label_path"] is not None:
-        _add_mask_facts(scan_stats, header, root, classes, voxels)
-    return scan_stats
+        _add_mask_stats(row, header, root, classes, voxels)
+    return row
 
 
 def _check_numbers(header: ScanHeader, where: str) -> None:
     if min(header.channels, *header.shape) < 1:
-        raise ScanError(where, f"holds no voxel, got {header.channels} channels of {header.shape}")
+        raise ScanError(where, f"expected at least one voxel, got {header.channels} channels of {header.shape}")
     if header.dtype.kind not in "iufb":
-        raise ScanError(where, f"its voxels are no plain numbers, got {header.dtype}")
+        raise ScanError(where, f"expected real numbers as voxels, got {header.dtype}")
 
 
-def _header_facts(header: ScanHeader) -> Row:
+def _header_stats(header: ScanHeader) -> Row:
     return {
         "size_bytes": header.size_bytes,
         "channels": header.channels,
@@ -114,51 +115,51 @@ def _header_facts(header: ScanHeader) -> Row:
     }
 
 
-def _add_voxel_facts(scan_stats: Row, image: Volume, root: AnyPath) -> None:
-    scan_stats["checksum"] = voxel_checksum(image.array)
+def _add_voxel_stats(row: Row, image: Volume, root: AnyPath) -> None:
+    row["checksum"] = voxel_checksum(image.array)
     try:
-        check_finite(image, scan_stats["path"])
+        check_finite(image, row["path"])
     except ScanError as error:
-        _note(scan_stats, "not_finite", error, root)
+        _add_issue(row, "not_finite", error, root)
         return
     statistics = volume_statistics(image.array, RANKS)
-    scan_stats["percentiles"] = statistics.percentiles.tolist()
-    scan_stats["mean"], scan_stats["deviation"] = statistics.mean.tolist(), statistics.deviation.tolist()
-    flat = np.flatnonzero(statistics.percentiles[:, 0] == statistics.percentiles[:, -1]).tolist()
-    if flat:
-        value = statistics.percentiles[flat[0], 0]
-        which = f"channel {', '.join(map(str, flat))}" if len(image.array) > 1 else "every voxel"
-        _note(scan_stats, "constant", ScanError(scan_stats["path"], f"{which} has the value {value:g}"), root)
+    row["percentiles"] = statistics.percentiles.tolist()
+    row["mean"], row["deviation"] = statistics.mean.tolist(), statistics.deviation.tolist()
+    constant = np.flatnonzero(statistics.percentiles[:, 0] == statistics.percentiles[:, -1]).tolist()
+    if constant:
+        value = statistics.percentiles[constant[0], 0]
+        voxels = f"channel {', '.join(map(str, constant))}" if len(image.array) > 1 else "every voxel"
+        _add_issue(row, "constant", ScanError(row["path"], f"{voxels} has the value {value:g}"), root)
 
 
-def _add_mask_facts(scan_stats: Row, header: ScanHeader, root: AnyPath, classes: Sequence[str], voxels: bool) -> None:
-    path = root / scan_stats["label_path"]
+def _add_mask_stats(row: Row, header: ScanHeader, root: AnyPath, classes: Sequence[str], voxels: bool) -> None:
+    path = root / row["label_path"]
     try:
         mask = read_header(path)
         if mask.channels != 1:
-            raise ScanError(scan_stats["label_path"], f"a mask wants one channel, got {mask.channels}")
-        opened = open_scan(path) if voxels else None
+            raise ScanError(row["label_path"], f"expected a mask of one channel, got {mask.channels}")
+        volume = open_scan(path) if voxels else None
     except ScanError as error:
-        _note(scan_stats, "mask", error, root)
+        _add_issue(row, "mask", error, root)
         return
-    scan_stats["size_bytes"] += mask.size_bytes
+    row["size_bytes"] += mask.size_bytes
     try:
-        check_same_grid(header, mask, scan_stats["path"])
+        check_same_grid(header, mask, row["path"])
     except ScanError as error:
-        _note(scan_stats, "grid", error, root)
-    if opened is None:
+        _add_issue(row, "grid", error, root)
+    if volume is None:
         return
     try:
-        codes = label_classes(opened, classes, scan_stats["label_path"]) if classes else (opened.array[0] != 0)
+        labels = label_classes(volume, classes, row["label_path"]) if classes else (volume.array[0] != 0)
     except ScanError as error:
-        _note(scan_stats, "values", error, root)
+        _add_issue(row, "values", error, root)
         return
-    scan_stats["mask_voxels"] = np.bincount(codes.ravel(order="K"), minlength=max(2, len(classes))).tolist()
-    if not codes.any():
-        _note(scan_stats, "empty", ScanError(scan_stats["label_path"], "every voxel is background"), root)
+    row["mask_voxels"] = np.bincount(labels.ravel(order="K"), minlength=max(2, len(classes))).tolist()
+    if not labels.any():
+        _add_issue(row, "empty", ScanError(row["label_path"], "every voxel is background"), root)
 
 
-def _note(scan_stats: Row, kind: str, error: ScanError, root: AnyPath) -> None:
+def _add_issue(row: Row, kind: str, error: ScanError, root: AnyPath) -> None:
     where, problem = (text.replace(f"{root}/", "") for text in (error.where, error.problem))
-    detail = problem if where == scan_stats["path"] else f"{where}: {problem}"
-    scan_stats["problems"].append({"kind": kind, "detail": detail})
+    detail = problem if where == row["path"] else f"{where}: {problem}"
+    row["issues"].append({"kind": kind, "detail": detail})

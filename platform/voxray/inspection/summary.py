@@ -1,4 +1,4 @@
-"""A data set in numbers, as ``inspect.json`` keeps them and as a page and a terminal show them."""
+"""The inspection of a data set in numbers, as ``inspection.json``, the page and the terminal display them."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from voxray.inspection.issues import count_errors, count_kinds, find_all
+from voxray.inspection.issues import count_errors, count_kinds, find_issues
 from voxray.inspection.outliers import column, percentile_array
 from voxray.inspection.scan_stats import RANKS
 from voxray.inspection.target import InspectionTarget
@@ -19,41 +19,41 @@ NO_SPLIT = "all"
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """All that a look at a data set brought to light.
+    """The result of inspecting a data set.
 
     Attributes
     ----------
-    subject : Subject
-    facts, findings : pyarrow.Table
-        Schemas FACTS and FINDINGS.
+    target : InspectionTarget
+    scan_stats, issues : pyarrow.Table
+        Schemas SCAN_STATS and ISSUES.
     voxels : bool
-        Whether scans were read whole.
+        Whether voxels were read in addition to headers.
     """
 
     target: InspectionTarget
     scan_stats: pa.Table
-    findings: pa.Table
+    issues: pa.Table
     voxels: bool
 
     @property
     def errors(self) -> int:
-        """How many findings are errors."""
-        return count_errors(self.findings)
+        """Number of issues that are errors."""
+        return count_errors(self.issues)
 
     @property
     def warnings(self) -> int:
-        """How many findings are warnings."""
-        return int(self.findings.num_rows - self.errors)
+        """Number of issues that are warnings."""
+        return int(self.issues.num_rows - self.errors)
 
 
 def finish_inspection(target: InspectionTarget, scan_stats: pa.Table, voxels: bool) -> Inspection:
-    """Put facts that came in any order in their place, and find what is wrong among them."""
+    """Order statistics that arrived in any order, and find the issues among them."""
     ordered = scan_stats.sort_by("number").combine_chunks()
-    return Inspection(target, ordered, find_all(target, ordered), voxels)
+    return Inspection(target, ordered, find_issues(target, ordered), voxels)
 
 
 def summarize(inspection: Inspection) -> dict[str, Any]:
-    """Everything but the rows of single scans, as plain values.
+    """Everything but the statistics of single scans, as plain values.
 
     Returns
     -------
@@ -69,7 +69,7 @@ def summarize(inspection: Inspection) -> dict[str, Any]:
         "voxels_read": inspection.voxels,
         "errors": inspection.errors,
         "warnings": inspection.warnings,
-        "kinds": count_kinds(inspection.findings),
+        "kinds": count_kinds(inspection.issues),
         "scans": scan_stats.num_rows,
         "readable": read.num_rows,
         "patients": len(pc.unique(scan_stats["patient_id"])),
@@ -87,20 +87,20 @@ def summarize(inspection: Inspection) -> dict[str, Any]:
         "spacing_mm": {axis: _range(read, f"{axis}_spacing_mm") for axis in "xyz"},
         "intensity": _intensity(scan_stats),
         "notes": list(target.manifest.notes),
-        "findings": [
-            {key: value for key, value in row.items() if value is not None} for row in inspection.findings.to_pylist()
+        "issues": [
+            {key: value for key, value in row.items() if value is not None} for row in inspection.issues.to_pylist()
         ],
     }
 
 
 def store_bytes(target: InspectionTarget, read: pa.Table) -> int | None:
-    """Voxels of all planned patches, images and masks, before compression; None without a plan.
+    """Bytes of all planned patches, images and masks, before compression; None without a plan.
 
     Parameters
     ----------
-    subject : Subject
+    target : InspectionTarget
     read : pyarrow.Table
-        Facts of the scans that could be read.
+        Statistics of the scans that could be read.
     """
     plan = target.plan
     if plan is None or read.num_rows == 0:
@@ -111,13 +111,13 @@ def store_bytes(target: InspectionTarget, read: pa.Table) -> int | None:
 
 
 def _disk_bytes(target: InspectionTarget, scan_stats: pa.Table) -> int:
-    """Of all scans and masks, or of the one file that they lie in."""
+    """Size of all scans and masks, or of the one file that holds them."""
     root = target.manifest.root
     return root.stat().st_size if root.is_file() else int(pc.sum(scan_stats["size_bytes"]).as_py() or 0)
 
 
 def _voxel_bytes(read: pa.Table) -> int:
-    """Of the images in memory."""
+    """Size of the images in memory."""
     voxels = np.ones(read.num_rows)
     for name in ("channels", "x_extent", "y_extent", "z_extent"):
         voxels *= column(read, name)
@@ -126,23 +126,23 @@ def _voxel_bytes(read: pa.Table) -> int:
 
 
 def _splits(target: InspectionTarget, scan_stats: pa.Table) -> dict[str, dict[str, Any]]:
-    """Scans, patients, samples of each class and planned patches of each split; of `NO_SPLIT` where there is none."""
+    """Numbers of scans, patients, samples per class and planned patches of each split, or of `NO_SPLIT`."""
     samples = target.manifest.samples.join(scan_stats.select(["scan_id", "split"]), "scan_id", join_type="inner")
-    found = {}
+    splits = {}
     for split in (*SPLITS, None):
-        mine = scan_stats.filter(_is(scan_stats["split"], split))
-        if mine.num_rows == 0:
+        scans = scan_stats.filter(_is(scan_stats["split"], split))
+        if scans.num_rows == 0:
             continue
         labels = np.asarray(samples.filter(_is(samples["split"], split))["label"].to_numpy(), np.int64)
         classes = () if target.masks else target.manifest.classes
         counts = np.bincount(labels, minlength=len(classes)).tolist()
-        found[split or NO_SPLIT] = {
-            "scans": mine.num_rows,
-            "patients": len(pc.unique(mine["patient_id"])),
+        splits[split or NO_SPLIT] = {
+            "scans": scans.num_rows,
+            "patients": len(pc.unique(scans["patient_id"])),
             "samples": dict(zip(classes, counts, strict=False)),
             "patches": None if target.plan is None or split is None else target.plan.count(split),
         }
-    return found
+    return splits
 
 
 def _is(values: pa.ChunkedArray, split: str | None) -> pa.ChunkedArray:
@@ -150,7 +150,7 @@ def _is(values: pa.ChunkedArray, split: str | None) -> pa.ChunkedArray:
 
 
 def _mask_classes(target: InspectionTarget, scan_stats: pa.Table) -> dict[str, dict[str, Any]] | None:
-    """For each class its voxels and the masks that have any; None where no mask was read."""
+    """Voxels of each class, and number of masks that contain it; None where no mask was read."""
     rows = [row for row in scan_stats["mask_voxels"].to_pylist() if row]
     if not rows:
         return None
@@ -176,9 +176,9 @@ def _range(read: pa.Table, name: str) -> list[float]:
 
 
 def _intensity(scan_stats: pa.Table) -> list[dict[str, float]]:
-    """For each channel the medians over the scans."""
+    """Percentiles of each channel, as medians over the scans."""
     percentiles = percentile_array(scan_stats)
     return [
-        {f"{rank:g}": float(value) for rank, value in zip(RANKS, np.nanmedian(mine, axis=0), strict=True)}
-        for mine in np.moveaxis(percentiles, 1, 0)
+        {f"{rank:g}": float(value) for rank, value in zip(RANKS, np.nanmedian(values, axis=0), strict=True)}
+        for values in np.moveaxis(percentiles, 1, 0)
     ]

@@ -17,11 +17,11 @@ from voxray.storage.paths import AnyPath, exists
 
 TARGETS = pa.schema(
     [
-        ("number", pa.int64()),  # row of the table, by which results find their place again
+        ("number", pa.int64()),  # row of the table, by which results are ordered
         ("scan_id", pa.string()),
         ("patient_id", pa.string()),
         ("split", pa.string()),  # of the plan, else of the data set; null where neither gives one
-        ("label", pa.string()),  # class of the scan as a whole; null where classes are those of places or voxels
+        ("label", pa.string()),  # class of the scan as a whole; null where points or voxels are classified
         ("path", pa.string()),
         ("label_path", pa.string()),
     ]
@@ -30,20 +30,20 @@ TARGETS = pa.schema(
 
 @dataclass(frozen=True, eq=False)
 class InspectionTarget:
-    """A data set, and what is known of it from its lists.
+    """A data set as its lists describe it.
 
     Attributes
     ----------
     name : str
     layout : str
-        Empty for loose scans.
+        Empty for a folder without a known layout.
     manifest : Manifest
     targets : pyarrow.Table
         Schema TARGETS, a row for each scan.
     plan : Plan, optional
-        Of an experiment that can be planned.
+        Of an experiment, unless planning failed.
     plan_problems : tuple of str
-        Why an experiment could not be run as it is.
+        Why the experiment cannot run.
     """
 
     name: str
@@ -55,27 +55,27 @@ class InspectionTarget:
 
     @property
     def masks(self) -> bool:
-        """Whether classes are those of voxels."""
-        return _are_classes_of_voxels(self.manifest)
+        """Whether voxels are classified (segmentation)."""
+        return _classifies_voxels(self.manifest)
 
     @property
     def mask_classes(self) -> tuple[str, ...]:
-        """Names of the values of masks; none where any value but 0 only says where to look."""
+        """Names of the mask values; empty where masks only locate patches."""
         return self.manifest.classes if self.manifest.masks_are_targets else ()
 
 
 def read_target(source: AnyPath) -> InspectionTarget:
-    """Find out what a data set consists of; reads lists, no scan.
+    """Read the lists of a data set; reads no scan.
 
     Parameters
     ----------
-    source : Place
+    source : AnyPath
         A folder or file of scans.
 
     Raises
     ------
     DataError
-        There is nothing there, or a list in it cannot be read.
+        The path does not exist, or a list in it cannot be read.
     """
     if not exists(source):
         raise DataError(str(source), "no such folder, file or experiment", "Check the path")
@@ -86,26 +86,26 @@ def read_target(source: AnyPath) -> InspectionTarget:
 
 
 def read_experiment_target(experiment: Experiment) -> InspectionTarget:
-    """The data of an experiment, with its plan as far as there can be one.
+    """Read the lists of an experiment's data, and plan the experiment if possible.
 
     Raises
     ------
     DataError
-        The data set is not there, or a list in it cannot be read.
+        The data set does not exist, or a list in it cannot be read.
     """
     manifest = read_manifest(experiment.data)
     plan, problems = None, []
     if experiment.split.folds is not None and experiment.split.fold is None:
-        # All folds are planned alike: the first stands for the others.
+        # All folds are planned in the same way.
         split = experiment.split.model_copy(update={"fold": 0})
         experiment = experiment.model_copy(update={"split": split})
-        told = f"cross-validation: splits, patches and store are those of the first of {split.folds} folds"
-        manifest = replace(manifest, notes=(*manifest.notes, told))
+        note = f"cross-validation: splits, patches and store are those of the first of {split.folds} folds"
+        manifest = replace(manifest, notes=(*manifest.notes, note))
     try:
         _, plan = plan_experiment(experiment, manifest)
         problems = empty_classes(plan, ("train", "val"))
     except DataError as error:
-        # Shared patients are a finding of their own, one for each of them.
+        # Each shared patient is an issue of its own.
         if not shared_patients(manifest.scans):
             problems.append(error.problem)
     return InspectionTarget(
@@ -117,7 +117,7 @@ def _targets(manifest: Manifest, plan: Plan | None) -> pa.Table:
     scans = manifest.scans
     splits = dict(zip(scans["path"].to_pylist(), scans["split"].to_pylist(), strict=True))
     if plan is not None:
-        # By their paths: a plan may know scans by pseudonyms.
+        # By path: the scan ids of a plan may be pseudonyms.
         splits |= dict(zip(plan.table["path"].to_pylist(), plan.table["split"].to_pylist(), strict=True))
     labels = _scan_labels(manifest)
     ids = scans["scan_id"].to_pylist()
@@ -134,14 +134,14 @@ def _targets(manifest: Manifest, plan: Plan | None) -> pa.Table:
 
 
 def _scan_labels(manifest: Manifest) -> dict[str, str]:
-    """Classes of scans that are samples as a whole."""
-    if _are_classes_of_voxels(manifest):
+    """Classes of scans that are classified as a whole."""
+    if _classifies_voxels(manifest):
         return {}
     whole = manifest.samples.filter(pc.is_null(manifest.samples["x_mm"]))
     names = [manifest.classes[label] for label in whole["label"].to_pylist()]
     return dict(zip(whole["scan_id"].to_pylist(), names, strict=True))
 
 
-def _are_classes_of_voxels(manifest: Manifest) -> bool:
+def _classifies_voxels(manifest: Manifest) -> bool:
     paths = manifest.scans["label_path"]
     return bool(manifest.masks_are_targets and paths.null_count < len(paths))

@@ -40,7 +40,7 @@ class Tracker:
 
     Parameters
     ----------
-    folder : Place
+    folder : AnyPath
         The run's folder; W&B's files go to ``wandb/`` in it.
     name, project : str
     run_id : str

@@ -1,4 +1,4 @@
-"""A walk through the axial slices of a scan, truth and prediction drawn in: one small WebP file."""
+"""A cine loop of the axial slices of a scan with ground truth and prediction: one small WebP file."""
 
 import base64
 import io
@@ -11,28 +11,28 @@ from PIL import Image, ImageDraw
 from voxray.visualization.overlay import (
     AXIAL,
     Points,
+    display_range,
     foreground_span,
     lighter,
     outlines,
-    shown_range,
     take_plane,
     to_gray,
 )
 from voxray.visualization.style import class_color
 
 MOST_LETTERS = 300_000  # of a data URI
-# Longest side in pixels, WebP quality and frames; the first that is small enough is taken.
+# Longest side in pixels, WebP quality and frames; the first that is small enough is used.
 ATTEMPTS = ((384, 80, 40), (384, 60, 40), (320, 50, 40), (256, 45, 32), (192, 40, 24), (128, 30, 16))
 FRAME_MS, LAST_MS = 140, 700
 TINT = 0.5
-FINER = 2  # Lines are drawn on a finer grid and averaged, which makes them smooth.
+SCALE = 2  # Lines are drawn on a finer grid and averaged, for anti-aliasing.
 DASH, GAP = 7.0, 5.0
-HALO = "#303030"  # Around light lines, which else get lost on bright tissue.
+HALO = "#303030"  # around light lines, for contrast on bright tissue
 
 
 @dataclass(frozen=True, eq=False)
 class Slices:
-    """What is walked through.
+    """The slices of a loop.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class Slices:
     truth, prediction : ndarray of uint8, (x, y, z)
     spacing_mm : tuple of float
     window : tuple of float, optional
-        The numbers that are black and white.
+        The intensities of black and white.
     """
 
     image: NDArray[np.generic]
@@ -50,79 +50,82 @@ class Slices:
     window: tuple[float, float] | None
 
 
-def shown_slices(slices: Slices, most: int) -> list[int]:
-    """Axial slices from feet to head: those with a label, one beyond at each end, and at most `most`, evenly spaced."""
+def displayed_slices(slices: Slices, limit: int) -> list[int]:
+    """Axial slices from inferior to superior: the labeled ones and one beyond each end, at most `limit`."""
     start, end = foreground_span((slices.truth, slices.prediction), 2)
     start, end = max(0, start - 1), min(slices.image.shape[2], end + 1)
-    return list(range(start, end, -(-(end - start) // most)))
+    return list(range(start, end, -(-(end - start) // limit)))
 
 
 def animate(slices: Slices) -> tuple[str, str, int]:
-    """The walk as data URIs.
+    """The loop as data URIs.
 
     Returns
     -------
     str
         An animated WebP picture of at most 300 kB.
     str
-        A still one of its middle frame, for those who want no motion and for paper.
+        A still of its middle frame, for print and reduced motion.
     int
         Number of frames.
     """
-    moving = b""
-    for longest, quality, most in ATTEMPTS:
-        frames = [draw_frame(slices, z, longest) for z in shown_slices(slices, most)]
-        moving = _encode(frames, quality)
-        if len(moving) * 4 / 3 + 30 <= MOST_LETTERS:
+    loop = b""
+    for longest, quality, limit in ATTEMPTS:
+        frames = [draw_frame(slices, z, longest) for z in displayed_slices(slices, limit)]
+        loop = _encode(frames, quality)
+        if len(loop) * 4 / 3 + 30 <= MOST_LETTERS:
             break
     still = _encode(frames[len(frames) // 2 : len(frames) // 2 + 1], 85)
-    return _uri(moving), _uri(still), len(frames)
+    return _uri(loop), _uri(still), len(frames)
 
 
 def draw_frame(slices: Slices, z: int, longest: int) -> Image.Image:
-    """One slice, its longer side `longest` pixels, with outlines, and at its right edge where in the scan it is."""
-    low, high = shown_range(slices.image, slices.window)
+    """One slice with contours, its longer side `longest` pixels, and a marker of its level at the right edge."""
+    low, high = display_range(slices.image, slices.window)
     gray = to_gray(take_plane(slices.image, AXIAL, z), low, high)
     lines, columns = gray.shape
     across_mm, up_mm = columns * slices.spacing_mm[AXIAL.across], lines * slices.spacing_mm[AXIAL.up]
     scale = longest / max(across_mm, up_mm)
-    size = (FINER * max(1, round(across_mm * scale)), FINER * max(1, round(up_mm * scale)))
+    size = (SCALE * max(1, round(across_mm * scale)), SCALE * max(1, round(up_mm * scale)))
     frame = Image.fromarray(np.ascontiguousarray(gray)).resize(size, Image.Resampling.BICUBIC).convert("RGB")
     pen = ImageDraw.Draw(frame)
     per_pixel = np.array([size[0] / columns, size[1] / lines])
     for label in range(1, 1 + int(max(slices.truth.max(initial=0), slices.prediction.max(initial=0)))):
         for line in outlines(take_plane(slices.truth, AXIAL, z) == label):
-            pen.line(_pairs(line * per_pixel), fill=class_color(label), width=2 * FINER, joint="curve")
+            pen.line(_pairs(line * per_pixel), fill=class_color(label), width=2 * SCALE, joint="curve")
     for label in range(1, 1 + int(slices.prediction.max(initial=0))):
         for line in outlines(take_plane(slices.prediction, AXIAL, z) == label):
-            pieces = dashes(line * per_pixel, DASH * FINER, GAP * FINER)
+            pieces = dashes(line * per_pixel, DASH * SCALE, GAP * SCALE)
             for piece in pieces:
-                pen.line(_pairs(piece), fill=HALO, width=4 * FINER, joint="curve")
+                pen.line(_pairs(piece), fill=HALO, width=4 * SCALE, joint="curve")
             for piece in pieces:
-                pen.line(_pairs(piece), fill=lighter(class_color(label), TINT), width=2 * FINER, joint="curve")
+                pen.line(_pairs(piece), fill=lighter(class_color(label), TINT), width=2 * SCALE, joint="curve")
     _draw_level(pen, size, (z + 0.5) / slices.image.shape[2])
-    return frame.reduce(FINER)
+    return frame.reduce(SCALE)
 
 
 def dashes(line: Points, dash: float, gap: float) -> list[Points]:
-    """Pieces of a line: `dash` long each, `gap` apart, along the line."""
+    """Dashes of a line, each `dash` long and `gap` apart."""
     along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(line, axis=0).T))])
     pieces = []
     for start in np.arange(0, along[-1], dash + gap):
         end = min(start + dash, along[-1])
         inner = along[(along > start) & (along < end)]
-        places = np.concatenate([[start], inner, [end]])
-        pieces.append(np.stack([np.interp(places, along, line[:, axis]) for axis in (0, 1)], axis=1))
+        stops = np.concatenate([[start], inner, [end]])
+        pieces.append(np.stack([np.interp(stops, along, line[:, axis]) for axis in (0, 1)], axis=1))
     return pieces
 
 
 def _draw_level(pen: ImageDraw.ImageDraw, size: tuple[int, int], share: float) -> None:
-    """A rail at the right edge, feet at its lower end, and a mark on it."""
+    """A rail at the right edge, inferior at its lower end, and a marker on it."""
     width, height = size
-    x, low, high = width - 5 * FINER, height - 8 * FINER, 8 * FINER
+    x, low, high = width - 5 * SCALE, height - 8 * SCALE, 8 * SCALE
     level = low - share * (low - high)
-    pen.line([(x, low), (x, high)], fill="#707070", width=FINER)
-    pen.rectangle([x - 2 * FINER, level - 2 * FINER, x + 2 * FINER, level + 2 * FINER], fill="#ffffff")
+    pen.line([(x, low), (x, high)], fill="#707070", width=SCALE)
+    pen.rectangle(
+        [x - 2 * SCALE, level - 2 * SCALE, x + 2 * SCALE, level + 2 * SCALE],
+        fill="#ffffff",
+    )
 
 
 def _pairs(line: Points) -> list[tuple[float, float]]:
@@ -132,8 +135,8 @@ def _pairs(line: Points) -> list[tuple[float, float]]:
 def _encode(frames: list[Image.Image], quality: int) -> bytes:
     sink = io.BytesIO()
     times = [FRAME_MS] * (len(frames) - 1) + [LAST_MS]
-    more = {"save_all": True, "append_images": frames[1:], "duration": times, "loop": 0} if len(frames) > 1 else {}
-    frames[0].save(sink, "WEBP", quality=quality, method=4, **more)
+    options = {"save_all": True, "append_images": frames[1:], "duration": times, "loop": 0} if len(frames) > 1 else {}
+    frames[0].save(sink, "WEBP", quality=quality, method=4, **options)
     return sink.getvalue()
 
 

@@ -1,7 +1,7 @@
-"""Label maps over scans: planes in the radiologist's view, and outlines where the labels differ. Arrays in, arrays out.
+"""Label maps over scans: planes in the radiological view, and contours of the labels. Arrays in, arrays out.
 
-All axes are RAS+, and every plane shows both of its axes against the index: the patient's right, or anterior in a
-sagittal plane, is at the left, and anterior, or superior, is up.
+All axes are RAS+, and both axes of a plane run against the index: the patient's right, or anterior in a sagittal
+plane, is on the left, and anterior or superior is up.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ Points = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class PlaneAxes:
-    """A plane: what it is called, the axis it cuts, those across and up, and what is at its left and top."""
+    """A plane: its name, the axis it cuts, those across and up, and the directions at its left and top."""
 
     name: str
     cut: int
@@ -36,10 +36,10 @@ PLANES = (AXIAL, PlaneAxes("coronal", 1, 0, 2, "R", "S"), PlaneAxes("sagittal", 
 
 
 def take_plane(volume: NDArray[Any], plane: PlaneAxes, index: int) -> NDArray[Any]:
-    """One plane of a volume (x, y, z) as it is looked at, (line, column)."""
-    # What is left is in the order of the axes, and `across` comes before `up` in all three planes.
-    shown: NDArray[Any] = volume.take(index, axis=plane.cut)
-    return shown[::-1, ::-1].T
+    """One plane of a volume (x, y, z) as it is displayed, (line, column)."""
+    # The remaining axes keep their order, and `across` comes before `up` in all three planes.
+    pixels: NDArray[Any] = volume.take(index, axis=plane.cut)
+    return pixels[::-1, ::-1].T
 
 
 def outlines(mask: NDArray[np.bool_]) -> list[Points]:
@@ -63,24 +63,24 @@ def outlines(mask: NDArray[np.bool_]) -> list[Points]:
 
 
 def center_of(truth: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> tuple[int, int, int]:
-    """The voxel nearest to the center of the truth's foreground; of the prediction's where there is no truth."""
+    """The voxel nearest to the center of the true foreground; of the predicted one where that is empty."""
     for labels in (truth, prediction):
         if labels.any():
-            x, y, z = (round(float(places.mean())) for places in np.nonzero(labels))
+            x, y, z = (round(float(indices.mean())) for indices in np.nonzero(labels))
             return x, y, z
     x, y, z = (size // 2 for size in truth.shape)
     return x, y, z
 
 
 def foreground_span(labels: Sequence[NDArray[np.uint8]], axis: int) -> tuple[int, int]:
-    """First voxel and end of what is labeled in any of some label maps along an axis; the whole axis if nothing is."""
-    others = tuple(each for each in range(3) if each != axis)
-    found = np.flatnonzero(np.logical_or.reduce([each.any(axis=others) for each in labels]))
-    return (int(found[0]), int(found[-1]) + 1) if len(found) else (0, labels[0].shape[axis])
+    """Start and stop of the foreground of some label maps along an axis; the whole axis if all are empty."""
+    others = tuple(other for other in range(3) if other != axis)
+    labeled = np.flatnonzero(np.logical_or.reduce([label_map.any(axis=others) for label_map in labels]))
+    return (int(labeled[0]), int(labeled[-1]) + 1) if len(labeled) else (0, labels[0].shape[axis])
 
 
 def crop_box(labels: Sequence[NDArray[np.uint8]], spacing_mm: Sequence[float]) -> tuple[slice, slice, slice]:
-    """The part of a scan that is shown: what is labeled and a margin around it, inside the scan."""
+    """The displayed part of a scan: the foreground with a margin, inside the scan."""
     spans = [foreground_span(labels, axis) for axis in range(3)]
     largest = max((end - start) * step for (start, end), step in zip(spans, spacing_mm, strict=True))
     margin = max(MARGIN_MM, MARGIN_SHARE * largest)
@@ -91,8 +91,8 @@ def crop_box(labels: Sequence[NDArray[np.uint8]], spacing_mm: Sequence[float]) -
     return x, y, z
 
 
-def shown_range(channel: NDArray[Any], window: Sequence[float] | None) -> tuple[float, float]:
-    """The numbers that are black and white: the window, or else two percentiles."""
+def display_range(channel: NDArray[Any], window: Sequence[float] | None) -> tuple[float, float]:
+    """The intensities of black and white: the window, or else two percentiles."""
     low, high = window if window is not None else np.percentile(channel, LOW_HIGH)
     return float(low), float(high)
 
@@ -105,5 +105,5 @@ def to_gray(pixels: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
 
 def lighter(color: str, share: float) -> str:
     """A color ``#rrggbb`` with a share of white in it."""
-    parts = (int(color[place : place + 2], 16) for place in (1, 3, 5))
+    parts = (int(color[start : start + 2], 16) for start in (1, 3, 5))
     return "#" + "".join(f"{round(part + (255 - part) * share):02x}" for part in parts)

@@ -17,7 +17,7 @@ from voxray.scans.intensity import PERCENTILES, clip_percentiles
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png"}
 STACKED = re.compile(r"(train|val|test)_images/\d+")
 ID_LETTERS = 20
-SLICES_SHOWN = 24
+MOST_SLICES = 24
 
 
 def is_picture(path: str) -> bool:
@@ -26,26 +26,26 @@ def is_picture(path: str) -> bool:
 
 
 def slice_step(depth: int) -> int:
-    """Which slices of so many are shown: each, every second and so on."""
-    return -(-depth // SLICES_SHOWN)
+    """The step between displayed slices of `depth`: 1 for all of them."""
+    return -(-depth // MOST_SLICES)
 
 
-def shown_patches(patches: torch.Tensor, intensity: IntensitySpec) -> torch.Tensor:
-    """Patches (n, channel, x, y, z) as greys in [0, 1]: in the window, or else between percentiles of their own."""
+def to_display_range(patches: torch.Tensor, intensity: IntensitySpec) -> torch.Tensor:
+    """Patches (n, channel, x, y, z) as gray levels in [0, 1]: of the window, or else between their percentiles."""
     if intensity.kind == "window":
         return scale_window(patches, intensity.windows)
     return clip_percentiles(patches, *PERCENTILES)
 
 
 def display_slices(scaled: NDArray[np.float32], picture: bool) -> NDArray[np.uint8]:
-    """A patch as it is looked at.
+    """The slices of a patch as they are displayed.
 
     Parameters
     ----------
     scaled : ndarray, (channel, x, y, z), in [0, 1]
     picture : bool
-        Pictures keep their lines from top to bottom. Scans (RAS) are turned to the radiologist's view: the patient's
-        right at the left and anterior up, so both axes run against the index.
+        Pictures keep their lines from top to bottom. Scans (RAS) are turned to the radiological view: the patient's
+        right on the left and anterior up, so both axes run against the index.
 
     Returns
     -------
@@ -69,6 +69,6 @@ def encode_png(pixels: NDArray[np.uint8], longest: int) -> str:
 
 
 def shorten_id(scan_id: str) -> str:
-    """The telling end of a scan's name."""
+    """The end of a scan's name, at most 20 letters."""
     name = scan_id.rsplit("/", 1)[-1]
     return name if len(name) <= ID_LETTERS else "…" + name[1 - ID_LETTERS :]

@@ -1,4 +1,4 @@
-"""The look of all charts, and matplotlib figures as SVG inside a page."""
+"""The style of all charts, and matplotlib figures as inline SVG."""
 
 import io
 import re
@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Chart = TypeVar("Chart", bound=Callable[..., Any])
 
-# Okabe and Ito (2008), "Color Universal Design": told apart with any kind of color vision.
+# Okabe and Ito (2008), "Color Universal Design": distinguishable with any kind of color vision.
 SPLIT_COLORS = {"train": "#7b8794", "val": "#0072b2", "test": "#d55e00"}
 CLASS_COLORS = ("#7b8794", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#0072b2", "#d55e00", "#b8a800")
-# Of the labels 1, 2, … of masks: light enough to be seen on gray scans, dark enough for white pages.
+# Of the labels 1, 2, … of masks: visible on gray scans and on white pages.
 MASK_COLORS = ("#e69f00", "#56b4e9", "#009e73", "#cc79a7", "#d55e00", "#0072b2", "#b8a800")
 DASHES = ("-", "--", ":", "-.")
 INK, MUTED, RULE = "#1f2933", "#52606d", "#d9dee3"
@@ -31,7 +31,7 @@ CURVE_POINTS = 1500
 NAME_LETTERS = 22
 
 STYLE: Any = {
-    "text.parse_math": False,  # A class may be called "$5".
+    "text.parse_math": False,  # Names of classes may contain "$".
     "svg.fonttype": "none",
     "svg.hashsalt": "voxray",
     "font.size": 9,
@@ -60,7 +60,7 @@ STYLE: Any = {
 
 
 def styled(function: Chart) -> Chart:
-    """Draw with the report's style, and leave matplotlib's own settings as they were."""
+    """Draw with the report's style, without changing matplotlib's settings."""
     return rc_context(STYLE)(function)
 
 
@@ -74,7 +74,7 @@ def new_axes(size: tuple[float, float], x_label: str, y_label: str) -> tuple[Fig
 
 
 def unit_axis(axes: Axes, *, x: bool = False, y: bool = False) -> None:
-    """Axes from 0 to 1, with room for marks at the ends."""
+    """Axes from 0 to 1, with a margin for markers at the ends."""
     ticks = [0, 0.2, 0.4, 0.6, 0.8, 1]
     if x:
         axes.set_xlim(-0.02, 1.02)
@@ -97,7 +97,7 @@ def class_color(label: int) -> str:
 
 
 def legend_above(axes: Axes, columns: int) -> None:
-    """Legend above the chart, where no curve can run into it; lines beyond two make the figure higher."""
+    """Legend above the chart, where it hides no curve; more than two lines make the figure higher."""
     entries = len(axes.get_legend_handles_labels()[0])
     lines = -(-entries // columns)
     figure = axes.get_figure(root=True)
@@ -109,14 +109,14 @@ def legend_above(axes: Axes, columns: int) -> None:
 
 
 def legend_text(name: str) -> str:
-    """A name from the data as a legend shows it: not too long."""
+    """A name from the data, shortened for a legend."""
     short = name if len(name) <= NAME_LETTERS else name[: NAME_LETTERS - 1] + "…"
-    # Matplotlib would leave out one that begins with an underscore.
+    # Matplotlib omits labels that begin with an underscore.
     return f"\u2060{short}" if short.startswith("_") else short
 
 
 def thin_curve(x: Floats, y: Floats, limit: int = CURVE_POINTS) -> tuple[Floats, Floats]:
-    """At most `limit` points of a curve, evenly along its length; its ends stay."""
+    """At most `limit` points of a curve, evenly along its length, ends included."""
     if len(x) <= limit:
         return x, y
     length = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(x), np.diff(y)))])
@@ -132,18 +132,18 @@ def to_svg(figure: Figure, name: str, description: str) -> Markup:
     ----------
     figure : Figure
     name : str
-        Prefix of its ids, which must be unique in a page.
+        Prefix of its ids, unique within a page.
     description : str
-        Read out to those who cannot see it.
+        For screen readers.
     """
     sink = io.BytesIO()
     with warnings.catch_warnings():
-        # The reader's browser brings the letters that matplotlib's font has not.
+        # The browser supplies the glyphs that matplotlib's font lacks.
         warnings.filterwarnings("ignore", r"Glyph .* missing from font")
         figure.savefig(sink, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = sink.getvalue().decode()
     text = text[text.index("<svg") :]
-    # A style element would act on the whole page, and the page chooses the fonts.
+    # A style element would apply to the whole page, and the page sets the fonts.
     text = re.sub(r"\s*<defs>\s*<style.*?</style>\s*</defs>", "", text, count=1, flags=re.DOTALL)
     text = re.sub(r"font-family: [^;\"]*;? ?", "", text)
     text = re.sub(r'\b(id="|href="#|url\(#)', rf"\g<1>{name}-", text.replace("xlink:href", "href"))

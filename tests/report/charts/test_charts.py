@@ -1,4 +1,4 @@
-"""What the charts are drawn from."""
+"""The data of the charts."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,12 +20,12 @@ from voxray.visualization.style import new_axes, styled, thin_curve, to_svg
 def test_calibration_agrees_with_scikit_learn(seed: int) -> None:
     rng = np.random.default_rng(seed)
     predicted = rng.random(200) ** 2
-    happened = (rng.random(200) < predicted).astype(float)
-    observed, mean = calibration_curve(happened, predicted, n_bins=10)
-    ours = calibration_bins(predicted, happened)
-    np.testing.assert_allclose(ours[0], mean)
-    np.testing.assert_allclose(ours[1], observed)
-    assert ours[2].sum() == 200
+    outcomes = (rng.random(200) < predicted).astype(float)
+    observed, mean = calibration_curve(outcomes, predicted, n_bins=10)
+    bins = calibration_bins(predicted, outcomes)
+    np.testing.assert_allclose(bins[0], mean)
+    np.testing.assert_allclose(bins[1], observed)
+    assert bins[2].sum() == 200
 
 
 def test_a_probability_of_one_falls_into_the_last_bin() -> None:
@@ -61,9 +61,9 @@ def test_drawing_leaves_the_settings_of_matplotlib_alone() -> None:
     assert "font-family" not in svg
 
 
-def test_the_figure_that_chose_the_epoch_is_among_the_curves(make_run: Callable[..., RunContents]) -> None:
+def test_the_metric_that_selects_the_epoch_is_among_the_curves(make_run: Callable[..., RunContents]) -> None:
     run = make_run()
     training = run.experiment.training.model_copy(update={"monitor": "balanced_accuracy"})
     chosen = replace(run, experiment=run.experiment.model_copy(update={"training": training}))
-    assert "balanced accuracy" in learning_charts(chosen)["figures"]
-    assert "balanced accuracy" not in learning_charts(run)["figures"]
+    assert "balanced accuracy" in learning_charts(chosen)["validation"]
+    assert "balanced accuracy" not in learning_charts(run)["validation"]

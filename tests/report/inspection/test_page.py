@@ -12,7 +12,7 @@ from inspection_scenes import DEFECTS, image_of, write_cases, write_defects, wri
 from PIL import Image
 from scenes import write_luna
 
-from voxray.inspection.issues import FINDINGS
+from voxray.inspection.issues import ISSUES
 from voxray.inspection.kinds import KINDS
 from voxray.inspection.scan_stats import SCAN_STATS, inspect_scans
 from voxray.inspection.summary import Inspection, finish_inspection, summarize
@@ -39,12 +39,12 @@ def defects(tmp_path_factory: pytest.TempPathFactory) -> Inspection:
     return inspection_of(root)
 
 
-def test_the_page_names_every_finding_and_needs_nothing_but_itself(defects: Inspection) -> None:
+def test_the_page_names_every_issue_and_is_self_contained(defects: Inspection) -> None:
     page = page_of(defects)
     for kind, name in DEFECTS.items():
         assert KINDS[kind].title in page
         assert name is None or name in page
-    assert "9 errors to mend before training, 7 warnings to look at" in page
+    assert "9 errors to fix before training, 7 warnings to review" in page
     assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
     assert "secret_place" not in page
     assert page == page_of(defects)
@@ -55,13 +55,13 @@ def test_json_and_parquet_hold_every_row_and_the_page_the_worst(tmp_path: Path, 
         {"kind": "intensity", "severity": "warning", "number": 0, "detail": f"scan {score}", "score": float(score)}
         for score in range(1000, 0, -1)
     ]
-    crowded = Inspection(defects.target, defects.scan_stats, pa.Table.from_pylist(many, schema=FINDINGS), True)
+    crowded = Inspection(defects.target, defects.scan_stats, pa.Table.from_pylist(many, schema=ISSUES), True)
     page = write_inspection(tmp_path, crowded).read_text()
     assert "scan 1000" in page
     assert "scan 991" in page
     assert "scan 990" not in page
     content = json.loads((tmp_path / "inspection.json").read_text())
-    assert len(content["findings"]) == content["warnings"] == 1000
+    assert len(content["issues"]) == content["warnings"] == 1000
     assert pq.read_table(tmp_path / "scans.parquet").equals(defects.scan_stats)
 
 
@@ -76,11 +76,11 @@ def test_a_summary_counts_classes_and_sizes(tmp_path: Path) -> None:
     assert json.loads(json.dumps(summary)) == summary
 
 
-def test_headers_alone_say_what_was_not_looked_for(tmp_path: Path) -> None:
+def test_headers_alone_say_what_was_not_checked(tmp_path: Path) -> None:
     write_luna(tmp_path, 3)
     page = page_of(inspection_of(tmp_path, voxels=False))
-    assert "Not looked for" in page
-    assert "No errors, no warnings. Headers and lists were read, no voxels." in page
+    assert "Not checked" in page
+    assert "No errors, no warnings. Only headers and lists were read, no voxels." in page
     assert 'id="intensity"' not in page
     assert page.count("<image ") == 3
 
@@ -88,8 +88,8 @@ def test_headers_alone_say_what_was_not_looked_for(tmp_path: Path) -> None:
 def test_a_data_set_without_a_readable_scan_has_a_page(tmp_path: Path) -> None:
     (tmp_path / "a.nii").write_text("nothing")
     page = page_of(inspection_of(tmp_path))
-    assert "1 error to mend" in page
-    assert "No scan can be shown" in page
+    assert "1 error to fix" in page
+    assert "No scan can be displayed" in page
 
 
 def test_pictures_show_as_they_are_and_have_no_spacing(tmp_path: Path) -> None:
@@ -98,8 +98,8 @@ def test_pictures_show_as_they_are_and_have_no_spacing(tmp_path: Path) -> None:
         Image.fromarray(pixels).save(tmp_path / f"{number}.png")
     page = page_of(inspection_of(tmp_path))
     assert page.count("<image ") == 4
-    assert "Spacing along" not in page
-    assert "Voxels along" in page
+    assert "<strong>Spacing</strong>" not in page
+    assert "<strong>Shape</strong>" in page
 
 
 def test_images_of_a_stack_show_their_middle(tmp_path: Path) -> None:
@@ -135,10 +135,10 @@ def test_tiles_come_evenly_from_each_class() -> None:
 
 def test_flagged_tiles_take_kinds_by_turns_and_each_scan_once(defects: Inspection) -> None:
     chosen = choose_flagged(defects, 5)
-    kinds = defects.findings.filter(pa.compute.is_valid(defects.findings["number"]))["kind"].to_pylist()
+    kinds = defects.issues.filter(pa.compute.is_valid(defects.issues["number"]))["kind"].to_pylist()
     assert len(chosen) == 5
     assert len({row["number"] for row, _ in chosen}) == 5
-    assert [detail for _, detail in chosen] == defects.findings["detail"].to_pylist()[:1] + [
+    assert [detail for _, detail in chosen] == defects.issues["detail"].to_pylist()[:1] + [
         detail for _, detail in chosen[1:]
     ]
     assert len(choose_flagged(defects, 99)) == len(set(kinds))
@@ -154,7 +154,7 @@ def test_a_mask_is_outlined_where_it_is_and_left_out_where_it_does_not_fit(tmp_p
 
 
 @pytest.mark.parametrize(("spacing", "name"), [((1, 1, 1), "axial"), ((1, 1, 5), "axial"), ((4, 1, 1), "sagittal")])
-def test_the_slices_shown_are_those_that_were_acquired(spacing: tuple[float, ...], name: str) -> None:
+def test_the_displayed_slices_are_those_that_were_acquired(spacing: tuple[float, ...], name: str) -> None:
     assert slice_plane(Volume(image_of(0)[None], np.diag([*spacing, 1.0]))).name == name
 
 

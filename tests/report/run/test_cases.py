@@ -1,4 +1,4 @@
-"""Which scans are shown, and how."""
+"""Which scans are displayed, and how."""
 
 import io
 import re
@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from report.scan_runs import make_scan_run
 
-from voxray.report.run.cases import choose_cases, ranked_cases, show_cases
+from voxray.report.run.cases import choose_cases, draw_cases, ranked_cases
 from voxray.report.run.contents import Case, RunContents
 
 
@@ -29,7 +29,7 @@ def numbers(path: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("dice", "titles", "names"),
+    ("dice", "titles", "scan_ids"),
     [
         ((0.5, 0.9, 0.1, 0.7, 0.8), ["Best case", "Median case", "Worst case"], ["s1", "s3", "s2"]),
         ((0.5, float("nan"), 0.9), ["Best case", "Worst case"], ["s2", "s0"]),
@@ -38,20 +38,20 @@ def numbers(path: str) -> np.ndarray:
     ],
 )
 def test_best_median_and_worst_are_chosen_by_mean_dice(
-    dice: tuple[float, ...], titles: list[str], names: list[str]
+    dice: tuple[float, ...], titles: list[str], scan_ids: list[str]
 ) -> None:
     chosen = choose_cases(rows(*dice))
     assert [title for title, _ in chosen] == titles
-    assert [case["scan_id"] for _, case in chosen] == names
+    assert [case["scan_id"] for _, case in chosen] == scan_ids
 
 
 def test_equal_cases_are_ranked_by_name() -> None:
     assert [case["scan_id"] for case in ranked_cases(rows(0.5, 0.2, 0.2))] == ["s1", "s2", "s0"]
 
 
-def test_the_worst_case_shown_is_off_by_as_much_as_its_prediction(run: RunContents) -> None:
-    worst = show_cases(run, "val")[-1]
-    assert (worst.title, worst.case["scan_id"]) == ("Worst case", "val_2")
+def test_the_worst_displayed_case_is_off_by_as_much_as_its_prediction(run: RunContents) -> None:
+    worst = draw_cases(run, "val")[-1]
+    assert (worst.title, worst.row["scan_id"]) == ("Worst case", "val_2")
     assert worst.pictures is not None
     for plane in worst.pictures.planes[:2]:
         truth, prediction = (
@@ -63,7 +63,7 @@ def test_the_worst_case_shown_is_off_by_as_much_as_its_prediction(run: RunConten
 
 
 def test_a_perfect_prediction_has_the_truths_outline_whatever_the_files_axes(run: RunContents) -> None:
-    best = show_cases(run, "val")[0]
+    best = draw_cases(run, "val")[0]
     assert best.pictures is not None
     for plane in best.pictures.planes:
         truth = [line.path for line in plane.outlines if line.is_truth]
@@ -72,7 +72,7 @@ def test_a_perfect_prediction_has_the_truths_outline_whatever_the_files_axes(run
 
 
 def test_planes_are_true_to_the_spacing_and_lie_on_the_bright_block(run: RunContents) -> None:
-    best = show_cases(run, "val")[0]
+    best = draw_cases(run, "val")[0]
     assert best.pictures is not None
     sizes = [(plane.width_mm, plane.height_mm) for plane in best.pictures.planes]
     assert sizes == [(20, 24), (20, 30), (24, 30)]
@@ -85,23 +85,23 @@ def test_planes_are_true_to_the_spacing_and_lie_on_the_bright_block(run: RunCont
 
 
 @pytest.mark.parametrize(
-    ("file", "said"),
+    ("file", "message"),
     [
         ("scans/imagesTr/val_2.nii.gz", "no such file"),
         ("scans/labelsTr/val_2.nii.gz", "no such file"),
         ("run/predictions/val/val_2_seg.nii.gz", "no such file"),
     ],
 )
-def test_a_scan_whose_files_are_gone_says_so_and_the_others_are_shown(tmp_path: Path, file: str, said: str) -> None:
+def test_a_scan_without_its_files_says_so_and_the_others_are_displayed(tmp_path: Path, file: str, message: str) -> None:
     run = make_scan_run(tmp_path, {"val": (2, 0, 4, 1)})
     (tmp_path / file).unlink()
-    best, median, worst = show_cases(run, "val")
+    best, median, worst = draw_cases(run, "val")
     assert best.pictures is not None
     assert median.pictures is not None
     assert worst.pictures is None
-    assert said in worst.problem
+    assert message in worst.problem
 
 
-def test_a_run_without_label_maps_tells_how_to_get_them(run: RunContents) -> None:
-    cases = {"val": [{key: case[key] for key in case if key != "prediction"} for case in run.cases["val"]]}
-    assert all("voxray evaluate" in shown.problem for shown in show_cases(replace(run, cases=cases), "val"))
+def test_a_run_without_label_maps_says_how_to_get_them(run: RunContents) -> None:
+    cases = {"val": [{key: row[key] for key in row if key != "prediction"} for row in run.cases["val"]]}
+    assert all("voxray evaluate" in case.problem for case in draw_cases(replace(run, cases=cases), "val"))

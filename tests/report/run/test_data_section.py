@@ -1,4 +1,4 @@
-"""Where patches come from and where the others went."""
+"""Patches that are used, and excluded data."""
 
 from collections.abc import Callable
 from typing import Any
@@ -32,11 +32,11 @@ ROWS: list[dict[str, Any]] = [
 ]
 
 
-def test_patches_that_were_planned_are_used_or_set_aside(make_run: Callable[..., RunContents]) -> None:
-    planned, aside, used, repeated = trace_patches(make_run(quarantine=ROWS).store)
-    assert (planned.number, aside.number, used.number) == (64 + 7, 7, 64)
-    assert repeated.number == 3 * 12  # Half of the 24 training patches, by three rotations.
-    assert "3 listed samples left out before" in planned.detail
+def test_planned_patches_are_used_or_excluded(make_run: Callable[..., RunContents]) -> None:
+    planned, excluded, used, oversampled = trace_patches(make_run(quarantine=ROWS).store)
+    assert (planned.number, excluded.number, used.number) == (64 + 7, 7, 64)
+    assert oversampled.number == 3 * 12  # Half of the 24 training patches, by three rotations.
+    assert "3 listed samples excluded before" in planned.detail
 
 
 def test_a_split_is_counted_once_for_each_patch_and_scan(make_run: Callable[..., RunContents]) -> None:
@@ -52,7 +52,7 @@ def test_a_split_is_counted_once_for_each_patch_and_scan(make_run: Callable[...,
     assert (val.total, val.rows, test.total, test.rows) == (24, 24, 16, 16)
 
 
-def test_reasons_of_one_kind_are_one_group_and_the_costliest_comes_first() -> None:
+def test_reasons_of_one_kind_are_one_group_and_the_one_with_most_samples_comes_first() -> None:
     groups = group_quarantine(pa.Table.from_pylist(ROWS, schema=QUARANTINE))
     assert [(group.reason, group.entries, group.samples) for group in groups] == [
         ("cut off", 1, 5),
@@ -63,5 +63,5 @@ def test_reasons_of_one_kind_are_one_group_and_the_costliest_comes_first() -> No
     assert [row["reason"] for row in groups[1].examples] == ["off by 1.5 mm", "off by 20 mm"]
 
 
-def test_nothing_set_aside_is_no_group() -> None:
+def test_nothing_excluded_is_no_group() -> None:
     assert group_quarantine(pa.Table.from_pylist([], schema=QUARANTINE)) == []

@@ -1,4 +1,4 @@
-"""The report as a file: whole, alone, safe, the same every time."""
+"""The report as a file: self-contained, safe, reproducible."""
 
 import base64
 import io
@@ -20,10 +20,10 @@ from voxray.report.run.page import render_page, write_report
 MakeRun = Callable[..., RunContents]
 EVERY_CHART = {
     "chart-loss",
-    "chart-figures",
+    "chart-validation",
     "chart-learning-rate",
-    "chart-waiting",
-    "chart-speed",
+    "chart-data-wait",
+    "chart-throughput",
     "chart-roc",
     "chart-precision-recall",
     "chart-calibration",
@@ -35,11 +35,11 @@ EVERY_CHART = {
 
 
 class _Page(HTMLParser):
-    """What a page asks for, its tags, ids and visible text."""
+    """The links, tags, ids and visible text of a page."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
-        self.wanted: list[str] = []
+        self.links: list[str] = []
         self.ids: list[str] = []
         self.tags: list[str] = []
         self.text = ""
@@ -49,7 +49,7 @@ class _Page(HTMLParser):
         self.tags.append(tag)
         for name, value in attrs:
             if name in ("src", "href", "xlink:href", "srcset", "action", "data"):
-                self.wanted.append(str(value))
+                self.links.append(str(value))
             if name == "id":
                 self.ids.append(str(value))
 
@@ -69,21 +69,21 @@ def plain_html(plain_run: RunContents) -> str:
     return render_page(plain_run)
 
 
-def test_a_page_needs_nothing_but_itself(plain_html: str) -> None:
+def test_a_page_is_self_contained(plain_html: str) -> None:
     html, page = plain_html, _Page(plain_html)
-    assert page.wanted
-    assert all(each.startswith(("#", "data:image/png;base64,")) for each in page.wanted)
-    assert {each[1:] for each in page.wanted if each.startswith("#")} <= set(page.ids)
+    assert page.links
+    assert all(link.startswith(("#", "data:image/png;base64,")) for link in page.links)
+    assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
     assert not {"script", "link", "iframe", "object", "base"} & set(page.tags)
     assert not re.findall(r"url\((?!#)|@import", html)
     assert "://" not in html
 
 
 def test_rotated_rows_of_training_are_counted(plain_html: str) -> None:
-    assert "Rows with rotations" in plain_html
+    assert "Rows incl. rotations" in plain_html
 
 
-def test_every_figure_of_a_run_is_there_once(plain_html: str) -> None:
+def test_every_chart_of_a_run_is_there_once(plain_html: str) -> None:
     ids = _Page(plain_html).ids
     assert set(ids) >= EVERY_CHART
     assert len(ids) == len(set(ids))
@@ -91,8 +91,10 @@ def test_every_figure_of_a_run_is_there_once(plain_html: str) -> None:
 
 def test_text_from_the_data_is_escaped(make_run: MakeRun) -> None:
     evil = '<script>alert("1")</script>'
-    aside = [{"scan_id": evil, "path": "a.mhd", "row": None, "kind": "scan", "samples": 3, "reason": f"bad {evil}"}]
-    run = make_run(classes=("$x^{$", "<b>&"), quarantine=aside)
+    quarantine = [
+        {"scan_id": evil, "path": "a.mhd", "row": None, "kind": "scan", "samples": 3, "reason": f"bad {evil}"}
+    ]
+    run = make_run(classes=("$x^{$", "<b>&"), quarantine=quarantine)
     page = _Page(render_page(replace(run, experiment=run.experiment.model_copy(update={"name": evil}))))
     assert "script" not in page.tags
     assert "bad [scan]" in page.text
@@ -102,14 +104,14 @@ def test_text_from_the_data_is_escaped(make_run: MakeRun) -> None:
 def test_a_run_of_one_epoch_without_test_split_says_so(make_run: MakeRun) -> None:
     run = make_run(splits=("train", "val"))
     text = _Page(render_page(replace(run, history=run.history[:1]))).text
-    assert "1 epoch, the best is 1" in text
+    assert "1 epoch, best: 1" in text
     assert "There is no test split" in text
     assert "in the validation split" in text
-    assert "test split and raises" not in text
+    assert "in the test split" not in text
 
 
-def test_a_figure_without_value_is_a_dash_and_a_reason(make_run: MakeRun) -> None:
-    run = make_run(only_label=0)  # Nothing to find in the test split.
+def test_an_undefined_metric_is_a_dash_and_a_reason(make_run: MakeRun) -> None:
+    run = make_run(only_label=0)  # No positive in the test split.
     assert run.metrics["test"]["recall"] is None
     text = _Page(render_page(run)).text
     assert "Recall, test: a class has no patch in this split" in text
@@ -128,7 +130,7 @@ def test_the_same_run_gives_the_same_bytes(
     assert (tmp_path / "reports" / "report.html").read_bytes() == plain_html.encode()
 
 
-def test_no_place_on_this_machine_is_told(make_run: MakeRun) -> None:
+def test_no_folder_of_this_machine_is_displayed(make_run: MakeRun) -> None:
     reason = "No such file: '/mnt/elsewhere/y.raw'"
     rows = [{"scan_id": "x", "path": "x.mhd", "kind": "scan", "samples": 1, "reason": reason}]
     html = render_page(make_run(quarantine=rows))
@@ -137,27 +139,27 @@ def test_no_place_on_this_machine_is_told(make_run: MakeRun) -> None:
     assert "y.raw" in html
 
 
-def test_the_first_picture_is_the_worst_miss(plain_run: RunContents, plain_html: str) -> None:
+def test_the_first_picture_is_the_worst_false_negative(plain_run: RunContents, plain_html: str) -> None:
     run, html = plain_run, plain_html
     val = run.predictions["val"]
-    findings = np.flatnonzero(val.labels == 1)
-    missed = findings[val.probabilities[findings, 1] < run.threshold]
+    positives = np.flatnonzero(val.labels == 1)
+    missed = positives[val.probabilities[positives, 1] < run.threshold]
     assert len(missed)
     worst = missed[val.probabilities[missed, 1].argmin()]
-    section = html[html.index("Missed, validation") :]
+    section = html[html.index("False negatives, validation") :]
     assert f"<b>{val.probabilities[worst, 1]:.3f}</b>" in section[: section.index("</figcaption>")]
     sources = re.findall(r'src="data:image/png;base64,([^"]+)"', section)[:4]
-    shown = [np.asarray(Image.open(io.BytesIO(base64.b64decode(source)))) for source in sources]
+    displayed = [np.asarray(Image.open(io.BytesIO(base64.b64decode(source)))) for source in sources]
     voxels = run.store.read_patches("val", np.array([val.rows["slot"][int(worst)].as_py()]))[0, 0]
     gray = np.round(255 * (voxels.astype(float) + 1000) / 1400)
-    for z, pixels in enumerate(shown):
+    for z, pixels in enumerate(displayed):
         # Right at the left, anterior up: both axes run backwards.
         assert np.abs(pixels.astype(float) - gray[::-1, ::-1, z].T).max() <= 1
 
 
 def test_more_than_two_classes_have_means_and_no_threshold(make_run: MakeRun) -> None:
     page = _Page(render_page(make_run(classes=("none", "cyst", "nodule"))))
-    assert "The model names the right one of 3 classes" in page.text
+    assert "The model assigns the correct one of 3 classes to" in page.text
     assert "mean over the classes" in page.text
     assert "Threshold" not in page.text
     assert {"chart-roc-val", "chart-roc-test", "chart-precision-recall-test", "confusion-test"} <= set(page.ids)

@@ -1,4 +1,4 @@
-"""Settings and commands by which a run is repeated."""
+"""Settings and commands that reproduce a run."""
 
 import tomllib
 from collections.abc import Callable
@@ -12,15 +12,19 @@ from voxray.report.run.reproduce import command_lines, hide_paths, settings_text
 
 def test_the_settings_are_toml_that_gives_the_experiment_back(make_run: Callable[..., RunContents]) -> None:
     experiment = make_run().experiment
-    again = tomllib.loads(settings_text(experiment))
-    assert (again["out"], again["data"]["root"], again["model"]["architecture"]) == ("…/run", "…/scans", "…/tiny.json")
-    again["out"], again["data"]["root"] = experiment.out, experiment.data.root
-    again["model"]["architecture"] = experiment.model.architecture
-    assert Experiment.model_validate(again) == experiment
+    content = tomllib.loads(settings_text(experiment))
+    assert (content["out"], content["data"]["root"], content["model"]["architecture"]) == (
+        "…/run",
+        "…/scans",
+        "…/tiny.json",
+    )
+    content["out"], content["data"]["root"] = experiment.out, experiment.data.root
+    content["model"]["architecture"] = experiment.model.architecture
+    assert Experiment.model_validate(content) == experiment
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "displayed"),
     [
         ("/secret/data/sub/x.mhd: cut off", "sub/x.mhd: cut off"),
         ("cannot open '/home/anna/y.raw'", "cannot open '…/y.raw'"),
@@ -28,10 +32,10 @@ def test_the_settings_are_toml_that_gives_the_experiment_back(make_run: Callable
         (r"C:\Users\anna\x.mhd is bad", "…/x.mhd is bad"),
     ],
 )
-def test_only_the_end_of_a_path_is_told(make_run: Callable[..., RunContents], text: str, shown: str) -> None:
+def test_only_the_end_of_a_path_is_displayed(make_run: Callable[..., RunContents], text: str, displayed: str) -> None:
     run = make_run()
     data = run.experiment.data.model_copy(update={"root": "/secret/data"})
-    assert hide_paths(text, run.experiment.model_copy(update={"data": data})) == shown
+    assert hide_paths(text, run.experiment.model_copy(update={"data": data})) == displayed
 
 
 def test_the_commands_name_the_experiment() -> None:

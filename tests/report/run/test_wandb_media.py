@@ -1,4 +1,4 @@
-"""What W&B is shown of a judged run, read back from its offline files."""
+"""The media of an evaluated run at W&B, read back from its offline files."""
 
 import json
 from pathlib import Path
@@ -24,16 +24,16 @@ CLASSES = ("other", "nodule")
 
 
 def quiet(line: str) -> None:
-    """Swallow what a stage says."""
+    """Discard the status lines of a stage."""
 
 
-def as_seen(path: Path, z: int) -> np.ndarray:
+def displayed_slice(path: Path, z: int) -> np.ndarray:
     """An axial slice of a file in the radiologist's view: the patient's right at the left, the front up."""
     image = nibabel.as_closest_canonical(nibabel.load(path))
     return np.asarray(image.dataobj)[::-1, ::-1, z].T
 
 
-def test_best_median_and_worst_scan_are_shown_with_truth_and_prediction_over_them(tmp_path: Path) -> None:
+def test_best_median_and_worst_scan_are_logged_with_truth_and_prediction_over_them(tmp_path: Path) -> None:
     run = make_scan_run(tmp_path, {"train": (0,), "val": (2, 0, 4, 1)})
     config = run.experiment.model_dump(mode="json")
     with Tracker(tmp_path, name="a", project="p", run_id="a", mode="offline", config=config) as tracker:
@@ -52,16 +52,16 @@ def test_best_median_and_worst_scan_are_shown_with_truth_and_prediction_over_the
         ("truth", root / "labelsTr" / "val_2.nii.gz"),
         ("prediction", folder / "predictions" / "val" / "val_2_seg.nii.gz"),
     ):
-        np.testing.assert_array_equal(Image.open(media(tmp_path, worst[name]["path"])), as_seen(file, z))
+        np.testing.assert_array_equal(Image.open(media(tmp_path, worst[name]["path"])), displayed_slice(file, z))
         labels = logged["_wandb"]["mask/class_labels"][f"val/cases_wandb_delimeter_{name}"]["value"]
         assert list(labels.values()) == ["background", "head", "tail"]
     gray = np.asarray(Image.open(media(tmp_path, history["val/cases/filenames"][0][2])))
-    scan = as_seen(root / "imagesTr" / "val_2.nii.gz", z)
+    scan = displayed_slice(root / "imagesTr" / "val_2.nii.gz", z)
     assert np.corrcoef(gray.ravel(), np.clip(scan, *np.percentile(scan, [0.5, 99.5])).ravel())[0, 1] > 0.99
     assert summary["final/val/dice"] == run.metrics["val"]["dice"]
 
 
-def test_the_plots_of_a_classifier_are_those_of_the_weights_that_were_kept(luna: Path, out: Path) -> None:
+def test_the_plots_of_a_classifier_are_those_of_the_best_weights(luna: Path, out: Path) -> None:
     training = {"epochs": 5, "learning_rate": 0.01, "monitor": "loss"}
     spec = experiment(luna, out, tracking={"mode": "offline"}, training=training)
     ingest(spec, LocalExecutor(), quiet)
@@ -76,6 +76,6 @@ def test_the_plots_of_a_classifier_are_those_of_the_weights_that_were_kept(luna:
     counts = {(truth, predicted): count for truth, predicted, count in table["data"]}
     assert [[counts[truth, predicted] for predicted in CLASSES] for truth in CLASSES] == metrics["confusion_matrix"]
     predictions = pq.read_table(out / "predictions" / "val.parquet").to_pylist()
-    hardest = min(predictions, key=lambda row: row["probabilities"][row["label"]])
-    assert history["val/patches/captions"][0][0].startswith(f"truth {CLASSES[hardest['label']]}")
+    worst_patch = min(predictions, key=lambda row: row["probabilities"][row["label"]])
+    assert history["val/patches/captions"][0][0].startswith(f"true {CLASSES[worst_patch['label']]}")
     assert summary["final/val/loss"] == metrics["loss"]

@@ -1,4 +1,4 @@
-"""Which patches are shown, and which way up."""
+"""Which patches are displayed, and their orientation."""
 
 import numpy as np
 import pytest
@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from voxray.config.preprocessing import IntensitySpec
-from voxray.report.run.worst_errors import Case, Slice, find_worst
-from voxray.visualization.slices import display_slices, is_picture, shorten_id, shown_patches
+from voxray.report.run.worst_errors import ErrorCase, Slice, find_worst
+from voxray.visualization.slices import display_slices, is_picture, shorten_id, to_display_range
 
 
 @given(
@@ -17,7 +17,7 @@ from voxray.visualization.slices import display_slices, is_picture, shorten_id, 
     scores=arrays.arrays(np.float64, 12, elements=st.floats(0, 1)),
     threshold=st.floats(0, 1),
 )
-def test_the_hardest_misses_are_the_findings_with_the_lowest_scores(
+def test_the_worst_false_negatives_are_the_positives_with_the_lowest_scores(
     labels: np.ndarray, scores: np.ndarray, threshold: float
 ) -> None:
     predicted = (scores >= threshold).astype(np.int64)
@@ -27,7 +27,7 @@ def test_the_hardest_misses_are_the_findings_with_the_lowest_scores(
     assert (labels[chosen] == 1).all()
 
 
-def test_the_hardest_false_alarms_have_the_highest_scores() -> None:
+def test_the_worst_false_positives_have_the_highest_scores() -> None:
     scores = np.array([0.2, 0.9, 0.7, 0.95, 0.6])
     labels = np.array([0, 0, 0, 1, 0])
     chosen = find_worst(labels, (scores >= 0.5).astype(int), np.stack([1 - scores, scores], axis=1), 0, 2)
@@ -50,13 +50,13 @@ def test_a_slice_of_several_channels_shows_each_of_them() -> None:
     np.testing.assert_array_equal(slices[2], np.round(255 * patch[2, ::-1, ::-1, 0].T).astype(np.uint8))
 
 
-def test_what_has_no_window_is_shown_between_percentiles_of_its_own() -> None:
+def test_what_has_no_window_is_displayed_between_its_percentiles() -> None:
     patches = torch.from_numpy(np.random.default_rng(0).normal(500, 90, (2, 2, 8, 8, 1)) * [[[[[1]]], [[[30]]]]])
-    shown = shown_patches(patches, IntensitySpec(kind="zscore_nonzero"))
-    assert shown.amin() == 0
-    assert shown.amax() == 1
-    assert shown.flatten(2).std(2).min() > 0.1
-    assert shown_patches(patches, IntensitySpec(window=(0, 1))).unique().tolist() == [1.0]
+    displayed = to_display_range(patches, IntensitySpec(kind="zscore_nonzero"))
+    assert displayed.amin() == 0
+    assert displayed.amax() == 1
+    assert displayed.flatten(2).std(2).min() > 0.1
+    assert to_display_range(patches, IntensitySpec(window=(0, 1))).unique().tolist() == [1.0]
 
 
 def test_a_picture_keeps_its_lines_and_colors() -> None:
@@ -82,5 +82,5 @@ def test_a_short_id_is_the_end_of_a_long_one() -> None:
 
 @pytest.mark.parametrize(("slices", "columns"), [(0, 0), (1, 1), (10, 10), (13, 7), (24, 12)])
 def test_many_slices_make_lines_of_about_equal_length(slices: int, columns: int) -> None:
-    one = Slice("data:", 1, False)
-    assert Case("scan", "scan", "", "", (one,) * slices).columns == columns
+    image = Slice("data:", 1, False)
+    assert ErrorCase("scan", "scan", "", "", (image,) * slices).columns == columns

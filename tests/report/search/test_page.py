@@ -40,7 +40,7 @@ def some_trials() -> dict[int, Trial]:
     return trials
 
 
-def test_the_page_shows_every_trial_its_charts_and_what_was_stopped(tmp_path: Path) -> None:
+def test_the_page_shows_every_trial_its_charts_and_the_rejected_networks(tmp_path: Path) -> None:
     search = search_in(tmp_path)
     reason = "has 9,000 parameters, more than 8,000"
     refused = [{"origin": "", "reason": reason, "decisions": {}}, {"origin": "", "reason": reason, "decisions": {}}]
@@ -58,7 +58,7 @@ def test_the_page_shows_every_trial_its_charts_and_what_was_stopped(tmp_path: Pa
     assert str(tmp_path) not in page
 
 
-def test_a_search_without_any_figure_has_a_page(tmp_path: Path) -> None:
+def test_a_search_without_any_value_has_a_page(tmp_path: Path) -> None:
     search = search_in(tmp_path)
     trials = {0: Trial(0, "failed", {"filters": 8}, {}, 10, reason="out of memory")}
     write_search_report(tmp_path / "report.html", search, trials, [], "")

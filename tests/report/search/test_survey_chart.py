@@ -31,16 +31,16 @@ def printed(survey: Survey) -> str:
 def test_the_table_has_the_spread_of_each_cost_and_the_reasons(survey: Survey) -> None:
     text = printed(survey)
     assert f"1,000 samples, {len(survey.costs)} valid" in text
-    for name in ("trainable parameters", "memory of training", "FLOPs of a patch", "predicted time of an epoch"):
+    for name in ("trainable parameters", "training memory", "FLOPs per patch", "estimated epoch time"):
         assert name in text
     assert "more parameters than 100,000" in text
 
 
 def test_the_picture_is_written_also_where_nothing_is_valid(survey: Survey, tmp_path: Path) -> None:
-    own = survey.costs[0]
-    path = write_survey_chart(tmp_path / "search", survey, own, "own", 1e-9)
+    base = survey.costs[0]
+    path = write_survey_chart(tmp_path / "search", survey, base, "base", 1e-9)
     with Image.open(path) as picture:
         assert np.asarray(picture.convert("L")).std() > 20
     none = replace(survey, costs=())
-    assert write_survey_chart(tmp_path, none, own, "own", 1e-9).exists()
+    assert write_survey_chart(tmp_path, none, base, "base", 1e-9).exists()
     assert "0 valid" in printed(none)

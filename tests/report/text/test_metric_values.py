@@ -4,7 +4,10 @@ from typing import Any
 
 import pytest
 
-from voxray.report.text.metric_values import cautions, count, make_figure, minus, operating_sentence, percent
+from voxray.report.text.caveats import classifier_caveats
+from voxray.report.text.metric_values import inline_label, metric_value
+from voxray.report.text.numbers import count, minus, percent
+from voxray.report.text.sentences import operating_sentence
 
 CLASSES = ("other", "nodule")
 METRICS: dict[str, Any] = {
@@ -17,51 +20,55 @@ METRICS: dict[str, Any] = {
 }
 
 
-def test_the_sentence_says_what_the_operating_point_means() -> None:
+def test_the_sentence_gives_the_performance_at_the_operating_point() -> None:
     assert operating_sentence("test", METRICS, CLASSES, 0.9) == (
-        "At threshold 0.370, chosen on validation for a recall of at least 0.90, the model finds 57 of 63 nodule "
-        "patches (90\u202f%) in the test split and raises 21 false alarms on 100 other patches (21\u202f%)."
+        "At threshold 0.370, chosen on validation for a recall of at least 0.90, the model detects 57 of 63 nodule "
+        "patches (90\u202f%) in the test split, with 21 false positives among 100 other patches (21\u202f%)."
     )
 
 
-def test_what_is_judged_is_named_in_sentences_and_meanings() -> None:
+def test_the_level_is_named_in_sentences_and_descriptions() -> None:
     patients = METRICS | {"level": "patient"}
     assert "57 of 63 nodule patients" in operating_sentence("test", patients, CLASSES, 0.9)
-    assert make_figure("roc_auc", patients, CLASSES).meaning.startswith("chance that one nodule patient scores higher")
-    assert "1.6 other patients for each nodule patient" in cautions({"val": patients}, CLASSES)[-1]
+    assert metric_value("roc_auc", patients, CLASSES).description.startswith(
+        "probability that a nodule patient scores higher"
+    )
+    assert "1.6 other patients per nodule patient" in list(classifier_caveats({"val": patients}, CLASSES))[-1]
 
 
-def test_one_false_alarm_is_not_alarms() -> None:
+def test_one_false_positive_is_not_positives() -> None:
     sentence = operating_sentence("val", METRICS | {"confusion_matrix": [[9, 1], [0, 2]]}, CLASSES, 0.9)
-    assert "raises 1 false alarm on" in sentence
+    assert "with 1 false positive among" in sentence
 
 
 def test_without_threshold_the_sentence_claims_none() -> None:
-    assert operating_sentence("test", METRICS | {"threshold": None}, CLASSES, 0.9).startswith("With no operating point")
+    assert operating_sentence("test", METRICS | {"threshold": None}, CLASSES, 0.9).startswith(
+        "Without an operating point"
+    )
 
 
-def test_a_figure_has_three_decimals_and_its_interval() -> None:
-    figure = make_figure("recall", METRICS, CLASSES)
-    assert (figure.text, figure.interval, figure.missing) == ("0.905", "0.800 to 0.970", "")
-    assert "nodule" in figure.meaning
+def test_a_metric_has_three_decimals_and_its_interval() -> None:
+    recall = metric_value("recall", METRICS, CLASSES)
+    assert (recall.text, recall.interval, recall.undefined) == ("0.905", "0.800 to 0.970", "")
+    assert "nodule" in recall.description
 
 
 def test_one_patient_gives_no_interval() -> None:
-    assert make_figure("recall", METRICS | {"patients": 1}, CLASSES).low is None
+    assert metric_value("recall", METRICS | {"patients": 1}, CLASSES).low is None
 
 
-def test_a_missing_figure_has_a_dash_a_reason_and_no_interval() -> None:
-    figure = make_figure("recall", METRICS | {"recall": None, "intervals": {"recall": [None, None]}}, CLASSES)
-    assert (figure.text, figure.interval, figure.value) == ("–", "", None)
-    assert figure.missing
+def test_an_undefined_metric_has_a_dash_a_reason_and_no_interval() -> None:
+    recall = metric_value("recall", METRICS | {"recall": None, "intervals": {"recall": [None, None]}}, CLASSES)
+    assert (recall.text, recall.interval, recall.value) == ("–", "", None)
+    assert recall.undefined
 
 
-def test_few_patients_and_the_want_of_a_test_split_are_said() -> None:
-    assert len(cautions({"val": METRICS, "test": METRICS}, CLASSES)) == 1
-    text = " ".join(cautions({"val": METRICS | {"patients": 3}}, CLASSES))
+def test_few_patients_and_a_missing_test_split_are_caveats() -> None:
+    assert len(list(classifier_caveats({"val": METRICS, "test": METRICS}, CLASSES))) == 1
+    text = " ".join(classifier_caveats({"val": METRICS | {"patients": 3}}, CLASSES))
     assert "no test split" in text
     assert "validation has 3 patients" in text
-    assert "1.6 other patches for each nodule patch" in text
+    assert "1.6 other patches per nodule patch" in text
 
 
 @pytest.mark.parametrize(
@@ -75,3 +82,16 @@ def test_only_all_is_100_percent_and_only_none_is_0(part: int, whole: int, text:
 def test_nouns_and_signs_are_written_as_in_print() -> None:
     assert (count(1, "patch"), count(2, "patch"), count(1200, "epoch")) == ("1 patch", "2 patches", "1,200 epochs")
     assert minus("-3 mm") == "\u22123 mm"
+
+
+@pytest.mark.parametrize(
+    ("key", "label"),
+    [
+        ("balanced_accuracy", "balanced accuracy"),
+        ("roc_auc", "ROC AUC"),
+        ("f1", "F1"),
+        ("surface_dice", "surface Dice"),
+    ],
+)
+def test_labels_in_sentences_keep_names_and_abbreviations(key: str, label: str) -> None:
+    assert inline_label(key) == label

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from voxray.metrics.curves import Floats, Ints
 from voxray.report.run.contents import RunContents, SplitPredictions
-from voxray.report.text.metric_values import SPLIT_NAMES, decimals, plural
+from voxray.report.text.numbers import SPLIT_NAMES, decimals, plural
 from voxray.visualization.style import (
     CLASS_COLORS,
     DASHES,
@@ -36,7 +36,7 @@ DOTTED: dict[str, Any] = {"color": MUTED, "linewidth": 0.9, "linestyle": (0, (1,
 
 @dataclass(frozen=True, eq=False)
 class _Curve:
-    """What a ROC or precision-recall curve is drawn from, and how it looks."""
+    """The data and look of a ROC or precision-recall curve."""
 
     split: str
     label: str
@@ -47,7 +47,7 @@ class _Curve:
 
 
 def curve_charts(run: RunContents) -> dict[str, Markup]:
-    """ROC and precision-recall curves by name: of all splits together, or of each split when there are more classes."""
+    """ROC and precision-recall curves by name: of all splits together, or of each split with more than two classes."""
     if len(run.classes) == 2:
         return {"roc": _roc(run, run.splits), "precision-recall": _precision_recall(run, run.splits)}
     charts = {}
@@ -73,7 +73,7 @@ def _roc(run: RunContents, splits: Sequence[str]) -> Markup:
     axes.plot([0, 1], [0, 1], **DOTTED, label="chance")
     unit_axis(axes, x=True, y=True)
     legend_above(axes, 2)
-    return to_svg(figure, _name("roc", run, splits), f"ROC curve, {_named(splits)}")
+    return to_svg(figure, _name("roc", run, splits), f"ROC curve, {_split_names(splits)}")
 
 
 @styled
@@ -97,11 +97,11 @@ def _precision_recall(run: RunContents, splits: Sequence[str]) -> Markup:
         axes.plot([], [], **DOTTED, label="chance")
     unit_axis(axes, x=True, y=True)
     legend_above(axes, 2)
-    return to_svg(figure, _name("precision-recall", run, splits), f"Precision-recall curve, {_named(splits)}")
+    return to_svg(figure, _name("precision-recall", run, splits), f"Precision-recall curve, {_split_names(splits)}")
 
 
 def score_charts(run: RunContents) -> dict[str, Markup]:
-    """How the scores of each class are spread, for each split, and calibration."""
+    """The score distribution of each class and split, and calibration."""
     draw = _score_histogram if len(run.classes) == 2 else _score_ranges
     charts = {f"scores-{split}": draw(run, split) for split in run.splits}
     return {**charts, "calibration": _calibration(run)}
@@ -109,39 +109,39 @@ def score_charts(run: RunContents) -> dict[str, Markup]:
 
 @styled
 def _score_histogram(run: RunContents, split: str) -> Markup:
-    said = f"probability of {run.classes[1]}"
-    figure, axes = new_axes(WIDE, said, f"{plural(run.unit)} of the class (%)")
+    score = f"probability of {run.classes[1]}"
+    figure, axes = new_axes(WIDE, score, f"{plural(run.level)} of the class (%)")
     predictions = run.predictions[split]
     edges = np.linspace(0, 1, BINS + 1)
     for number, name in enumerate(run.classes):
-        mine = predictions.probabilities[predictions.labels == number, 1]
-        if not len(mine):
+        scores = predictions.probabilities[predictions.labels == number, 1]
+        if not len(scores):
             continue
-        share = 100 * np.histogram(mine, edges)[0] / len(mine)
+        share = 100 * np.histogram(scores, edges)[0] / len(scores)
         color = CLASS_COLORS[number]
         axes.stairs(share, edges, fill=True, color=color, alpha=0.25)
-        axes.stairs(share, edges, color=color, linewidth=1.5, label=f"{legend_text(name)} ({len(mine):,})")
+        axes.stairs(share, edges, color=color, linewidth=1.5, label=f"{legend_text(name)} ({len(scores):,})")
     if run.threshold is not None:
         label = f"threshold {run.threshold:.3f}"
         axes.axvline(run.threshold, color=INK, linewidth=1.1, linestyle=(0, (4, 2)), label=label)
     unit_axis(axes, x=True)
     axes.set_ylim(bottom=0)
     legend_above(axes, 3)
-    return to_svg(figure, f"scores-{split}", f"Distribution of the {said}, {SPLIT_NAMES[split].lower()}")
+    return to_svg(figure, f"scores-{split}", f"Distribution of the {score}, {SPLIT_NAMES[split].lower()}")
 
 
 @styled
 def _score_ranges(run: RunContents, split: str) -> Markup:
-    """A line for each class: median, middle half and middle nine tenths of the probability of the truth."""
-    said = "probability given to the true class"
+    """A line per class: median, quartiles and 5th to 95th percentile of the true class's probability."""
+    score = "probability of the true class"
     width, height = WIDE
-    figure, axes = new_axes((width, max(height, 0.9 + 0.24 * len(run.classes))), said, "")
+    figure, axes = new_axes((width, max(height, 0.9 + 0.24 * len(run.classes))), score, "")
     predictions = run.predictions[split]
-    scores = predictions.truth_probabilities()
+    true_scores = predictions.truth_probabilities()
     for number in range(len(run.classes)):
-        mine = scores[predictions.labels == number]
-        if len(mine):
-            low, quarter, median, three_quarters, high = np.percentile(mine, [5, 25, 50, 75, 95])
+        scores = true_scores[predictions.labels == number]
+        if len(scores):
+            low, quarter, median, three_quarters, high = np.percentile(scores, [5, 25, 50, 75, 95])
             color = CLASS_COLORS[number % len(CLASS_COLORS)]
             axes.plot([low, high], [number, number], color=color, linewidth=1.2)
             axes.plot([quarter, three_quarters], [number, number], color=color, linewidth=6, solid_capstyle="butt")
@@ -149,47 +149,47 @@ def _score_ranges(run: RunContents, split: str) -> Markup:
     axes.set_yticks(range(len(run.classes)), [legend_text(name) for name in run.classes])
     axes.set_ylim(len(run.classes) - 0.5, -0.5)
     unit_axis(axes, x=True)
-    return to_svg(figure, f"scores-{split}", f"Range of the {said}, {SPLIT_NAMES[split].lower()}")
+    return to_svg(figure, f"scores-{split}", f"Range of the {score}, {SPLIT_NAMES[split].lower()}")
 
 
 @styled
 def _calibration(run: RunContents) -> Markup:
     two = len(run.classes) == 2
-    said, seen = (f"predicted probability of {run.classes[1]}", f"share that is {run.classes[1]}")
+    x_label, y_label = f"predicted probability of {run.classes[1]}", f"observed share of {run.classes[1]}"
     if not two:
-        said, seen = "probability of the called class", "share that is called right"
-    figure, axes = new_axes(SQUARE, said, seen)
+        x_label, y_label = "probability of the predicted class", "observed share of correct predictions"
+    figure, axes = new_axes(SQUARE, x_label, y_label)
     for split in run.splits:
-        predicted, observed, sizes = calibration_bins(*_calls(run.predictions[split], two))
+        predicted, observed, sizes = calibration_bins(*_probabilities_and_outcomes(run.predictions[split], two))
         areas = 8 + 80 * sizes / max(sizes.max(initial=1), 1)
         color = SPLIT_COLORS[split]
         axes.plot(predicted, observed, color=color, linewidth=1.2, label=SPLIT_NAMES[split].lower())
         axes.scatter(predicted, observed, s=areas, color=color, edgecolor="white", linewidth=0.6, zorder=3)
-    axes.plot([], [], "o", color=MUTED, markersize=6, label=f"size: {plural(run.unit)}")
-    axes.plot([0, 1], [0, 1], **DOTTED, label="as predicted")
+    axes.plot([], [], "o", color=MUTED, markersize=6, label=f"area: {plural(run.level)}")
+    axes.plot([0, 1], [0, 1], **DOTTED, label="perfect")
     unit_axis(axes, x=True, y=True)
     legend_above(axes, 2)
-    return to_svg(figure, "calibration", f"Calibration: {seen} against {said}")
+    return to_svg(figure, "calibration", f"Calibration: {y_label} against {x_label}")
 
 
-def calibration_bins(predicted: Floats, happened: Floats) -> tuple[Floats, Floats, Floats]:
-    """Mean prediction, observed share and size of each bin of ten that holds anything."""
-    member = np.minimum((predicted * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
-    sizes = np.bincount(member, minlength=CALIBRATION_BINS).astype(np.float64)
+def calibration_bins(predicted: Floats, outcomes: Floats) -> tuple[Floats, Floats, Floats]:
+    """Mean prediction, observed share and size of each nonempty bin of ten."""
+    bins = np.minimum((predicted * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+    sizes = np.bincount(bins, minlength=CALIBRATION_BINS).astype(np.float64)
     used = sizes > 0
-    means = [np.bincount(member, values, CALIBRATION_BINS)[used] / sizes[used] for values in (predicted, happened)]
+    means = [np.bincount(bins, values, CALIBRATION_BINS)[used] / sizes[used] for values in (predicted, outcomes)]
     return means[0], means[1], sizes[used]
 
 
-def _calls(predictions: SplitPredictions, two: bool) -> tuple[Floats, Floats]:
+def _probabilities_and_outcomes(predictions: SplitPredictions, two: bool) -> tuple[Floats, Floats]:
     if two:
         return predictions.probabilities[:, 1], (predictions.labels == 1).astype(np.float64)
-    right = predictions.predicted(None) == predictions.labels
-    return predictions.probabilities.max(axis=1, initial=0), right.astype(np.float64)
+    correct = predictions.predicted(None) == predictions.labels
+    return predictions.probabilities.max(axis=1, initial=0), correct.astype(np.float64)
 
 
 def _curves(run: RunContents, splits: Sequence[str]) -> list[_Curve]:
-    """Every curve that can be drawn: both kinds must be there."""
+    """Every curve that is defined: both classes must occur."""
     two = len(run.classes) == 2
     curves = []
     for split in splits:
@@ -211,9 +211,9 @@ def _operating_points(run: RunContents, splits: Sequence[str]) -> Mapping[str, t
         return {}
     points = {}
     for split in splits:
-        (quiet, alarms), (missed, found) = run.metrics[split]["confusion_matrix"]
-        if quiet + alarms and missed + found and alarms + found:
-            points[split] = (alarms / (quiet + alarms), found / (missed + found), found / (alarms + found))
+        (tn, fp), (fn, tp) = run.metrics[split]["confusion_matrix"]
+        if tn + fp and fn + tp and fp + tp:
+            points[split] = (fp / (tn + fp), tp / (fn + tp), tp / (fp + tp))
     return points
 
 
@@ -230,5 +230,5 @@ def _name(kind: str, run: RunContents, splits: Sequence[str]) -> str:
     return kind if len(run.classes) == 2 else f"{kind}-{splits[0]}"
 
 
-def _named(splits: Sequence[str]) -> str:
+def _split_names(splits: Sequence[str]) -> str:
     return " and ".join(SPLIT_NAMES[split].lower() for split in splits)

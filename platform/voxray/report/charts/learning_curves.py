@@ -1,4 +1,4 @@
-"""How the training went: curves over the epochs."""
+"""Learning curves: losses, validation metrics, learning rate and speed over the epochs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,13 +8,14 @@ import numpy as np
 from markupsafe import Markup
 
 from voxray.report.run.contents import RunContents, history_column
-from voxray.report.text.metric_values import FIGURES
+from voxray.report.text.metric_values import inline_label
 from voxray.training.losses import LOSSES
 from voxray.visualization.style import (
     INK,
     NARROW,
     SPLIT_COLORS,
     WIDE,
+    Floats,
     class_color,
     epoch_axis,
     legend_above,
@@ -26,6 +27,7 @@ from voxray.visualization.style import (
 )
 
 LEGEND_LETTERS = 44  # of the labels that fit side by side
+FEW_EPOCHS = 15  # that are drawn with markers
 VALIDATION = SPLIT_COLORS["val"]
 
 
@@ -40,31 +42,37 @@ class _Line:
     mark: str = "o"
 
 
+# Name → axis label, column, factor, and the least upper end of the axis, which starts at 0.
+SMALL_CHARTS = {
+    "learning-rate": ("learning rate", "learning_rate", 1, 0),
+    "data-wait": ("data wait time (%)", "data_wait_share", 100, 9),
+    "throughput": ("throughput (patches/s)", "patches_per_s", 1, 0),
+}
+
+
 def learning_charts(run: RunContents) -> dict[str, Markup]:
-    """Loss, validation figures, learning rate, waiting and speed over the epochs, each by its name."""
+    """Charts of loss, validation metrics, learning rate, data wait time and throughput by name."""
     loss = f"loss ({LOSSES[run.experiment.training.loss].label})"
-    both = (_Line("train_loss", "training"), _Line("val_loss", "validation", VALIDATION))
-    figures = _dice_lines(run) if run.store.info.masks else _classifier_lines(run.experiment.training.monitor)
-    said = "validation Dice" if run.store.info.masks else "validation figure"
+    losses = (_Line("train_loss", "training"), _Line("val_loss", "validation", VALIDATION))
+    metrics, label = _classifier_lines(run.experiment.training.monitor), "validation metric"
+    if run.store.info.masks:
+        metrics, label = _dice_lines(run), "validation Dice"
     return {
-        "loss": _chart(run, "loss", loss, both, WIDE),
-        "figures": _chart(run, "figures", said, figures, WIDE),
-        "learning-rate": _chart(run, "learning-rate", "learning rate", (_Line("learning_rate"),), NARROW),
-        "waiting": _chart(run, "waiting", "time waiting for data (%)", (_Line("data_wait_share"),), NARROW),
-        "speed": _chart(run, "speed", "training speed (patches/s)", (_Line("patches_per_s"),), NARROW),
+        "loss": _wide_chart(run, "loss", loss, losses),
+        "validation": _wide_chart(run, "validation", label, metrics),
+        **{name: _small_chart(run, name) for name in SMALL_CHARTS},
     }
 
 
-def _classifier_lines(best: str) -> tuple[_Line, ...]:
+def _classifier_lines(monitor: str) -> tuple[_Line, ...]:
     lines = (
         _Line("val_recall", "recall", VALIDATION),
         _Line("val_precision", "precision", "#56b4e9", "--", "s"),
         _Line("val_roc_auc", "ROC AUC", INK, ":", "^"),
     )
-    if best == "loss" or f"val_{best}" in [line.column for line in lines]:
+    if monitor == "loss" or f"val_{monitor}" in [line.column for line in lines]:
         return lines
-    # What chose the epoch is there to be seen.
-    return (*lines, _Line(f"val_{best}", FIGURES[best][0].lower(), "#009e73", "-.", "D"))
+    return (*lines, _Line(f"val_{monitor}", inline_label(monitor), "#009e73", "-.", "D"))
 
 
 def _dice_lines(run: RunContents) -> tuple[_Line, ...]:
@@ -77,26 +85,35 @@ def _dice_lines(run: RunContents) -> tuple[_Line, ...]:
 
 
 @styled
-def _chart(run: RunContents, name: str, label: str, lines: Sequence[_Line], size: tuple[float, float]) -> Markup:
-    figure, axes = new_axes(size, "epoch", label)
+def _wide_chart(run: RunContents, name: str, label: str, lines: Sequence[_Line]) -> Markup:
+    figure, axes = new_axes(WIDE, "epoch", label)
     epochs = history_column(run.history, "epoch")
     for line in lines:
-        values = history_column(run.history, line.column) * (100 if name == "waiting" else 1)
-        # Few epochs are dots as well, so that a run of one epoch shows anything.
-        mark = line.mark if len(epochs) <= 15 else ""
-        look: dict[str, Any] = {"color": line.color, "linestyle": line.dash, "marker": mark, "markersize": 3.5}
-        axes.plot(epochs, values, label=line.label or None, **look)
+        look: dict[str, Any] = {"color": line.color, "linestyle": line.dash, **_marker(epochs, line.mark)}
+        axes.plot(epochs, history_column(run.history, line.column), label=line.label, **look)
     if run.best_epoch is not None:
-        said = "best epoch" if size == WIDE else None
-        axes.axvline(run.best_epoch, color=INK, linewidth=0.9, linestyle=(0, (1, 2)), label=said)
-    if name == "figures":
+        axes.axvline(run.best_epoch, color=INK, linewidth=0.9, linestyle=(0, (1, 2)), label="best epoch")
+    if name == "validation":
         unit_axis(axes, y=True)
-    elif name != "loss":
-        # From zero, so that a small change looks small; waiting of a few percent is no mountain either.
-        highest = np.nanmax(axes.lines[0].get_ydata(), initial=9 if name == "waiting" else 0)
-        axes.set_ylim(0, 1.1 * highest or 1)
     epoch_axis(axes, epochs)
-    if size == WIDE:
-        widest = max(len("best epoch"), *(len(line.label) for line in lines))
-        legend_above(axes, min(len(lines) + 1, LEGEND_LETTERS // widest))
+    widest = max(len("best epoch"), *(len(line.label) for line in lines))
+    legend_above(axes, min(len(lines) + 1, LEGEND_LETTERS // widest))
     return to_svg(figure, name, f"{label} over {len(epochs)} epochs")
+
+
+@styled
+def _small_chart(run: RunContents, name: str) -> Markup:
+    label, column, factor, least = SMALL_CHARTS[name]
+    figure, axes = new_axes(NARROW, "epoch", label)
+    epochs, values = history_column(run.history, "epoch"), factor * history_column(run.history, column)
+    axes.plot(epochs, values, color=SPLIT_COLORS["train"], **_marker(epochs, "o"))
+    if run.best_epoch is not None:
+        axes.axvline(run.best_epoch, color=INK, linewidth=0.9, linestyle=(0, (1, 2)))
+    # From zero, so that small changes look small.
+    axes.set_ylim(0, 1.1 * np.nanmax(values, initial=least) or 1)
+    epoch_axis(axes, epochs)
+    return to_svg(figure, name, f"{label} over {len(epochs)} epochs")
+
+
+def _marker(epochs: Floats, mark: str) -> dict[str, Any]:
+    return {"marker": mark if len(epochs) <= FEW_EPOCHS else "", "markersize": 3.5}

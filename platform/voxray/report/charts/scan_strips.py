@@ -1,7 +1,8 @@
-"""Figures of whole scans as strips: a dot for each scan, a row for each class."""
+"""Metrics of whole scans as strip charts: a dot for each scan, a row for each class."""
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from voxray.report.run.contents import Case, RunContents
-from voxray.report.text.metric_values import SPLIT_NAMES
-from voxray.report.text.scan_sentences import family_of
+from voxray.report.text.metric_values import axis_label, describe, direction
+from voxray.report.text.numbers import SPLIT_NAMES
 from voxray.visualization.style import (
     INK,
     WIDE,
@@ -24,15 +25,24 @@ from voxray.visualization.style import (
     to_svg,
 )
 
-STRIPS = ("dice", "hd95_mm")
+SCAN_METRICS = ("dice", "hd95_mm")  # that strips and tables of scans have
 SWARM_BINS = 70
 SPREAD = 0.3  # of a row
 MOST_APART = 0.07
 MARKS = {"Best case": "^", "Median case": "D", "Worst case": "v", "Only case": "D"}
 
 
-def strip_charts(run: RunContents, chosen: dict[str, list[tuple[str, Case]]]) -> dict[str, Markup]:
-    """Dice and HD95 per class and scan for each split, by names such as ``dice-val``.
+@dataclass(frozen=True)
+class Strip:
+    """The chart of one metric of one split, with the metric's label and direction."""
+
+    label: str
+    note: str
+    chart: Markup
+
+
+def strip_charts(run: RunContents, chosen: dict[str, list[tuple[str, Case]]]) -> dict[str, list[Strip]]:
+    """Dice and HD95 per class and scan, for each split.
 
     Parameters
     ----------
@@ -41,62 +51,56 @@ def strip_charts(run: RunContents, chosen: dict[str, list[tuple[str, Case]]]) ->
         Split → scans to mark, each with its title.
     """
     return {
-        f"{stem}-{split}": _strip(run, split, stem, chosen.get(split, []))
+        split: [
+            Strip(describe(name).label, direction(describe(name)), _strip(run, split, name, chosen.get(split, [])))
+            for name in SCAN_METRICS
+            if any(f"{name}/{class_name}" in case for case in run.cases[split] for class_name in run.classes[1:])
+        ]
         for split in run.splits
-        for stem in STRIPS
-        if any(f"{stem}/{name}" in case for case in run.cases[split] for name in run.classes[1:])
     }
 
 
 @styled
-def _strip(run: RunContents, split: str, stem: str, chosen: Sequence[tuple[str, Case]]) -> Markup:
-    family = family_of(stem)
-    names = run.classes[1:]
+def _strip(run: RunContents, split: str, name: str, chosen: Sequence[tuple[str, Case]]) -> Markup:
+    metric, classes = describe(name), run.classes[1:]
     width, _ = WIDE
-    said = f"{family.name} ({family.unit})" if family.unit else family.name
-    figure, axes = new_axes((width, 0.95 + 0.7 * len(names)), said, "")
-    every = []
-    for row, name in enumerate(names):
-        values = _values(run.cases[split], f"{stem}/{name}")
-        every.append(values)
+    figure, axes = new_axes((width, 0.95 + 0.7 * len(classes)), axis_label(metric), "")
+    rows = [_values(run.cases[split], f"{name}/{class_name}") for class_name in classes]
+    for row, values in enumerate(rows):
         if len(values):
             _draw_row(axes, values, row, class_color(row + 1))
+    look: dict[str, Any] = {"markerfacecolor": "white", "markeredgecolor": INK, "markeredgewidth": 1.1}
+    positions = np.arange(len(classes)) + 0.4  # below the dots, so that no dot is hidden
     for title, case in chosen:
-        places = [case.get(f"{stem}/{name}", math.nan) for name in names]
-        look: dict[str, Any] = {
-            "markersize": 5.5,
-            "markerfacecolor": "white",
-            "markeredgecolor": INK,
-            "markeredgewidth": 1.1,
-        }
-        # Below the dots, so that it hides none.
-        axes.plot(places, np.arange(len(names)) + 0.4, MARKS[title], label=title.lower(), zorder=5, **look)
-    axes.set_yticks(range(len(names)), [legend_text(name) for name in names])
-    axes.set_ylim(len(names) - 0.45, -0.5)
+        marked = [case.get(f"{name}/{class_name}", math.nan) for class_name in classes]
+        axes.plot(marked, positions, MARKS[title], label=title.lower(), zorder=5, markersize=5.5, **look)
+    axes.set_yticks(range(len(classes)), [legend_text(class_name) for class_name in classes])
+    axes.set_ylim(len(classes) - 0.45, -0.5)
     axes.grid(visible=False, axis="y")
-    _limit(axes, np.concatenate(every), is_share=family.is_share)
+    _limit(axes, np.concatenate(rows), is_share=metric.is_share)
     legend_above(axes, len(MARKS))
-    return to_svg(figure, f"{stem}-{split}", f"{said} per class and scan, {SPLIT_NAMES[split].lower()}")
+    description = f"{axis_label(metric)} per class and scan, {SPLIT_NAMES[split].lower()}"
+    return to_svg(figure, f"{name}-{split}", description)
 
 
 def _draw_row(axes: Axes, values: Floats, row: int, color: str) -> None:
-    low, middle, high = np.percentile(values, [25, 50, 75])
+    low, median, high = np.percentile(values, [25, 50, 75])
     axes.fill_between([low, high], row - 0.36, row + 0.3, color=color, alpha=0.22, linewidth=0)
-    axes.plot([middle, middle], [row - 0.36, row + 0.3], color=INK, linewidth=1.6, zorder=4)
+    axes.plot([median, median], [row - 0.36, row + 0.3], color=INK, linewidth=1.6, zorder=4)
     look: dict[str, Any] = {"color": color, "markersize": 4.2, "markeredgecolor": "white", "markeredgewidth": 0.5}
     axes.plot(values, row - 0.03 + swarm(values), "o", **look)
 
 
 def swarm(values: Floats) -> Floats:
-    """Offsets, within ±SPREAD, that keep dots of nearly equal values apart: 0, then by turns to either side."""
+    """Offsets, within ±SPREAD, that separate dots of nearly equal values: 0, then alternately to either side."""
     span = float(np.ptp(values)) or 1.0
-    member = np.minimum(((values - values.min()) / span * SWARM_BINS).astype(np.int64), SWARM_BINS - 1)
+    bins = np.minimum(((values - values.min()) / span * SWARM_BINS).astype(np.int64), SWARM_BINS - 1)
     offsets = np.zeros(len(values))
-    for number in np.unique(member):
-        mine = np.flatnonzero(member == number)
-        ranks = np.arange(len(mine))
-        step = min(MOST_APART, 2 * SPREAD / max(len(mine), 1))
-        offsets[mine] = (-1.0) ** ranks * np.ceil(ranks / 2) * step
+    for number in np.unique(bins):
+        members = np.flatnonzero(bins == number)
+        ranks = np.arange(len(members))
+        step = min(MOST_APART, 2 * SPREAD / max(len(members), 1))
+        offsets[members] = (-1.0) ** ranks * np.ceil(ranks / 2) * step
     return offsets
 
 
@@ -108,8 +112,8 @@ def _limit(axes: Axes, values: Floats, *, is_share: bool) -> None:
         return
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     low = min(0.9, np.floor(10 * float(values.min(initial=1)) - 1e-9) / 10)
-    room = 0.02 * (1 - low)
-    axes.set_xlim(max(low, 0) - room, 1 + room)
+    margin = 0.02 * (1 - low)
+    axes.set_xlim(max(low, 0) - margin, 1 + margin)
 
 
 def _values(cases: Sequence[Case], key: str) -> Floats:

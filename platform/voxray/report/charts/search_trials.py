@@ -1,7 +1,7 @@
-"""Charts of a search."""
+"""Charts of the trials of a search."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from matplotlib import colormaps
 from matplotlib.colors import Normalize
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from voxray.report.text.metric_values import FIGURES
+from voxray.report.text.metric_values import label_of
 from voxray.search.plan import Search
 from voxray.search.results import pareto_front
 from voxray.search.space.distributions import Label
@@ -36,134 +36,130 @@ AXES_SHOWN = 7
 
 
 def search_charts(search: Search, ranked: Sequence[Trial], shares: Mapping[str, float]) -> dict[str, Markup]:
-    """Pareto front, learning curves, importance and parallel coordinates by name; those that say something."""
+    """Pareto front, learning curves, importances and parallel coordinates by name, where there is enough data."""
     goal = search.goal
-    known = [trial for trial in ranked if math.isfinite(goal.value(trial))]
+    measured = [trial for trial in ranked if math.isfinite(goal.value(trial))]
     charts = {}
-    if known:
-        charts["pareto"] = _pareto(goal, known)
+    if measured:
+        charts["pareto"] = _pareto(goal, measured)
         charts["curves"] = _curves(goal, ranked)
     if shares:
         charts["importance"] = _importance(shares)
-    names = list(shares)[:AXES_SHOWN] or list(known[0].decisions if known else ())[:AXES_SHOWN]
-    if len(known) > 1 and names:
-        charts["parallel"] = _parallel(goal, known, names)
+    names = list(shares)[:AXES_SHOWN] or list(measured[0].decisions if measured else ())[:AXES_SHOWN]
+    if len(measured) > 1 and names:
+        charts["parallel"] = _parallel(goal, measured, names)
     return charts
 
 
-def figure_name(name: str) -> str:
-    """A figure of validation in words."""
-    own = {"recall_at_precision": "Recall at the precision asked for", "precision_at_target": "Precision at the recall"}
-    return FIGURES[name][0] if name in FIGURES else own.get(name, name.replace("dice", "Dice"))
-
-
 @styled
-def _pareto(goal: Goal, known: Sequence[Trial]) -> Markup:
-    figure, axes = new_axes(WIDE, "trainable parameters", figure_name(goal.name))
-    for state in ("pruned", "finished"):
-        group = [trial for trial in known if trial.state == state]
-        if group:
-            x, y = [trial.parameters for trial in group], [goal.value(trial) for trial in group]
-            axes.plot(x, y, "o", color=STATES[state], markersize=4.5, markeredgewidth=0, label=state)
-    front = pareto_front(goal, known)
-    if front:
-        x, y = [trial.parameters for trial in front], [goal.value(trial) for trial in front]
-        look: Any = {"linewidth": 1.2, "marker": "o", "markersize": 7, "fillstyle": "none"}
-        axes.plot(x, y, drawstyle="steps-post", color=BEST, label="front", **look)
-    starts = [trial for trial in known if trial.origin]
+def _pareto(goal: Goal, measured: Sequence[Trial]) -> Markup:
+    figure, axes = new_axes(WIDE, "trainable parameters", label_of(goal.name))
+    dots: dict[str, Any] = {"marker": "o", "markersize": 4.5, "markeredgewidth": 0, "linestyle": ""}
+    rings: dict[str, Any] = {"marker": "o", "markersize": 7, "fillstyle": "none", "drawstyle": "steps-post"}
+    groups = [
+        (state, [trial for trial in measured if trial.state == state], {"color": STATES[state], **dots})
+        for state in ("pruned", "finished")
+    ]
+    groups.append(("front", pareto_front(goal, measured), {"color": BEST, "linewidth": 1.2, **rings}))
+    for label, trials, look in groups:
+        if trials:
+            axes.plot(*_sizes_and_values(goal, trials), label=label, **look)
+    starts = [trial for trial in measured if trial.origin]
+    axes.plot(*_sizes_and_values(goal, starts), "D", color=INK, markersize=5, fillstyle="none")
     for trial in starts:
-        axes.plot([trial.parameters], [goal.value(trial)], "D", color=INK, markersize=5, fillstyle="none")
-        axes.annotate(
-            legend_text(trial.origin.removesuffix(".json")),
-            (trial.parameters, goal.value(trial)),
-            textcoords="offset points",
-            xytext=(6, -3),
-            fontsize=8,
-        )
+        point, offset = (trial.parameters, goal.value(trial)), (6, -3)
+        name = legend_text(trial.origin.removesuffix(".json"))
+        axes.annotate(name, point, textcoords="offset points", xytext=offset, fontsize=8)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.xaxis.set_minor_locator(NullLocator())
     legend_above(axes, 3)
-    return to_svg(figure, "pareto", f"{goal.name} against parameters of {len(known)} trials")
+    return to_svg(figure, "pareto", f"{goal.name} against parameters of {len(measured)} trials")
+
+
+def _sizes_and_values(goal: Goal, trials: Sequence[Trial]) -> tuple[list[int], list[float]]:
+    return [trial.parameters for trial in trials], [goal.value(trial) for trial in trials]
 
 
 @styled
 def _curves(goal: Goal, ranked: Sequence[Trial]) -> Markup:
-    figure, axes = new_axes(WIDE, "epoch", figure_name(goal.name))
-    said: set[str] = set()
-    for place, trial in reversed(list(enumerate(ranked))):
-        state = "best" if place == 0 and trial.state == "finished" else trial.state
-        color, width = (BEST, 2.0) if state == "best" else (STATES.get(state, RULE), 0.9)
-        for fold in range(trial.folds):
-            rows = [(row["epoch"], row[goal.column]) for row in trial.of_fold(fold) if row.get(goal.column) is not None]
-            if rows:
-                epochs, values = zip(*rows, strict=True)
-                label = None if state in said else state
-                axes.plot(epochs, values, marker="o", markersize=2.5, label=label, color=color, linewidth=width)
-                said.add(state)
+    figure, axes = new_axes(WIDE, "epoch", label_of(goal.name))
+    labeled: set[str] = set()
+    for rank, trial in reversed(list(enumerate(ranked))):
+        best = rank == 0 and trial.state == "finished"
+        state = "best" if best else trial.state
+        color, width = (BEST, 2.0) if best else (STATES.get(state, RULE), 0.9)
+        for epochs, values in _fold_curves(goal, trial):
+            label = None if state in labeled else state
+            axes.plot(epochs, values, marker="o", markersize=2.5, label=label, color=color, linewidth=width)
+            labeled.add(state)
     last = max((row["epoch"] for trial in ranked for row in trial.curve), default=1)
     epoch_axis(axes, np.arange(1.0, last + 1))
     legend_above(axes, 4)
     return to_svg(figure, "curves", f"{goal.name} over the epochs of each trial")
 
 
+def _fold_curves(goal: Goal, trial: Trial) -> Iterator[tuple[list[int], list[float]]]:
+    """Epochs and values of each fold of a trial that has any."""
+    for fold in range(trial.folds):
+        rows = [row for row in trial.of_fold(fold) if row.get(goal.column) is not None]
+        if rows:
+            yield [row["epoch"] for row in rows], [row[goal.column] for row in rows]
+
+
 @styled
 def _importance(shares: Mapping[str, float]) -> Markup:
-    figure, axes = new_axes((WIDE[0], 0.7 + 0.24 * len(shares)), "share of the spread explained", "")
+    figure, axes = new_axes((WIDE[0], 0.7 + 0.24 * len(shares)), "share of the variance explained", "")
     names = list(reversed(list(shares)))
     axes.barh(range(len(names)), [shares[name] for name in names], height=0.6, color=SPLIT_COLORS["val"])
     axes.set_yticks(range(len(names)), [_short(name, 34) for name in names])
     axes.set_xlim(0, max(0.1, 1.05 * max(shares.values())))
     axes.grid(visible=False, axis="y")
-    return to_svg(figure, "importance", "How much each decision alone explains")
+    return to_svg(figure, "importance", "Share of the variance that each hyperparameter explains alone")
 
 
 @styled
-def _parallel(goal: Goal, known: Sequence[Trial], names: Sequence[str]) -> Markup:
+def _parallel(goal: Goal, measured: Sequence[Trial], names: Sequence[str]) -> Markup:
     figure, axes = new_axes((WIDE[0] * 2.1, 3.6), "", "")
-    columns = [_places([trial.decisions.get(name, "–") for trial in known]) for name in names]
-    values = np.array([goal.value(trial) for trial in known])
+    columns = [_positions([trial.decisions.get(name, "–") for trial in measured]) for name in names]
+    values = np.array([goal.value(trial) for trial in measured])
     low, high = float(values.min()), float(values.max())
     columns.append(((values - low) / ((high - low) or 1), [(0.0, f"{low:.3f}"), (1.0, f"{high:.3f}")]))
-    quality = Normalize(-0.2, 1)
-    shades = goal.sign * values
-    order = np.argsort(shades)
-    ranks = np.empty(len(order))
-    ranks[order] = np.linspace(0, 1, len(order))
-    # The best finished one stands first; a pruned one may have had more for a while, or on one fold.
-    for at in [*order[order != 0], 0]:
-        line = [column[0][at] for column in columns]
-        best = at == 0
-        color = BEST if best else colormaps["Blues"](quality(ranks[at]))
-        axes.plot(range(len(columns)), line, color=color, linewidth=2.2 if best else 1.0, alpha=1 if best else 0.8)
-    for at, (_, ticks) in enumerate(columns):
-        axes.axvline(at, color=MUTED, linewidth=0.8)
-        for place, text in ticks:
-            axes.text(at + 0.03, place, text, fontsize=7.5, va="center", color=INK, bbox=PAPER)
-    axes.set_xticks(range(len(columns)), [*(_short(name, 18) for name in names), figure_name(goal.name)], fontsize=8)
+    lines = np.stack([positions for positions, _ in columns], axis=1)
+    order = np.argsort(goal.sign * values)
+    # Darker is better; the best finished trial, the first, is drawn last. A pruned one may have had a higher value.
+    shades = dict(zip(order.tolist(), Normalize(-0.2, 1)(np.linspace(0, 1, len(order))), strict=True))
+    for trial in order[order != 0].tolist():
+        axes.plot(lines[trial], color=colormaps["Blues"](shades[trial]), linewidth=1.0, alpha=0.8)
+    axes.plot(lines[0], color=BEST, linewidth=2.2)
+    for column, (_, ticks) in enumerate(columns):
+        axes.axvline(column, color=MUTED, linewidth=0.8)
+        for position, text in ticks:
+            axes.text(column + 0.03, position, text, fontsize=7.5, va="center", color=INK, bbox=PAPER)
+    axes.set_xticks(range(len(columns)), [*(_short(name, 18) for name in names), label_of(goal.name)], fontsize=8)
     axes.set_yticks([])
     axes.set_ylim(-0.06, 1.06)
     axes.spines[["left", "bottom"]].set_visible(False)
     axes.grid(visible=False)
-    return to_svg(figure, "parallel", f"Decisions of {len(known)} trials, the best one marked")
+    return to_svg(figure, "parallel", f"Hyperparameters of {len(measured)} trials, the best one highlighted")
 
 
-def _places(labels: Sequence[Label]) -> tuple[Floats, list[tuple[float, str]]]:
-    """Where labels stand on an axis from 0 to 1, and its ticks; fractions stand by their logarithm."""
+def _positions(labels: Sequence[Label]) -> tuple[Floats, list[tuple[float, str]]]:
+    """Positions of labels on an axis from 0 to 1, and its ticks; fractions are placed by their logarithm."""
     fractions = [label for label in labels if isinstance(label, float) and label > 0]
     if len(fractions) == len(labels) and len(set(fractions)) > 1:
         logs = np.log(np.asarray(fractions))
         low, high = logs.min(), logs.max()
         return (logs - low) / (high - low), [(0.0, f"{math.exp(low):.2g}"), (1.0, f"{math.exp(high):.2g}")]
-    kinds = sorted(set(labels), key=_order)
-    places = {label: (number + 0.5) / len(kinds) for number, label in enumerate(kinds)}
-    ticks = [(place, _short(str(label), 14)) for label, place in places.items()]
-    return np.array([places[label] for label in labels]), ticks
+    distinct = sorted(set(labels), key=_order)
+    positions = {label: (number + 0.5) / len(distinct) for number, label in enumerate(distinct)}
+    ticks = [(position, _short(str(label), 14)) for label, position in positions.items()]
+    return np.array([positions[label] for label in labels]), ticks
 
 
 def _order(label: Label) -> tuple[bool, float, str]:
-    """Numbers by their size, then all else by its text."""
+    """Numbers by value, then text."""
     return (False, float(label), "") if isinstance(label, int | float) else (True, 0.0, str(label))
 
 

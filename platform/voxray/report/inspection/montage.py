@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from voxray.errors import ScanError
 from voxray.inspection.summary import Inspection
-from voxray.report.run.cases import RunPlan, svg_path
+from voxray.report.run.cases import Contour, svg_path
 from voxray.scans.formats.channels import channel_files
 from voxray.scans.formats.registry import split_suffix
 from voxray.scans.masks import label_classes
@@ -24,7 +24,7 @@ from voxray.visualization.style import class_color
 from voxray.volume import Volume
 
 TILE_PIXELS = 192
-# An axis so much coarser than the others is that of the slices that were acquired.
+# An axis coarser by this factor is the one across the acquired slices.
 COARSER = 1.5
 
 Row = dict[str, Any]
@@ -40,7 +40,7 @@ class Tile:
     uri : str
         The gray or colored picture.
     width_mm, height_mm : float
-    outlines : tuple of Outline
+    outlines : tuple of Contour
         Of the mask's classes.
     """
 
@@ -50,7 +50,7 @@ class Tile:
     uri: str
     width_mm: float
     height_mm: float
-    outlines: tuple[RunPlan, ...]
+    outlines: tuple[Contour, ...]
 
     @property
     def view_box(self) -> str:
@@ -60,32 +60,31 @@ class Tile:
 
 
 def choose_evenly(scan_stats: pa.Table, limit: int) -> list[Row]:
-    """At most `limit` scans that can be read, evenly spaced among those of each class, one class after the other.
+    """At most `limit` readable scans, evenly spaced among those of each class, one class after the other.
 
     Parameters
     ----------
-    facts : pyarrow.Table
-        Schema FACTS.
+    scan_stats : pyarrow.Table
+        Schema SCAN_STATS.
     limit : int
     """
-    known = scan_stats.filter(pc.is_valid(scan_stats["channels"])).sort_by(
+    readable = scan_stats.filter(pc.is_valid(scan_stats["channels"])).sort_by(
         [("label", "ascending"), ("number", "ascending")]
     )
-    labels = known["label"].to_pylist()
-    groups = [np.flatnonzero([label == each for label in labels]) for each in dict.fromkeys(labels)]
+    labels = readable["label"].to_pylist()
+    groups = [np.flatnonzero([label == name for label in labels]) for name in dict.fromkeys(labels)]
     chosen: list[int] = []
-    for place, group in enumerate(groups):
-        share = (limit - len(chosen)) // (len(groups) - place)
-        at = np.linspace(0, len(group) - 1, min(share, len(group))).round().astype(int)
-        chosen += group[at].tolist()
-    return list(known.take(pa.array(chosen, pa.int64())).to_pylist())
+    for position, group in enumerate(groups):
+        share = (limit - len(chosen)) // (len(groups) - position)
+        evenly = np.linspace(0, len(group) - 1, min(share, len(group))).round().astype(int)
+        chosen += group[evenly].tolist()
+    return list(readable.take(pa.array(chosen, pa.int64())).to_pylist())
 
 
 def choose_flagged(inspection: Inspection, limit: int) -> list[tuple[Row, str]]:
-    """Scans with a finding, the worst of each kind by turns, each once; with what was found."""
-    metadata = inspection.findings.filter(pc.is_valid(inspection.findings["number"])).to_pylist()
+    """Scans with an issue and its description, the worst of each kind by turns, each scan once."""
     kinds: dict[str, list[Row]] = {}
-    for row in metadata:
+    for row in inspection.issues.filter(pc.is_valid(inspection.issues["number"])).to_pylist():
         kinds.setdefault(row["kind"], []).append(row)
     chosen: dict[int, str] = {}
     for turn in range(max(map(len, kinds.values()), default=0)):
@@ -99,13 +98,13 @@ def choose_flagged(inspection: Inspection, limit: int) -> list[tuple[Row, str]]:
 
 
 def draw_tiles(inspection: Inspection, scans: Sequence[tuple[Row, str]]) -> list[Tile]:
-    """Pictures of some scans, each with a note; those that cannot be read are left out."""
+    """Pictures of some scans, each with a note, without those that cannot be read."""
     tiles = []
     for row, note in scans:
         try:
             tiles.append(_draw(inspection, row, note))
         except ScanError:
-            continue  # which is a finding already
+            continue  # an issue already
     return tiles
 
 
@@ -114,17 +113,14 @@ def _draw(inspection: Inspection, row: Row, note: str) -> Tile:
     root = target.manifest.root
     image = open_scan(root / row["path"])
     labels = None if row["label_path"] is None else _labels(root / row["label_path"], image, target.mask_classes)
-    picture = is_picture(row["path"])
-    plane = AXIAL if picture else slice_plane(image)
+    plane = AXIAL if is_picture(row["path"]) else slice_plane(image)
     index = _middle(labels, plane) if labels is not None and labels.any() else image.shape[plane.cut] // 2
-    shown = image.array if len(image.array) == 3 and picture else image.array[:1]
-    pixels = [each[:, :, index].T if picture else take_plane(each, plane, index) for each in shown]
-    gray = [_gray(each) for each in pixels]
+    gray = _gray_slice(image, plane, index, is_picture(row["path"]))
     steps = np.array([image.spacing_mm[plane.across], image.spacing_mm[plane.up]])
-    height_mm, width_mm = (float(size) for size in np.array(gray[0].shape) * steps[::-1])
-    borders = [] if labels is None else _borders(take_plane(labels, plane, index), steps)
-    uri = encode_png(gray[0] if len(gray) == 1 else np.stack(gray, axis=-1), TILE_PIXELS)
-    return Tile(row["path"], shorten_id(_stem(row["scan_id"])), note, uri, width_mm, height_mm, tuple(borders))
+    height_mm, width_mm = (float(size) for size in np.array(gray.shape[:2]) * steps[::-1])
+    contours = () if labels is None else _contours(take_plane(labels, plane, index), steps)
+    title = shorten_id(_stem(row["scan_id"]))
+    return Tile(row["path"], title, note, encode_png(gray, TILE_PIXELS), width_mm, height_mm, contours)
 
 
 def slice_plane(image: Volume) -> PlaneAxes:
@@ -137,20 +133,28 @@ def slice_plane(image: Volume) -> PlaneAxes:
 
 
 def _stem(scan_id: str) -> str:
-    """A scan's name without the suffix of a file; of several files the first one's, of a number what it counts."""
+    """A scan's name without the suffix of its first file; an image of a stack keeps the name of its array."""
     stem, _ = split_suffix(str(channel_files(Path(scan_id))[0]))
     *folders, last = stem.split("/")
     return f"{folders[-1]} {last}" if folders and last.isdecimal() else stem
 
 
+def _gray_slice(image: Volume, plane: PlaneAxes, index: int, picture: bool) -> NDArray[np.uint8]:
+    """One slice (line, column) of the first channel, or (line, column, 3) of a color picture."""
+    channels = image.array if len(image.array) == 3 and picture else image.array[:1]
+    slices = [channel[:, :, index].T if picture else take_plane(channel, plane, index) for channel in channels]
+    gray = [_gray(pixels) for pixels in slices]
+    return gray[0] if len(gray) == 1 else np.stack(gray, axis=-1)
+
+
 def _gray(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    known = pixels[np.isfinite(pixels)]
-    low, high = np.percentile(known, LOW_HIGH) if known.size else (0, 0)
+    finite = pixels[np.isfinite(pixels)]
+    low, high = np.percentile(finite, LOW_HIGH) if finite.size else (0, 0)
     return to_gray(pixels, float(low), float(high))
 
 
 def _labels(path: AnyPath, image: Volume, classes: Sequence[str]) -> NDArray[np.uint8] | None:
-    """The mask's classes; None where it cannot be laid over the image, which is a finding already."""
+    """The mask's classes; None where it does not fit the image, which is an issue already."""
     try:
         mask = open_scan(path)
         labels = label_classes(mask, classes, str(path)) if classes else (mask.array[0] != 0).astype(np.uint8)
@@ -160,14 +164,13 @@ def _labels(path: AnyPath, image: Volume, classes: Sequence[str]) -> NDArray[np.
 
 
 def _middle(labels: NDArray[np.uint8], plane: PlaneAxes) -> int:
-    """The middle of what is labeled along the axis that a plane cuts."""
-    others = tuple(axis for axis in range(3) if axis != plane.cut)
-    found = np.flatnonzero(labels.any(axis=others))
-    return int(found[len(found) // 2])
+    """The middle of the foreground along the axis that a plane cuts."""
+    labeled = np.flatnonzero(labels.any(axis=tuple(axis for axis in range(3) if axis != plane.cut)))
+    return int(labeled[len(labeled) // 2])
 
 
-def _borders(labels: NDArray[np.uint8], steps: NDArray[np.float64]) -> list[RunPlan]:
-    return [
-        RunPlan("".join(svg_path(line * steps) for line in outlines(labels == label)), class_color(label), True)
+def _contours(labels: NDArray[np.uint8], steps: NDArray[np.float64]) -> tuple[Contour, ...]:
+    return tuple(
+        Contour("".join(svg_path(line * steps) for line in outlines(labels == label)), class_color(label), True)
         for label in np.unique(labels[labels > 0]).tolist()
-    ]
+    )

@@ -1,4 +1,4 @@
-"""The scans of a segmentation run one by one: which are shown, and their pictures."""
+"""The scans of a segmentation run that a report displays, and their pictures."""
 
 import math
 from collections.abc import Sequence
@@ -21,9 +21,9 @@ from voxray.visualization.overlay import (
     Points,
     center_of,
     crop_box,
+    display_range,
     lighter,
     outlines,
-    shown_range,
     take_plane,
     to_gray,
 )
@@ -35,8 +35,8 @@ PLANE_PIXELS = 320
 
 
 @dataclass(frozen=True)
-class RunPlan:
-    """The border of one class in one plane: an SVG path in millimeters, and how it is drawn."""
+class Contour:
+    """The contour of one class in one plane: an SVG path in millimeters, and how it is drawn."""
 
     path: str
     color: str
@@ -54,9 +54,9 @@ class PlanePicture:
         The gray picture.
     width_mm, height_mm : float
     position : str
-        Where it cuts, in world millimeters.
-    outlines : tuple of Outline
-        Truth first.
+        Of the plane, in world millimeters.
+    outlines : tuple of Contour
+        Ground truth first.
     """
 
     axes: PlaneAxes
@@ -64,49 +64,48 @@ class PlanePicture:
     width_mm: float
     height_mm: float
     position: str
-    outlines: tuple[RunPlan, ...]
+    outlines: tuple[Contour, ...]
 
 
 @dataclass(frozen=True)
 class CasePictures:
-    """Three planes through the center of the truth, and a walk through the axial slices."""
+    """Three planes through the center of the ground truth, and a loop through the axial slices with a still of it."""
 
     planes: tuple[PlanePicture, ...]
-    moving: str
+    loop: str
     still: str
     frames: int
 
 
 @dataclass(frozen=True)
-class ShownCase:
-    """A scan that stands for others.
+class DisplayedCase:
+    """The best, median or worst scan.
 
     Attributes
     ----------
     title : str
-        Best, median or worst.
-    case : dict
-        Its row.
+    row : dict
+        Its metrics.
     pictures : CasePictures, optional
     problem : str
         Why there are no pictures.
     """
 
     title: str
-    case: Case
+    row: Case
     pictures: CasePictures | None
     problem: str
 
     @property
     def short_id(self) -> str:
-        """The telling end of the scan's name."""
-        return shorten_id(str(self.case["scan_id"]))
+        """The end of the scan's name."""
+        return shorten_id(str(self.row["scan_id"]))
 
 
 def ranked_cases(cases: Sequence[Case]) -> list[Case]:
-    """Scans from the lowest mean Dice to the highest; those without one are left out."""
-    known = [case for case in cases if math.isfinite(case["dice"])]
-    return sorted(known, key=lambda case: (case["dice"], str(case["scan_id"])))
+    """Scans from the lowest mean Dice to the highest; those without one are omitted."""
+    defined = [case for case in cases if math.isfinite(case["dice"])]
+    return sorted(defined, key=lambda case: (case["dice"], str(case["scan_id"])))
 
 
 def choose_cases(cases: Sequence[Case]) -> list[tuple[str, Case]]:
@@ -118,18 +117,18 @@ def choose_cases(cases: Sequence[Case]) -> list[tuple[str, Case]]:
     return [("Best case", ranked[-1]), *median, ("Worst case", ranked[0])]
 
 
-def show_cases(run: RunContents, split: str) -> list[ShownCase]:
-    """The chosen scans of a split with their pictures, as far as their files are still there."""
-    shown = []
+def draw_cases(run: RunContents, split: str) -> list[DisplayedCase]:
+    """The chosen scans of a split, with pictures where their files still exist."""
+    displayed = []
     for title, case in choose_cases(run.cases[split]):
         try:
-            shown.append(ShownCase(title, case, _draw_case(run, case), ""))
+            displayed.append(DisplayedCase(title, case, _draw_case(run, case), ""))
         except ScanError as error:
-            # What is wrong with a file is told with its name.
+            # The description of a problem contains names of files.
             private = run.experiment.privacy.has_key
-            problem = "its files are not what they were" if private else str(error).removesuffix(".")
-            shown.append(ShownCase(title, case, None, problem))
-    return shown
+            problem = "its files have changed" if private else str(error).removesuffix(".")
+            displayed.append(DisplayedCase(title, case, None, problem))
+    return displayed
 
 
 def read_case(run: RunContents, case: Case) -> tuple[Volume, NDArray[np.uint8], NDArray[np.uint8]]:
@@ -139,15 +138,15 @@ def read_case(run: RunContents, case: Case) -> tuple[Volume, NDArray[np.uint8], 
     -------
     Volume
     ndarray of uint8, (x, y, z), twice
-        Truth and prediction.
+        Ground truth and prediction.
 
     Raises
     ------
     ScanError
-        A file is gone, or is not what it was.
+        A file is missing or has changed.
     """
     if not case.get("prediction"):
-        raise ScanError(str(case["path"]), "the run kept no prediction of it", "Run voxray evaluate")
+        raise ScanError(str(case["path"]), "the run has no prediction of it", "Run voxray evaluate")
     ((file, mask),) = files_of(run.experiment, [case])
     scan = open_scan(file)
     truth = _labels(mask or file, run.classes, scan)
@@ -155,9 +154,9 @@ def read_case(run: RunContents, case: Case) -> tuple[Volume, NDArray[np.uint8], 
 
 
 def gray_levels(run: RunContents, scan: Volume) -> tuple[float, float]:
-    """What is black and what is white in a scan, whatever part of it is shown."""
+    """The intensities of black and white for a whole scan."""
     intensity = run.experiment.intensity
-    return shown_range(scan.array[0], intensity.windows[0] if intensity.kind == "window" else None)
+    return display_range(scan.array[0], intensity.windows[0] if intensity.kind == "window" else None)
 
 
 def _draw_case(run: RunContents, case: Case) -> CasePictures:
@@ -168,35 +167,39 @@ def _draw_case(run: RunContents, case: Case) -> CasePictures:
     corner = np.array([part.start for part in box], np.float64)
     center = center_of(slices.truth, slices.prediction)
     world = voxel_to_world(scan.affine, (corner + center)[None])[0]
-    shown = PLANES if scan.shape[2] > 1 else PLANES[:1]
-    planes = tuple(_draw_plane(slices, plane, center[plane.cut], float(world[plane.cut])) for plane in shown)
+    planes = tuple(
+        _draw_plane(slices, plane, center[plane.cut], float(world[plane.cut]))
+        for plane in (PLANES if scan.shape[2] > 1 else PLANES[:1])
+    )
     return CasePictures(planes, *animate(slices))
 
 
 def _labels(path: AnyPath, classes: Sequence[str], scan: Volume) -> NDArray[np.uint8]:
     volume = open_scan(path)
     if volume.shape != scan.shape:
-        raise ScanError(str(path), f"has {volume.shape} voxels, its scan has {scan.shape}", "Evaluate again")
+        raise ScanError(
+            str(path), f"expected {scan.shape} voxels as in its scan, got {volume.shape}", "Run voxray evaluate again"
+        )
     return label_classes(volume, classes, str(path))
 
 
 def _draw_plane(slices: Slices, plane: PlaneAxes, index: int, world_mm: float) -> PlanePicture:
-    low, high = shown_range(slices.image, slices.window)
+    low, high = display_range(slices.image, slices.window)
     gray = to_gray(take_plane(slices.image, plane, index), low, high)
     steps = np.array([slices.spacing_mm[plane.across], slices.spacing_mm[plane.up]])
     height_mm, width_mm = (float(size) for size in np.array(gray.shape) * steps[::-1])
-    borders = []
+    contours = []
     for labels, is_truth in ((slices.truth, True), (slices.prediction, False)):
-        shown = take_plane(labels, plane, index)
-        for label in np.unique(shown[shown > 0]).tolist():
-            path = "".join(svg_path(line * steps) for line in outlines(shown == label))
+        pixels = take_plane(labels, plane, index)
+        for label in np.unique(pixels[pixels > 0]).tolist():
+            path = "".join(svg_path(line * steps) for line in outlines(pixels == label))
             color = class_color(label)
-            borders.append(RunPlan(path, color if is_truth else lighter(color, TINT), is_truth))
+            contours.append(Contour(path, color if is_truth else lighter(color, TINT), is_truth))
     position = f"{'xyz'[plane.cut]} {world_mm:.1f} mm".replace("-", "\u2212")
-    return PlanePicture(plane, encode_png(gray, PLANE_PIXELS), width_mm, height_mm, position, tuple(borders))
+    return PlanePicture(plane, encode_png(gray, PLANE_PIXELS), width_mm, height_mm, position, tuple(contours))
 
 
 def svg_path(line: Points) -> str:
-    """A closed line as SVG, with a hundredth of a millimeter."""
+    """A closed line as an SVG path, rounded to 0.01 mm."""
     points = (f"{x:.2f},{y:.2f}".replace(".00", "") for x, y in line[:-1])
     return f"M{' '.join(points)}Z"

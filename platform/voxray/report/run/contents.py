@@ -1,4 +1,4 @@
-"""What a report is made of: the files of a run's folder and its store, read into memory."""
+"""The contents of a run: the files of its folder and its store, read into memory."""
 
 import json
 import math
@@ -26,19 +26,19 @@ from voxray.store.layout import read_parquet
 from voxray.store.read import PatchStore
 from voxray.training.checkpoint import read_metadata
 
-SPLITS = ("test", "val")  # The one that counts comes first.
+SPLITS = ("test", "val")  # as pages order them
 
 Case = dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
 class SplitPredictions:
-    """What the model says of everything that is judged in a split: its patches, or its patients.
+    """The predictions of a split, per patch or per patient.
 
     Attributes
     ----------
     rows : pyarrow.Table
-        Schema INDEX, a row for each; a patient's is that of the middle one of its patches.
+        Schema INDEX, one row per prediction; a patient's is that of the middle one of its patches.
     probabilities : ndarray, (n, classes)
     """
 
@@ -51,39 +51,38 @@ class SplitPredictions:
         return np.asarray(self.rows["label"].to_numpy(), dtype=np.int64)
 
     def predicted(self, threshold: float | None) -> Ints:
-        """The classes that are called at the operating point, (n,)."""
+        """The predicted classes at the operating point, (n,)."""
         return predict_labels(self.probabilities, threshold)
 
     def truth_probabilities(self) -> Floats:
-        """Probability given to the true class, (n,)."""
+        """Predicted probability of the true class, (n,)."""
         labels = self.labels
-        given: Floats = self.probabilities[np.arange(len(labels)), labels]
-        return given
+        probabilities: Floats = self.probabilities[np.arange(len(labels)), labels]
+        return probabilities
 
 
 @dataclass(frozen=True, eq=False)
 class RunContents:
-    """Everything that a report shows.
+    """Everything that a report displays.
 
     Attributes
     ----------
     experiment : Experiment
     layers : Sequential or UNet
-        The architecture that was trained.
+        The trained architecture.
     metrics : mapping
         Split → content of ``metrics.json``.
     history : list of dict
         A row for each epoch.
     predictions : mapping
-        Split → what the model says of its patches, or patients; the splits are those of `metrics`. Empty for
-        segmentation.
+        Split → predictions of its patches or patients, for the splits of `metrics`. Empty for segmentation.
     store : PatchStore
     versions : mapping
-        Program → version that trained the model, as far as the run recorded it.
+        Package → version that trained the model, where recorded.
     cases : mapping
-        Split → what became of each scan: `scan_id`, `path`, `label_path`, `prediction` and its figures, `dice` being
-        the mean over the classes; an undefined one is NaN. Empty for classifiers.
-    folder : Place
+        Split → rows of the scans: `scan_id`, `path`, `label_path`, `prediction` and metrics, `dice` being the mean
+        over the classes; undefined metrics are NaN. Empty for classifiers.
+    folder : AnyPath
         The run's folder, to which `prediction` is relative.
     """
 
@@ -104,17 +103,17 @@ class RunContents:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The judged splits: test first where there is one."""
+        """The evaluated splits, test first."""
         return tuple(split for split in SPLITS if split in self.metrics)
 
     @property
-    def unit(self) -> str:
-        """What is judged: patch or patient."""
+    def level(self) -> str:
+        """The level of the metrics: patch or patient."""
         return str(self.metrics[self.splits[0]]["level"])
 
     @property
     def threshold(self) -> float | None:
-        """The operating point; None where the most probable class is called."""
+        """The operating point; None where the most probable class is predicted."""
         value = self.metrics[self.splits[0]].get("threshold")
         return None if value is None else float(value)
 
@@ -125,12 +124,12 @@ class RunContents:
 
 
 def read_run(folder: AnyPath, store: PatchStore) -> RunContents:
-    """Read what a finished run left in its folder.
+    """Read a finished run.
 
     Parameters
     ----------
-    folder : Place
-        Holds ``experiment.json``, ``architecture.json``, ``metrics.json``, ``history.parquet`` and ``predictions/``.
+    folder : AnyPath
+        The run's folder.
     store : PatchStore
         The patches that the run was trained on.
 
@@ -141,59 +140,58 @@ def read_run(folder: AnyPath, store: PatchStore) -> RunContents:
     """
     files = RunFolder(folder)
     metrics = _read_json(files.metrics)
-    layers = parse_architecture(_read_json(files.architecture), str(files.architecture))
-    judged = [split for split in SPLITS if split in metrics]
+    splits = [split for split in SPLITS if split in metrics]
     masks = store.info.masks
     return RunContents(
-        experiment=read_experiment(_found(files.experiment)),
-        layers=layers,
+        experiment=read_experiment(_existing(files.experiment)),
+        layers=parse_architecture(_read_json(files.architecture), str(files.architecture)),
         metrics=metrics,
-        history=read_parquet(_found(files.history)).to_pylist(),
-        predictions={} if masks else {split: _read_predictions(folder, split, metrics) for split in judged},
+        history=read_parquet(_existing(files.history)).to_pylist(),
+        predictions={} if masks else {split: _read_predictions(files, split, metrics) for split in splits},
         store=store,
         versions=read_metadata(files.model).get("versions", {}) if exists(files.model) else {},
-        cases={split: _read_cases(folder, split) for split in judged} if masks else {},
+        cases={split: _read_cases(files, split) for split in splits} if masks else {},
         folder=folder,
     )
 
 
-def find_best_epoch(history: list[dict[str, Any]], best: str) -> int | None:
-    """The first epoch with the best ``val_<best>``; None where no epoch has a value.
+def find_best_epoch(history: list[dict[str, Any]], monitor: str) -> int | None:
+    """The first epoch with the best ``val_<monitor>``; None where no epoch has a value.
 
     Parameters
     ----------
     history : list of dict
-    best : str
+    monitor : str
         A metric of validation, such as ``loss`` or ``roc_auc``.
     """
-    sign = find_metric(best).sign
-    known = [row for row in history if row.get(f"val_{best}") is not None and math.isfinite(row[f"val_{best}"])]
-    return int(max(known, key=lambda row: sign * row[f"val_{best}"])["epoch"]) if known else None
+    values = find_metric(monitor).sign * history_column(history, f"val_{monitor}")
+    finite = np.isfinite(values)
+    return int(history[np.where(finite, values, -np.inf).argmax()]["epoch"]) if finite.any() else None
 
 
 def history_column(history: list[dict[str, Any]], name: str) -> NDArray[np.float64]:
-    """One figure over the epochs; NaN where it has no value."""
+    """One column of the history; NaN where it has no value."""
     return np.array([row.get(name, math.nan) for row in history], dtype=np.float64)
 
 
-def _read_predictions(folder: AnyPath, split: str, metrics: Mapping[str, Mapping[str, Any]]) -> SplitPredictions:
-    patches = read_parquet(_found(RunFolder(folder).predictions(split)))
+def _read_predictions(files: RunFolder, split: str, metrics: Mapping[str, Mapping[str, Any]]) -> SplitPredictions:
+    patches = read_parquet(_existing(files.predictions(split)))
     table = aggregate_predictions(patches, metrics[split]["level"])
     _, probabilities = labels_and_probabilities(table)
     return SplitPredictions(table.drop_columns(["probabilities"]), probabilities)
 
 
-def _read_cases(folder: AnyPath, split: str) -> list[Case]:
-    rows: list[Case] = read_parquet(_found(RunFolder(folder).predictions(split))).to_pylist()
+def _read_cases(files: RunFolder, split: str) -> list[Case]:
+    rows: list[Case] = read_parquet(_existing(files.predictions(split))).to_pylist()
     cases = [{key: math.nan if value is None and "/" in key else value for key, value in row.items()} for row in rows]
     return [{**case, "dice": case_dice({key: case[key] for key in case if "/" in key})} for case in cases]
 
 
 def _read_json(path: AnyPath) -> Any:
-    return json.loads(read_bytes(_found(path)))
+    return json.loads(read_bytes(_existing(path)))
 
 
-def _found(path: AnyPath) -> AnyPath:
+def _existing(path: AnyPath) -> AnyPath:
     if not exists(path):
         raise StoreError(str(path), "the run has no such file", "Run voxray train and voxray evaluate first")
     return path

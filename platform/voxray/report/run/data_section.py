@@ -1,4 +1,4 @@
-"""The data section: what the store holds, where the rest went, and why."""
+"""The data section: the contents of the store, and the excluded data with the reasons."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from voxray.config.experiment import Experiment
-from voxray.report.text.metric_values import SPLIT_NAMES, count, minus
+from voxray.report.text.numbers import SPLIT_NAMES, count, minus
 from voxray.store.read import PatchStore
 
 ORDER = ("train", "val", "test")
@@ -18,19 +18,16 @@ EXAMPLES = 3
 SCAN = "[scan]"
 GROUPS_SHOWN = 30
 KINDS = {
-    "absent": "scan not there",
+    "absent": "missing scan",
     "empty": "scan without foreground",
-    "scan": "scan not usable",
-    "sample": "sample not usable",
+    "scan": "unusable scan",
+    "sample": "unusable sample",
 }
 
 
 @dataclass(frozen=True)
 class SplitCounts:
-    """One line of the table of splits; `patches` has a number for each class, `rows` counts rotations too.
-
-    Where there are masks, patches have no class.
-    """
+    """One row of the table of splits; `patches` counts each class (none with masks), `rows` includes rotations."""
 
     name: str
     scans: int
@@ -42,7 +39,7 @@ class SplitCounts:
 
 @dataclass(frozen=True)
 class Step:
-    """One station of the way from the list of samples to the training rows."""
+    """One step from the list of samples to the training rows."""
 
     number: int
     name: str
@@ -50,13 +47,13 @@ class Step:
 
 
 @dataclass(frozen=True)
-class AsideGroup:
-    """Entries of the quarantine with one kind of reason.
+class QuarantineGroup:
+    """Entries of the quarantine with the same kind of reason.
 
     Attributes
     ----------
     kind, reason : str
-        Without the scan's name and, where it stands for several entries, without numbers.
+        Without the scan's name and, for several entries, without numbers.
     entries, samples : int
     examples : list of dict
         The first rows, with the keys of QUARANTINE.
@@ -87,72 +84,69 @@ def count_splits(store: PatchStore) -> list[SplitCounts]:
 
 
 def trace_patches(store: PatchStore) -> list[Step]:
-    """Planned, set aside, used, and repeated by rotation."""
-    aside = store.quarantine
-    # What was lost before the plan has no part in it: absent scans, and samples that were never looked up on disk.
-    planned_for = pc.and_(pc.is_valid(aside["path"]), pc.not_equal(aside["kind"], "absent"))
-    lost = int(pc.sum(aside.filter(planned_for)["samples"]).as_py() or 0)
-    before = int(pc.sum(aside.filter(pc.invert(planned_for))["samples"]).as_py() or 0)
+    """Numbers of patches that are planned, excluded, used, and oversampled by rotation."""
+    quarantine = store.quarantine
+    # Absent scans and samples that were never searched on disk are lost before planning.
+    planned = pc.and_(pc.is_valid(quarantine["path"]), pc.not_equal(quarantine["kind"], "absent"))
+    excluded = int(pc.sum(quarantine.filter(planned)["samples"]).as_py() or 0)
+    unplanned = int(pc.sum(quarantine.filter(pc.invert(planned))["samples"]).as_py() or 0)
     used = int(pc.sum(pc.equal(store.index["rotation"], 0)).as_py() or 0)
-    repeated = store.index.num_rows - used
+    rotated = store.index.num_rows - used
     scans = len(pc.unique(store.index["scan_id"]))
-    unlisted = f"; {count(before, 'listed sample')} left out before" if before else ""
-    turned = Step(repeated, "repeated", "training rows that turn a patch in plane")
+    note = f"; {count(unplanned, 'listed sample')} excluded before" if unplanned else ""
     steps = [
-        Step(used + lost, "planned", f"patches of {count(store.info.scans, 'scan')}{unlisted}"),
-        Step(lost, "set aside", f"{count(store.info.scans - scans, 'scan')} with no patch left"),
+        Step(used + excluded, "planned", f"patches of {count(store.info.scans, 'scan')}{note}"),
+        Step(excluded, "excluded", f"{count(store.info.scans - scans, 'scan')} without a usable patch"),
         Step(used, "used", f"patches of {count(scans, 'scan')}"),
     ]
-    return steps if store.info.masks and not repeated else [*steps, turned]
+    oversampled = Step(rotated, "oversampled", "additional training rows, rotated in plane")
+    return steps if store.info.masks and not rotated else [*steps, oversampled]
 
 
 def planning_notes(experiment: Experiment, store: PatchStore) -> Iterator[str]:
-    """Say how patches were chosen, where they are not the whole list."""
+    """How patches were selected, where they are not the whole list."""
     spec = experiment.patches
     if spec.sampling != "center":
-        yield _how_cut(experiment)
+        yield _sampling_note(experiment)
     if spec.negatives_per_positive != "all" and not store.info.masks:
-        said = f"at most {spec.negatives_per_positive:g} {store.info.classes[0]} samples"
-        yield f"{said} for each sample of a finding were planned, in every split for itself"
+        samples = f"at most {spec.negatives_per_positive:g} {store.info.classes[0]} samples"
+        yield f"{samples} per positive sample were planned in each split"
     if spec.spacing_mm is not None:
         yield "scans were resampled to {:g} × {:g} × {:g} mm".format(*spec.spacing_mm)
 
 
-def _how_cut(experiment: Experiment) -> str:
-    spec, each = experiment.patches, count(experiment.patches.patches_per_scan, "patch")
-    if spec.sampling == "whole":
-        return "each patch is a whole scan, in the middle of a box of the patch's size"
-    if spec.sampling == "resized":
-        windows = minus(" and ".join("{:g} to {:g}".format(*each) for each in experiment.intensity.windows))
-        before = f"clipped to {windows} and then " if experiment.intensity.kind == "window" else ""
-        return f"each patch is a whole scan, {before}resized to the patch's size by linear interpolation"
-    if spec.sampling == "grid":
-        return "patches are a grid that covers each scan"
-    if spec.sampling == "random":
-        return f"{each} of each scan, at random places"
-    if spec.sampling == "foreground":
-        share = f"{100 * spec.min_foreground:g}%"
-        return f"{each} of each scan, at random places where more than {share} of the voxels are labeled"
-    where = "spread evenly over those that its mask touches" if spec.needs_masks else "neighbors in its middle"
-    return f"{count(spec.patches_per_scan, 'axial slice')} of each scan, {where}"
+def _sampling_note(experiment: Experiment) -> str:
+    spec, intensity = experiment.patches, experiment.intensity
+    patches = f"{count(spec.patches_per_scan, 'patch')} per scan"
+    windows = minus(" and ".join("{:g} to {:g}".format(*window) for window in intensity.windows))
+    clipped = f"clipped to {windows} and then " if intensity.kind == "window" else ""
+    notes = {
+        "whole": "each patch is a whole scan, centered in a box of the patch size",
+        "resized": f"each patch is a whole scan, {clipped}resized to the patch size by linear interpolation",
+        "grid": "patches are a grid that covers each scan",
+        "random": f"{patches}, at random positions",
+        "foreground": f"{patches}, at random positions with more than {100 * spec.min_foreground:g}% labeled voxels",
+    }
+    spread = "evenly spaced over its mask" if spec.needs_masks else "adjacent ones in its center"
+    return notes.get(spec.sampling) or f"{count(spec.patches_per_scan, 'axial slice')} per scan, {spread}"
 
 
-def group_quarantine(quarantine: pa.Table) -> list[AsideGroup]:
-    """Entries by kind and reason, the costliest first."""
+def group_quarantine(quarantine: pa.Table) -> list[QuarantineGroup]:
+    """Entries by kind and reason, those that cost most samples first."""
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in quarantine.to_pylist():
         row["reason"] = nameless_reason(row["reason"], (row["path"], row["scan_id"]))
         groups.setdefault((row["kind"], numberless(row["reason"])), []).append(row)
-    found = []
+    merged = []
     for (kind, pattern), rows in groups.items():
         reason = pattern if len(rows) > 1 else rows[0]["reason"]
         samples = sum(row["samples"] for row in rows)
-        found.append(AsideGroup(KINDS.get(kind, kind), reason, len(rows), samples, rows[:EXAMPLES]))
-    return sorted(found, key=lambda group: (-group.samples, -group.entries, group.reason))
+        merged.append(QuarantineGroup(KINDS.get(kind, kind), reason, len(rows), samples, rows[:EXAMPLES]))
+    return sorted(merged, key=lambda group: (-group.samples, -group.entries, group.reason))
 
 
 def nameless_reason(reason: str, names: Sequence[str | None]) -> str:
-    """A reason without the scan's path and id, which stand beside it."""
+    """A reason without the scan's path and id, which are displayed beside it."""
     for name in sorted(filter(None, names), key=len, reverse=True):
         reason = reason.replace(name, SCAN)
     return re.sub(rf"^{re.escape(SCAN)}: (sample \d+: )?", "", reason)

@@ -1,4 +1,4 @@
-"""The page of a cross-validation: figures of all patients together, and of each fold."""
+"""The page of a cross-validation: metrics of all patients pooled, and of each fold."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,46 +8,39 @@ from markupsafe import Markup
 from voxray.config.experiment import Experiment
 from voxray.report.html import template_environment
 from voxray.report.run.reproduce import settings_text
-from voxray.report.text.metric_values import FIGURES, MISSING, count, decimals, plural
-from voxray.report.text.scan_sentences import family_of
+from voxray.report.text.metric_values import label_of
+from voxray.report.text.numbers import MISSING, count, decimals, plural
 from voxray.storage.atomic import write_text
 from voxray.storage.paths import AnyPath
 from voxray.visualization.style import MUTED, SPLIT_COLORS, WIDE, new_axes, styled, to_svg, unit_axis
 
 
 def write_fold_report(path: AnyPath, experiment: Experiment, metrics: Mapping[str, Any]) -> None:
-    """Write the page so that it appears whole or not at all.
+    """Write the page atomically.
 
     Parameters
     ----------
-    path : Place
+    path : AnyPath
         The HTML file, beside the folders of the folds.
     experiment : Experiment
     metrics : mapping
         Content of the cross-validation's ``metrics.json``.
     """
     test = metrics["test"]
-    names = list(test["folds"])
-    rows = [(_name(key), _pooled(test, key), [decimals(value) for value in test["folds"][key]]) for key in names]
+    folds: Mapping[str, Sequence[float | None]] = test["folds"]
+    rows = [(label_of(key), _pooled(test, key), [*map(decimals, values)]) for key, values in folds.items()]
     page = template_environment().get_template("folds.html.jinja")
     text = page.render(
         name=experiment.name,
         folds=experiment.split.folds,
         size=count(test["patients"], "patient"),
-        units=plural(test["level"]) if "level" in test else "scans",
-        headline=rows[names.index("roc_auc" if "roc_auc" in names else "dice")],
+        levels=plural(test.get("level", "scan")),
+        headline=rows[list(folds).index("roc_auc" if "roc_auc" in folds else "dice")],
         rows=rows,
-        chart=_spread(test, names),
+        chart=_fold_chart(test),
         settings=settings_text(experiment),
     )
     write_text(path, text + "\n")
-
-
-def _name(key: str) -> str:
-    family = key.partition("/")
-    if key in FIGURES:
-        return FIGURES[key][0]
-    return f"{family_of(family[0]).name}{', ' if family[2] else ''}{family[2]}"
 
 
 def _pooled(test: Mapping[str, Any], key: str) -> tuple[str, str]:
@@ -56,18 +49,18 @@ def _pooled(test: Mapping[str, Any], key: str) -> tuple[str, str]:
 
 
 @styled
-def _spread(test: Mapping[str, Any], names: Sequence[str]) -> Markup:
-    """Figures between 0 and 1: a dot for each fold, a mark for all patients with its interval."""
-    shares = [name for name in names if all(value is None or 0 <= value <= 1 for value in test["folds"][name])]
-    figure, axes = new_axes((WIDE[0] * 1.4, 0.6 + 0.32 * len(shares)), "", "")
-    for line, name in enumerate(reversed(shares)):
-        values = [value for value in test["folds"][name] if value is not None]
-        axes.plot(values, [line] * len(values), "o", color=MUTED, markersize=4, alpha=0.6, markeredgewidth=0)
-        low, high = test["intervals"][name]
-        if low is not None:
-            axes.plot([low, high], [line, line], color=SPLIT_COLORS["test"], linewidth=1.2)
-        if test[name] is not None:
-            axes.plot([test[name]], [line], "|", color=SPLIT_COLORS["test"], markersize=13, markeredgewidth=2.4)
-    axes.set_yticks(range(len(shares)), [_name(name) for name in reversed(shares)])
+def _fold_chart(test: Mapping[str, Any]) -> Markup:
+    """Metrics between 0 and 1: a dot for each fold, a mark for all patients with its interval."""
+    folds = {key: [value for value in values if value is not None] for key, values in test["folds"].items()}
+    keys = [key for key, values in reversed(folds.items()) if all(0 <= value <= 1 for value in values)]
+    figure, axes = new_axes((WIDE[0] * 1.4, 0.6 + 0.32 * len(keys)), "", "")
+    for line, key in enumerate(keys):
+        axes.plot(folds[key], [line] * len(folds[key]), "o", color=MUTED, markersize=4, alpha=0.6, markeredgewidth=0)
+        # Undefined ends and values draw nothing.
+        interval = [float("nan") if end is None else end for end in test["intervals"][key]]
+        axes.plot(interval, [line, line], color=SPLIT_COLORS["test"], linewidth=1.2)
+        pooled = [] if test[key] is None else [test[key]]
+        axes.plot(pooled, [line] * len(pooled), "|", color=SPLIT_COLORS["test"], markersize=13, markeredgewidth=2.4)
+    axes.set_yticks(range(len(keys)), list(map(label_of, keys)))
     unit_axis(axes, x=True)
-    return to_svg(figure, "folds", "Figures of each fold and of all patients together")
+    return to_svg(figure, "folds", "Metrics of each fold and of all patients pooled")

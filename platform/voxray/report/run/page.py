@@ -1,22 +1,31 @@
-"""The report: one HTML file that needs nothing but itself, the same bytes for the same run."""
+"""The report of a run: one self-contained HTML file, the same bytes for the same run."""
 
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from voxray.console.units import seconds_text
+from voxray.metrics.registry import find_metric
 from voxray.models.shapes import count_parameters, infer_shapes, model_input
 from voxray.report.charts.learning_curves import learning_charts
 from voxray.report.html import template_environment
-from voxray.report.run.classifier_parts import classification_parts
+from voxray.report.run.classifier_parts import classifier_parts
 from voxray.report.run.contents import RunContents, history_column
 from voxray.report.run.data_section import GROUPS_SHOWN, count_splits, group_quarantine, planning_notes, trace_patches
 from voxray.report.run.reproduce import command_lines, hide_paths, identity_rows, settings_text
 from voxray.report.run.segmentation_parts import segmentation_parts
-from voxray.report.text.metric_values import FIGURES, MISSING, SPLIT_NAMES, count, percent
-from voxray.report.text.scan_sentences import family_of
+from voxray.report.text.metric_values import inline_label
+from voxray.report.text.numbers import MISSING, SPLIT_NAMES, count, percent
 from voxray.runs.folder import RunFolder
 from voxray.storage.atomic import write_text
 from voxray.storage.paths import AnyPath
 from voxray.visualization.style import SPLIT_COLORS
+
+# The part of the page that differs between tasks; its template has the task's name.
+PARTS: Mapping[str, Callable[[RunContents], dict[str, Any]]] = {
+    "classification": classifier_parts,
+    "segmentation": segmentation_parts,
+}
 
 
 def write_report(path: AnyPath, run: RunContents) -> None:
@@ -24,7 +33,7 @@ def write_report(path: AnyPath, run: RunContents) -> None:
 
     Parameters
     ----------
-    path : Place
+    path : AnyPath
         The HTML file.
     run : RunContents
     """
@@ -35,11 +44,9 @@ def render_page(run: RunContents) -> str:
     """The report as HTML."""
     environment = template_environment()
     environment.filters["hide_paths"] = lambda text: hide_paths(str(text), run.experiment)
-    kind, parts = (
-        ("segmentation", segmentation_parts) if run.store.info.masks else ("classification", classification_parts)
-    )
-    shared = {**_header(run), **_learning(run), **_data(run), **_network(run), **_repeat(run)}
-    return environment.get_template(f"{kind}.html.jinja").render({**shared, **parts(run)}) + "\n"
+    task = run.store.info.task
+    values = _header(run) | _training(run) | _data(run) | _network(run) | _reproduce(run) | PARTS[task](run)
+    return environment.get_template(f"{task}.html.jinja").render(values) + "\n"
 
 
 def _header(run: RunContents) -> dict[str, Any]:
@@ -48,7 +55,7 @@ def _header(run: RunContents) -> dict[str, Any]:
         f"{run.experiment.data.layout} data",
         f"patches of {' × '.join(map(str, size))} voxels",
         f"{len(size)}D network",
-        f"{count(len(run.history), 'epoch')}, the best is {run.best_epoch or MISSING}",
+        f"{count(len(run.history), 'epoch')}, best: {run.best_epoch or MISSING}",
     ]
     return {
         "name": run.experiment.name,
@@ -62,18 +69,18 @@ def _header(run: RunContents) -> dict[str, Any]:
     }
 
 
-def _learning(run: RunContents) -> dict[str, Any]:
-    best = run.experiment.training.monitor
+def _training(run: RunContents) -> dict[str, Any]:
+    monitor = run.experiment.training.monitor
+    best = "highest" if find_metric(monitor).higher_is_better else "lowest"
     seconds = history_column(run.history, "seconds")
-    wait = history_column(run.history, "data_wait_share")
-    waited = float((seconds * wait).sum() / seconds.sum()) if seconds.sum() > 0 else float("nan")
-    figure = FIGURES[best][0] if best in FIGURES else family_of(best).name
+    total = float(seconds.sum())
+    waited = float((seconds * history_column(run.history, "data_wait_share")).sum())
     return {
         "learning": learning_charts(run),
         "best_epoch": run.best_epoch,
-        "best_by": "lowest validation loss" if best == "loss" else f"highest {figure}",
-        "training_time": MISSING if (total := float(seconds.sum())) != total else seconds_text(total),
-        "waited": MISSING if waited != waited else percent(waited, 1),
+        "best_by": f"{best} validation {inline_label(monitor)}",
+        "training_time": MISSING if math.isnan(total) else seconds_text(total),
+        "waited": MISSING if math.isnan(waited) or not total > 0 else percent(waited, total),
     }
 
 
@@ -85,9 +92,9 @@ def _data(run: RunContents) -> dict[str, Any]:
         "rotated": any(line.rows > line.total for line in splits),
         "steps": trace_patches(run.store),
         "notes": [*run.store.info.notes, *planning_notes(run.experiment, run.store)],
-        "aside": groups[:GROUPS_SHOWN],
-        "aside_left": len(groups) - len(groups[:GROUPS_SHOWN]),
-        "aside_entries": run.store.quarantine.num_rows,
+        "quarantine": groups[:GROUPS_SHOWN],
+        "groups_omitted": max(0, len(groups) - GROUPS_SHOWN),
+        "quarantined_entries": run.store.quarantine.num_rows,
     }
 
 
@@ -97,7 +104,7 @@ def _network(run: RunContents) -> dict[str, Any]:
     return {"input_shape": shape, "layers": lines, "parameters": count_parameters(lines)}
 
 
-def _repeat(run: RunContents) -> dict[str, Any]:
+def _reproduce(run: RunContents) -> dict[str, Any]:
     return {
         "commands": command_lines(run.experiment.name, segments=run.store.info.masks),
         "identity": identity_rows(run),

@@ -1,4 +1,4 @@
-"""How to repeat a run: its settings as a TOML file, without saying where things lay on the disk."""
+"""How to reproduce a run: its settings as TOML, without the folders of this machine."""
 
 import json
 import re
@@ -15,7 +15,7 @@ _ABSOLUTE = re.compile(r"(?<![\w.…/:])(?:[A-Za-z]:)?[/\\](?:[^\s/\\'\":,;]+[/\
 
 
 def settings_text(experiment: Experiment) -> str:
-    """The resolved experiment as TOML. Of a path only its end is told, after ``…/``."""
+    """The resolved experiment as TOML; a path is reduced to ``…/`` and its end."""
     values = experiment.model_dump(mode="json", exclude_none=True)
     for *parents, last in PATH_KEYS:
         table = values
@@ -27,36 +27,36 @@ def settings_text(experiment: Experiment) -> str:
 
 
 def hide_paths(text: str, experiment: Experiment) -> str:
-    """A text with paths relative to the data root, and only the end of any other absolute path."""
-    for known in (experiment.data.root, experiment.out):
-        text = text.replace(known.rstrip("/") + "/", "")
+    """A text with paths relative to the data root, and other absolute paths reduced to their end."""
+    for folder in (experiment.data.root, experiment.out):
+        text = text.replace(folder.rstrip("/") + "/", "")
     return shorten_paths(text)
 
 
 def shorten_paths(text: str) -> str:
-    """A text with only the end of any absolute path."""
+    """A text with absolute paths reduced to their end."""
     return _ABSOLUTE.sub(rf"{ELSEWHERE}\1", text)
 
 
 def command_lines(name: str, segments: bool = False) -> list[tuple[str, str]]:
     """Commands and what each does; `name` is the experiment's, `segments` whether it trains a segmentation."""
     file = f"{name}.toml"
-    loose = [("voxray predict RUN SCAN… --out DIR", "label maps of other scans, with the folder of this run as RUN")]
+    predict = [("voxray predict RUN SCAN… --out DIR", "segment other scans, with the folder of this run as RUN")]
     return [
-        (f"voxray run {file}", "ingest, train, evaluate and report; what is finished is reused"),
+        (f"voxray run {file}", "ingest, train, evaluate and report; finished stages are reused"),
         (f"voxray run {file} --no-ray", "the same in one process, without Ray"),
-        (f"voxray report {file}", "this page again"),
-        *(loose if segments else []),
+        (f"voxray report {file}", "write this page again"),
+        *(predict if segments else []),
     ]
 
 
 def identity_rows(run: RunContents) -> list[tuple[str, str]]:
-    """What names the run: seed, store and programs."""
+    """The identity of the run: seed, store and package versions."""
     info = run.store.info
     rows = [
         ("Seed", str(run.experiment.seed)),
-        ("Store recipe", info.digest),
-        ("Data list", str(info.provenance.get("manifest", ""))),
+        ("Store digest", info.digest),
+        ("Manifest digest", str(info.provenance.get("manifest", ""))),
         ("Patches", f"{' × '.join(map(str, info.size))} voxels, {info.channels} × {info.dtype}"),
     ]
     return [*((name, value) for name, value in rows if value), *sorted(run.versions.items())]

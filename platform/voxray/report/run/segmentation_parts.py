@@ -1,155 +1,172 @@
-"""What a segmentation's report shows beyond what every report does: figures, scans one by one, contours."""
+"""The part of a report that only segmentations have: metrics, results per scan, contours."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from voxray.report.charts.scan_strips import strip_charts
-from voxray.report.run.cases import choose_cases, ranked_cases, show_cases
+from voxray.config.tasks import TASKS
+from voxray.metrics.metric import Metric
+from voxray.metrics.registry import METRICS, metric_name
+from voxray.report.charts.scan_strips import SCAN_METRICS, strip_charts
+from voxray.report.run.cases import choose_cases, draw_cases, ranked_cases
 from voxray.report.run.contents import Case, RunContents
-from voxray.report.text.metric_values import SPLIT_NAMES, Card, Figure, cautions_of_splits, count, minus
-from voxray.report.text.scan_sentences import (
-    ALL,
-    family_of,
-    figure_rows,
-    headline_figures,
-    number_text,
-    scan_cautions,
-    scan_figure,
-    scans_sentence,
+from voxray.report.text.caveats import scan_caveats, split_caveats
+from voxray.report.text.metric_values import (
+    CLASS_MEAN,
+    Card,
+    MetricValue,
+    axis_label,
+    describe,
+    metric_value,
+    undefined_notes,
     with_unit,
 )
+from voxray.report.text.numbers import SPLIT_NAMES, count, decimals, minus
+from voxray.report.text.sentences import scans_sentence
 from voxray.visualization.animation import TINT
 from voxray.visualization.overlay import lighter
 from voxray.visualization.slices import shorten_id
 from voxray.visualization.style import class_color
 
-MOST_CLASSES = 3  # that a headline names one by one
+MOST_CLASSES = 3  # that a headline lists one by one
 WORST_CASES = 10
+NOT_METRICS = {"scans", "patients", "intervals"}  # of metrics.json
 
 
 @dataclass(frozen=True)
-class FamilyRows:
-    """The lines of one kind of figure in the table: for the mean or a class, a figure of each split."""
+class MetricRows:
+    """The rows of one metric in the table: its mean and each class, with the value of each split."""
 
-    name: str
-    meaning: str
-    lines: list[tuple[str, dict[str, Figure]]]
+    label: str
+    description: str
+    lines: list[tuple[str, dict[str, MetricValue]]]
 
 
 @dataclass(frozen=True)
 class CaseRow:
-    """A line of the table of scans; `figures` are texts."""
+    """A row of the table of scans; `metrics` are texts."""
 
     scan_id: str
     short_id: str
-    figures: list[str]
+    metrics: list[str]
 
 
 def segmentation_parts(run: RunContents) -> dict[str, Any]:
     """The variables of ``segmentation.html.jinja`` beside the shared ones."""
     split = run.splits[0]
     metrics = {name: run.metrics[name] for name in run.splits}
-    families = [_family(run, stem, keys) for stem, keys in figure_rows(metrics, run.classes)]
+    families = [_metric_rows(run, name, keys) for name, keys in group_keys(metrics, run.classes)]
     ranked = ranked_cases(run.cases[split])
     columns = _columns(run)
-    # Only scans that are shown are marked.
-    chosen = {split: choose_cases(run.cases[split])}
+    colors = {name: class_color(label) for label, name in enumerate(run.classes) if label}
     return {
         "cards": [_card(run, name) for name in run.splits],
-        "cautions": [
-            *cautions_of_splits(metrics, "The epoch was chosen on the validation scans"),
-            *scan_cautions(run.cases, run.classes),
+        "caveats": [
+            *split_caveats(metrics, "The epoch was selected on the validation scans"),
+            *scan_caveats(run.cases, run.classes),
         ],
         "families": families,
-        "missing_notes": list(_missing_notes(families)),
-        "strips": strip_charts(run, chosen),
-        "legend": [(name, class_color(label), lighter(class_color(label), TINT)) for label, name in _foreground(run)],
-        "judged": SPLIT_NAMES[split].lower(),
-        "scans_there": run.experiment.data_path.is_dir(),
-        "shown": show_cases(run, split),
-        "verdict": lambda case: _verdict(run, case),
+        "undefined_notes": list(undefined_notes(values for family in families for _, values in family.lines)),
+        "strips": strip_charts(run, {split: choose_cases(run.cases[split])}),
+        "legend": [(name, color, lighter(color, TINT)) for name, color in colors.items()],
+        "has_scans": run.experiment.data_path.is_dir(),
+        "displayed": draw_cases(run, split),
+        "class_metrics": lambda case: [(name, color, _class_metrics(case, name)) for name, color in colors.items()],
         "case_columns": _column_groups(columns),
         "worst": [_case_row(case, columns) for case in ranked[:WORST_CASES]],
         "ranked": len(ranked),
         "undefined": len(run.cases[split]) - len(ranked),
-        "levels": _levels(run),
+        "gray_levels": _gray_levels(run),
         "channels": run.store.info.channels,
     }
 
 
-def _foreground(run: RunContents) -> list[tuple[int, str]]:
-    return list(enumerate(run.classes))[1:]
+def group_keys(metrics: Mapping[str, Mapping[str, Any]], classes: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Every metric with its keys, the mean over the classes first; registered metrics come first, in their order."""
+    keys = dict.fromkeys(key for values in metrics.values() for key in values if key not in NOT_METRICS)
+    names = dict.fromkeys(map(metric_name, keys))
+    ordered = [*(name for name in METRICS if name in names), *(name for name in names if name not in METRICS)]
+    return [(name, [key for key in _keys(name, classes) if key in keys]) for name in ordered]
+
+
+def headline_metrics(
+    metrics: Mapping[str, Any], classes: Sequence[str], tolerance_mm: float, most_classes: int
+) -> list[MetricValue]:
+    """The task's first metric for each class unless they are too many, and the means of the others."""
+    first, *others = TASKS["segmentation"].headline
+    keys = _keys(first, classes) if 1 < len(classes) - 1 <= most_classes else [first]
+    values = [metric_value(key, metrics, classes, tolerance_mm) for key in keys if key in metrics]
+    means = (_mean_of_classes(name, metrics, classes, tolerance_mm) for name in others)
+    return [*values, *(mean for mean in means if mean is not None)]
+
+
+def _mean_of_classes(
+    name: str, metrics: Mapping[str, Any], classes: Sequence[str], tolerance_mm: float
+) -> MetricValue | None:
+    """The mean of a metric over the classes, with the worst class in place of an interval."""
+    keys = [key for key in _keys(name, classes)[1:] if key in metrics]
+    if len(keys) < 2:
+        return metric_value(keys[0], metrics, classes, tolerance_mm) if keys else None
+    values = [value for key in keys if (value := metric_value(key, metrics, classes).value) is not None]
+    mean = metric_value(name, {name: sum(values) / len(values) if values else None}, classes, tolerance_mm)
+    metric = describe(name)
+    worst = min(values, key=lambda value: metric.sign * value, default=None)
+    return mean if worst is None else replace(mean, note=f"worst class {decimals(worst, metric.digits)}")
+
+
+def _keys(name: str, classes: Sequence[str]) -> list[str]:
+    return [name, *(f"{name}/{class_name}" for class_name in classes[1:])]
 
 
 def _card(run: RunContents, split: str) -> Card:
     metrics = run.metrics[split]
     size = f"{count(metrics['scans'], 'scan')} of {count(metrics['patients'], 'patient')}"
-    figures = headline_figures(metrics, run.classes, run.experiment.evaluation.tolerance_mm, MOST_CLASSES)
+    values = headline_metrics(metrics, run.classes, run.experiment.evaluation.tolerance_mm, MOST_CLASSES)
     sentence = scans_sentence(metrics, run.cases[split], run.classes, split)
-    return Card(split, SPLIT_NAMES[split], size, sentence, tuple(figures))
+    return Card(split, SPLIT_NAMES[split], size, sentence, tuple(values))
 
 
-def _family(run: RunContents, stem: str, keys: list[str]) -> FamilyRows:
-    tolerance = run.experiment.evaluation.tolerance_mm
+def _metric_rows(run: RunContents, name: str, keys: Sequence[str]) -> MetricRows:
+    tolerance_mm = run.experiment.evaluation.tolerance_mm
     lines = [
-        (key.partition("/")[2] or ALL, {split: scan_figure(key, run.metrics[split], tolerance) for split in run.splits})
+        (
+            key.partition("/")[2] or CLASS_MEAN,
+            {split: metric_value(key, run.metrics[split], run.classes, tolerance_mm) for split in run.splits},
+        )
         for key in keys
     ]
-    family = family_of(stem)
-    return FamilyRows(family.name, family.meaning.format(tolerance), lines)
-
-
-def _missing_notes(families: list[FamilyRows]) -> Iterator[str]:
-    """Why a figure is an en dash."""
-    for family in families:
-        for _, figures in family.lines:
-            for split, figure in figures.items():
-                if figure.missing:
-                    yield f"{figure.name}, {SPLIT_NAMES[split].lower()}: {figure.missing}"
+    metric = describe(name)
+    return MetricRows(metric.label, metric.describe(run.classes, "scan", tolerance_mm), lines)
 
 
 def _columns(run: RunContents) -> list[str]:
-    """Figures of a scan that the table of scans shows."""
-    cases = run.cases[run.splits[0]]
-    names = run.classes[1:]
-    own = [f"{stem}/{name}" for stem in ("dice", "hd95_mm") for name in names]
-    wanted = own if len(names) == 1 else ["dice", *own]
-    return [key for key in wanted if cases and key in cases[0]]
+    """The metrics in the table of scans."""
+    cases, names = run.cases[run.splits[0]], run.classes[1:]
+    keys = [f"{metric}/{name}" for metric in SCAN_METRICS for name in names]
+    return [key for key in (["dice"] * (len(names) > 1) + keys) if cases and key in cases[0]]
 
 
-def _column_groups(columns: list[str]) -> list[tuple[str, list[str]]]:
-    """Kinds of figures, each with the classes that it has a column for."""
+def _column_groups(columns: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """The metrics of the columns, each with the classes of its columns."""
     groups: dict[str, list[str]] = {}
     for key in columns:
-        stem, _, name = key.partition("/")
-        family = family_of(stem)
-        title = f"{family.name} ({family.unit})" if family.unit else family.name
-        groups.setdefault(title, []).append(name or ALL)
+        groups.setdefault(axis_label(describe(key)), []).append(key.partition("/")[2] or CLASS_MEAN)
     return list(groups.items())
 
 
-def _case_row(case: Case, columns: list[str]) -> CaseRow:
+def _case_row(case: Case, columns: Sequence[str]) -> CaseRow:
     scan_id = str(case["scan_id"])
-    texts = [number_text(case.get(key), family_of(key)) for key in columns]
-    return CaseRow(scan_id, shorten_id(scan_id), texts)
+    return CaseRow(scan_id, shorten_id(scan_id), [decimals(case.get(key), describe(key).digits) for key in columns])
 
 
-def _verdict(run: RunContents, case: Case) -> list[tuple[str, str, str]]:
-    """For each class its name, its color, and its figures in this scan."""
-    told = []
-    for label, name in _foreground(run):
-        texts = [
-            f"{family_of(stem).name} {with_unit(case[f'{stem}/{name}'], family_of(stem))}"
-            for stem in ("dice", "hd95_mm")
-            if f"{stem}/{name}" in case
-        ]
-        told.append((name, class_color(label), ", ".join(texts)))
-    return told
+def _class_metrics(case: Case, name: str) -> str:
+    """The metrics of one class of a scan."""
+    metrics: dict[str, Metric] = {f"{metric}/{name}": describe(metric) for metric in SCAN_METRICS}
+    return ", ".join(f"{metric.label} {with_unit(case[key], metric)}" for key, metric in metrics.items() if key in case)
 
 
-def _levels(run: RunContents) -> str:
+def _gray_levels(run: RunContents) -> str:
     spec = run.experiment.intensity
     if spec.kind == "window":
-        return minus("gray from {:g} to {:g}".format(*spec.windows[0]))
-    return "gray from the 0.5th to the 99.5th percentile of each scan"
+        return minus("gray levels span {:g} to {:g}".format(*spec.windows[0]))
+    return "gray levels span the 0.5th to 99.5th percentile of each scan"

@@ -1,6 +1,6 @@
-"""A judged run as W&B is shown it: the figures, and pictures of where the kept model fails.
+"""The media of an evaluated run at W&B: plots, and pictures of the worst errors of the best weights.
 
-Scans go by pseudonyms there, also where the run itself names them.
+Scans are pseudonymous there, even where the run itself names them.
 """
 
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ from voxray.report.run.contents import RunContents
 from voxray.runs.folder import RunFolder
 from voxray.tracking.wandb_run import Picture, Tracker
 from voxray.visualization.overlay import AXIAL, center_of, take_plane, to_gray
-from voxray.visualization.slices import display_slices, is_picture, shown_patches
+from voxray.visualization.slices import display_slices, is_picture, to_display_range
 
 SPLIT = "val"
 PICTURES = 8
 
 
 def log_evaluation(tracker: Tracker, run: RunContents) -> None:
-    """Log what an evaluation found, all of the weights that were kept and of the validation split.
+    """Log the metrics of an evaluation, and plots and pictures of the validation split.
 
     Parameters
     ----------
@@ -39,11 +39,11 @@ def log_evaluation(tracker: Tracker, run: RunContents) -> None:
     predictions = run.predictions[SPLIT]
     predicted = predictions.predicted(run.threshold)
     tracker.log_predictions(predictions.labels, predicted, predictions.probabilities, run.classes)
-    tracker.log_pictures(f"{SPLIT}/patches", list(_hardest(run)), run.classes)
+    tracker.log_pictures(f"{SPLIT}/patches", list(_worst_patches(run)), run.classes)
 
 
 def _overlays(run: RunContents) -> Iterator[Picture]:
-    """Best, median and worst scan, each in the axial plane through the middle of its truth."""
+    """Best, median and worst scan, each in the axial plane through the center of its ground truth."""
     key = RunFolder(run.folder).pseudonym_key()
     for title, case in choose_cases(run.cases[SPLIT]):
         scan, truth, prediction = read_case(run, case)
@@ -54,16 +54,17 @@ def _overlays(run: RunContents) -> Iterator[Picture]:
         yield Picture(f"{title}: {name}, mean Dice {case['dice']:.3f}, slice {z + 1}", gray, masks)
 
 
-def _hardest(run: RunContents) -> Iterator[Picture]:
-    """Middle slices of the patches whose truth was given the lowest probability."""
+def _worst_patches(run: RunContents) -> Iterator[Picture]:
+    """Middle slices of the patches with the lowest probability of the true class."""
     predictions = run.predictions[SPLIT]
     chosen = np.argsort(predictions.truth_probabilities(), kind="stable")[:PICTURES]
     predicted = predictions.predicted(run.threshold)
     rows = predictions.rows.take(chosen).to_pylist()
     patches = run.store.read_patches(SPLIT, np.array([row["slot"] for row in rows], dtype=np.int64))
-    scaled = shown_patches(torch.from_numpy(patches), run.experiment.intensity).numpy()
-    for place, row, patch in zip(chosen.tolist(), rows, scaled, strict=True):
+    scaled = to_display_range(torch.from_numpy(patches), run.experiment.intensity).numpy()
+    for index, row, patch in zip(chosen.tolist(), rows, scaled, strict=True):
         slices = display_slices(patch, is_picture(row["path"]))
-        given = predictions.probabilities[place]
-        truth, said = run.classes[row["label"]], run.classes[predicted[place]]
-        yield Picture(f"truth {truth}, called {said} ({given[predicted[place]]:.0%})", slices[len(slices) // 2])
+        label = predicted[index]
+        share = predictions.probabilities[index][label]
+        caption = f"true {run.classes[row['label']]}, predicted {run.classes[label]} ({share:.0%})"
+        yield Picture(caption, slices[len(slices) // 2])

@@ -1,14 +1,15 @@
-"""The page of a search: leaderboard, charts, what was stopped and why."""
+"""The page of a search: leaderboard, charts, and networks that were pruned, failed or rejected."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from voxray.report.charts.search_trials import figure_name, search_charts
+from voxray.report.charts.search_trials import search_charts
 from voxray.report.html import template_environment
 from voxray.report.run.reproduce import settings_text, shorten_paths
-from voxray.report.text.metric_values import MISSING, count, decimals
+from voxray.report.text.metric_values import label_of
+from voxray.report.text.numbers import MISSING, count, decimals
 from voxray.search.importance import importances
 from voxray.search.plan import Search
 from voxray.search.results import none_if_nan, pareto_front
@@ -17,44 +18,44 @@ from voxray.search.trials import Goal, Trial
 from voxray.storage.atomic import write_text
 from voxray.storage.paths import AnyPath
 
-SHOWN = 30  # lines of the leaderboard
-DECISIONS_SHOWN = 12
+ROWS_SHOWN = 30  # of the leaderboard
+HYPERPARAMETERS_SHOWN = 12
 
 
 def write_search_report(
     path: AnyPath, search: Search, trials: Mapping[int, Trial], refused: Sequence[Mapping[str, Any]], command: str
 ) -> None:
-    """Write the page so that it appears whole or not at all.
+    """Write the page atomically.
 
     Parameters
     ----------
-    path : Place
+    path : AnyPath
     search : Search
     trials : mapping
         By number.
     refused : sequence of mapping
-        Samples that were never started: origin, reason, decisions.
+        Rejected samples: origin, reason, decisions.
     command : str
-        Repeats the winner; empty where there is none.
+        Trains the winner again; empty where there is none.
     """
     goal, ranked = search.goal, search.goal.ranked(trials)
     winner = goal.winner(trials)
-    shares = dict(list(importances(goal, ranked).items())[:DECISIONS_SHOWN])
+    shares = dict(list(importances(goal, ranked).items())[:HYPERPARAMETERS_SHOWN])
     page = template_environment().get_template("search.html.jinja")
     text = page.render(
         name=search.folder.name,
-        figure=figure_name(goal.name),
+        metric=label_of(goal.name),
         subtitle=[
             search.experiment.name,
             Path(search.space.where).name,
             count(len(trials), "trial"),
             f"{search.method}, seed {search.seed}",
-            *([f"few {search.minimize} wanted, too"] if search.minimize else []),
+            *([f"second objective: minimize {search.minimize}"] if search.minimize else []),
         ],
         winner=winner,
         winner_value=MISSING if winner is None else _value(goal, winner),
-        rows=[(trial, _value(goal, trial), _settings(trial)) for trial in ranked[:SHOWN]],
-        left=len(ranked) - len(ranked[:SHOWN]),
+        rows=[(trial, _value(goal, trial), _settings(trial)) for trial in ranked[:ROWS_SHOWN]],
+        omitted=max(0, len(ranked) - ROWS_SHOWN),
         front={trial.number for trial in pareto_front(goal, ranked)},
         charts=search_charts(search, ranked, shares),
         reasons=_reasons(ranked, refused),
@@ -66,23 +67,23 @@ def write_search_report(
 
 
 def _value(goal: Goal, trial: Trial) -> str:
-    """The figure of a trial, with its spread over folds."""
+    """The value of a trial, with its standard deviation over folds."""
     spread = none_if_nan(goal.spread(trial))
     return decimals(none_if_nan(goal.value(trial))) + ("" if spread is None else f" ± {decimals(spread)}")
 
 
 def _settings(trial: Trial) -> str:
-    short = {key.rpartition(".")[2]: value for key, value in trial.settings.items()}
+    names = {key.rpartition(".")[2]: value for key, value in trial.settings.items()}
     return ", ".join(
-        f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in short.items()
+        f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in names.items()
     )
 
 
 def _reasons(ranked: Sequence[Trial], refused: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, int]]:
-    """What became of samples, why, and of how many; the most frequent first."""
-    found: Counter[tuple[str, str]] = Counter(
+    """State, reason and number of networks that were not finished; the most frequent first."""
+    reasons: Counter[tuple[str, str]] = Counter(
         (trial.state, trial.reason) for trial in ranked if trial.state in ("pruned", "failed")
     )
-    # Numbers differ from sample to sample; the kind of reason is what counts.
-    found.update(("refused", kind_of(each["reason"])) for each in refused)
-    return [(state, shorten_paths(reason), number) for (state, reason), number in found.most_common(20)]
+    # Numbers differ from sample to sample, so only the kind of reason is counted.
+    reasons.update(("rejected", kind_of(sample["reason"])) for sample in refused)
+    return [(state, shorten_paths(reason), number) for (state, reason), number in reasons.most_common(20)]

@@ -1,1 +1,1 @@
-"""Sentences of the reports."""
+"""Sentences, numbers and metrics of the reports as text."""

@@ -1,0 +1,49 @@
+"""Numbers as text: decimals, percentages and counts."""
+
+import math
+from typing import Any
+
+SPLIT_NAMES = {"train": "Training", "val": "Validation", "test": "Test"}
+MISSING = "–"
+
+
+def finite(value: Any) -> float | None:
+    """The value as a float; None for what is not a finite number."""
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def decimals(value: float | None, digits: int = 3) -> str:
+    """A number with `digits` decimal places, or an en dash."""
+    return MISSING if value is None or not math.isfinite(value) else minus(f"{value:.{digits}f}")
+
+
+def percent(part: float, whole: float) -> str:
+    """A share in whole percent with a narrow space, or an en dash. Only all is 100 and only none is 0."""
+    if not whole:
+        return MISSING
+    share = 100 * part / whole
+    if 0 < share < 1:
+        return "<1\u202f%"
+    if 99 < share < 100:
+        return ">99\u202f%"
+    return f"{share:.0f}\u202f%"
+
+
+def minus(text: str) -> str:
+    """Numbers with a typographic minus sign."""
+    return text.replace("-", "\u2212")
+
+
+def number_text(value: float) -> str:
+    """An intensity with four significant digits, or as a whole number."""
+    return minus(f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}")
+
+
+def count(number: int, noun: str) -> str:
+    """A number and its noun, in the plural where needed."""
+    return f"{number:,} {noun if number == 1 else plural(noun)}"
+
+
+def plural(noun: str) -> str:
+    """The plural of a regular noun."""
+    return f"{noun}es" if noun.endswith("patch") else f"{noun}s"
