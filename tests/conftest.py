@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 import torch
+from api_runs import ApiRuns, make_api_runs
 from s3_server import KEYS, S3, serve
 from scenes import SMALL_NET, write_luna
 
@@ -53,6 +54,12 @@ def luna(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("luna")
     write_luna(root, 8, bright=900)
     return root
+
+
+@pytest.fixture(scope="session")
+def api_runs(tmp_path_factory: pytest.TempPathFactory) -> ApiRuns:
+    """Small finished runs, not to be changed."""
+    return make_api_runs(tmp_path_factory.mktemp("api"))
 
 
 @pytest.fixture

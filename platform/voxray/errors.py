@@ -32,7 +32,7 @@ class VoxrayError(Exception):
         return f"{self.where}: {self.problem}{stop}{tail}"
 
 
-class ConfigError(VoxrayError):
+class ConfigError(VoxrayError, ValueError):
     """An experiment, an architecture or an option says something that cannot be."""
 
     exit_code = 2
@@ -51,7 +51,7 @@ class DataError(VoxrayError):
     exit_code = 2
 
 
-class NotReadyError(VoxrayError):
+class NotReadyError(VoxrayError, FileNotFoundError):
     """A stage was asked for before the one that it builds on."""
 
     exit_code = 2

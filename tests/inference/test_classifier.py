@@ -62,7 +62,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
     return spec
 
 
-def test_a_scan_is_judged_as_it_was_in_the_evaluation(trained: Experiment) -> None:
+def test_a_scan_is_classified_as_it_was_in_the_evaluation(trained: Experiment) -> None:
     store = open_store(trained.store_path)
     classifier = Classifier(load_trained(trained.out_path, CPU))
     for split in ("val", "test"):
@@ -79,7 +79,7 @@ def predicted(spec: Experiment, split: str) -> list[tuple[dict[str, object], lis
     return [(row, row["probabilities"]) for row in rows]
 
 
-def test_predict_says_the_shares_and_the_verdict_and_writes_both_files(trained: Experiment, tmp_path: Path) -> None:
+def test_predict_reports_probabilities_and_class_and_writes_both_files(trained: Experiment, tmp_path: Path) -> None:
     said: list[str] = []
     scans = [Path(trained.data.root) / f"s{number}.nii.gz" for number in (8, 9)]
     predict(trained.out_path, scans, Options(tmp_path / "out"), LocalExecutor(), said.append)
@@ -87,17 +87,17 @@ def test_predict_says_the_shares_and_the_verdict_and_writes_both_files(trained: 
     for scan, line in zip(("s8", "s9"), said, strict=True):
         found = json.loads((tmp_path / "out" / f"{scan}.json").read_text())
         assert sum(found["probabilities"].values()) == pytest.approx(1)
-        assert found["verdict"] == ("ill" if found["probabilities"]["ill"] >= threshold else "well")
+        assert found["prediction"] == ("ill" if found["probabilities"]["ill"] >= threshold else "well")
         assert f"ill {100 * found['probabilities']['ill']:.1f} %" in line
-        assert f"called {found['verdict']}" in line
-        assert (tmp_path / "out" / f"{scan}_evidence.png").read_bytes()[:4] == b"\x89PNG"
+        assert f"predicted {found['prediction']}" in line
+        assert (tmp_path / "out" / f"{scan}_saliency.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_a_broken_scan_is_left_out_and_the_others_are_judged(trained: Experiment, tmp_path: Path) -> None:
+def test_a_broken_scan_is_skipped_and_the_others_are_classified(trained: Experiment, tmp_path: Path) -> None:
     (tmp_path / "bad.nii.gz").write_bytes(b"no gzip")
     said: list[str] = []
     scans = [tmp_path / "bad.nii.gz", Path(trained.data.root) / "s1.nii.gz"]
-    with pytest.raises(VoxrayError, match="1 of 2 scans were left out"):
+    with pytest.raises(VoxrayError, match="1 of 2 scans were skipped"):
         predict(trained.out_path, scans, Options(tmp_path), LocalExecutor(), said.append)
-    assert said[0].startswith("predict: bad.nii.gz: left out: ")
+    assert said[0].startswith("predict: bad.nii.gz: skipped: ")
     assert (tmp_path / "s1.json").exists()

@@ -193,7 +193,7 @@ def test_a_scan_that_cannot_be_segmented_is_named_and_the_others_go_on(
     label = sorted((brains / "labelsTr").glob("*.nii.gz"))[0]
     image = sorted((brains / "imagesTr").glob("*.nii.gz"))[1]
     said: list[str] = []
-    with pytest.raises(WorkError, match="1 of 2 scans were left out"):
+    with pytest.raises(WorkError, match="1 of 2 scans were skipped"):
         predict(finished.out_path, [label, image], Options(tmp_path), LocalExecutor(), said.append)
     assert any("expected 4 channels, got 1" in line for line in said)
     assert (tmp_path / f"{image.name[:-7]}_seg.nii.gz").exists()
@@ -254,7 +254,7 @@ def test_a_window_of_a_scan_is_what_training_saw_of_that_place(
     assert isinstance(network, UNet)
     settings = CutSettings.from_provenance(store.info.provenance, 4, store.info.classes, masks=True)
     parts: tuple[Any, ...] = (network, store.info.classes, None, model, preprocessing, settings)
-    segmenter = Segmenter(TrainedRun(run_folder(spec), spec, *parts))
+    segmenter = Segmenter(TrainedRun(run_folder(spec), "segmentation", spec, *parts))
     # Without overlap the windows of a scan are the boxes of its grid, in the same order.
     for path in dict.fromkeys(store.rows("val")["path"].to_pylist()):
         segmenter.predict(open_file(brains / path))

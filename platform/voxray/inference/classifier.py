@@ -11,13 +11,12 @@ from voxray.errors import ConfigError, ScanError
 from voxray.inference.grad_cam import grad_cam
 from voxray.inference.load import TrainedRun
 from voxray.loader.normalize import scale_images
-from voxray.models.spec.unet import UNet
 from voxray.patches.cut import Patch, choose_boxes, cut_patches, prepare_volume, scan_statistics
 from voxray.scans.geometry import canonical_volume
 from voxray.volume import Volume
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Prediction:
     """The classes of a scan.
 
@@ -35,6 +34,9 @@ class Prediction:
     label: int
     inputs: torch.Tensor
 
+    def __repr__(self) -> str:
+        return f"<Prediction label {self.label}, probabilities {self.probabilities.round(4).tolist()}>"
+
 
 class Classifier:
     """Classifies scans with a trained run.
@@ -50,7 +52,7 @@ class Classifier:
     """
 
     def __init__(self, run: TrainedRun) -> None:
-        if isinstance(run.architecture, UNet):
+        if run.task != "classification":
             raise ConfigError(str(run.folder.path), "this run trained a segmentation", "Load it as a segmenter")
         if find_layout(run.experiment.data.layout).samples_points:
             problem = "this run classifies the candidates of a list, so a scan as a whole has no prediction"
@@ -86,7 +88,7 @@ class Classifier:
         with torch.no_grad(), self.run.preprocessing.autocast():
             logits = self.run.model(inputs)
         probabilities = logits.double().softmax(1).mean(0).cpu().numpy()
-        return Prediction(probabilities, self._label(probabilities), inputs)
+        return Prediction(probabilities, predict_label(probabilities, self.run.threshold), inputs)
 
     def saliency(self, prediction: Prediction) -> tuple[int, NDArray[np.float32], NDArray[np.float32]]:
         """What speaks for a class, by Grad-CAM.
@@ -121,7 +123,9 @@ class Classifier:
         flat = scaled[..., 0] if preprocessing.spatial_dims == 2 else scaled
         return flat.contiguous(memory_format=preprocessing.layout)
 
-    def _label(self, probabilities: NDArray[np.float64]) -> int:
-        if self.run.threshold is None or len(probabilities) != 2:
-            return int(probabilities.argmax())
-        return int(probabilities[1] >= self.run.threshold)
+
+def predict_label(probabilities: NDArray[np.float64], threshold: float | None) -> int:
+    """The class of probabilities (classes,): by the operating point where there is one, else the most probable."""
+    if threshold is None or len(probabilities) != 2:
+        return int(probabilities.argmax())
+    return int(probabilities[1] >= threshold)

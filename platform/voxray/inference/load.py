@@ -7,9 +7,9 @@ from torch import nn
 
 from voxray.config.experiment import Experiment
 from voxray.config.load import read_experiment
+from voxray.config.tasks import TASKS
 from voxray.models.build import build_model
 from voxray.models.spec.load import Architecture, parse_architecture
-from voxray.models.spec.unet import UNet
 from voxray.patches.cut import CutSettings
 from voxray.patches.plan import store_provenance
 from voxray.runs.folder import RunFolder
@@ -26,6 +26,8 @@ class TrainedRun:
     Attributes
     ----------
     folder : RunFolder
+    task : str
+        Key of `voxray.config.tasks.TASKS`.
     experiment : Experiment
         Of the run that trained the model.
     architecture : Sequential or UNet
@@ -42,6 +44,7 @@ class TrainedRun:
     """
 
     folder: RunFolder
+    task: str
     experiment: Experiment
     architecture: Architecture
     classes: tuple[str, ...]
@@ -71,9 +74,10 @@ def load_trained(path: AnyPath, device: torch.device) -> TrainedRun:
     classes, shape = tuple(metadata["classes"]), tuple(metadata["input_shape"])
     model = build_model(architecture, shape, len(classes), experiment.seed)
     load_model(folder.model, model)
-    masks = isinstance(architecture, UNet)
+    masks = TASKS[metadata["task"]].needs_masks
     return TrainedRun(
         folder=folder,
+        task=metadata["task"],
         experiment=experiment,
         architecture=architecture,
         classes=classes,

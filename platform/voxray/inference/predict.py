@@ -1,16 +1,16 @@
-"""Loose scans → label maps, or verdicts with pictures, beside each other in a folder."""
+"""Scans → files of their predictions in a folder: label maps, or probabilities with a picture of the saliency."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from voxray.errors import DataError, ScanError
-from voxray.inference.classifier import Classifier
-from voxray.inference.load import load_trained
-from voxray.inference.segmenter import Segmenter
-from voxray.models.spec.unet import UNet
+from voxray.inference.classifier import Classifier, Prediction, predict_label
+from voxray.inference.load import TrainedRun, load_trained
+from voxray.inference.segmenter import Segmentation, Segmenter
+from voxray.models.outputs import label_maps
 from voxray.runs.folder import PredictionFolder
 from voxray.scans.formats.channels import channel_files
 from voxray.scans.formats.registry import split_suffix
@@ -19,20 +19,27 @@ from voxray.scans.write import write_nifti
 from voxray.storage.atomic import write_bytes, write_json
 from voxray.storage.paths import AnyPath
 from voxray.visualization.saliency import saliency_picture
+from voxray.volume import Volume
+
+SKIPPED = "skipped"  # the first word of an outcome without a prediction
+PREDICTORS: Mapping[str, type[Classifier] | type[Segmenter]] = {
+    "classification": Classifier,
+    "segmentation": Segmenter,
+}
 
 
 @dataclass(frozen=True)
 class Options:
-    """What is written of each scan, and where.
+    """What is written for each scan, and where.
 
     Attributes
     ----------
-    out : Place
+    out : AnyPath
         The folder.
     probabilities : bool
-        Whether a segmentation writes them beside its label maps.
-    mask : Place, optional
-        Says which slices of the scan a classifier looks at, where its training chose them so.
+        Whether a segmentation also writes probabilities.
+    mask : AnyPath, optional
+        Chooses the slices that a classifier is given, where those of its training were chosen by masks.
     """
 
     out: AnyPath
@@ -61,14 +68,14 @@ def scan_name(path: AnyPath) -> str:
 
 
 def segment_file(segmenter: Segmenter, path: AnyPath, out: AnyPath, probabilities: bool) -> str:
-    """Segment one scan and write it; returns what came of it, in words.
+    """Segment a scan and write the result; returns it in words.
 
     ``NAME_seg.nii.gz`` holds the label map in the scan's own geometry, ``NAME_prob.nii.gz`` the probabilities.
     """
     try:
         prediction = segmenter.predict(open_file(path), str(path))
     except ScanError as error:
-        return f"left out: {error}"
+        return f"{SKIPPED}: {error}"
     labels = prediction.labels
     target = PredictionFolder(out).label_map(plain_name(path))
     write_nifti(target, labels)
@@ -82,9 +89,9 @@ def segment_file(segmenter: Segmenter, path: AnyPath, out: AnyPath, probabilitie
 
 
 def classify_file(classifier: Classifier, path: AnyPath, out: AnyPath, mask: AnyPath | None) -> str:
-    """Classify one scan and write what is found; returns it in words.
+    """Classify a scan and write the result; returns it in words.
 
-    ``NAME.json`` holds the probabilities and the verdict, ``NAME_evidence.png`` slices with what speaks for it.
+    ``NAME.json`` holds the probabilities and the predicted class, ``NAME_saliency.png`` slices with the Grad-CAM.
     """
     classes = classifier.run.classes
     try:
@@ -92,7 +99,7 @@ def classify_file(classifier: Classifier, path: AnyPath, out: AnyPath, mask: Any
             open_file(path), None if mask is None else open_file(mask), str(path), name=path.name
         )
     except ScanError as error:
-        return f"left out: {error}"
+        return f"{SKIPPED}: {error}"
     named = dict(zip(classes, prediction.probabilities.tolist(), strict=True))
     ranked = sorted(named.items(), key=lambda pair: -pair[1])
     shares = ", ".join(f"{name} {100 * value:.1f} %" for name, value in ranked)
@@ -105,21 +112,17 @@ def classify_file(classifier: Classifier, path: AnyPath, out: AnyPath, mask: Any
         {
             "scan": scan_name(path),
             "probabilities": named,
-            "verdict": predicted,
+            "prediction": predicted,
             "threshold": classifier.run.threshold,
             "patches": len(images),
-            "evidence": {"picture": files.saliency(name).name, "of": classes[label]},
+            "saliency": {"picture": files.saliency(name).name, "class": classes[label]},
         },
     )
     write_bytes(files.saliency(name), picture)
-    return f"{shares}; {_verdict_words(classifier, predicted)}"
-
-
-def _verdict_words(classifier: Classifier, predicted: str) -> str:
     if classifier.run.threshold is None:
-        return f"called {predicted}, the most probable class"
-    finding = classifier.run.classes[1]
-    return f"called {predicted} ({finding} from {100 * classifier.run.threshold:.1f} % on, the operating point)"
+        return f"{shares}; predicted {predicted}, the most probable class"
+    threshold = f"{classes[1]} from {100 * classifier.run.threshold:.1f} %, the operating point"
+    return f"{shares}; predicted {predicted} ({threshold})"
 
 
 def predict_here(
@@ -137,10 +140,53 @@ def predict_here(
 
 
 def load_predictor(run: AnyPath, options: Options, device: torch.device) -> Callable[[AnyPath], str]:
-    """The model of a run as a function: predicts a scan, writes what it finds, returns it in words."""
-    trained = load_trained(run, device)
-    if isinstance(trained.architecture, UNet):
-        segmenter = Segmenter(trained)
-        return lambda path: segment_file(segmenter, path, options.out, options.probabilities)
-    classifier = Classifier(trained)
-    return lambda path: classify_file(classifier, path, options.out, options.mask)
+    """A function that predicts a scan with a run's model, writes the result and returns it in words."""
+    predictor = make_predictor(load_trained(run, device))
+    if isinstance(predictor, Segmenter):
+        return lambda path: segment_file(predictor, path, options.out, options.probabilities)
+    return lambda path: classify_file(predictor, path, options.out, options.mask)
+
+
+def make_predictor(run: TrainedRun) -> Classifier | Segmenter:
+    """What predicts scans with a trained run."""
+    return PREDICTORS[run.task](run)
+
+
+def predict_volume(
+    runs: Sequence[TrainedRun], volume: Volume, mask: Volume | None, threshold: float | None
+) -> Prediction | Segmentation:
+    """Predict a scan with a trained run, or by the mean of several runs' probabilities.
+
+    Parameters
+    ----------
+    runs : sequence of TrainedRun
+        Of the same task and classes.
+    volume, mask : Volume
+    threshold : float, optional
+        Operating point of the mean; a single run has its own.
+
+    Raises
+    ------
+    ConfigError
+        The runs classify no whole scans.
+    ScanError
+        The scan cannot be used.
+    """
+    where = volume.name or "volume"
+    predictors = [make_predictor(run) for run in runs]
+    classified = [p.predict(volume, mask, where, volume.name) for p in predictors if isinstance(p, Classifier)]
+    if classified:
+        probabilities = np.mean([prediction.probabilities for prediction in classified], axis=0)
+        label = classified[0].label if len(runs) == 1 else predict_label(probabilities, threshold)
+        return Prediction(probabilities, label, classified[0].inputs)
+    segmenters = [predictor for predictor in predictors if isinstance(predictor, Segmenter)]
+    segmentation = segmenters[0].predict(volume, where)
+    if len(segmenters) == 1:
+        return segmentation
+    total = np.array(segmentation.probabilities.array, np.float32)
+    for segmenter in segmenters[1:]:
+        total += np.asarray(segmenter.predict(volume, where).probabilities.array)
+    total /= len(segmenters)
+    labels = label_maps(torch.from_numpy(total)[None], segmenters[0].network.output.activation).numpy()
+    affine = segmentation.labels.affine
+    return Segmentation(Volume(labels, affine), Volume(total, affine))

@@ -14,11 +14,11 @@ from voxray.inference.sliding_window import slide_slabs, window_starts
 from voxray.loader.normalize import scale_images, valid_voxels
 from voxray.models.outputs import class_probabilities, label_maps
 from voxray.models.spec.unet import UNet
-from voxray.patches.cut import check_channels, inside_extents, scan_statistics
+from voxray.patches.cut import check_channels, scan_statistics
 from voxray.scans.geometry import canonical_volume, in_axes_of
 from voxray.scans.masks import check_finite
 from voxray.scans.resample import resample, resample_like
-from voxray.volume import Volume
+from voxray.volume import Volume, inside_extents
 
 BATCH_WINDOWS = 2
 

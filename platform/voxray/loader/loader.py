@@ -16,6 +16,7 @@ from voxray.errors import ConfigError
 from voxray.loader.sampler import Window, step_counts, stream_shares, stream_windows
 from voxray.loader.shard_reader import ShardReader, WindowBuffers
 from voxray.store.read import PatchStore
+from voxray.volume import inside_extents
 
 BLOCK_BYTES = 2**24
 MIN_BLOCKS = 16  # of a stream, if there are as many chunks: streams differ by one block at most
@@ -129,8 +130,8 @@ class PatchLoader:
         self.shares = stream_shares(batch_size, self.streams)
         self.inside = _inside(rows, store.info.size)
         self.statistics = _scan_statistics(rows, store.info.channels)
-        arrays = [store.open_images(split), *([store.open_masks(split)] if store.info.masks else [])]
-        self._buffers = {stream: WindowBuffers(arrays, f"{store.path}/{split}") for stream in self._own_streams()}
+        self.arrays = [store.open_images(split), *([store.open_masks(split)] if store.info.masks else [])]
+        self._buffers = {stream: WindowBuffers(self.arrays, f"{store.path}/{split}") for stream in self._own_streams()}
 
     @property
     def count(self) -> int:
@@ -140,6 +141,12 @@ class PatchLoader:
     def steps(self, epoch: int | None) -> NDArray[np.int64]:
         """Patches that each stream gives to each step of an epoch, (steps, streams)."""
         return self._step_counts(self._windows(epoch))
+
+    def read(self, row: int) -> Batch:
+        """One row of the index as a batch; it is read by itself, which decodes its whole chunk."""
+        slot = int(self.slots[row])
+        tensors = [torch.from_numpy(np.asarray(array[slot : slot + 1])) for array in self.arrays]
+        return self._batch(0, np.array([row]), np.zeros(1, np.int64), tensors, 1)
 
     def epoch(self, epoch: int | None, first: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from step `first` on, read ahead in the background.
@@ -257,5 +264,4 @@ def _inside(rows: pa.Table, size: tuple[int, int, int]) -> torch.Tensor:
     """First and end voxel of the part inside the scan, (rows, 2, 3)."""
     columns = [[rows[f"{axis}_{name}"].to_numpy() for axis in "xyz"] for name in ("start", "extent")]
     starts, extents = (np.stack(column, axis=1).astype(np.int64) for column in columns)
-    low, high = np.maximum(-starts, 0), np.minimum(extents - starts, size)
-    return torch.from_numpy(np.stack([low, high], axis=1))
+    return torch.from_numpy(inside_extents(starts, extents, size))

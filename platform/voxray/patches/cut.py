@@ -259,21 +259,6 @@ def cut_patch(
     return patch
 
 
-def inside_extents(
-    starts: NDArray[np.int64], shape: NDArray[np.int64] | tuple[int, int, int], size: tuple[int, int, int]
-) -> NDArray[np.int64]:
-    """First voxel and end of what lies inside the volume, (n, 2, 3); the rest of a box is padding.
-
-    Parameters
-    ----------
-    starts : ndarray of int, (n, 3)
-    shape : (x, y, z), or ndarray of int, (n, 3)
-        Of the volume, or of each box's own.
-    size : (x, y, z)
-    """
-    return np.stack([np.maximum(-starts, 0), np.minimum(shape - starts, size)], axis=1)
-
-
 def _foreground(volume: Volume, mask: Volume | None, settings: CutSettings, where: str) -> Volume:
     if mask is None:
         raise ScanError(where, "has no mask, which its patches are chosen by", "Give its mask, or leave the scan out")

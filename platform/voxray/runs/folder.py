@@ -182,7 +182,7 @@ class PredictionFolder:
 
     def saliency(self, scan: str) -> AnyPath:
         """Slices with the saliency of the predicted class."""
-        return self.path / f"{scan}_evidence.png"
+        return self.path / f"{scan}_saliency.png"
 
 
 @dataclass(frozen=True)

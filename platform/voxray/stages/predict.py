@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from voxray.errors import DataError, WorkError
 from voxray.executors.base import Executor
-from voxray.inference.predict import Options, check_scans, scan_name
+from voxray.inference.predict import SKIPPED, Options, check_scans, scan_name
 from voxray.runs.folder import RunFolder
 from voxray.runs.status import reported
 from voxray.stages.common import OnStatus
@@ -14,7 +14,7 @@ from voxray.training.checkpoint import read_metadata
 
 
 def predict(run: AnyPath, scans: Sequence[AnyPath], options: Options, executor: Executor, on_status: OnStatus) -> None:
-    """Whole scans → label maps, or verdicts."""
+    """Whole scans → label maps, or predicted classes."""
     check_scans(scans)
     if options.mask is not None and len(scans) > 1:
         raise DataError("--mask", f"is the mask of one scan, got {len(scans)} scans", "Predict them one by one")
@@ -25,6 +25,6 @@ def predict(run: AnyPath, scans: Sequence[AnyPath], options: Options, executor: 
     with reported(RunFolder(options.out), "predict", "scans") as on_progress:
         for path, outcome in executor.predict_scans(run.resolve(), absolute, options, on_progress):
             on_status(f"predict: {scan_name(path)}: {outcome}")
-            lost += outcome.startswith("left out")
+            lost += outcome.startswith(SKIPPED)
         if lost:
-            raise WorkError("predict", f"{lost} of {len(scans)} scans were left out", "The reasons stand above")
+            raise WorkError("predict", f"{lost} of {len(scans)} scans were skipped", "The reasons are given above")
