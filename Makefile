@@ -4,11 +4,13 @@ DEMO := runs/demo
 
 .PHONY: demo test check format schema clean
 
+# The environment with the package and its development tools, rebuilt when a dependency changes.
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+# A synthetic data set, and an experiment on it from ingest to report.
 demo: .venv/ready
 	$(BIN)/voxray phantom luna16 $(DEMO)/phantom --scans 24 --seed 0 --matrix 256
 	$(BIN)/voxray run configs/experiments/demo.toml
@@ -26,6 +28,7 @@ format: .venv/ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The JSON Schemas that editors use to complete and check files in configs/.
 schema: .venv/ready
 	$(BIN)/voxray schema > configs/architecture.schema.json
 	$(BIN)/voxray schema space > configs/space.schema.json
