@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from voxray.config.preprocessing import IntensitySpec
-from voxray.scans.intensity import clip_between, standardize_by, standardize_planes
+from voxray.loader.standardize import clip_between, standardize_by, standardize_planes
 
 
 def scale_window(images: torch.Tensor, windows: Sequence[Sequence[float]]) -> torch.Tensor:

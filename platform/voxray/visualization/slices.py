@@ -12,7 +12,8 @@ from PIL import Image
 
 from voxray.config.preprocessing import IntensitySpec
 from voxray.loader.normalize import scale_window
-from voxray.scans.intensity import PERCENTILES, clip_percentiles
+from voxray.loader.standardize import clip_percentiles
+from voxray.scans.intensity import PERCENTILES
 
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png"}
 STACKED = re.compile(r"(train|val|test)_images/\d+")
