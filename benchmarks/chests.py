@@ -9,7 +9,7 @@ from voxray.config.experiment import Experiment
 from voxray.datasets.layouts import read_manifest
 from voxray.patches.plan import plan_patches
 from voxray.phantom.luna16 import UPRIGHT, draw_scan
-from voxray.phantom.metaimage import write_metaimage
+from voxray.scans.write import write_metaimage
 from voxray.store.finish import finish_store
 from voxray.store.layout import StoreInfo
 from voxray.store.write import prepare_store, shard_keys, write_shard

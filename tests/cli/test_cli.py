@@ -78,7 +78,7 @@ def test_the_plan_of_a_segmentation_names_the_classes_of_its_voxels(
     small = ["--set", "patches.size=[16, 16, 16]", "--set", f"data.root={tmp_path}"]
     assert voxray("run", file, "--dry-run", *small) == 0
     text = capsys.readouterr().out
-    assert "classes   background, edema, non-enhancing tumor, enhancing tumor, of voxels" in text
+    assert "classes   background, edema, non-enhancing tumor, enhancing tumour, of voxels" in text
     # 5 scans, 4 patches each, 4 channels, 4 bytes a voxel
     assert "patches   4x16x16x16 float32, 1.25 MiB before compression" in text
     assert "epoch     16 training rows\n" in text

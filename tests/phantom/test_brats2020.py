@@ -88,7 +88,10 @@ def test_the_same_seed_gives_the_same_files_whatever_the_number_of_patients(fold
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"patients": 0}, "at least one patient, got 0"), ({"shape": (48, 48, 20)}, "24 voxels or more, got 48x48x20")],
+    [
+        ({"patients": 0}, "patients: expected 1 or more, got 0"),
+        ({"shape": (48, 48, 20)}, "24 voxels or more, got 48x48x20"),
+    ],
 )
 def test_numbers_of_which_no_data_set_can_be_made_are_refused(
     tmp_path: Path, options: dict[str, object], words: str

@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_layout_is_read_without_a_complaint(folder: Path) -> None:
     manifest = read_decathlon(folder)
-    assert manifest.classes == ("background", "edema", "non-enhancing tumor", "enhancing tumor")
+    assert manifest.classes == ("background", "edema", "non-enhancing tumor", "enhancing tumour")
     assert manifest.channels == ("FLAIR", "T1w", "t1gd", "T2w")
     assert manifest.quarantine.num_rows == 0
     assert manifest.scans["scan_id"].to_pylist() == ["BRATS_001", "BRATS_002", "BRATS_003"]
@@ -148,11 +148,11 @@ def test_smooth_fields_have_about_unit_deviation_and_are_smooth() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"cases": 0}, "at least one case, got 0"),
+        ({"cases": 0}, "cases: expected 1 or more, got 0"),
         ({"shape": (48, 48, 20)}, "24 voxels or more, got 48x48x20"),
         ({"shape": (48, 48)}, "three axes"),
-        ({"channels": 5}, "there are 4 sequences, got 5 channels"),
-        ({"channels": 0}, "there are 4 sequences, got 0 channels"),
+        ({"channels": 5}, "channels: expected 1 to 4, got 5"),
+        ({"channels": 0}, "channels: expected 1 to 4, got 0"),
     ],
 )
 def test_numbers_of_which_no_data_set_can_be_made_are_refused(

@@ -323,12 +323,16 @@ def test_noise_has_the_asked_deviation_and_is_smooth_in_a_plane_only() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scans", "matrix", "nodules_per_scan", "told"),
-    [(0, 96, (1, 2), "got 0"), (1, 32, (1, 2), "matrix of 32"), (1, 96, (3, 2), r"got \(3, 2\)")],
+    ("scans", "matrix", "nodules_per_scan", "words"),
+    [
+        (0, 96, (1, 2), "got 0"),
+        (1, 32, (1, 2), "matrix: expected 48 or more, got 32"),
+        (1, 96, (3, 2), r"got \(3, 2\)"),
+    ],
 )
 def test_senseless_numbers_are_refused_by_value(
-    tmp_path: Path, scans: int, matrix: int, nodules_per_scan: tuple[int, int], told: str
+    tmp_path: Path, scans: int, matrix: int, nodules_per_scan: tuple[int, int], words: str
 ) -> None:
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=words):
         write_luna16(tmp_path, scans=scans, matrix=matrix, nodules_per_scan=nodules_per_scan)
     assert not list(tmp_path.iterdir())

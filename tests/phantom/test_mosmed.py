@@ -86,7 +86,7 @@ def test_a_smaller_matrix_shows_the_same_chest_coarser() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "words"), [({"scans": 0}, "at least one scan, got 0"), ({"matrix": 16}, "32 or more, got 16")]
+    ("options", "words"), [({"scans": 0}, "scans: expected 1 or more, got 0"), ({"matrix": 16}, "32 or more, got 16")]
 )
 def test_numbers_of_which_no_data_set_can_be_made_are_refused(
     tmp_path: Path, options: dict[str, int], words: str

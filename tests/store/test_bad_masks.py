@@ -25,7 +25,7 @@ CASES, SHAPE = 16, (28, 26, 24)
 EMPTY = "BRATS_009"
 REASONS = {
     "BRATS_001": "its mask has the value 7 at voxel (3, 4, 5), which has no name (known: 0 background, 1 edema, "
-    "2 non-enhancing tumor, 3 enhancing tumor); 1 voxels are such. Name it or correct the mask.",
+    "2 non-enhancing tumor, 3 enhancing tumour); 1 voxels are such. Name it or correct the mask.",
     "BRATS_002": "its mask has 28x26x22 voxels, got an image of 28x26x24. Give a mask of this image.",
     "BRATS_003": "is 4 mm apart, more than 0.05. Give both files the same affine.",
     "BRATS_004": "voxel (3, 4, 5) of channel 1 is no finite number, got nan; 1 are such. Fetch or convert it again.",

@@ -82,7 +82,7 @@ class _Canvas:
 def check_shape(shape: tuple[int, int, int], where: str) -> None:
     """Raise ConfigError where a grid is too small for a brain."""
     if len(shape) != 3 or min(shape) < LEAST_AXIS:
-        problem = f"a brain wants three axes of {LEAST_AXIS} voxels or more, got {'x'.join(map(str, shape))}"
+        problem = f"shape: expected three axes of {LEAST_AXIS} voxels or more, got {'x'.join(map(str, shape))}"
         raise ConfigError(where, problem, "Enlarge shape")
 
 

@@ -5,13 +5,12 @@ grade has a ring that takes up contrast around a necrosis; one of low grade has 
 grade, as in the public set. Everything about a patient follows from the seed and the patient's number.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from voxray.errors import ConfigError
 from voxray.phantom.brain import AFFINE, CHANNELS, NESTED, Brain, Parts, check_shape, draw_brain
+from voxray.phantom.parallel import OnWritten, check_count
 from voxray.scans.write import write_nifti
 from voxray.storage.atomic import write_text
 from voxray.volume import Volume
@@ -45,30 +44,27 @@ def write_brats2020(
     patients: int = 20,
     seed: int = 0,
     shape: tuple[int, int, int] = (240, 240, 155),
-    progress: Callable[[int, int], None] | None = None,
+    progress: OnWritten | None = None,
 ) -> None:
     """Write a synthetic BraTS 2020 training set.
 
     Parameters
     ----------
-    root
-        Folder to fill; made where it is missing.
-    patients
-        Number of patients.
-    seed
-        Same seed, same files.
-    shape
-        Voxels along x, y, z of 1 mm each. A smaller grid shows a smaller brain, whole; at least 24 each.
-    progress
-        Called with the number of patients written and of all patients, after each patient.
+    root : Path
+        Folder to fill; created if it is missing.
+    patients, seed : int
+        Number of patients; the same seed gives the same files.
+    shape : (x, y, z)
+        Voxels of 1 mm each. A smaller grid shows a smaller brain, whole; at least 24 each.
+    progress : callable, optional
+        Called after each patient.
 
     Raises
     ------
     ConfigError
-        If a number makes no sense.
+        A number is out of range.
     """
-    if patients < 1:
-        raise ConfigError(WHERE, f"a data set has at least one patient, got {patients}", "Raise patients")
+    check_count(WHERE, "patients", patients)
     check_shape(shape, WHERE)
     lines = [",".join(COLUMNS)]
     for number in range(1, patients + 1):
@@ -77,7 +73,7 @@ def write_brats2020(
         lines.append(",".join([grade, *["NA"] * (len(COLUMNS) - 2), name]))
         if progress is not None:
             progress(number, patients)
-    # Last, so that a folder with this file has all that it lists.
+    # Last, so that a folder with this file is complete.
     write_text(root / "name_mapping.csv", "\n".join(lines) + "\n")
 
 

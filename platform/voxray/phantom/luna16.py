@@ -5,9 +5,6 @@ are world millimeters in LPS. In one slice a nodule below 9 mm looks like a vess
 apart. Everything about a scan follows from the seed and the scan's number.
 """
 
-import multiprocessing
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +14,12 @@ from numpy.typing import NDArray
 from voxray.errors import ConfigError
 from voxray.phantom.chest import Grid, Voxels, add_noise, draw_chest, paint_chest
 from voxray.phantom.findings import NODULE, place_findings
-from voxray.phantom.metaimage import write_metaimage
+from voxray.phantom.parallel import OnWritten, check_count, in_any_order
 from voxray.phantom.sections import paint_stack
+from voxray.scans.write import write_metaimage
 from voxray.storage.atomic import write_text
 
+WHERE = "phantom luna16"
 SUBSETS = 10
 SLICE_SPACINGS_MM = (0.625, 1.0, 1.25, 2.0, 2.5)
 SLICES = (16, 300)
@@ -72,52 +71,48 @@ def write_luna16(
     matrix: int = 512,
     nodules_per_scan: tuple[int, int] = (4, 12),
     compressed: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: OnWritten | None = None,
     workers: int = 1,
 ) -> None:
     """Write a synthetic LUNA16 data set.
 
     Parameters
     ----------
-    root
-        Folder to fill; made where it is missing.
-    scans
-        Number of scans, dealt to the ten subsets in turn.
-    seed
-        Same seed, same files.
-    matrix
-        Rows and columns of a slice. The spacing stays that of a scanner, so a smaller matrix shows a smaller chest,
-        with fewer slices, fewer vessels and no large nodules; at least 48. From 256 on there is room for a vessel for
-        each candidate; below, vessels are crowded, which a single slice shows.
-    nodules_per_scan
-        Least and most nodules of a scan.
-    compressed
-        Whether voxels are stored as zlib `.zraw`.
-    progress
-        Called with the number of scans written and of all scans, after each scan.
-    workers
-        Processes; the files do not depend on it. More than one starts fresh interpreters, so the calling script needs
-        the usual `if __name__ == "__main__"`.
+    root : Path
+        Folder to fill; created if it is missing.
+    scans, seed : int
+        Number of scans, in the ten subsets in turn; the same seed gives the same files.
+    matrix : int
+        Rows and columns of a slice; at least 48. The spacing stays that of a scanner, so a smaller matrix shows a
+        smaller chest, with fewer slices, fewer vessels and no large nodules. Below 256 vessels are crowded, which a
+        single slice shows.
+    nodules_per_scan : (int, int)
+        Fewest and most nodules of a scan.
+    compressed : bool
+        Whether voxels are stored as zlib ``.zraw``.
+    progress : callable, optional
+        Called after each scan.
+    workers : int
+        Processes; the files do not depend on it. See `in_any_order`.
 
     Raises
     ------
     ConfigError
-        If a number makes no sense.
+        A number is out of range.
     """
     _check_sizes(scans, matrix, nodules_per_scan)
     for subset in range(SUBSETS):
         (root / f"subset{subset}").mkdir(parents=True, exist_ok=True)
     jobs = [(root, seed, number, matrix, nodules_per_scan, compressed) for number in range(scans)]
-    rows: dict[int, tuple[list[str], list[str]]] = {}
-    for number, of_scan in _in_any_order(jobs, workers):
-        rows[number] = of_scan
+    lines: dict[int, tuple[list[str], list[str]]] = {}
+    for number, candidates, annotations in in_any_order(_write_scan, jobs, workers):
+        lines[number] = candidates, annotations
         if progress is not None:
-            progress(len(rows), scans)
-    for column, (name, header) in enumerate(
-        (("candidates.csv", CANDIDATES_HEADER), ("annotations.csv", ANNOTATIONS_HEADER))
-    ):
-        lines = [header, *(line for number in range(scans) for line in rows[number][column])]
-        write_text(root / name, "\n".join(lines) + "\n")
+            progress(len(lines), scans)
+    tables = (("candidates.csv", CANDIDATES_HEADER), ("annotations.csv", ANNOTATIONS_HEADER))
+    for index, (name, header) in enumerate(tables):
+        text = "\n".join([header, *(line for number in range(scans) for line in lines[number][index])])
+        write_text(root / name, text + "\n")
 
 
 def draw_scan(seed: int, number: int, *, matrix: int, nodules_per_scan: tuple[int, int] = (4, 12)) -> PhantomScan:
@@ -154,19 +149,12 @@ def draw_scan(seed: int, number: int, *, matrix: int, nodules_per_scan: tuple[in
 
 
 def _check_sizes(scans: int, matrix: int, nodules_per_scan: tuple[int, int]) -> None:
-    """Raise for numbers of which no data set can be made."""
-    if scans < 1:
-        raise ConfigError("phantom luna16", f"a data set has at least one scan, got {scans}", "Raise scans")
+    check_count(WHERE, "scans", scans)
     if matrix < LEAST_MATRIX:
-        raise ConfigError(
-            "phantom luna16", f"a chest does not fit into a matrix of {matrix}", f"Use {LEAST_MATRIX} or more"
-        )
+        raise ConfigError(WHERE, f"matrix: expected {LEAST_MATRIX} or more, got {matrix}", "Raise matrix")
     if not 0 <= nodules_per_scan[0] <= nodules_per_scan[1]:
-        raise ConfigError(
-            "phantom luna16",
-            f"nodules per scan are a least and a most number, got {nodules_per_scan}",
-            "Give two numbers from 0 up, the smaller first",
-        )
+        problem = f"nodules_per_scan: expected fewest and most, got {nodules_per_scan}"
+        raise ConfigError(WHERE, problem, "Give two numbers from 0 up, the smaller first")
 
 
 def _draw_grid(rng: np.random.Generator, matrix: int) -> Grid:
@@ -180,8 +168,8 @@ def _draw_grid(rng: np.random.Generator, matrix: int) -> Grid:
 
 def _write_scan(
     root: Path, seed: int, number: int, matrix: int, nodules_per_scan: tuple[int, int], compressed: bool
-) -> tuple[list[str], list[str]]:
-    """Write one scan's files; return its lines of the two tables, candidates and annotations."""
+) -> tuple[int, list[str], list[str]]:
+    """Write the files of a scan; its number, and its lines of the tables of candidates and annotations."""
     scan = draw_scan(seed, number, matrix=matrix, nodules_per_scan=nodules_per_scan)
     write_metaimage(
         root / f"subset{number % SUBSETS}" / f"{scan.seriesuid}.mhd",
@@ -198,19 +186,4 @@ def _write_scan(
     ]
     annotations = [f"{scan.seriesuid},{x:.6f},{y:.6f},{z:.6f},{size:.6f}" for x, y, z, size in scan.nodules]
     order = np.random.default_rng([seed, number, 1]).permutation(len(candidates))
-    return [candidates[index] for index in order], annotations
-
-
-def _in_any_order(
-    jobs: list[tuple[Path, int, int, int, tuple[int, int], bool]], workers: int
-) -> Iterator[tuple[int, tuple[list[str], list[str]]]]:
-    """Write all scans, here or in processes, and yield each one's number and lines as it is done."""
-    if workers <= 1:
-        for job in jobs:
-            yield job[2], _write_scan(*job)
-        return
-    # A fork of a process with threads (torch, ray) may deadlock.
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        numbers = {pool.submit(_write_scan, *job): job[2] for job in jobs}
-        for future in as_completed(numbers):
-            yield numbers[future], future.result()
+    return number, [candidates[index] for index in order], annotations

@@ -5,7 +5,6 @@ pleura. How much air the lungs hold differs from chest to chest in both classes,
 Everything about a scan follows from the seed and the scan's number.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from voxray.errors import ConfigError
 from voxray.phantom.chest import Chest, Grid, add_noise, draw_chest, lung_depth_mm, paint_chest
+from voxray.phantom.parallel import OnWritten, check_count
 from voxray.scans.write import write_nifti
 from voxray.volume import Volume
 
@@ -65,32 +65,29 @@ def write_mosmed(
     scans: int = 20,
     seed: int = 0,
     matrix: int = 512,
-    progress: Callable[[int, int], None] | None = None,
+    progress: OnWritten | None = None,
 ) -> None:
     """Write a synthetic MosMedData set.
 
     Parameters
     ----------
-    root
-        Folder to fill; made where it is missing.
-    scans
-        Number of scans, normal and abnormal in turn.
-    seed
-        Same seed, same files.
-    matrix
+    root : Path
+        Folder to fill; created if it is missing.
+    scans, seed : int
+        Number of scans, normal and abnormal in turn; the same seed gives the same files.
+    matrix : int
         Rows and columns of a slice; at least 32. A smaller matrix shows the same chest, only coarser.
-    progress
-        Called with the number of scans written and of all scans, after each scan.
+    progress : callable, optional
+        Called after each scan.
 
     Raises
     ------
     ConfigError
-        If a number makes no sense.
+        A number is out of range.
     """
-    if scans < 1:
-        raise ConfigError(WHERE, f"a data set has at least one scan, got {scans}", "Raise scans")
+    check_count(WHERE, "scans", scans)
     if matrix < LEAST_MATRIX:
-        raise ConfigError(WHERE, f"a chest wants a matrix of {LEAST_MATRIX} or more, got {matrix}", "Raise matrix")
+        raise ConfigError(WHERE, f"matrix: expected {LEAST_MATRIX} or more, got {matrix}", "Raise matrix")
     for folder in FIRST_STUDY:
         (root / folder).mkdir(parents=True, exist_ok=True)
     for number in range(scans):

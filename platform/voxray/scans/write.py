@@ -1,35 +1,97 @@
-"""Volumes → NIfTI files."""
+"""Write volumes to NIfTI and MetaImage files."""
 
 import gzip
+import zlib
+from pathlib import Path
 
 import nibabel
 import numpy as np
+from numpy.typing import NDArray
 
-from voxray.storage.atomic import atomic_write
+from voxray.storage.atomic import atomic_write, write_text
 from voxray.storage.paths import AnyPath
 from voxray.volume import Volume
 
 
 def write_nifti(path: AnyPath, volume: Volume) -> None:
-    """Write a volume in its own axes; the same volume gives the same bytes, which appear whole or not at all.
+    """Write a volume in its own axes, atomically; the same volume gives the same bytes.
 
     Parameters
     ----------
-    path : Place
+    path : path
         Ends in ``.nii.gz`` or ``.nii``.
     volume : Volume
         uint8, int16 and float32 are kept as they are. Several channels become the fourth axis.
     """
     voxels = volume.array[0] if volume.array.shape[0] == 1 else volume.array.transpose(1, 2, 3, 0)
     image = nibabel.Nifti1Image(np.asarray(voxels), volume.affine)
-    # Some viewers look at the one, some at the other.
+    # Some viewers use one, some the other.
     image.set_sform(volume.affine, 1)
     image.set_qform(volume.affine, 1)
     image.header.set_xyzt_units("mm", "sec")
     with atomic_write(path) as unfinished, unfinished.open("wb") as file:
         if path.name.endswith(".gz"):
-            # Neither a name nor a time in it, or every run's bytes would be new ones.
+            # Without a name and a time, which would differ in every run.
             with gzip.GzipFile("", "wb", 1, file, mtime=0) as packed:
                 image.to_stream(packed)
         else:
             image.to_stream(file)
+
+
+def write_metaimage(
+    header: Path,
+    voxels: NDArray[np.int16],
+    *,
+    spacing_mm: tuple[float, float, float],
+    origin_mm: tuple[float, float, float],
+    direction: tuple[tuple[float, float, float], ...],
+    compressed: bool = False,
+) -> None:
+    """Write a MetaImage as LUNA16 has them: a text header ``.mhd`` beside the voxels, plain ``.raw`` or zlib ``.zraw``.
+
+    The header is written last, so that a header always has its voxels. Its keys are in the order of the public files.
+    Format: https://itk.org/Wiki/ITK/MetaIO/Documentation.
+
+    Parameters
+    ----------
+    header : Path
+        The ``.mhd`` file; the voxels are written beside it.
+    voxels : ndarray of int16, (z, y, x)
+    spacing_mm, origin_mm : (x, y, z)
+        LPS millimeters; the origin is the center of the first voxel.
+    direction : tuple
+        Rows of the 3×3 direction matrix; the file has it column by column.
+    compressed : bool
+        Whether the voxels are deflated into a ``.zraw``.
+    """
+    data = header.with_suffix(".zraw" if compressed else ".raw")
+    little = np.ascontiguousarray(voxels, "<i2")
+    with atomic_write(data) as unfinished:
+        if compressed:
+            unfinished.write_bytes(zlib.compress(little.data, level=1))
+        else:
+            little.tofile(unfinished)
+    size_bytes = data.stat().st_size
+    columns = [row[column] for column in range(3) for row in direction]
+    lines = [
+        "ObjectType = Image",
+        "NDims = 3",
+        "BinaryData = True",
+        "BinaryDataByteOrderMSB = False",
+        f"CompressedData = {compressed}",
+        *([f"CompressedDataSize = {size_bytes}"] if compressed else []),
+        f"TransformMatrix = {_numbers(columns)}",
+        f"Offset = {_numbers(origin_mm)}",
+        "CenterOfRotation = 0 0 0",
+        "AnatomicalOrientation = RAI",
+        f"ElementSpacing = {_numbers(spacing_mm)}",
+        f"DimSize = {_numbers(voxels.shape[::-1])}",
+        "ElementType = MET_SHORT",
+        f"ElementDataFile = {data.name}",
+    ]
+    write_text(header, "\n".join(lines) + "\n")
+
+
+def _numbers(values: tuple[float, ...] | list[float]) -> str:
+    """Numbers as the format has them: integers without a point."""
+    return " ".join(f"{value:.10g}" for value in values)
