@@ -14,7 +14,7 @@ def tracker_of(folder: Path) -> Tracker:
     return Tracker(folder, name="small", project="p", run_id="small-1", mode="offline", config=config)
 
 
-def test_epochs_plots_pictures_and_final_figures_can_be_read_back_from_the_offline_file(tmp_path: Path) -> None:
+def test_epochs_plots_pictures_and_final_metrics_can_be_read_back_from_the_offline_file(tmp_path: Path) -> None:
     probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]])
     pictures = [Picture("a nodule", np.zeros((8, 6), np.uint8)), Picture("no nodule", np.ones((8, 6), np.uint8))]
     with tracker_of(tmp_path) as tracker:
@@ -34,7 +34,7 @@ def test_epochs_plots_pictures_and_final_figures_can_be_read_back_from_the_offli
     assert config["seed"] == 3
 
 
-def test_dice_of_each_class_is_followed_over_the_epochs(tmp_path: Path) -> None:
+def test_dice_of_each_class_is_logged_over_the_epochs(tmp_path: Path) -> None:
     with tracker_of(tmp_path) as tracker:
         for epoch, dice in ((1, 0.25), (2, 0.5)):
             tracker.log_epoch({"epoch": epoch, "val_dice": dice, "val_dice/non-enhancing tumor": dice / 2})
@@ -58,7 +58,7 @@ def test_masks_lie_over_their_picture_with_the_names_of_their_classes(tmp_path: 
         assert labels["value"] == {"0": "background", "1": "edema", "2": "core"}
 
 
-def test_an_evaluation_comes_after_the_epochs_also_where_a_run_is_continued_offline(tmp_path: Path) -> None:
+def test_an_evaluation_comes_after_the_epochs_even_where_a_run_is_resumed_offline(tmp_path: Path) -> None:
     with tracker_of(tmp_path) as tracker:
         tracker.log_epoch({"epoch": 1, "train_loss": 0.5})
     with tracker_of(tmp_path) as tracker:
@@ -86,7 +86,7 @@ def test_a_trial_that_is_pruned_ends_its_run_as_one_that_succeeded(tmp_path: Pat
             raise error
         (file,) = (folder / "wandb").glob("offline-run-*/run-*.wandb")
         exits = [record.exit for record in all_records(file) if record.WhichOneof("record_type") == "exit"]
-        assert [each.exit_code for each in exits] == [code]
+        assert [record.exit_code for record in exits] == [code]
 
 
 def test_a_user_who_has_not_logged_in_is_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -10,24 +10,24 @@ from voxray.cli.app import main
 from voxray.tracking.workspace import build_workspace, describe_workspace
 
 
-def test_offline_it_says_what_would_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_offline_it_prints_the_workspace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     toml = write_toml(tmp_path / "small.toml", experiment(tmp_path / "luna", tmp_path / "run"))
     with pytest.raises(SystemExit) as ended:
         main(["dashboard", str(toml), "--set", "tracking.mode=offline", "--set", "tracking.project=lungs"])
     assert ended.value.code == 0
-    said = capsys.readouterr().out
-    assert "project 'lungs' would get the workspace 'Voxray'" in said
+    output = capsys.readouterr().out
+    assert "project 'lungs' would get the workspace 'Voxray'" in output
     for line in describe_workspace(build_workspace("someone", "lungs")):
-        assert line in said
+        assert line in output
 
 
-def test_its_sections_are_recall_dice_pareto_and_trials() -> None:
+def test_it_has_a_section_for_each_task_and_for_searches() -> None:
     workspace = build_workspace("someone", "lungs")
-    assert [section.name for section in workspace.sections] == ["Recall", "Dice", "Pareto", "Trials"]
+    assert [section.name for section in workspace.sections] == ["Classification", "Segmentation", "Loss", "Pareto", "Trials"]
     assert all(section.panels for section in workspace.sections)
 
 
-def test_what_is_sent_names_the_figures_that_runs_log(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sent_workspace_names_the_metrics_that_runs_log(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[Any] = []
 
     def upsert(view: Any) -> dict[str, Any]:

@@ -18,12 +18,12 @@ def dashboard(experiment: ExperimentFile, set_: Settings = None) -> None:
 
     Example: voxray dashboard configs/experiments/demo.toml
     """
-    from voxray.tracking.wandb_run import choose_mode, own_entity
+    from voxray.tracking.wandb_run import choose_mode, default_entity
     from voxray.tracking.workspace import build_workspace, describe_workspace
 
     tracking = read_experiment(experiment, set_).tracking
     online = choose_mode(tracking.mode) == "online"
-    workspace = build_workspace(own_entity() if online else "you", tracking.project)
+    workspace = build_workspace(default_entity() if online else "you", tracking.project)
     if online:
         workspace.save()
         echo(f"dashboard: {workspace.url}")

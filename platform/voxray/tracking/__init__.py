@@ -1,1 +1,1 @@
-"""The only importer of W&B: the run, and the workspace that shows it."""
+"""W&B runs and workspaces; the only importer of W&B."""

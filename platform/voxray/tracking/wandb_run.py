@@ -1,6 +1,5 @@
-"""Weights & Biases, and nothing else imports it. Offline unless the user has logged in."""
+"""The W&B run. No other module imports W&B, and it is offline unless the user has logged in."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -14,20 +13,19 @@ from numpy.typing import NDArray
 from voxray.metrics.curves import Floats, Ints
 from voxray.storage.paths import AnyPath, folder_to_fill
 
-LOG = logging.getLogger(__name__)
 MODES = {"online", "offline", "disabled"}
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A picture with what is said of it.
+    """A picture with caption and masks.
 
     Attributes
     ----------
     caption : str
     pixels : ndarray of uint8, (line, column) or (line, column, 3)
     masks : mapping
-        Name, such as truth → classes of the pixels, (line, column) uint8.
+        Name, such as ``truth`` → classes of the pixels, (line, column) uint8.
     """
 
     caption: str
@@ -36,7 +34,7 @@ class Picture:
 
 
 class Tracker:
-    """One W&B run, entered and left as a context.
+    """One W&B run, used as a context manager.
 
     Parameters
     ----------
@@ -44,13 +42,13 @@ class Tracker:
         The run's folder; W&B's files go to ``wandb/`` in it.
     name, project : str
     run_id : str
-        Stable, so that a continued training continues its run.
+        Stable, so that resumed training resumes its run.
     mode : str
         ``auto``, ``online``, ``offline`` or ``disabled``.
     config : mapping
         The resolved experiment; its epochs are the steps.
     group : str, optional
-        Of runs that belong together, such as a search's.
+        Name of a group of runs, such as those of a search.
     """
 
     def __init__(
@@ -68,9 +66,9 @@ class Tracker:
         self.mode, self.config = choose_mode(mode), config
 
     def __enter__(self) -> "Tracker":
-        self.kept = ExitStack()
-        # What W&B does for itself is no reason to fetch what it did before.
-        local = self.kept.enter_context(folder_to_fill(self.folder))
+        self.stack = ExitStack()
+        # W&B reads none of its earlier files, so they are not fetched.
+        local = self.stack.enter_context(folder_to_fill(self.folder))
         self.run = wandb.init(
             dir=str(local),
             id=self.run_id,
@@ -80,7 +78,7 @@ class Tracker:
             mode=self.mode,  # type: ignore[arg-type]
             resume="allow",
             config=dict(self.config),
-            # What W&B would tell of the machine has the command line in it, and so the names of folders.
+            # Metadata of the machine would contain the command line, and so the names of folders.
             settings=wandb.Settings(silent=True, console="off", x_disable_stats=True, x_disable_meta=True),
         )
         return self
@@ -89,20 +87,20 @@ class Tracker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # A trial that is pruned leaves by SystemExit.
-        with self.kept:
+        with self.stack:
             self.run.finish(exit_code=0 if error is None or (isinstance(error, SystemExit) and not error.code) else 1)
 
     def log_epoch(self, row: Mapping[str, Any]) -> None:
-        """Losses and figures of an epoch, as ``train/…`` and ``val/…``."""
-        named = {key.replace("_", "/", 1) if key.startswith(("train_", "val_")) else key: row[key] for key in row}
-        self.run.log(named, step=int(row["epoch"]))
+        """Losses and metrics of an epoch, as ``train/…`` and ``val/…``."""
+        renamed = {key.replace("_", "/", 1) if key.startswith(("train_", "val_")) else key: row[key] for key in row}
+        self.run.log(renamed, step=int(row["epoch"]))
 
     def log_predictions(self, labels: Ints, predicted: Ints, probabilities: Floats, classes: Sequence[str]) -> None:
         """Confusion matrix and PR curve of the validation patches.
 
         Parameters
         ----------
-        labels, called : ndarray of int, (n,)
+        labels, predicted : ndarray of int, (n,)
         probabilities : ndarray, (n, classes)
         classes : sequence of str
         """
@@ -112,44 +110,44 @@ class Tracker:
         self._log_after_training({"val/confusion_matrix": matrix, "val/pr_curve": curve})
 
     def log_pictures(self, key: str, pictures: Sequence[Picture], classes: Sequence[str]) -> None:
-        """Pictures under one name; their masks can be switched on and off, and name the classes."""
+        """Pictures under one key; their masks can be toggled and show the names of the classes."""
         names = dict(enumerate(classes))
         images = [
             wandb.Image(
-                each.pixels,
-                caption=each.caption,
-                masks={name: {"mask_data": mask, "class_labels": names} for name, mask in each.masks.items()},
+                picture.pixels,
+                caption=picture.caption,
+                masks={name: {"mask_data": mask, "class_labels": names} for name, mask in picture.masks.items()},
             )
-            for each in pictures
+            for picture in pictures
         ]
         self._log_after_training({key: images})
 
     def log_table(self, key: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """A table; its cells are numbers, texts or None."""
+        """A table of numbers, texts or None."""
         self.run.log(
             {key: wandb.Table(columns=list(columns), data=[list(row) for row in rows], allow_mixed_types=True)}
         )
 
     def _log_after_training(self, content: Mapping[str, Any]) -> None:
-        # Offline a continued run counts its steps from 0 again, and those are the epochs.
-        after = int(self.config["training"]["epochs"]) + 1
-        self.run.log(dict(content), step=max(after, self.run.step))
+        # Steps are epochs, and a resumed offline run counts them from 0 again.
+        step = int(self.config["training"]["epochs"]) + 1
+        self.run.log(dict(content), step=max(step, self.run.step))
 
     def log_summary(self, metrics: Mapping[str, Mapping[str, Any]]) -> None:
-        """Final figures, as ``final/val/recall`` and so on, in the run's summary."""
+        """Final metrics, such as ``final/val/recall``, in the run's summary."""
         for split, values in metrics.items():
             for name, value in values.items():
                 if isinstance(value, int | float):
                     self.run.summary[f"final/{split}/{name}"] = value
 
 
-def own_entity() -> str:
-    """The user, or the team that runs of the user go to unless told otherwise; asks W&B."""
+def default_entity() -> str:
+    """The default user or team of the logged-in user; asks W&B."""
     return str(wandb.Api().default_entity)
 
 
 def choose_mode(setting: str) -> str:
-    """``auto`` is online for a user who has logged in, and offline for everyone else."""
+    """Resolve ``auto``: online for a user who has logged in, otherwise offline."""
     if setting in MODES:
         return setting
     return "online" if wandb.login(prompt=False, verify=False) else "offline"

@@ -1,18 +1,20 @@
-"""The W&B workspace of a project: recall, Dice, accuracy against parameters, and the trials of its searches."""
+"""The W&B workspace of a project: validation metrics, metrics against model size, and the trials of its searches."""
 
 import wandb_workspaces.reports.v2.interface as panels
 from wandb_workspaces.workspaces.interface import RunsetSettings, Section, Workspace
 
+from voxray.config.tasks import TASKS
+from voxray.metrics.registry import epoch_metrics
+
 NAME = "Voxray"
-RECALL = ("val/recall", "val/recall_at_precision", "val/roc_auc", "val/average_precision")
-DICE = ("val/dice",)
-LOSS = ("train/loss", "val/loss")
+LOSSES = ("train/loss", "val/loss")
+GOALS = ("val/recall_at_precision", "val/dice")  # against parameters and settings
 PARAMETERS = "parameters"  # of a run's config
 SETTINGS = ("training.learning_rate", "training.batch_size", "training.weight_decay", PARAMETERS)
 
 
 def build_workspace(entity: str, project: str) -> Workspace:
-    """The workspace, not yet written; its panels read what `tracking` logs.
+    """The workspace, not yet saved; its panels display what `Tracker` logs.
 
     Parameters
     ----------
@@ -20,45 +22,50 @@ def build_workspace(entity: str, project: str) -> Workspace:
         User or team at W&B.
     project : str
     """
-    goals = (RECALL[1], DICE[0])
     table = panels.WeavePanelSummaryTable(table_name="trials")
     sections = [
-        Section("Recall", panels=[_curve(name) for name in RECALL], is_open=True),
-        Section("Dice", panels=[*map(_curve, DICE), _curve(*LOSS)], is_open=True),
-        Section("Pareto", panels=[_front(name) for name in goals], is_open=True),
-        Section("Trials", panels=[*map(_parallel, goals), table], is_open=True),
+        *(Section(task.capitalize(), panels=[_curve(key) for key in _keys(task)], is_open=True) for task in TASKS),
+        Section("Loss", panels=[_curve(*LOSSES)], is_open=True),
+        Section("Pareto", panels=[_front(key) for key in GOALS], is_open=True),
+        Section("Trials", panels=[*map(_parallel, GOALS), table], is_open=True),
     ]
-    settings = RunsetSettings(pinned_columns=[f"summary:{name}" for name in goals] + [f"config:{PARAMETERS}.value"])
+    settings = RunsetSettings(pinned_columns=[f"summary:{key}" for key in GOALS] + [f"config:{PARAMETERS}.value"])
     return Workspace(entity=entity, project=project, name=NAME, sections=sections, runset_settings=settings)
 
 
 def describe_workspace(workspace: Workspace) -> list[str]:
     """A line for each panel."""
-    return [f"{section.name}: {_words(panel)}" for section in workspace.sections for panel in section.panels]
+    return [f"{section.name}: {_describe(panel)}" for section in workspace.sections for panel in section.panels]
 
 
-def _curve(*names: str) -> panels.LinePlot:
-    return panels.LinePlot(title=", ".join(names), x="Step", y=list(names), title_x="epoch")
+def _keys(task: str) -> list[str]:
+    """The validation metrics of a task's epochs that do not depend on the classes."""
+    keys = epoch_metrics(task, ("negative", "positive"))
+    return [f"val/{key}" for key in keys if key != "loss" and "/" not in key]
 
 
-def _front(name: str) -> panels.ScatterPlot:
+def _curve(*keys: str) -> panels.LinePlot:
+    return panels.LinePlot(title=", ".join(keys), x="Step", y=list(keys), title_x="epoch")
+
+
+def _front(key: str) -> panels.ScatterPlot:
     # The running maximum from the smallest network on is the Pareto front.
     return panels.ScatterPlot(
-        title=f"{name} against parameters",
+        title=f"{key} against parameters",
         x=panels.Config(PARAMETERS),
-        y=panels.SummaryMetric(name),
+        y=panels.SummaryMetric(key),
         log_x=True,
         running_ymax=True,
     )
 
 
-def _parallel(name: str) -> panels.ParallelCoordinatesPlot:
-    settings = [panels.ParallelCoordinatesPlotColumn(metric=panels.Config(key)) for key in SETTINGS]
-    columns = [*settings, panels.ParallelCoordinatesPlotColumn(metric=panels.SummaryMetric(name))]
-    return panels.ParallelCoordinatesPlot(title=f"Settings of the trials and {name}", columns=columns)
+def _parallel(key: str) -> panels.ParallelCoordinatesPlot:
+    settings = [panels.ParallelCoordinatesPlotColumn(metric=panels.Config(setting)) for setting in SETTINGS]
+    columns = [*settings, panels.ParallelCoordinatesPlotColumn(metric=panels.SummaryMetric(key))]
+    return panels.ParallelCoordinatesPlot(title=f"Settings of the trials and {key}", columns=columns)
 
 
-def _words(panel: object) -> str:
+def _describe(panel: object) -> str:
     match panel:
         case panels.LinePlot():
             return f"{panel.title} over the epochs"
@@ -66,4 +73,4 @@ def _words(panel: object) -> str:
             return f"the table '{panel.table_name}' that a search logs"
         case panels.ScatterPlot() | panels.ParallelCoordinatesPlot():
             return str(panel.title)
-    raise TypeError(f"no words for {panel}")
+    raise TypeError(f"no description of the panel {panel}")
