@@ -23,7 +23,13 @@ def test_offline_it_prints_the_workspace(tmp_path: Path, capsys: pytest.CaptureF
 
 def test_it_has_a_section_for_each_task_and_for_searches() -> None:
     workspace = build_workspace("someone", "lungs")
-    assert [section.name for section in workspace.sections] == ["Classification", "Segmentation", "Loss", "Pareto", "Trials"]
+    assert [section.name for section in workspace.sections] == [
+        "Classification",
+        "Segmentation",
+        "Loss",
+        "Pareto",
+        "Trials",
+    ]
     assert all(section.panels for section in workspace.sections)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.ticker import MaxNLocator, NullLocator
 
@@ -39,13 +40,11 @@ def search_charts(search: Search, ranked: Sequence[Trial], shares: Mapping[str, 
     """Pareto front, learning curves, importances and parallel coordinates by name, where there is enough data."""
     goal = search.goal
     measured = [trial for trial in ranked if math.isfinite(goal.value(trial))]
-    charts = {}
-    if measured:
-        charts["pareto"] = _pareto(goal, measured)
-        charts["curves"] = _curves(goal, ranked)
-    if shares:
-        charts["importance"] = _importance(shares)
-    names = list(shares)[:AXES_SHOWN] or list(measured[0].decisions if measured else ())[:AXES_SHOWN]
+    charts = {"importance": _importance(shares)} if shares else {}
+    if not measured:
+        return charts
+    charts |= {"pareto": _pareto(goal, measured), "curves": _curves(goal, ranked)}
+    names = list(shares or measured[0].decisions)[:AXES_SHOWN]
     if len(measured) > 1 and names:
         charts["parallel"] = _parallel(goal, measured, names)
     return charts
@@ -56,20 +55,14 @@ def _pareto(goal: Goal, measured: Sequence[Trial]) -> Markup:
     figure, axes = new_axes(WIDE, "trainable parameters", label_of(goal.name))
     dots: dict[str, Any] = {"marker": "o", "markersize": 4.5, "markeredgewidth": 0, "linestyle": ""}
     rings: dict[str, Any] = {"marker": "o", "markersize": 7, "fillstyle": "none", "drawstyle": "steps-post"}
-    groups = [
-        (state, [trial for trial in measured if trial.state == state], {"color": STATES[state], **dots})
-        for state in ("pruned", "finished")
-    ]
-    groups.append(("front", pareto_front(goal, measured), {"color": BEST, "linewidth": 1.2, **rings}))
-    for label, trials, look in groups:
-        if trials:
-            axes.plot(*_sizes_and_values(goal, trials), label=label, **look)
-    starts = [trial for trial in measured if trial.origin]
-    axes.plot(*_sizes_and_values(goal, starts), "D", color=INK, markersize=5, fillstyle="none")
-    for trial in starts:
-        point, offset = (trial.parameters, goal.value(trial)), (6, -3)
-        name = legend_text(trial.origin.removesuffix(".json"))
-        axes.annotate(name, point, textcoords="offset points", xytext=offset, fontsize=8)
+    for state in ("pruned", "finished"):
+        trials = [trial for trial in measured if trial.state == state]
+        _plot_trials(axes, goal, trials, label=state, color=STATES[state], **dots)
+    _plot_trials(axes, goal, pareto_front(goal, measured), label="front", color=BEST, linewidth=1.2, **rings)
+    for trial in filter(lambda trial: trial.origin, measured):
+        _plot_trials(axes, goal, [trial], marker="D", color=INK, markersize=5, fillstyle="none")
+        name, point = legend_text(trial.origin.removesuffix(".json")), (trial.parameters, goal.value(trial))
+        axes.annotate(name, point, textcoords="offset points", xytext=(6, -3), fontsize=8)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
@@ -78,8 +71,9 @@ def _pareto(goal: Goal, measured: Sequence[Trial]) -> Markup:
     return to_svg(figure, "pareto", f"{goal.name} against parameters of {len(measured)} trials")
 
 
-def _sizes_and_values(goal: Goal, trials: Sequence[Trial]) -> tuple[list[int], list[float]]:
-    return [trial.parameters for trial in trials], [goal.value(trial) for trial in trials]
+def _plot_trials(axes: Axes, goal: Goal, trials: Sequence[Trial], **look: Any) -> None:
+    if trials:
+        axes.plot([trial.parameters for trial in trials], list(map(goal.value, trials)), **look)
 
 
 @styled
@@ -134,15 +128,19 @@ def _parallel(goal: Goal, measured: Sequence[Trial], names: Sequence[str]) -> Ma
         axes.plot(lines[trial], color=colormaps["Blues"](shades[trial]), linewidth=1.0, alpha=0.8)
     axes.plot(lines[0], color=BEST, linewidth=2.2)
     for column, (_, ticks) in enumerate(columns):
-        axes.axvline(column, color=MUTED, linewidth=0.8)
-        for position, text in ticks:
-            axes.text(column + 0.03, position, text, fontsize=7.5, va="center", color=INK, bbox=PAPER)
+        _draw_ticks(axes, column, ticks)
     axes.set_xticks(range(len(columns)), [*(_short(name, 18) for name in names), label_of(goal.name)], fontsize=8)
     axes.set_yticks([])
     axes.set_ylim(-0.06, 1.06)
     axes.spines[["left", "bottom"]].set_visible(False)
     axes.grid(visible=False)
     return to_svg(figure, "parallel", f"Hyperparameters of {len(measured)} trials, the best one highlighted")
+
+
+def _draw_ticks(axes: Axes, column: int, ticks: Sequence[tuple[float, str]]) -> None:
+    axes.axvline(column, color=MUTED, linewidth=0.8)
+    for position, text in ticks:
+        axes.text(column + 0.03, position, text, fontsize=7.5, va="center", color=INK, bbox=PAPER)
 
 
 def _positions(labels: Sequence[Label]) -> tuple[Floats, list[tuple[float, str]]]:

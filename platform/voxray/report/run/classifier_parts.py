@@ -1,5 +1,6 @@
 """The part of a report that only classifiers have: metrics, predictions and worst errors."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow.compute as pc
@@ -11,7 +12,7 @@ from voxray.report.charts.classifier_curves import curve_charts, score_charts
 from voxray.report.run.contents import RunContents
 from voxray.report.run.worst_errors import error_groups, is_one_image
 from voxray.report.text.caveats import classifier_caveats
-from voxray.report.text.metric_values import Card, metric_value, undefined_notes
+from voxray.report.text.metric_values import Card, MetricValue, metric_value, undefined_notes
 from voxray.report.text.numbers import SPLIT_NAMES, count, decimals, minus, percent, plural
 from voxray.report.text.sentences import operating_sentence
 from voxray.visualization.slices import is_picture, slice_step
@@ -21,11 +22,7 @@ def classifier_parts(run: RunContents) -> dict[str, Any]:
     """The variables of ``classification.html.jinja`` beside the shared ones."""
     classes, splits = run.classes, run.splits
     metrics = {split: run.metrics[split] for split in splits}
-    keys = [metric.name for metric in task_metrics(run.store.info.task) if metric.name in metrics[splits[0]]]
-    table = [{split: metric_value(key, metrics[split], classes) for split in splits} for key in keys]
-    threshold_notes = []
-    if len(classes) == 2 and run.threshold is None:
-        threshold_notes = [f"Threshold: validation has no {run.level} to choose it on; the more probable class is used"]
+    table = _metric_table(run)
     return {
         "cards": [_card(run, split) for split in splits],
         "caveats": list(classifier_caveats(metrics, classes)),
@@ -33,7 +30,7 @@ def classifier_parts(run: RunContents) -> dict[str, Any]:
         "level": run.level,
         "levels": plural(run.level),
         "threshold": decimals(run.threshold),
-        "undefined_notes": [*undefined_notes(table), *threshold_notes],
+        "undefined_notes": [*undefined_notes(table), *_threshold_note(run)],
         "confusions": {split: _confusion(metrics[split]["confusion_matrix"]) for split in splits},
         "curves": curve_charts(run),
         "scores": score_charts(run),
@@ -45,6 +42,17 @@ def classifier_parts(run: RunContents) -> dict[str, Any]:
         "slice_step": slice_step(run.store.info.size[2]),
         "flat": run.store.info.size[2] == 1,
     }
+
+
+def _metric_table(run: RunContents) -> list[dict[str, MetricValue]]:
+    """Every metric of the task that was computed, for each split."""
+    keys = [metric.name for metric in task_metrics(run.store.info.task) if metric.name in run.metrics[run.splits[0]]]
+    return [{split: metric_value(key, run.metrics[split], run.classes) for split in run.splits} for key in keys]
+
+
+def _threshold_note(run: RunContents) -> Iterator[str]:
+    if len(run.classes) == 2 and run.threshold is None:
+        yield f"Threshold: validation has no {run.level} to choose it on; the more probable class is predicted"
 
 
 def _card(run: RunContents, split: str) -> Card:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
 
 from voxray.config.experiment import Experiment
@@ -51,16 +52,15 @@ def _pooled(test: Mapping[str, Any], key: str) -> tuple[str, str]:
 @styled
 def _fold_chart(test: Mapping[str, Any]) -> Markup:
     """Metrics between 0 and 1: a dot for each fold, a mark for all patients with its interval."""
-    folds = {key: [value for value in values if value is not None] for key, values in test["folds"].items()}
-    keys = [key for key, values in reversed(folds.items()) if all(0 <= value <= 1 for value in values)]
+    # None becomes NaN, which is not drawn.
+    folds = {key: np.array(values, np.float64) for key, values in test["folds"].items()}
+    keys = [key for key, values in reversed(folds.items()) if not ((values < 0) | (values > 1)).any()]
     figure, axes = new_axes((WIDE[0] * 1.4, 0.6 + 0.32 * len(keys)), "", "")
     for line, key in enumerate(keys):
         axes.plot(folds[key], [line] * len(folds[key]), "o", color=MUTED, markersize=4, alpha=0.6, markeredgewidth=0)
-        # Undefined ends and values draw nothing.
-        interval = [float("nan") if end is None else end for end in test["intervals"][key]]
-        axes.plot(interval, [line, line], color=SPLIT_COLORS["test"], linewidth=1.2)
-        pooled = [] if test[key] is None else [test[key]]
-        axes.plot(pooled, [line] * len(pooled), "|", color=SPLIT_COLORS["test"], markersize=13, markeredgewidth=2.4)
+        axes.plot(np.array(test["intervals"][key], np.float64), [line, line], color=SPLIT_COLORS["test"], linewidth=1.2)
+        pooled = np.array([test[key]], np.float64)
+        axes.plot(pooled, [line], "|", color=SPLIT_COLORS["test"], markersize=13, markeredgewidth=2.4)
     axes.set_yticks(range(len(keys)), list(map(label_of, keys)))
     unit_axis(axes, x=True)
     return to_svg(figure, "folds", "Metrics of each fold and of all patients pooled")

@@ -1,7 +1,8 @@
 """The part of a report that only segmentations have: metrics, results per scan, contours."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 from voxray.config.tasks import TASKS
@@ -55,10 +56,10 @@ def segmentation_parts(run: RunContents) -> dict[str, Any]:
     """The variables of ``segmentation.html.jinja`` beside the shared ones."""
     split = run.splits[0]
     metrics = {name: run.metrics[name] for name in run.splits}
-    families = [_metric_rows(run, name, keys) for name, keys in group_keys(metrics, run.classes)]
+    families = [_metric_rows(run, *group) for group in group_keys(metrics, run.classes)]
     ranked = ranked_cases(run.cases[split])
     columns = _columns(run)
-    colors = {name: class_color(label) for label, name in enumerate(run.classes) if label}
+    colors = _class_colors(run)
     return {
         "cards": [_card(run, name) for name in run.splits],
         "caveats": [
@@ -68,10 +69,10 @@ def segmentation_parts(run: RunContents) -> dict[str, Any]:
         "families": families,
         "undefined_notes": list(undefined_notes(values for family in families for _, values in family.lines)),
         "strips": strip_charts(run, {split: choose_cases(run.cases[split])}),
-        "legend": [(name, color, lighter(color, TINT)) for name, color in colors.items()],
+        "legend": colors,
         "has_scans": run.experiment.data_path.is_dir(),
         "displayed": draw_cases(run, split),
-        "class_metrics": lambda case: [(name, color, _class_metrics(case, name)) for name, color in colors.items()],
+        "class_metrics": lambda case: [(name, color, _class_metrics(case, name)) for name, color, _ in colors],
         "case_columns": _column_groups(columns),
         "worst": [_case_row(case, columns) for case in ranked[:WORST_CASES]],
         "ranked": len(ranked),
@@ -83,9 +84,9 @@ def segmentation_parts(run: RunContents) -> dict[str, Any]:
 
 def group_keys(metrics: Mapping[str, Mapping[str, Any]], classes: Sequence[str]) -> list[tuple[str, list[str]]]:
     """Every metric with its keys, the mean over the classes first; registered metrics come first, in their order."""
-    keys = dict.fromkeys(key for values in metrics.values() for key in values if key not in NOT_METRICS)
+    keys = [key for key in dict.fromkeys(chain.from_iterable(metrics.values())) if key not in NOT_METRICS]
     names = dict.fromkeys(map(metric_name, keys))
-    ordered = [*(name for name in METRICS if name in names), *(name for name in names if name not in METRICS)]
+    ordered = dict.fromkeys([*(name for name in METRICS if name in names), *names])
     return [(name, [key for key in _keys(name, classes) if key in keys]) for name in ordered]
 
 
@@ -94,24 +95,33 @@ def headline_metrics(
 ) -> list[MetricValue]:
     """The task's first metric for each class unless they are too many, and the means of the others."""
     first, *others = TASKS["segmentation"].headline
-    keys = _keys(first, classes) if 1 < len(classes) - 1 <= most_classes else [first]
+    keys = _keys(first, classes) if 2 < len(classes) <= most_classes + 1 else [first]
     values = [metric_value(key, metrics, classes, tolerance_mm) for key in keys if key in metrics]
-    means = (_mean_of_classes(name, metrics, classes, tolerance_mm) for name in others)
-    return [*values, *(mean for mean in means if mean is not None)]
+    return [*values, *chain.from_iterable(_mean_of_classes(name, metrics, classes, tolerance_mm) for name in others)]
 
 
 def _mean_of_classes(
     name: str, metrics: Mapping[str, Any], classes: Sequence[str], tolerance_mm: float
-) -> MetricValue | None:
-    """The mean of a metric over the classes, with the worst class in place of an interval."""
-    keys = [key for key in _keys(name, classes)[1:] if key in metrics]
-    if len(keys) < 2:
-        return metric_value(keys[0], metrics, classes, tolerance_mm) if keys else None
-    values = [value for key in keys if (value := metric_value(key, metrics, classes).value) is not None]
-    mean = metric_value(name, {name: sum(values) / len(values) if values else None}, classes, tolerance_mm)
+) -> Iterator[MetricValue]:
+    """The mean of a metric over the classes, with the worst class in place of an interval; nothing without values."""
+    values = [metric_value(key, metrics, classes, tolerance_mm) for key in _keys(name, classes)[1:] if key in metrics]
+    if len(values) < 2:
+        yield from values
+        return
+    defined = [value.value for value in values if value.value is not None]
+    if not defined:
+        yield metric_value(name, {}, classes, tolerance_mm)
+        return
     metric = describe(name)
-    worst = min(values, key=lambda value: metric.sign * value, default=None)
-    return mean if worst is None else replace(mean, note=f"worst class {decimals(worst, metric.digits)}")
+    worst = min(defined) if metric.higher_is_better else max(defined)
+    mean = metric_value(name, {name: sum(defined) / len(defined)}, classes, tolerance_mm)
+    yield replace(mean, note=f"worst class {decimals(worst, metric.digits)}")
+
+
+def _class_colors(run: RunContents) -> list[tuple[str, str, str]]:
+    """Name of each class, and its colors of ground truth and prediction."""
+    colors = map(class_color, range(1, len(run.classes)))
+    return [(name, color, lighter(color, TINT)) for name, color in zip(run.classes[1:], colors, strict=True)]
 
 
 def _keys(name: str, classes: Sequence[str]) -> list[str]:
