@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import nibabel
@@ -83,3 +84,12 @@ def test_every_setting_of_a_layout_is_one_of_the_data_section() -> None:
         "layout",
         "root",
     }
+
+
+def test_the_documentation_covers_every_layout_and_its_settings(project: Path) -> None:
+    text = (project / "docs" / "layouts.md").read_text()
+    for layout in LAYOUTS.values():
+        assert f"\n## {layout.name}\n" in text
+        assert all(f"data.{name}" in text for name in layout.settings), layout
+    named = set(re.findall(r"`(\w+\.toml)`", text))
+    assert named <= {path.name for path in (project / "configs" / "experiments").iterdir()}
