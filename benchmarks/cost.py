@@ -26,7 +26,7 @@ from voxray.models.spec.unet import UNet
 from voxray.training.loop import build_optimizer
 from voxray.training.losses import LOSSES
 from voxray.training.losses.base import local_loss
-from voxray.training.step import Preprocessing
+from voxray.training.preprocessing import Preprocessing
 
 FILES = Path(__file__).resolve().parents[1] / "configs" / "architectures"
 # The patches that each is made for, classes, and patches in a batch: enough that what the libraries need is little

@@ -42,7 +42,7 @@ def test_a_training_whose_process_is_ended_goes_on_by_the_same_command_to_the_sa
     spec = experiment(luna, out, **changes)
     ingest(spec, LocalExecutor(), quiet)
     # It asks at every step, not every two seconds: this training is too short for that.
-    program = "from voxray.cli.app import main; from voxray.training import loop; loop.ASK_S = 0; main()"
+    program = "from voxray.cli.app import main; from voxray.training import loop; loop.STOP_CHECK_S = 0; main()"
     command = [sys.executable, "-c", program, "train", "--no-ray"]
     command.append(str(write_toml(tmp_path / "a.toml", spec)))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -56,7 +56,7 @@ def test_patches_are_judged_as_they_are(table: pa.Table) -> None:
 def test_patients_of_several_classes_are_refused() -> None:
     patients = np.array(["a", "b", "a", "c", "b", "b"])
     check_one_class_each(patients, np.array([1, 0, 1, 2, 0, 0]))
-    with pytest.raises(DataError, match=r"evaluation\.level: .*got 1 of several, such as 'b'\. Set it to 'patch'"):
+    with pytest.raises(DataError, match=r"evaluation\.level: .*got 1 with several, such as 'b'\. Set it to 'patch'"):
         check_one_class_each(patients, np.array([1, 0, 1, 2, 0, 1]))
 
 

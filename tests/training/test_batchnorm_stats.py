@@ -7,8 +7,10 @@ from torch import nn
 
 from voxray.config.preprocessing import AugmentSpec, IntensitySpec
 from voxray.loader.loader import Batch
+from voxray.training.checkpoint import Progress
 from voxray.training.distributed import frozen_batchnorm_stats
-from voxray.training.step import Preprocessing, train_epoch
+from voxray.training.preprocessing import Preprocessing
+from voxray.training.step import train_epoch
 from voxray.training.tasks import Classification
 
 CPU = torch.device("cpu")
@@ -42,7 +44,5 @@ def test_a_rank_whose_share_ran_out_leaves_no_trace_in_the_running_statistics() 
     task = Classification("cross_entropy", None, 0.9, 0.74)
     for rows, moved in ((0, False), (2, True)):
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        train_epoch(
-            model, one_step(rows), optimizer, preprocessing, 0, task, lambda at, steps: 0.1, lambda step, steps: None
-        )
+        train_epoch(model, one_step(rows), optimizer, preprocessing, task, Progress(), lambda at, steps: 0.1)
         assert (float(model[0].running_var[0]) != 1) == moved

@@ -112,7 +112,7 @@ def test_an_interrupted_training_ends_like_an_undisturbed_one(
 def test_a_training_that_is_asked_to_stop_goes_on_from_its_step(
     spec: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, net: str, average: float
 ) -> None:
-    monkeypatch.setattr("voxray.training.loop.ASK_S", 0.0)
+    monkeypatch.setattr("voxray.training.loop.STOP_CHECK_S", 0.0)
     (tmp_path / "net.json").write_text(net)
     spec = spec.model_copy(update={"model": ModelSpec(architecture=str(tmp_path / "net.json"))})
     whole, model = fit(spec, tmp_path / "a", ema_decay=average)

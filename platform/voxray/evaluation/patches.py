@@ -31,7 +31,7 @@ from voxray.store.layout import write_parquet
 from voxray.store.read import PatchStore, open_store
 from voxray.training.checkpoint import read_metadata, write_metadata
 from voxray.training.fit import make_loader
-from voxray.training.step import Part, Predictions, join_predictions, predict_part
+from voxray.training.predictions import Part, Predictions, join_predictions, predict_part
 
 JUDGED = ("val", "test")
 

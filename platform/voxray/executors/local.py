@@ -20,7 +20,7 @@ from voxray.storage.paths import AnyPath
 from voxray.store.write import ShardReport, write_shard
 from voxray.training.fit import fit
 from voxray.training.loop import choose_device
-from voxray.training.step import Part
+from voxray.training.predictions import Part
 
 
 class LocalExecutor:

@@ -1,4 +1,4 @@
-"""Metrics: counts that add up, and the values computed from them."""
+"""Metrics of classification and segmentation, described once in `voxray.metrics.registry`."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

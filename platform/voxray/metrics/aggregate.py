@@ -1,4 +1,4 @@
-"""What is judged: each patch for itself, or each patient by all of its patches."""
+"""Predictions of patches, or of patients by the mean of their patches."""
 
 import numpy as np
 import pyarrow as pa
@@ -10,65 +10,64 @@ from voxray.metrics.curves import Floats, Ints
 PATIENT = "patient"
 
 
-def aggregate_predictions(table: pa.Table, unit: str) -> pa.Table:
-    """Predictions of patches as predictions of what is judged.
+def aggregate_predictions(table: pa.Table, level: str) -> pa.Table:
+    """Predictions at the level that is evaluated.
 
     Parameters
     ----------
     table : pyarrow.Table
         A row for each patch, with `patient_id`, `label` and `probabilities`.
-    unit : str
+    level : str
         ``patch``, or ``patient``: the probabilities of a patient are the means over its patches.
 
     Returns
     -------
     pyarrow.Table
-        A row for each unit; a patient's is that of the middle one of its patches.
+        A row for each patch or patient; the row of a patient is that of its middle patch.
 
     Raises
     ------
     DataError
         A patient has patches of different classes.
     """
-    if unit != PATIENT or table.num_rows == 0:
+    if level != PATIENT or table.num_rows == 0:
         return table
     patients = np.asarray(table["patient_id"].to_pylist(), dtype=str)
     check_one_class_each(patients, table["label"].to_numpy())
     names, member, counts = np.unique(patients, return_inverse=True, return_counts=True)
-    _, patches = labels_and_probabilities(table)
-    means = np.zeros((len(names), patches.shape[1]))
-    np.add.at(means, member, patches)
+    _, probabilities = labels_and_probabilities(table)
+    means = np.zeros((len(names), probabilities.shape[1]))
+    np.add.at(means, member, probabilities)
     means /= counts[:, np.newaxis]
-    together = np.argsort(member, kind="stable")
-    middle = together[np.cumsum(counts) - counts + counts // 2]
-    place = table.column_names.index("probabilities")
-    return table.take(pa.array(middle)).set_column(
-        place, "probabilities", pa.array(means.tolist(), pa.list_(pa.float64()))
-    )
+    by_patient = np.argsort(member, kind="stable")
+    middle = by_patient[np.cumsum(counts) - counts + counts // 2]
+    column = table.column_names.index("probabilities")
+    values = pa.array(means.tolist(), pa.list_(pa.float64()))
+    return table.take(pa.array(middle)).set_column(column, "probabilities", values)
 
 
-def labels_and_probabilities(units: pa.Table) -> tuple[Ints, Floats]:
+def labels_and_probabilities(predictions: pa.Table) -> tuple[Ints, Floats]:
     """The true classes (n,) and the probabilities (n, classes) of predictions."""
-    labels: Ints = np.asarray(units["label"].to_numpy(), dtype=np.int64)
-    if units.num_rows == 0:
+    labels: Ints = np.asarray(predictions["label"].to_numpy(), dtype=np.int64)
+    if predictions.num_rows == 0:
         return labels, np.empty((0, 2))
-    flat = units["probabilities"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return labels, np.asarray(flat, dtype=np.float64).reshape(units.num_rows, -1)
+    flat = predictions["probabilities"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return labels, np.asarray(flat, dtype=np.float64).reshape(predictions.num_rows, -1)
 
 
 def check_one_class_each(patients: NDArray[np.str_], labels: Ints) -> None:
-    """Raise DataError where a patient has samples of different classes, of which there is no mean."""
+    """Raise DataError if a patient has samples of different classes."""
     names, member = np.unique(patients, return_inverse=True)
     lowest, highest = np.full(len(names), labels.max(initial=0)), np.zeros(len(names), np.int64)
     np.minimum.at(lowest, member, labels)
     np.maximum.at(highest, member, labels)
     mixed = names[lowest < highest]
     if len(mixed):
-        problem = f"'{PATIENT}' wants patients of one class each, got {len(mixed)} of several, such as '{mixed[0]}'"
+        problem = f"expected patients of one class each, got {len(mixed)} with several, such as '{mixed[0]}'"
         raise DataError("evaluation.level", problem, "Set it to 'patch'")
 
 
 def log_loss(labels: Ints, probabilities: Floats) -> float:
     """Mean cross-entropy of probabilities, in nats."""
-    given = probabilities[np.arange(len(labels)), labels]
-    return float(-np.log(np.maximum(given, np.finfo(np.float64).tiny)).mean()) if len(labels) else float("nan")
+    true = probabilities[np.arange(len(labels)), labels]
+    return float(-np.log(np.maximum(true, np.finfo(np.float64).tiny)).mean()) if len(labels) else float("nan")

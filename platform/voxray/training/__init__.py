@@ -1,1 +1,1 @@
-"""Fitting a network to a feed. Knows torch and its process groups, and nothing of Ray."""
+"""Training a network on the batches of a loader, with torch and its process groups alone."""

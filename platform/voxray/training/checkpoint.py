@@ -19,23 +19,23 @@ MODEL, OPTIMIZER, AVERAGE = "model.", "optimizer.", "average."
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands after an epoch, or within one.
+    """The state of training between two steps.
 
     Attributes
     ----------
     epoch : int
         Finished epochs.
     step : int
-        Finished steps of the epoch after them.
+        Finished steps of the next epoch.
     loss_sums : sequence of float
-        What each rank's parts of the loss come to in these steps.
+        Sum of the local losses of each rank in these steps.
     best_value : float, optional
-        Of the figure that chooses the best checkpoint.
+        Best value of `training.monitor`.
     best_epoch : int
     history : list of dict
         A row for each epoch.
     key : str
-        Name of everything that the training depends on.
+        Digest of everything that the training depends on.
     """
 
     epoch: int = 0
@@ -48,32 +48,32 @@ class Progress:
 
 
 def save_model(path: AnyPath, model: nn.Module, metadata: dict[str, Any]) -> None:
-    """Write weights and what is needed to use them; the file appears whole or not at all."""
+    """Write weights with the metadata to use them; the file appears complete or not at all."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     _save(path, tensors, metadata)
 
 
 def load_model(path: AnyPath, model: nn.Module) -> dict[str, Any]:
-    """Put the weights of a file into a model; returns what stands beside them."""
+    """Load the weights of a file into a model; returns its metadata."""
     tensors, metadata = _load(path)
     model.load_state_dict(tensors)
     return metadata
 
 
 def read_metadata(path: AnyPath) -> dict[str, Any]:
-    """What stands beside the weights of a model file."""
+    """The metadata of a model file."""
     return _load(path, tensors=False)[1]
 
 
 def write_metadata(path: AnyPath, metadata: dict[str, Any]) -> None:
-    """Replace what stands beside the weights of a model file."""
+    """Replace the metadata of a model file."""
     _save(path, _load(path)[0], metadata)
 
 
 def save_checkpoint(
     path: AnyPath, model: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None, progress: Progress
 ) -> None:
-    """Write everything that continuing needs; `average` is the running mean of the weights, where there is one."""
+    """Write everything that resuming needs; `average` is the moving average of the weights, if there is one."""
     tensors = _prefixed(MODEL, model) | ({} if average is None else _prefixed(AVERAGE, average))
     for number, state in optimizer.state_dict()["state"].items():
         for name, value in state.items():
@@ -84,7 +84,7 @@ def save_checkpoint(
 def load_checkpoint(
     path: AnyPath, model: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None, key: str
 ) -> Progress:
-    """Continue from a checkpoint of the same training; a fresh start where there is none."""
+    """Restore a checkpoint of the same training; the initial progress if there is none."""
     if not exists(path):
         return Progress(key=key)
     tensors, metadata = _load(path)
@@ -115,7 +115,9 @@ def _save(path: AnyPath, tensors: dict[str, torch.Tensor], metadata: dict[str, A
         with atomic_write(path) as unfinished:
             save_file(tensors, unfinished, metadata={"voxray": json.dumps(metadata)})
     except SafetensorError as error:
-        raise WorkError(str(path), f"cannot be written: {error}", "Make room; the same command goes on") from error
+        raise WorkError(
+            str(path), f"cannot be written: {error}", "Free some disk space and re-run the same command to resume"
+        ) from error
 
 
 def _load(path: AnyPath, *, tensors: bool = True) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The train stage: a finished store and an experiment → a trained model in the run's folder."""
+"""Training as a whole: a finished store and an experiment to a trained model in the run's folder."""
 
 import json
 import re
@@ -31,11 +31,13 @@ from voxray.training.checkpoint import save_model
 from voxray.training.distributed import rank_and_world_size
 from voxray.training.loop import Watcher, train
 from voxray.training.memory_check import check_memory
-from voxray.training.step import Preprocessing
+from voxray.training.preprocessing import Preprocessing
 from voxray.training.tasks import build_task
 
 if TYPE_CHECKING:
     from voxray.tracking.wandb_run import Tracker
+
+SHOWN = ("loss", "recall", "roc_auc", "dice")  # metrics in the progress display
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Network:
         return build_model(self.layers, self.input_shape, classes, seed)
 
     def cost(self, classes: int, training: TrainingSpec, *, gpu: bool) -> Cost:
-        """What training it costs."""
+        """Memory and operations of training it."""
         return estimate_cost(self.layers, self.input_shape, classes, training, "model.architecture", gpu=gpu)
 
 
@@ -83,12 +85,12 @@ def fit(
     ----------
     experiment : Experiment
     device : torch.device
-    show : callable
-        (done, total, text) for a progress display; rank 0 only.
+    on_progress : callable
+        (done, total, text) for a progress display; called on rank 0 only.
     report : callable
-        Is given the history row of each epoch, on every rank.
+        Receives the history row of each epoch, on every rank.
     stop : callable
-        Whether to end before its time, with a checkpoint.
+        Whether to stop early, with a checkpoint.
     """
     rank, _ = rank_and_world_size()
     store = open_store(experiment.store_path)
@@ -137,17 +139,15 @@ def check_trainable(store: PatchStore) -> None:
     for split in ("train", "val"):
         labels = set(store.rows(split)["label"].to_pylist())
         if not labels and not required:
-            raise DataError(
-                str(store.path), f"split '{split}' has no patch", f"Give more scans, or a larger split.{split}"
-            )
+            raise DataError(str(store.path), f"split '{split}' has no patch", f"Add scans, or raise split.{split}")
         for label, name in enumerate(required):
             if label not in labels:
                 problem = f"split '{split}' has no patch of class '{name}'"
-                raise DataError(str(store.path), problem, f"Give more scans, another seed or a larger split.{split}")
+                raise DataError(str(store.path), problem, f"Add scans, change the seed or raise split.{split}")
 
 
 def make_preprocessing(experiment: Experiment, spatial_dims: int, device: torch.device) -> Preprocessing:
-    """How batches become input."""
+    """Preprocessing of an experiment's batches."""
     spec = experiment.training
     return Preprocessing(
         experiment.intensity, experiment.augment, spatial_dims, experiment.seed, device, spec.precision
@@ -161,7 +161,7 @@ def make_loader(
     device: torch.device,
     part: tuple[int, int] | None = None,
 ) -> PatchLoader:
-    """The feed of a split for this rank, or for part (rank, ranks)."""
+    """The loader of a split for this rank, or for `part` (rank, ranks)."""
     rank, ranks = part or rank_and_world_size()
     return PatchLoader(
         store,
@@ -177,8 +177,8 @@ def make_loader(
 
 
 def make_tracker(experiment: Experiment, key: str, metadata: Mapping[str, Any] | None = None) -> "Tracker":
-    """The W&B run of an experiment; the same training has the same run id. `metadata` is told beside the settings."""
-    from voxray.tracking.wandb_run import Tracker  # W&B takes half a second, which one of many workers needs alone
+    """The W&B run of an experiment; the same training has the same run id. `metadata` is added to its config."""
+    from voxray.tracking.wandb_run import Tracker  # takes half a second to import, needed by one worker of many
 
     private: Any = {"out": True, "data": {"root"}, "store": {"path"}, "privacy": True}
     content = {**experiment.model_dump(mode="json", exclude=private), **(metadata or {})}
@@ -198,24 +198,23 @@ def make_tracker(experiment: Experiment, key: str, metadata: Mapping[str, Any] |
 
 
 class _Follower:
-    """Passes on what the training loop tells: to the progress display and to W&B."""
+    """Forwards the steps and epochs of the loop to the progress display and to W&B."""
 
     def __init__(self, experiment: Experiment, tracker: "Tracker | None", on_progress: OnProgress) -> None:
         self.epochs, self.tracker, self.on_progress = experiment.training.epochs, tracker, on_progress
         self.text = ""
-        self.epoch = self.steps = self.before = 0
+        self.epoch = self.steps = self.steps_before = 0
 
     def on_step(self, epoch: int, step: int, steps: int) -> None:
-        # Epochs may differ in their steps; those before the first that is seen here are taken to be like it.
+        # Epochs may differ in their steps; those of an earlier process are assumed to be like the current one.
         if epoch != self.epoch:
-            self.before += self.steps if self.epoch else (epoch - 1) * steps
+            self.steps_before += self.steps if self.epoch else (epoch - 1) * steps
             self.epoch, self.steps = epoch, steps
-        total = self.before + (self.epochs - epoch + 1) * steps
-        self.on_progress(self.before + step, total, f"epoch {epoch}/{self.epochs}{self.text}")
+        total = self.steps_before + (self.epochs - epoch + 1) * steps
+        self.on_progress(self.steps_before + step, total, f"epoch {epoch}/{self.epochs}{self.text}")
 
     def on_epoch(self, row: dict[str, Any]) -> None:
-        figures = [(name, row[f"val_{name}"]) for name in ("loss", "recall", "roc_auc", "dice") if f"val_{name}" in row]
-        self.text = "".join(f", val {name} {value:.3f}" for name, value in figures)
+        self.text = "".join(f", val {name} {row[f'val_{name}']:.3f}" for name in SHOWN if f"val_{name}" in row)
         if self.tracker is not None:
             self.tracker.log_epoch(row)
 

@@ -1,9 +1,10 @@
-"""The training loop. It reads like a table of contents, and knows nothing of Ray."""
+"""The training loop: epochs, validation, checkpoints and early stopping. Independent of Ray."""
 
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,15 +20,16 @@ from voxray.runs.folder import BEST_CHECKPOINT, LAST_CHECKPOINT
 from voxray.storage.paths import AnyPath
 from voxray.training.checkpoint import Progress, load_checkpoint, load_model, save_checkpoint, save_model
 from voxray.training.distributed import any_rank, rank_and_world_size, sync_batchnorm_stats
+from voxray.training.preprocessing import Preprocessing
 from voxray.training.schedule import learning_rate
-from voxray.training.step import Preprocessing, TrainingTask, train_epoch
+from voxray.training.step import EpochResult, TrainingTask, train_epoch
 
-ASK_STEPS, ASK_S = 4, 2.0  # at most so often, with several ranks
+STOP_CHECK_STEPS, STOP_CHECK_S = 4, 2.0  # intervals between checks, with several ranks
 
 
 @dataclass(frozen=True)
 class Watcher:
-    """What the loop tells those who follow it; only rank 0's is called.
+    """Callbacks of the loop; only those of rank 0 are called.
 
     Attributes
     ----------
@@ -60,21 +62,21 @@ def train(
     Parameters
     ----------
     model : nn.Module
-        On the recipe's device.
-    train_feed, val_feed : Feed
+        On the device of `preprocessing`.
+    train_loader, val_loader : PatchLoader
     spec : TrainingSpec
-    recipe : Recipe
+    preprocessing : Preprocessing
     task : TrainingTask
-    folder : Place
-        For ``last`` and ``best`` checkpoints. A ``last`` one of the same `key` is continued.
+    folder : AnyPath
+        For the last and the best checkpoint. A last one of the same `key` is resumed.
     key : str
-        Name of everything that the training depends on.
+        Digest of everything that the training depends on.
     watcher : Watcher, optional
-        Followed on rank 0.
+        Used on rank 0.
     report : callable
-        Is given the history row of each epoch, on every rank.
+        Receives the history row of each epoch, on every rank.
     stop : callable
-        Whether training is asked to end before its time. All ranks ask at the same steps, now and then.
+        Whether to stop early. All ranks call it at the same steps, every few seconds.
 
     Returns
     -------
@@ -83,8 +85,8 @@ def train(
 
     Raises
     ------
-    Stopped
-        It was asked to. The checkpoint knows the step, and the same call goes on from it.
+    Interrupted
+        `stop` returned True. The checkpoint holds the step, and the same call resumes from it.
     """
     rank, _ = rank_and_world_size()
     watcher = watcher if watcher is not None and rank == 0 else Watcher()
@@ -93,45 +95,33 @@ def train(
     progress = load_checkpoint(folder / LAST_CHECKPOINT, model, optimizer, average, key)
     kept = model if average is None else average.module
     parallel = _parallel(model)
-    asked = _StopRequest(stop, preprocessing.device)
+    request = _StopRequest(stop, preprocessing.device)
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
-    for epoch in range(progress.epoch, spec.epochs):
-        if _is_over(progress, spec):
-            break
-        outcome = train_epoch(
+    while progress.epoch < spec.epochs and not _stops_early(progress, spec):
+        result = train_epoch(
             parallel,
             train_loader,
             optimizer,
             preprocessing,
-            epoch,
             task,
-            lambda at, steps: learning_rate(spec, at, steps),
-            lambda step, steps, epoch=epoch: watcher.on_step(epoch + 1, step, steps),  # type: ignore[misc]
-            first=progress.step,
-            loss_sums=progress.loss_sums,
-            stop=asked,
+            progress,
+            partial(learning_rate, spec),
+            on_step=partial(watcher.on_step, progress.epoch + 1),
+            stop=request,
         )
-        for each in (model, kept):
-            sync_batchnorm_stats(each, outcome.own_patches)
-        if outcome.done < outcome.steps:
-            progress = replace(progress, step=outcome.done, loss_sums=outcome.loss_sums)
+        for network in (model, kept):
+            sync_batchnorm_stats(network, result.local_patches)
+        if result.done < result.steps:
+            progress = replace(progress, step=result.done, loss_sums=result.loss_sums)
             if rank == 0:
                 save_checkpoint(folder / LAST_CHECKPOINT, model, optimizer, average, progress)
             raise Interrupted
-        row = {
-            "epoch": epoch + 1,
-            "learning_rate": learning_rate(spec, epoch, outcome.steps),
-            "train_loss": outcome.loss,
-            **task.validate(kept, val_loader, preprocessing),
-            "seconds": outcome.seconds,
-            "data_wait_share": outcome.wait_share,
-            "patches_per_s": outcome.patches / outcome.seconds,
-        }
+        row = _history_row(progress.epoch, result, task.validate(kept, val_loader, preprocessing), spec)
         progress, improved = _advance(progress, row, spec)
         if rank == 0:
             if improved:
-                save_model(folder / BEST_CHECKPOINT, kept, {"epoch": epoch + 1})
+                save_model(folder / BEST_CHECKPOINT, kept, {"epoch": progress.epoch})
             save_checkpoint(folder / LAST_CHECKPOINT, model, optimizer, average, progress)
         watcher.on_epoch(row)
         report(row)
@@ -141,7 +131,7 @@ def train(
 
 
 def build_optimizer(model: nn.Module, spec: TrainingSpec) -> torch.optim.Optimizer:
-    """The optimizer of a spec. L2 acts on weights, not on biases; with `adamw` it is decoupled."""
+    """The optimizer of a spec. Weight decay acts on weights, not on biases; with `adamw` it is decoupled."""
     weights = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
     groups = [{"params": weights, "weight_decay": spec.weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -152,7 +142,7 @@ def build_optimizer(model: nn.Module, spec: TrainingSpec) -> torch.optim.Optimiz
 
 
 def build_average(model: nn.Module, optimizer: torch.optim.Optimizer, spec: TrainingSpec) -> AveragedModel | None:
-    """The running mean of the weights, which follows each step of the optimizer; None where none is asked for."""
+    """The exponential moving average of the weights, updated after each optimizer step; None without `ema_decay`."""
     if not spec.ema_decay:
         return None
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(spec.ema_decay), use_buffers=True)
@@ -161,14 +151,14 @@ def build_average(model: nn.Module, optimizer: torch.optim.Optimizer, spec: Trai
 
 
 def choose_device(setting: str) -> torch.device:
-    """``auto`` takes a GPU where there is one."""
+    """The device of `training.device`; ``auto`` is a GPU if there is one."""
     if setting == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("training.device", "'cuda' is asked for and no GPU is here", "Set it to 'auto' or 'cpu'")
+        raise ConfigError("training.device", "got 'cuda', but this machine has no GPU", "Set it to 'auto' or 'cpu'")
     return torch.device("cuda" if setting == "cuda" or (setting == "auto" and torch.cuda.is_available()) else "cpu")
 
 
 class _StopRequest:
-    """Whether any rank is asked to stop; so rarely that it costs nothing, and on all ranks at the same steps."""
+    """Whether any rank is to stop, checked on all ranks at the same steps and rarely enough to cost nothing."""
 
     def __init__(self, stop: Callable[[], bool], device: torch.device) -> None:
         self.stop, self.device = stop, device
@@ -176,9 +166,9 @@ class _StopRequest:
 
     def __call__(self, step: int) -> bool:
         _, ranks = rank_and_world_size()
-        if ranks > 1 and step % ASK_STEPS:
+        if ranks > 1 and step % STOP_CHECK_STEPS:
             return False
-        if not any_rank(time.monotonic() - self.last >= ASK_S, self.device):
+        if not any_rank(time.monotonic() - self.last >= STOP_CHECK_S, self.device):
             return False
         self.last = time.monotonic()
         return any_rank(self.stop(), self.device)
@@ -187,8 +177,20 @@ class _StopRequest:
 def _parallel(model: nn.Module) -> nn.Module:
     if rank_and_world_size()[1] == 1:
         return model
-    # Buffers are constants of the architecture, or statistics that are averaged after each epoch.
+    # Buffers are constants of the architecture, or statistics that are synchronized after each epoch.
     return nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
+
+
+def _history_row(epoch: int, result: EpochResult, validation: dict[str, float], spec: TrainingSpec) -> dict[str, Any]:
+    return {
+        "epoch": epoch + 1,
+        "learning_rate": learning_rate(spec, epoch, result.steps),
+        "train_loss": result.loss,
+        **validation,
+        "seconds": result.seconds,
+        "data_wait_share": result.wait_share,
+        "patches_per_s": result.patches / result.seconds,
+    }
 
 
 def _advance(progress: Progress, row: dict[str, Any], spec: TrainingSpec) -> tuple[Progress, bool]:
@@ -205,7 +207,7 @@ def _is_better(metric: str, value: float, best: float | None) -> bool:
     return best is None or not math.isfinite(best) or (math.isfinite(value) and sign * value > sign * best)
 
 
-def _is_over(progress: Progress, spec: TrainingSpec) -> bool:
+def _stops_early(progress: Progress, spec: TrainingSpec) -> bool:
     """Whether the early stopping monitor has not improved for `early_stopping_epochs` epochs."""
     if not spec.early_stopping_epochs:
         return False

@@ -1,4 +1,4 @@
-"""The learning rate as a pure function of progress, so that nothing of it needs to be saved."""
+"""The learning rate as a pure function of progress, so that checkpoints need no scheduler state."""
 
 import math
 
@@ -6,10 +6,10 @@ from voxray.config.training import TrainingSpec
 
 
 def learning_rate(spec: TrainingSpec, progress: float, steps: int) -> float:
-    """Learning rate after `progress` epochs (with fraction) of so many `steps`.
+    """Learning rate after `progress` epochs, a number with a fraction, of `steps` steps each.
 
-    A linear warm-up comes first; then constant, a half cosine down to zero, or × `decay` after every `decay_steps`
-    steps; after each epoch where these are 0.
+    After a linear warm-up it is constant, a half cosine down to zero, or multiplied by `decay` after every
+    `decay_steps` steps; 0 stands for the steps of an epoch.
     """
     if progress < spec.warmup_epochs:
         return spec.learning_rate * (progress + 1e-9) / spec.warmup_epochs
@@ -17,7 +17,7 @@ def learning_rate(spec: TrainingSpec, progress: float, steps: int) -> float:
         share = (progress - spec.warmup_epochs) / max(spec.epochs - spec.warmup_epochs, 1e-9)
         return spec.learning_rate * (1 + math.cos(math.pi * min(share, 1.0))) / 2
     if spec.schedule == "exponential":
-        # A little more, because a step may lie a rounding error before its number.
+        # With a margin, because a step's progress may be a rounding error too small.
         decays = (progress * steps + 1e-6) // spec.decay_steps if spec.decay_steps else math.floor(progress)
         return float(spec.learning_rate * spec.decay**decays)
     return spec.learning_rate

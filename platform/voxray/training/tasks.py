@@ -23,7 +23,9 @@ from voxray.store.read import PatchStore
 from voxray.training.distributed import all_reduce_sum
 from voxray.training.losses import LOSSES, find_loss
 from voxray.training.losses.base import class_weights, local_loss
-from voxray.training.step import Inputs, Preprocessing, TrainingTask, predict_pass
+from voxray.training.predictions import predict_pass
+from voxray.training.preprocessing import Inputs, Preprocessing
+from voxray.training.step import TrainingTask
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""How fast this machine trains: one short timing."""
+"""Training throughput of this machine, from one short measurement."""
 
 import time
 
@@ -9,14 +9,14 @@ from voxray.models.cost.estimate import Cost
 from voxray.training.fit import Network, make_preprocessing
 from voxray.training.loop import build_optimizer
 
-WORK = 2e10  # floating-point operations of a step that is timed
+STEP_FLOPS = 2e10  # of a measured step
 STEPS = 3
 
 
 def measure_throughput(
     experiment: Experiment, network: Network, classes: int, cost: Cost, device: torch.device
 ) -> float:
-    """Floating-point operations a second at which a network trains: the fastest of a few steps.
+    """Floating-point operations per second of training a network: the fastest of a few steps.
 
     Parameters
     ----------
@@ -26,9 +26,9 @@ def measure_throughput(
     cost : Cost
         Of the network.
     device : torch.device
-        On a CPU one thread works, as for a trial of a search.
+        On a CPU one thread is used, as for a trial of a search.
     """
-    size = max(1, min(experiment.training.batch_size, int(WORK / cost.training_flops)))
+    size = max(1, min(experiment.training.batch_size, int(STEP_FLOPS / cost.training_flops)))
     preprocessing, threads = make_preprocessing(experiment, network.spatial_dims, device), torch.get_num_threads()
     model = network.build(classes, experiment.seed).to(device, memory_format=preprocessing.layout)  # type: ignore[call-overload]
     images = torch.zeros((size, *network.input_shape), device=device).contiguous(memory_format=preprocessing.layout)
@@ -42,7 +42,7 @@ def measure_throughput(
                 output = model(images)
             logits = output if isinstance(output, list) else [output]
             optimizer.zero_grad(set_to_none=True)
-            torch.stack([each.float().square().mean() for each in logits]).sum().backward()
+            torch.stack([scale.float().square().mean() for scale in logits]).sum().backward()
             optimizer.step()
             if device.type == "cuda":
                 torch.cuda.synchronize(device)

@@ -14,7 +14,7 @@ from voxray.executors.ray.connect import predictors
 from voxray.executors.ray.progress_actor import ProgressReporter, follow_progress, original_error
 from voxray.inference.load import load_trained
 from voxray.training.loop import choose_device
-from voxray.training.step import Part
+from voxray.training.predictions import Part
 
 LOSSES = 3  # of an actor, after each of which another takes its place
 

@@ -16,7 +16,7 @@ from voxray.inference.predict import Options
 from voxray.search.study import Study
 from voxray.storage.paths import AnyPath
 from voxray.store.write import ShardReport
-from voxray.training.step import Part
+from voxray.training.predictions import Part
 
 
 class RayExecutor:
