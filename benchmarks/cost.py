@@ -23,10 +23,10 @@ from voxray.models.cost.estimate import Cost, estimate_cost
 from voxray.models.shapes import parse_input
 from voxray.models.spec.load import load_architecture
 from voxray.models.spec.unet import UNet
+from voxray.training.inputs import Preprocessing
 from voxray.training.loop import build_optimizer
 from voxray.training.losses import LOSSES
 from voxray.training.losses.base import local_loss
-from voxray.training.preprocessing import Preprocessing
 
 FILES = Path(__file__).resolve().parents[1] / "configs" / "architectures"
 # The patches that each is made for, classes, and patches in a batch: enough that what the libraries need is little

@@ -91,9 +91,7 @@ def test_another_unit_is_evaluated_anew_and_reported(finished: Experiment) -> No
 
 
 def test_patients_with_samples_of_both_classes_cannot_be_judged(luna: Path, out: Path) -> None:
-    with pytest.raises(
-        DataError, match=r"evaluation\.level: expected patients of one class each, got 8 with several"
-    ):
+    with pytest.raises(DataError, match=r"evaluation\.level: expected patients of one class each, got 8 with several"):
         plan_run(experiment(luna, out, evaluation={"level": "patient"}))
 
 

@@ -9,7 +9,7 @@ from voxray.config.preprocessing import AugmentSpec, IntensitySpec
 from voxray.loader.loader import Batch
 from voxray.training.checkpoint import Progress
 from voxray.training.distributed import frozen_batchnorm_stats
-from voxray.training.preprocessing import Preprocessing
+from voxray.training.inputs import Preprocessing
 from voxray.training.step import train_epoch
 from voxray.training.tasks import Classification
 

@@ -16,7 +16,7 @@ from voxray.runs.folder import RunFolder
 from voxray.storage.paths import AnyPath
 from voxray.training.checkpoint import load_model, read_metadata
 from voxray.training.fit import make_preprocessing
-from voxray.training.preprocessing import Preprocessing
+from voxray.training.inputs import Preprocessing
 
 
 @dataclass(frozen=True, eq=False)

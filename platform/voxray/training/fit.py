@@ -29,9 +29,9 @@ from voxray.store.layout import write_parquet
 from voxray.store.read import PatchStore, open_store
 from voxray.training.checkpoint import save_model
 from voxray.training.distributed import rank_and_world_size
+from voxray.training.inputs import Preprocessing
 from voxray.training.loop import Watcher, train
 from voxray.training.memory_check import check_memory
-from voxray.training.preprocessing import Preprocessing
 from voxray.training.tasks import build_task
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from voxray.runs.folder import BEST_CHECKPOINT, LAST_CHECKPOINT
 from voxray.storage.paths import AnyPath
 from voxray.training.checkpoint import Progress, load_checkpoint, load_model, save_checkpoint, save_model
 from voxray.training.distributed import any_rank, rank_and_world_size, sync_batchnorm_stats
-from voxray.training.preprocessing import Preprocessing
+from voxray.training.inputs import Preprocessing
 from voxray.training.schedule import learning_rate
 from voxray.training.step import EpochResult, TrainingTask, train_epoch
 

@@ -12,7 +12,7 @@ from torch import nn
 from voxray.loader.loader import PatchLoader
 from voxray.metrics.curves import Floats, Ints
 from voxray.training.distributed import all_gather_objects
-from voxray.training.preprocessing import Preprocessing
+from voxray.training.inputs import Preprocessing
 
 Part = tuple[Ints, Floats] | None  # rows and logits of one rank
 

@@ -15,7 +15,7 @@ from voxray.errors import WorkError
 from voxray.loader.loader import PatchLoader
 from voxray.training.checkpoint import Progress
 from voxray.training.distributed import all_gather_objects, frozen_batchnorm_stats, rank_and_world_size
-from voxray.training.preprocessing import Inputs, Preprocessing
+from voxray.training.inputs import Inputs, Preprocessing
 
 Item = TypeVar("Item")
 

@@ -21,10 +21,10 @@ from voxray.models.spec.load import Architecture
 from voxray.models.spec.unet import UNet
 from voxray.store.read import PatchStore
 from voxray.training.distributed import all_reduce_sum
+from voxray.training.inputs import Inputs, Preprocessing
 from voxray.training.losses import LOSSES, find_loss
 from voxray.training.losses.base import class_weights, local_loss
 from voxray.training.predictions import predict_pass
-from voxray.training.preprocessing import Inputs, Preprocessing
 from voxray.training.step import TrainingTask
 
 
