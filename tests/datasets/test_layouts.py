@@ -20,15 +20,12 @@ from voxray.storage.paths import AnyPath
 def read_folders(root: AnyPath, classes: tuple[str, ...] | None = None) -> Manifest:
     """What a new layout's module holds: a folder for each class, with one NIfTI file for each scan."""
     names = classes or tuple(sorted(path.name for path in root.iterdir() if path.is_dir()))
-    files = [(path, label) for label, name in enumerate(names) for path in sorted((root / name).glob("*.nii.gz"))]
-    ids = [f"{path.parent.name}/{path.name}" for path, _ in files]
-    return Manifest(
-        root=root,
-        classes=names,
-        scans=scans_table(ids, ids),
-        samples=whole_scan_samples(ids, range(len(ids)), [label for _, label in files]),
-        quarantine=quarantine_rows([]),
-    )
+    rows = [
+        {"scan_id": f"{name}/{path.name}", "path": f"{name}/{path.name}", "row": row, "label": label}
+        for label, name in enumerate(names)
+        for row, path in enumerate(sorted((root / name).glob("*.nii.gz")))
+    ]
+    return Manifest(root, names, scans_table(rows), whole_scan_samples(rows), quarantine_rows([]))
 
 
 @pytest.fixture

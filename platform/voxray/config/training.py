@@ -18,18 +18,10 @@ class ModelSpec(Spec):
 
 
 class TrainingSpec(Spec):
-    """How the network is fitted. `batch_size` is that of all workers together.
+    """How the network is trained.
 
     `workers` may be a pair, the fewest and the most: then as many work as the cluster has room for, and their number
-    may change while they do. The batches stay those of the most, which share out the patches whoever works.
-
-    The schedule `exponential` multiplies the rate by `decay` after every `decay_steps` steps; 0 means an epoch's.
-
-    `loss` is the name of a loss of the task. `monitor` is the validation metric whose best epoch is kept, and
-    `early_stopping_monitor` (by default the same) the one that must improve within `early_stopping_epochs` epochs.
-
-    With a `ema_decay` a, the network that is validated and kept is not the last one but the running mean
-    a × mean + (1 - a) × weights over the steps (Polyak averaging).
+    may change during training. The batches stay those of the most workers, whoever computes them.
     """
 
     also_called: ClassVar = {
@@ -52,24 +44,43 @@ class TrainingSpec(Spec):
     }
 
     epochs: Positive = 20
+    """Passes over the training patches."""
     batch_size: Positive = 300
+    """Patches of a step, of all workers together."""
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    """Optimizer."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    """Highest learning rate."""
     weight_decay: Annotated[float, Field(ge=0)] = 1e-3
+    """L2 penalty on the weights; decoupled with `adamw`."""
     schedule: Literal["constant", "cosine", "exponential"] = "constant"
+    """Learning rate after the warmup."""
     decay: Annotated[float, Field(gt=0, le=1)] = 0.96
+    """`exponential`: factor of the learning rate every `decay_steps` steps."""
     decay_steps: Annotated[int, Field(ge=0)] = 0
+    """`exponential`: steps between two decays; 0 means an epoch's."""
     warmup_epochs: Annotated[float, Field(ge=0)] = 0
+    """Epochs in which the learning rate rises from 0."""
     loss: str = "cross_entropy"
+    """Name of a loss of the task."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0
+    """If above 0, the network that is validated and kept is the running mean a × mean + (1 - a) × weights."""
     class_weights: Literal["none", "balanced"] | tuple[Annotated[float, Field(gt=0)], ...] = "none"
+    """Weights of the classes in the loss; `balanced` is inversely proportional to their frequency."""
     early_stopping_epochs: Annotated[int, Field(ge=0)] = 0
+    """Stop after this many epochs without improvement; 0 means never."""
     early_stopping_monitor: str | None = None
+    """Validation metric that must improve; by default `monitor`."""
     monitor: str = "loss"
+    """Validation metric whose best epoch is kept."""
     workers: Positive | tuple[Positive, Positive] = 1
+    """Training processes, or their fewest and most."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device of each worker."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Precision of the forward pass; `auto` is bfloat16 on GPUs that support it."""
     buffer_bytes: Size = ByteSize(2**28)
+    """Memory in which a worker shuffles patches, such as ``"256MiB"``."""
 
     @field_validator("workers")
     @classmethod
@@ -80,12 +91,12 @@ class TrainingSpec(Spec):
 
     @property
     def fewest_workers(self) -> int:
-        """Without so many there is no training."""
+        """Training waits for this many."""
         return self.workers if isinstance(self.workers, int) else self.workers[0]
 
     @property
     def most_workers(self) -> int:
-        """As many as may take part, and lanes of the patches' order."""
+        """The most that take part, and the number of streams of patches."""
         return self.workers if isinstance(self.workers, int) else self.workers[1]
 
 

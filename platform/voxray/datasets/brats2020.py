@@ -29,14 +29,6 @@ class Listed:
     grades: tuple[str | None, ...]
 
 
-@dataclass(frozen=True)
-class Files:
-    """Names in a patient's folder: the four sequences as one scan, and the mask if there is one."""
-
-    image: str
-    mask: str | None
-
-
 class _UnusableError(Exception):
     """Why a patient cannot be used."""
 
@@ -60,28 +52,20 @@ def read_brats2020(root: AnyPath) -> Manifest:
     base = next((root / inner for inner in INNER if (root / inner / LIST).is_file()), root)
     listed, quarantine = _read_list(base / LIST)
     quarantine += _not_listed(root, base, listed)
-    files: dict[str, Files] = {}
+    rows: list[Row] = []
     for name, patient in listed.items():
-        path = relative_path(root, base / name)
         try:
-            files[name] = _find_files(base / name, patient.grades)
+            rows.append(_patient_row(root, base / name, patient))
         except _UnusableError as error:
             kind = "scan" if (base / name).is_dir() else "absent"
-            quarantine.append(quarantine_row(name, path, f"{name} {error}", kind=kind, samples=1, row=patient.row))
+            path, reason = relative_path(root, base / name), f"{name} {error}"
+            quarantine.append(quarantine_row(name, path, reason, kind=kind, samples=1, row=patient.row))
     absent = sum(row["kind"] == "absent" for row in quarantine)
-    ids = list(files)
-    folders = [relative_path(root, base / name) for name in ids]
     return Manifest(
         root=root,
         classes=CLASSES,
-        scans=scans_table(
-            ids,
-            [f"{folder}/{files[name].image}" for name, folder in zip(ids, folders, strict=True)],
-            masks=[files[n].mask and f"{folder}/{files[n].mask}" for n, folder in zip(ids, folders, strict=True)],
-        ),
-        samples=whole_scan_samples(
-            ids, [listed[name].row for name in ids], [CLASSES.index(str(listed[name].grades[0])) for name in ids]
-        ),
+        scans=scans_table(rows),
+        samples=whole_scan_samples(rows),
         quarantine=quarantine_rows(quarantine),
         notes=(f"{absent} of {len(listed)} patients in {LIST} have no folder",) if absent else (),
         channels=SEQUENCES,
@@ -104,32 +88,43 @@ def _read_list(path: AnyPath) -> tuple[dict[str, Listed], list[Row]]:
     return listed, unnamed
 
 
-def _find_files(folder: AnyPath, grades: tuple[str | None, ...]) -> Files:
-    """The files of a patient; _UnusableError where they or the grade cannot be used."""
-    _check_patient(folder, grades)
+def _patient_row(root: AnyPath, folder: AnyPath, patient: Listed) -> Row:
+    """Scan and sample of a patient; _UnusableError where the files or the grade cannot be used."""
+    grade = _grade(folder, patient)
     names = [path.name for path in nifti_files(folder)]
     files = {sequence: _first_of(names, f"{folder.name}_{sequence}") for sequence in SEQUENCES}
     missing = [sequence for sequence, file in files.items() if file is None]
     if missing:
         raise _UnusableError(f"lacks {', '.join(missing)}; its folder holds {', '.join(names) or 'no NIfTI file'}")
-    endings = [str(file).removeprefix(f"{folder.name}_") for file in files.values()]
-    image = f"{folder.name}_{{{','.join(endings)}}}"
-    if mask := _first_of(names, f"{folder.name}_seg"):
-        return Files(image, mask)
-    # Without the usual name, any other name of a mask will do, if there is only one.
-    masks = [file for file in names if case_name(file).lower().endswith(MASK_ENDINGS)]
-    if len(masks) > 1:
-        raise _UnusableError(f"has more than one mask: {', '.join(masks)}")
-    return Files(image, masks[0] if masks else None)
+    mask, path = _mask(names, folder.name), relative_path(root, folder)
+    endings = ",".join(str(file).removeprefix(f"{folder.name}_") for file in files.values())
+    return {
+        "scan_id": folder.name,
+        "path": f"{path}/{folder.name}_{{{endings}}}",
+        "label_path": mask and f"{path}/{mask}",
+        "row": patient.row,
+        "label": CLASSES.index(grade),
+    }
 
 
-def _check_patient(folder: AnyPath, grades: tuple[str | None, ...]) -> None:
+def _grade(folder: AnyPath, patient: Listed) -> str:
     if not folder.is_dir():
         raise _UnusableError(f"is listed in {LIST}, but has no folder")
-    if len(grades) > 1:
-        raise _UnusableError(f"has different grades in {LIST}: {' and '.join(map(str, grades))}")
-    if grades[0] not in CLASSES:
-        raise _UnusableError(f"needs the grade {' or '.join(CLASSES)} in {LIST}, got {grades[0] or 'none'}")
+    grade, *others = patient.grades
+    if others:
+        raise _UnusableError(f"has different grades in {LIST}: {' and '.join(map(str, patient.grades))}")
+    if grade not in CLASSES:
+        raise _UnusableError(f"needs the grade {' or '.join(CLASSES)} in {LIST}, got {grade or 'none'}")
+    return str(grade)
+
+
+def _mask(names: list[str], patient: str) -> str | None:
+    """The mask with the usual name, or else the only one with another name."""
+    usual = _first_of(names, f"{patient}_seg")
+    masks = [usual] if usual else [file for file in names if case_name(file).lower().endswith(MASK_ENDINGS)]
+    if len(masks) > 1:
+        raise _UnusableError(f"has more than one mask: {', '.join(masks)}")
+    return next(iter(masks), None)
 
 
 def _first_of(names: list[str], stem: str) -> str | None:
@@ -138,16 +133,15 @@ def _first_of(names: list[str], stem: str) -> str | None:
 
 def _not_listed(root: AnyPath, base: AnyPath, listed: dict[str, Listed]) -> list[Row]:
     """Folders of patients, and NIfTI files outside of any, that the list does not name."""
-    folders = [path for path in matching(base, "*") if path.is_dir() and any(nifti_files(path))]
-    return [
-        quarantine_row(path.name, text, f"{text} is a folder that {LIST} does not list")
-        for path in folders
-        if path.name not in listed and (text := relative_path(root, path))
-    ] + [
-        quarantine_row(case_name(path.name), text, f"{text} lies outside of any patient's folder")
-        for path in nifti_files(base)
-        if (text := relative_path(root, path))
-    ]
+    rows: list[Row] = []
+    for path in matching(base, "*"):
+        if path.name not in listed and path.is_dir() and any(nifti_files(path)):
+            text = relative_path(root, path)
+            rows.append(quarantine_row(path.name, text, f"{text} is a folder that {LIST} does not list"))
+    for path in nifti_files(base):
+        text = relative_path(root, path)
+        rows.append(quarantine_row(case_name(path.name), text, f"{text} lies outside of any patient's folder"))
+    return rows
 
 
 BRATS2020 = Layout(

@@ -81,13 +81,14 @@ def label_codes(
     words = column.to_pylist()
     distinct = sorted(set(words))
     are_numbers = all(word.isdecimal() for word in distinct)
-    names = tuple(sorted(distinct, key=int) if are_numbers else distinct) if classes is None else classes
-    codes = {name: number for number, name in enumerate(names)}
-    if classes is not None and are_numbers:
-        codes = {str(number): number for number in range(len(names))} | codes
-    unknown = next((word for word in distinct if word not in codes), None)
-    if unknown is not None:
-        raise DataError(str(path), f"label '{unknown}' is no class; {nearest(unknown, codes)}", "See data.classes")
+    if classes is None:
+        names, numbers = tuple(sorted(distinct, key=int if are_numbers else str)), []
+    else:
+        names, numbers = classes, [str(number) for number in range(len(classes))] if are_numbers else []
+    codes = {**dict(zip(numbers, range(len(numbers)), strict=True)), **dict(zip(names, range(len(names)), strict=True))}
+    if unknown := set(words) - codes.keys():
+        word = min(unknown)
+        raise DataError(str(path), f"label '{word}' is no class; {nearest(word, codes)}", "See data.classes")
     if len(names) < 2:
         raise DataError(str(path), f"has one class only: {names[0]!r}", "A classifier needs two or more")
     return [codes[word] for word in words], names

@@ -61,12 +61,15 @@ def read_decathlon(root: AnyPath) -> Manifest:
     channels = _numbered_names(path, content, "modality", at_least=1)
     cases, repeated = _without_repeats(_cases(path, content))
     usable, broken = _with_both_files(root, cases)
-    ids = [case.name for case in usable]
+    rows: list[Row] = [
+        {"scan_id": case.name, "path": case.image, "label_path": case.label, "row": case.row, "label": 0}
+        for case in usable
+    ]
     return Manifest(
         root=root,
         classes=classes,
-        scans=scans_table(ids, [case.image for case in usable], masks=[case.label for case in usable]),
-        samples=whole_scan_samples(ids, [case.row for case in usable], [0] * len(usable)),
+        scans=scans_table(rows),
+        samples=whole_scan_samples(rows),
         quarantine=quarantine_rows(repeated + broken + _not_listed(root, cases)),
         notes=_notes(content),
         channels=channels,

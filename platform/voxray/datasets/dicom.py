@@ -17,7 +17,7 @@ from voxray.datasets.csv_lists import given_splits, label_codes, read_csv, witho
 from voxray.datasets.manifest import Manifest, Row, quarantine_row, quarantine_rows, scans_table, whole_scan_samples
 from voxray.errors import DataError
 from voxray.scans.formats.dicom import is_dicom
-from voxray.scans.formats.dicom.headers import DicomFolder, read_folder
+from voxray.scans.formats.dicom.headers import DicomFile, DicomFolder, read_folder
 from voxray.storage.paths import AnyPath, relative_path
 
 LABELS = "labels.csv"
@@ -96,18 +96,33 @@ def read_dicom(
     found, quarantine, others = find_series(root)
     if not found and not quarantine:
         raise DataError(str(root), "holds no DICOM series", "Set data.root to a folder with DICOM files below it")
-    labeled = [(series, row) for series in found if (row := listed.row_of(series)) is not None]
-    quarantine += [
-        _row(series.path, f"{labels} has no label for it") for series in found if listed.row_of(series) is None
-    ]
-    ids, rows = [series.path for series, _ in labeled], [row for _, row in labeled]
+    rows: list[Row] = []
+    first: dict[str, str] = {}
+    for series in found:
+        row = listed.row_of(series)
+        if row is None:
+            quarantine.append(_row(series.path, f"{labels} has no label for it"))
+            continue
+        patient = series.patient if listed.patients is None else listed.patients[row]
+        name = patient if with_patients else first.setdefault(patient, series.path)
+        rows.append(
+            {
+                "scan_id": series.path,
+                "path": series.path,
+                "patient_id": name if patient else series.path,
+                "split": listed.splits[row],
+                "row": row,
+                "label": listed.labels[row],
+            }
+        )
+    nameless = sum(not series.patient and listed.row_of(series) is not None for series in found)
     return Manifest(
         root=root,
         classes=listed.classes,
-        scans=scans_table(ids, ids, _patients(labeled, listed, with_patients), [listed.splits[row] for row in rows]),
-        samples=whole_scan_samples(ids, rows, [listed.labels[row] for row in rows]),
+        scans=scans_table(rows),
+        samples=whole_scan_samples(rows),
         quarantine=quarantine_rows(quarantine + _absent(listed, rows)),
-        notes=_notes(labeled, listed, others - (root / labels).is_file()),
+        notes=_notes(rows, listed, nameless, others - (root / labels).is_file()),
         channels=("intensity",),
     )
 
@@ -139,18 +154,20 @@ def find_series(root: AnyPath) -> tuple[list[FoundSeries], list[Row], int]:
     for path in _folders(root):
         folder = read_folder(path)
         others += folder.others
-        in_folder = _series_of(folder, root, path)
-        found += [series for series in in_folder if not series.skipped]
-        quarantine += [_row(series.path, f"is {series.skipped}, no scan") for series in in_folder if series.skipped]
+        found += _series_of(folder, root, path)
         if not folder.slices:
             quarantine += [_row(relative_path(root, file), "cannot be read; fetch it again") for file in folder.broken]
-    counts = Counter(series.series for series in found)
-    quarantine += [
-        _row(series.path, f"its series is in {counts[series.series]} folders; move it into one", samples=1)
-        for series in found
-        if counts[series.series] > 1
-    ]
-    return [series for series in found if counts[series.series] == 1], quarantine, others
+    counts = Counter(series.series for series in found if not series.skipped)
+    scans = []
+    for series in found:
+        if series.skipped:
+            quarantine.append(_row(series.path, f"is {series.skipped}, no scan"))
+        elif counts[series.series] > 1:
+            reason = f"its series is in {counts[series.series]} folders; move it into one"
+            quarantine.append(_row(series.path, reason, samples=1))
+        else:
+            scans.append(series)
+    return scans, quarantine, others
 
 
 def _folders(folder: AnyPath) -> Iterator[AnyPath]:
@@ -163,55 +180,42 @@ def _folders(folder: AnyPath) -> Iterator[AnyPath]:
 def _series_of(folder: DicomFolder, root: AnyPath, path: AnyPath) -> list[FoundSeries]:
     """The series of one folder."""
     name = relative_path(root, path)
-    scans = {file.series for file in folder.slices}
+    files_of: dict[str, list[DicomFile]] = {}
+    for file in folder.files:
+        files_of.setdefault(file.series, []).append(file)
+    is_one_scan = len({file.series for file in folder.slices}) == 1 and path != root
     found = []
-    for series in dict.fromkeys(file.series for file in folder.files):
-        files = [file for file in folder.files if file.series == series]
+    for series, files in files_of.items():
         # Captures beside the slices of a scan are skipped when it is opened.
         slices = [file for file in files if not file.skipped]
-        skipped = "" if slices else " and ".join(sorted({file.skipped for file in files}))
         first = (slices or files)[0]
-        is_whole_folder = scans == {series} and path != root
-        found.append(
-            FoundSeries(
-                name if is_whole_folder else relative_path(root, first.path), name, series, first.patient, skipped
-            )
-        )
+        whole_folder = is_one_scan and bool(slices)
+        skipped = "" if slices else " and ".join(sorted({file.skipped for file in files}))
+        series_path = name if whole_folder else relative_path(root, first.path)
+        found.append(FoundSeries(series_path, name, series, first.patient, skipped))
     return found
-
-
-def _patients(labeled: Sequence[tuple[FoundSeries, int]], listed: LabelList, with_patients: bool) -> list[str]:
-    """For each series its patient, or the path of the patient's first series."""
-    first: dict[str, str] = {}
-    names = []
-    for series, row in labeled:
-        patient = series.patient if listed.patients is None else listed.patients[row]
-        name = patient if with_patients else first.setdefault(patient, series.path)
-        names.append(name if patient else series.path)
-    return names
 
 
 def _row(path: str, reason: str, samples: int = 0) -> Row:
     return quarantine_row(path, path, f"{path}: {reason}", samples=samples)
 
 
-def _absent(listed: LabelList, used: Sequence[int]) -> list[Row]:
+def _absent(listed: LabelList, used: Sequence[Row]) -> list[Row]:
     rows = []
-    for row in sorted(set(listed.rows.values()) - set(used)):
+    for row in sorted(set(listed.rows.values()).difference(used_row["row"] for used_row in used)):
         where = f"{listed.name}, line {row + 2}"
         reason = f"{where}: no scan on disk belongs to this {listed.key}"
         rows.append(quarantine_row(where, None, reason, kind="absent", samples=1, row=row))
     return rows
 
 
-def _notes(labeled: Sequence[tuple[FoundSeries, int]], listed: LabelList, others: int) -> tuple[str, ...]:
+def _notes(rows: Sequence[Row], listed: LabelList, nameless: int, others: int) -> tuple[str, ...]:
     notes = []
-    several = sum(count > 1 for count in Counter(row for _, row in labeled).values())
+    several = sum(count > 1 for count in Counter(row["row"] for row in rows).values())
     if several:
         rest = f"{several} of them name several series, and each series is a scan of its own with that label"
         notes.append(f"{listed.name} labels by {listed.key}: {rest}")
-    nameless = sum(not series.patient for series, _ in labeled) if listed.patients is None else 0
-    if nameless:
+    if nameless and listed.patients is None:
         notes.append(f"{nameless} series name no patient: each counts as a patient of its own")
     if others:
         notes.append(f"{others} files are not DICOM files and are not read")

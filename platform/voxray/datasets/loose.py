@@ -37,7 +37,7 @@ def _manifest(root: AnyPath, paths: Sequence[str], quarantine: Sequence[Row]) ->
     return Manifest(
         root=root,
         classes=(),
-        scans=scans_table(paths, paths),
+        scans=scans_table([{"scan_id": path, "path": path} for path in paths]),
         samples=SAMPLES.empty_table(),
         quarantine=quarantine_rows(quarantine),
         notes=("no known layout: every scan below the folder counts as one of a patient of its own, without a class",),

@@ -90,8 +90,8 @@ def _find_scans(root: AnyPath, subsets: list[AnyPath]) -> tuple[pa.Table, list[R
         if first != path:
             reason = f"series also in {first.parent.name}; this second copy is not used"
             duplicates.append(quarantine_row(path.stem, relative_path(root, path), reason))
-    ids = sorted(paths)
-    return scans_table(ids, [relative_path(root, paths[name]) for name in ids]), duplicates
+    rows: list[Row] = [{"scan_id": name, "path": relative_path(root, paths[name])} for name in sorted(paths)]
+    return scans_table(rows), duplicates
 
 
 def _absent(lost: pa.Table) -> list[Row]:

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from voxray.storage.paths import AnyPath
 
-Row = dict[str, object]  # of the quarantine
+Row = dict[str, object]
 
 SCANS = pa.schema(
     [
@@ -91,24 +91,14 @@ class Manifest:
         return state.hexdigest()[:16]
 
 
-def scans_table(
-    ids: Sequence[str],
-    paths: Sequence[str],
-    patients: Sequence[str] | None = None,
-    splits: Sequence[str | None] | None = None,
-    masks: Sequence[str | None] | None = None,
-) -> pa.Table:
-    """A SCANS table of columns. By default each scan is its own patient, without a split and without a mask."""
-    nothing = [None] * len(ids)
-    columns = (ids, patients or ids, paths, splits or nothing, masks or nothing)
-    return pa.table(dict(zip(SCANS.names, columns, strict=True)), schema=SCANS)
+def scans_table(rows: Sequence[Row]) -> pa.Table:
+    """A SCANS table of dictionaries; without ``patient_id`` each scan is its own patient, other keys may be missing."""
+    return pa.Table.from_pylist([{"patient_id": row["scan_id"], **row} for row in rows], schema=SCANS)
 
 
-def whole_scan_samples(ids: Sequence[str], rows: Sequence[int], labels: Sequence[int]) -> pa.Table:
-    """A SAMPLES table with one sample for each scan, at its center."""
-    nothing = [None] * len(ids)
-    columns = (ids, rows, nothing, nothing, nothing, labels)
-    return pa.table(dict(zip(SAMPLES.names, columns, strict=True)), schema=SAMPLES)
+def whole_scan_samples(rows: Sequence[Row]) -> pa.Table:
+    """A SAMPLES table with one sample at the center of each scan, of dictionaries with ``scan_id, row, label``."""
+    return pa.Table.from_pylist(list(rows), schema=SAMPLES)
 
 
 def quarantine_row(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from voxray.config.validation import nearest
 from voxray.datasets.base import Layout
 from voxray.datasets.csv_lists import SPLITS
-from voxray.datasets.manifest import Manifest, quarantine_rows, scans_table, whole_scan_samples
+from voxray.datasets.manifest import Manifest, Row, quarantine_rows, scans_table, whole_scan_samples
 from voxray.errors import DataError
 from voxray.storage.paths import AnyPath
 
@@ -50,13 +50,17 @@ def read_medmnist(path: AnyPath, classes: tuple[str, ...] | None = None) -> Mani
     if len(shapes) > 1:
         raise DataError(str(path), f"its splits hold images of different shapes: {shapes}", "Fetch the file again")
     labels = np.concatenate([content.labels for content in splits.values()])
-    rows = [(split, row) for split, content in splits.items() for row in range(len(content.labels))]
-    ids = [f"{split}_images/{row}" for split, row in rows]
+    rows: list[Row] = [
+        {"scan_id": name, "path": name, "split": split, "row": row, "label": label}
+        for split, content in splits.items()
+        for row, label in enumerate(content.labels.tolist())
+        if (name := f"{split}_images/{row}")
+    ]
     return Manifest(
         root=path,
         classes=_classes(path, labels, classes),
-        scans=scans_table(ids, ids, splits=[split for split, _ in rows]),
-        samples=whole_scan_samples(ids, [row for _, row in rows], labels.tolist()),
+        scans=scans_table(rows),
+        samples=whole_scan_samples(rows),
         quarantine=quarantine_rows([]),
         notes=("MedMNIST names no patients: each image counts as one patient",),
         channels=COLORS if _is_colored(shapes.pop()) else ("intensity",),

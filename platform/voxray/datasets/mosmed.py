@@ -51,14 +51,15 @@ def read_mosmed(root: AnyPath, folders: Mapping[str, str] | None = None) -> Mani
     if len(classes) < 2:
         raise DataError("data.folders", f"expected two or more classes, got {list(classes)}", "Add a class")
     studies, quarantine = _without_repeats(root, base, chosen)
-    names = sorted(studies)
+    rows: list[Row] = [
+        {"scan_id": name, "path": study.path, "row": row, "label": classes.index(study.class_name)}
+        for row, (name, study) in enumerate(sorted(studies.items()))
+    ]
     return Manifest(
         root=root,
         classes=classes,
-        scans=scans_table(names, [studies[name].path for name in names]),
-        samples=whole_scan_samples(
-            names, range(len(names)), [classes.index(studies[name].class_name) for name in names]
-        ),
+        scans=scans_table(rows),
+        samples=whole_scan_samples(rows),
         quarantine=quarantine_rows(quarantine),
         notes=_notes(base, chosen, classes),
     )

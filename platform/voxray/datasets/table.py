@@ -4,7 +4,7 @@ from collections import Counter
 
 from voxray.datasets.base import Layout
 from voxray.datasets.csv_lists import given_splits, label_codes, read_csv, without_empty_cells
-from voxray.datasets.manifest import Manifest, quarantine_rows, scans_table, whole_scan_samples
+from voxray.datasets.manifest import Manifest, Row, quarantine_rows, scans_table, whole_scan_samples
 from voxray.errors import DataError
 from voxray.storage.paths import AnyPath
 
@@ -39,19 +39,28 @@ def read_table(
     table = read_csv(path, (*channels, "label"), text=(*channels, "label", "patient_id", "split"))
     table = without_empty_cells(table, path, channels)
     labels, names = label_codes(table["label"], classes, path)
-    ids = [_joined(files) for files in zip(*(table[name].to_pylist() for name in channels), strict=True)]
-    repeated = [value for value, count in Counter(ids).items() if count > 1]
+    files = zip(*(table[name].to_pylist() for name in channels), strict=True)
+    rows: list[Row] = [
+        {"scan_id": path, "path": path, "split": split, "row": row, "label": label}
+        for row, (path, split, label) in enumerate(
+            zip(map(_joined, files), given_splits(table, path), labels, strict=True)
+        )
+    ]
+    repeated = [name for name, count in Counter(row["scan_id"] for row in rows).items() if count > 1]
     if repeated:
         raise DataError(str(path), f"names '{repeated[0]}' more than once", "Keep one row for each image")
-    patients = table["patient_id"].to_pylist() if "patient_id" in table.column_names else None
+    has_patients = "patient_id" in table.column_names
+    if has_patients:
+        for row, patient in zip(rows, table["patient_id"].to_pylist(), strict=True):
+            row["patient_id"] = patient
     note = "the manifest has no column patient_id: each row counts as a patient of its own"
     return Manifest(
         root=root,
         classes=names,
-        scans=scans_table(ids, ids, patients, given_splits(table, path)),
-        samples=whole_scan_samples(ids, range(len(ids)), labels),
+        scans=scans_table(rows),
+        samples=whole_scan_samples(rows),
         quarantine=quarantine_rows([]),
-        notes=(note,) if patients is None else (),
+        notes=() if has_patients else (note,),
         channels=channels if len(channels) > 1 else (),
     )
 
