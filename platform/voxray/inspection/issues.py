@@ -103,9 +103,9 @@ def _duplicates(scan_stats: pa.Table, published_split: bool) -> Iterator[Row]:
 
 
 def _duplicate_kind(rows: list[Row], published_split: bool) -> str:
-    if len({row["label"] for row in rows}) > 1:
+    labels, splits, patients = ({row[key] for row in rows} for key in ("label", "split", "patient_id"))
+    if len(labels) > 1:
         return "contradiction"
-    splits, patients = {row["split"] for row in rows}, {row["patient_id"] for row in rows}
     # Without splits yet, patients will be assigned to them one by one.
     separable = len(splits) > 1 or (splits == {None} and len(patients) > 1)
     return "leak" if separable and not published_split else "twin"

@@ -147,10 +147,13 @@ def _add_mask_stats(row: Row, header: ScanHeader, root: AnyPath, classes: Sequen
         check_same_grid(header, mask, row["path"])
     except ScanError as error:
         _add_issue(row, "grid", error, root)
-    if volume is None:
-        return
+    if volume is not None:
+        _add_label_stats(row, volume, root, classes)
+
+
+def _add_label_stats(row: Row, mask: Volume, root: AnyPath, classes: Sequence[str]) -> None:
     try:
-        labels = label_classes(volume, classes, row["label_path"]) if classes else (volume.array[0] != 0)
+        labels = label_classes(mask, classes, row["label_path"]) if classes else (mask.array[0] != 0)
     except ScanError as error:
         _add_issue(row, "values", error, root)
         return

@@ -190,19 +190,19 @@ def _probabilities_and_outcomes(predictions: SplitPredictions, two: bool) -> tup
 
 def _curves(run: RunContents, splits: Sequence[str]) -> list[_Curve]:
     """Every curve that is defined: both classes must occur."""
-    two = len(run.classes) == 2
-    curves = []
-    for split in splits:
-        predictions = run.predictions[split]
-        for number, name in [(1, run.classes[1])] if two else list(enumerate(run.classes)):
-            truth = (predictions.labels == number).astype(np.int64)
-            if not 0 < truth.sum() < len(truth):
-                continue
-            label = SPLIT_NAMES[split].lower() if two else legend_text(name) if number < NAMED_CURVES else ""
-            color = SPLIT_COLORS[split] if two else CLASS_COLORS[number % len(CLASS_COLORS)]
-            dash = "-" if two else DASHES[number // len(CLASS_COLORS) % len(DASHES)]
-            curves.append(_Curve(split, label, color, dash, truth, predictions.probabilities[:, number]))
-    return curves
+    labels = [1] if len(run.classes) == 2 else range(len(run.classes))
+    curves = (_curve(run, split, label) for split in splits for label in labels)
+    return [curve for curve in curves if 0 < curve.truth.sum() < len(curve.truth)]
+
+
+def _curve(run: RunContents, split: str, label: int) -> _Curve:
+    predictions = run.predictions[split]
+    truth, scores = (predictions.labels == label).astype(np.int64), predictions.probabilities[:, label]
+    if len(run.classes) == 2:
+        return _Curve(split, SPLIT_NAMES[split].lower(), SPLIT_COLORS[split], "-", truth, scores)
+    name = legend_text(run.classes[label]) if label < NAMED_CURVES else ""
+    cycle, color = divmod(label, len(CLASS_COLORS))
+    return _Curve(split, name, CLASS_COLORS[color], DASHES[cycle % len(DASHES)], truth, scores)
 
 
 def _operating_points(run: RunContents, splits: Sequence[str]) -> Mapping[str, tuple[float, float, float]]:

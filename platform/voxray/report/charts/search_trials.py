@@ -32,6 +32,7 @@ from voxray.visualization.style import (
 )
 
 BEST, STATES = "#d55e00", {"finished": SPLIT_COLORS["val"], "pruned": "#9aa5b1", "failed": "#cc79a7"}
+CURVES = {"best": (BEST, 2.0)} | {state: (color, 0.9) for state, color in STATES.items()}
 PAPER = {"fc": "w", "ec": "none", "alpha": 0.7, "pad": 0.4}  # behind text that lines cross
 AXES_SHOWN = 7
 
@@ -80,10 +81,9 @@ def _plot_trials(axes: Axes, goal: Goal, trials: Sequence[Trial], **look: Any) -
 def _curves(goal: Goal, ranked: Sequence[Trial]) -> Markup:
     figure, axes = new_axes(WIDE, "epoch", label_of(goal.name))
     labeled: set[str] = set()
-    for rank, trial in reversed(list(enumerate(ranked))):
-        best = rank == 0 and trial.state == "finished"
-        state = "best" if best else trial.state
-        color, width = (BEST, 2.0) if best else (STATES.get(state, RULE), 0.9)
+    for trial in reversed(ranked):
+        state = "best" if trial is ranked[0] and trial.state == "finished" else trial.state
+        color, width = CURVES.get(state, (RULE, 0.9))
         for epochs, values in _fold_curves(goal, trial):
             label = None if state in labeled else state
             axes.plot(epochs, values, marker="o", markersize=2.5, label=label, color=color, linewidth=width)

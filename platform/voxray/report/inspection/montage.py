@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -86,15 +87,12 @@ def choose_flagged(inspection: Inspection, limit: int) -> list[tuple[Row, str]]:
     kinds: dict[str, list[Row]] = {}
     for row in inspection.issues.filter(pc.is_valid(inspection.issues["number"])).to_pylist():
         kinds.setdefault(row["kind"], []).append(row)
-    chosen: dict[int, str] = {}
-    for turn in range(max(map(len, kinds.values()), default=0)):
-        for rows in kinds.values():
-            if turn < len(rows) and len(chosen) < limit:
-                chosen.setdefault(rows[turn]["number"], rows[turn]["detail"])
-        if len(chosen) >= limit:
-            break
-    scans = inspection.scan_stats.take(pa.array(list(chosen), pa.int64())).to_pylist()
-    return list(zip(scans, chosen.values(), strict=True))
+    details: dict[int, str] = {}
+    for row in filter(None, chain.from_iterable(zip_longest(*kinds.values()))):
+        details.setdefault(row["number"], row["detail"])
+    numbers = list(details)[:limit]
+    scans = inspection.scan_stats.take(pa.array(numbers, pa.int64())).to_pylist()
+    return [(scan, details[scan["number"]]) for scan in scans]
 
 
 def draw_tiles(inspection: Inspection, scans: Sequence[tuple[Row, str]]) -> list[Tile]:

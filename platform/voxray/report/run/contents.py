@@ -182,9 +182,12 @@ def _read_predictions(files: RunFolder, split: str, metrics: Mapping[str, Mappin
 
 
 def _read_cases(files: RunFolder, split: str) -> list[Case]:
-    rows: list[Case] = read_parquet(_existing(files.predictions(split))).to_pylist()
-    cases = [{key: math.nan if value is None and "/" in key else value for key, value in row.items()} for row in rows]
-    return [{**case, "dice": case_dice({key: case[key] for key in case if "/" in key})} for case in cases]
+    return list(map(_parse_case, read_parquet(_existing(files.predictions(split))).to_pylist()))
+
+
+def _parse_case(row: Case) -> Case:
+    metrics = {key: math.nan if value is None else value for key, value in row.items() if "/" in key}
+    return row | metrics | {"dice": case_dice(metrics)}
 
 
 def _read_json(path: AnyPath) -> Any:
