@@ -23,7 +23,7 @@ import psutil
 import torch
 from monai.inferers import sliding_window_inference
 
-from voxray.inference.sliding_window import Predict, slide
+from voxray.inference.sliding_window import Predict, slide_slabs
 from voxray.models.build import build_model
 from voxray.models.spec.load import load_architecture
 
@@ -45,7 +45,7 @@ Side = Callable[[torch.Tensor, Predict, int], torch.Tensor]
 
 def ours(volume: torch.Tensor, predict: Predict, batch: int) -> torch.Tensor:
     """Voxray's."""
-    return slide(volume, predict, WINDOW, OVERLAP, batch_size=batch)
+    return torch.cat([slab.values for slab in slide_slabs(volume, predict, WINDOW, OVERLAP, batch_size=batch)], dim=1)
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ import voxray.metrics.masks
 import voxray.volume
 from voxray.errors import ConfigError, NotReadyError, ScanError, VoxrayError
 from voxray.executors.local import LocalExecutor
-from voxray.inference.predict import Options
+from voxray.inference.predict import Options, predict_volume
 from voxray.scans.read import open_scan
 from voxray.stages.predict import predict
 from voxray.training.fit import make_loader, make_preprocessing
@@ -106,6 +106,15 @@ def test_folds_load_as_one_run_that_averages_their_probabilities(api_runs: ApiRu
     assert prediction.label == int(prediction.probabilities[1] >= run.threshold)
     with pytest.raises(ConfigError, match="has a model for each of 2 folds"):
         run.model  # noqa: B018
+
+
+def test_folds_of_a_segmentation_average_their_probabilities(api_runs: ApiRuns) -> None:
+    run = voxray.load_run(api_runs.segmentation)
+    volume = voxray.read_scan(api_runs.brain)
+    single = run.predict(volume)
+    twice = predict_volume([*run.trained, *run.trained], volume, None, None)
+    np.testing.assert_allclose(twice.probabilities.array, single.probabilities.array, atol=1e-6)
+    np.testing.assert_array_equal(twice.labels.array, single.labels.array)
 
 
 def test_loader_and_dataset_give_what_training_is_given(api_runs: ApiRuns) -> None:

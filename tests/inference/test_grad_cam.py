@@ -15,7 +15,7 @@ def network(rank: int) -> nn.Sequential:
 
 
 @pytest.mark.parametrize("rank", [2, 3])
-def test_the_evidence_is_that_of_monai(rank: int) -> None:
+def test_the_saliency_is_that_of_monai(rank: int) -> None:
     model = network(rank)
     images = torch.rand((2, 1, *(8,) * rank), generator=torch.Generator().manual_seed(1))
     for label in range(3):
@@ -24,7 +24,7 @@ def test_the_evidence_is_that_of_monai(rank: int) -> None:
         torch.testing.assert_close(grad_cam(model, images, label), theirs[:, 0])
 
 
-def test_the_evidence_lies_where_the_finding_is() -> None:
+def test_the_saliency_lies_where_the_finding_is() -> None:
     model = nn.Sequential(nn.Conv3d(1, 1, 1), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(1, 2))
     for module in (model[0], model[4]):
         nn.init.zeros_(module.bias)  # type: ignore[arg-type]
@@ -38,5 +38,5 @@ def test_the_evidence_lies_where_the_finding_is() -> None:
 
 
 def test_a_network_without_maps_is_named() -> None:
-    with pytest.raises(ValueError, match="no maps"):
+    with pytest.raises(ValueError, match="no feature maps"):
         grad_cam(nn.Sequential(nn.Flatten(), nn.Linear(27, 2)), torch.zeros((1, 1, 3, 3, 3)), 0)

@@ -146,14 +146,14 @@ def test_boxes_of_whole_scans_want_one_sample_each_and_foreground_wants_masks() 
         [(number, 1, 0) for number in range(4)], patches={"sampling": "random", "patches_per_scan": 3}
     ).table
     assert sorted(table["number"].to_pylist()) == sorted(4 * [0, 1, 2])
-    with pytest.raises(DataError, match="sampling = 'random' wants one sample for each scan, got several"):
+    with pytest.raises(DataError, match="sampling = 'random' needs one sample per scan, got several"):
         plan_of([(0, 1, 1)], patches={"sampling": "random"})
-    with pytest.raises(DataError, match="sampling = 'foreground' wants scans with masks, got none"):
+    with pytest.raises(DataError, match="sampling = 'foreground' needs scans with masks, got none"):
         plan_of([(0, 1, 0)], patches={"sampling": "foreground"})
 
 
 def test_a_list_without_any_usable_sample_is_refused() -> None:
-    with pytest.raises(DataError, match="holds no sample of a scan that is there"):
+    with pytest.raises(DataError, match="none of the listed samples belongs to a scan that exists"):
         plan_of([(0, 0, 0)])
 
 

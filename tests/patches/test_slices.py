@@ -71,5 +71,5 @@ def test_slices_that_the_scan_has_not_are_named() -> None:
     boxes = slice_boxes((6, 6, 2), (6, 6, 1), 4, None)
     errors = [box for box in boxes if isinstance(box, ScanError)]
     assert len(errors) == 2
-    with pytest.raises(ScanError, match=r"patches\.patches_per_scan wants 4 slices, got a scan of 2"):
+    with pytest.raises(ScanError, match=r"expected 4 slices or more for patches\.patches_per_scan, got 2"):
         raise errors[0]

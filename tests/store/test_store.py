@@ -89,7 +89,7 @@ def test_ingest_goes_on_where_it_stopped(luna: Path, out: Path, tmp_path: Path) 
 def test_a_store_of_another_recipe_is_not_touched(luna: Path, out: Path) -> None:
     ingest(experiment(luna, out))
     before = contents(out / "store")
-    with pytest.raises(StoreError, match=r"another recipe: seed was 0, now 1\. Give --set store\.path"):
+    with pytest.raises(StoreError, match=r"other settings: seed was 0, now 1\. Give another folder with --set"):
         begin(experiment(luna, out, seed=1))
     assert contents(out / "store") == before
 
@@ -221,7 +221,7 @@ def test_a_full_disk_stops_the_work_with_a_clear_line_and_loses_nothing(
             raise OSError(errno.ENOSPC, "No space left on device")
 
         patch.setattr(store_write, "write_shard_file", full)
-        with pytest.raises(WorkError, match=r"the disk is full .*Make room; the same command goes on"):
+        with pytest.raises(WorkError, match=r"the disk is full .*Free some space, then re-run the same command"):
             write(spec, keys)
     assert begin(spec) == keys
     write(spec, keys)
@@ -232,7 +232,7 @@ def test_a_folder_without_a_store_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(NotReadyError, match=r"no patch store is here\. Run voxray ingest first"):
         open_store(tmp_path)
     zarr.create_group(str(tmp_path / "other"))
-    with pytest.raises(StoreError, match="is a Zarr group but no patch store"):
+    with pytest.raises(StoreError, match="is a Zarr group, but not a patch store"):
         open_store(tmp_path / "other")
 
 
@@ -260,7 +260,10 @@ def test_real_crops_come_back_as_the_pictures_they_were(real_data: Path, out: Pa
 def test_a_folder_of_something_else_is_never_written_into(luna: Path, out: Path, tmp_path: Path) -> None:
     (tmp_path / "mine" / "train" / "image").mkdir(parents=True)
     (tmp_path / "mine" / "train" / "image" / "precious.png").write_text("mine")
-    with pytest.raises(StoreError, match=r"is no patch store, but holds 'train'\. Give --set store\.path"):
+    with pytest.raises(
+        StoreError,
+        match=r"expected an empty or new folder, got one that holds 'train'\. Give another folder with --set",
+    ):
         begin(experiment(luna, out, store={"path": str(tmp_path / "mine")}))
     assert (tmp_path / "mine" / "train" / "image" / "precious.png").read_text() == "mine"
 

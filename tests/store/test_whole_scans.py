@@ -75,7 +75,7 @@ def test_a_resized_patch_is_the_clipped_scan_as_scipy_zooms_it(chests: Path, out
 
 def test_the_window_is_part_of_the_recipe_where_voxels_are_clipped_to_it(chests: Path, out: Path) -> None:
     ingest(of_chests(chests, out))
-    with pytest.raises(StoreError, match=r"another recipe: windows was \[\[-1000\.0, 400\.0\]\], now \[\[-800\.0, 400"):
+    with pytest.raises(StoreError, match=r"other settings: windows was \[\[-1000\.0, 400\.0\]\], now \[\[-800\.0, 400"):
         begin(of_chests(chests, out, intensity={"window": [-800, 400]}))
 
 
@@ -182,7 +182,7 @@ def test_slices_that_a_scan_has_not_are_set_aside_one_by_one(brains: Path, out: 
     store = ingest(of_brains(brains, out, patches={"patches_per_scan": 26, "slices": "middle"}, store=sizes))
     assert store.index.num_rows == 240
     assert {row["kind"] for row in store.quarantine.to_pylist()} == {"sample"}
-    assert "wants 26 slices, got a scan of 24" in store.quarantine["reason"][0].as_py()
+    assert "expected 26 slices or more for patches.patches_per_scan, got 24" in store.quarantine["reason"][0].as_py()
 
 
 def test_masks_can_also_say_where_boxes_for_a_grade_are_drawn(brains: Path, out: Path) -> None:
@@ -198,8 +198,8 @@ def test_masks_can_also_say_where_boxes_for_a_grade_are_drawn(brains: Path, out:
 @pytest.mark.parametrize(
     ("patches", "words"),
     [
-        ({"sampling": "slices", "size": [16, 16]}, "wants scans with masks, got none. Set patches.slices = 'middle'"),
-        ({"sampling": "foreground"}, "wants scans with masks, got none. Set it to 'random'"),
+        ({"sampling": "slices", "size": [16, 16]}, "needs scans with masks, got none. Set patches.slices = 'middle'"),
+        ({"sampling": "foreground"}, "needs scans with masks, got none. Set it to 'random'"),
     ],
 )
 def test_a_data_set_without_masks_cannot_say_where_to_look(

@@ -1,4 +1,4 @@
-"""Cross-validation: a run for each fold, and the figures of all patients, each judged by the model of its fold."""
+"""Cross-validation: the metrics of all patients, each predicted by the model of the fold that tests the patient."""
 
 import json
 from collections.abc import Sequence
@@ -20,27 +20,29 @@ from voxray.store.layout import read_parquet, write_parquet
 
 
 def join_folds(experiment: Experiment, folds: Sequence[Experiment]) -> dict[str, Any]:
-    """Put the test predictions of all folds together: every patient once, at the operating point of its fold.
+    """Join the test predictions of all folds: every patient once, at the operating point of the fold.
 
     Writes ``predictions/test.parquet`` with a column ``fold``, and ``metrics.json`` in the folder of the
-    cross-validation; there ``folds`` holds the figures of each.
+    cross-validation; there ``folds`` holds the metrics of each fold.
 
     Returns
     -------
     dict
         The content of ``metrics.json``.
     """
-    tables = [read_parquet(run_folder(each).predictions("test")) for each in folds]
-    single = [json.loads(read_bytes(run_folder(each).metrics))["test"] for each in folds]
+    tables = [read_parquet(run_folder(fold).predictions("test")) for fold in folds]
+    fold_metrics = [json.loads(read_bytes(run_folder(fold).metrics))["test"] for fold in folds]
     numbers = np.repeat(np.arange(len(folds)), [table.num_rows for table in tables])
     table = pa.concat_tables(tables).append_column("fold", pa.array(numbers, pa.int32()))
     if "probabilities" in table.column_names:
         units = aggregate_predictions(table, experiment.evaluation.level)
-        joined = unit_metrics(experiment, units, _own_thresholds(units, [each["threshold"] for each in single]))
+        thresholds = _fold_thresholds(units, [metrics["threshold"] for metrics in fold_metrics])
+        joined = unit_metrics(experiment, units, thresholds)
     else:
         joined = summarize_scans(experiment, table.drop_columns(["fold"]).to_pylist())
-    names = [name for name in joined["intervals"] if name in single[0]]
-    content = without_nan({"test": {**joined, "folds": {name: [each[name] for each in single] for name in names}}})
+    names = [name for name in joined["intervals"] if name in fold_metrics[0]]
+    by_fold = {name: [metrics[name] for metrics in fold_metrics] for name in names}
+    content = without_nan({"test": {**joined, "folds": by_fold}})
     folder = run_folder(experiment)
     write_parquet(table, folder.predictions("test"))
     write_json(folder.experiment, experiment.model_dump(mode="json"))
@@ -48,7 +50,9 @@ def join_folds(experiment: Experiment, folds: Sequence[Experiment]) -> dict[str,
     return content
 
 
-def _own_thresholds(units: pa.Table, thresholds: list[float | None]) -> Floats | None:
-    """The operating point of each unit, that of its fold; None where a fold has none."""
-    known = [threshold for threshold in thresholds if threshold is not None]
-    return np.array(known)[units["fold"].to_numpy()] if len(known) == len(thresholds) else None
+def _fold_thresholds(units: pa.Table, thresholds: list[float | None]) -> Floats | None:
+    """The operating point for each row, that of its fold; None where a fold has none."""
+    if any(threshold is None for threshold in thresholds):
+        return None
+    by_row: Floats = np.array(thresholds, np.float64)[units["fold"].to_numpy()]
+    return by_row

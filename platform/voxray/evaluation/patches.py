@@ -1,6 +1,6 @@
-"""The evaluate stage: predictions of a trained model → operating point and figures.
+"""Evaluation of a classifier: predictions of a trained model → operating point and metrics.
 
-Validation chooses the operating point; test only reports.
+The operating point is chosen on validation; test is only reported.
 """
 
 import math
@@ -33,7 +33,7 @@ from voxray.training.checkpoint import read_metadata, write_metadata
 from voxray.training.fit import make_loader
 from voxray.training.predictions import Part, Predictions, join_predictions, predict_part
 
-JUDGED = ("val", "test")
+EVALUATED = ("val", "test")
 
 
 def predict_split(
@@ -53,7 +53,7 @@ def write_patch_metrics(experiment: Experiment, parts: Mapping[str, list[Part]])
     ----------
     experiment : Experiment
     parts : mapping
-        Split → the parts that the ranks predicted.
+        Split → the part that each rank predicted.
 
     Returns
     -------
@@ -63,7 +63,9 @@ def write_patch_metrics(experiment: Experiment, parts: Mapping[str, list[Part]])
     folder = run_folder(experiment)
     store = open_store(experiment.store_path)
     rows = {split: store.rows(split) for split in parts}
-    joined = {split: join_predictions(mine, rows[split]["label"].to_numpy()) for split, mine in parts.items()}
+    joined = {
+        split: join_predictions(split_parts, rows[split]["label"].to_numpy()) for split, split_parts in parts.items()
+    }
     tables = {split: _with_rows(predictions, rows[split]) for split, predictions in joined.items()}
     units = {split: aggregate_predictions(table, experiment.evaluation.level) for split, table in tables.items()}
     threshold = _operating_point(units["val"], experiment.evaluation.target_recall)
@@ -77,7 +79,7 @@ def write_patch_metrics(experiment: Experiment, parts: Mapping[str, list[Part]])
 
 
 def check_unit(experiment: Experiment, plan: Plan) -> None:
-    """Raise where patients are to be judged, but are not of one class each."""
+    """Raise where metrics are asked for patients who are not of one class each."""
     if experiment.evaluation.level != PATIENT:
         return
     if plan.masks:
@@ -86,20 +88,20 @@ def check_unit(experiment: Experiment, plan: Plan) -> None:
 
 
 def evaluated_splits(store: PatchStore) -> list[str]:
-    """The splits that are there to be judged."""
-    return [split for split in JUDGED if store.rows(split).num_rows]
+    """The splits that are evaluated and have patches."""
+    return [split for split in EVALUATED if store.rows(split).num_rows]
 
 
 def unit_metrics(experiment: Experiment, units: pa.Table, threshold: float | Floats | None) -> dict[str, Any]:
-    """Figures of ``metrics.json`` with their intervals.
+    """The metrics of ``metrics.json`` with their confidence intervals.
 
     Parameters
     ----------
     experiment : Experiment
     units : pyarrow.Table
-        What is judged, as `aggregate_predictions` gives it.
+        Patches, scans or patients, from `aggregate_predictions`.
     threshold : float or ndarray, (n,), optional
-        The operating point, or that of each unit.
+        The operating point, or one for each row.
     """
     labels, probabilities = labels_and_probabilities(units)
     patients = np.asarray(units["patient_id"].to_pylist(), dtype=str)

@@ -1,4 +1,4 @@
-"""The evaluate stage of a segmentation run: whole scans against their masks, in millimeters."""
+"""Evaluation of a segmentation: whole scans against their masks, in millimeters."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -29,21 +29,21 @@ Case = dict[str, Any]
 
 
 def scans_to_evaluate(experiment: Experiment, store: PatchStore, split: str) -> list[Case]:
-    """The scans of a split by name: split, scan_id, patient_id, path and label_path, and `files`, scan and mask."""
+    """The scans of a split by name: split, scan_id, patient_id, path, label_path and `files` (scan, mask)."""
     rows = store.rows(split).select(["split", "scan_id", "patient_id", "path", "label_path"])
-    seen: dict[str, Case] = {row["scan_id"]: row for row in reversed(rows.to_pylist())}
-    cases = [seen[name] for name in sorted(seen)]
-    files = files_of(experiment, cases)
-    return [{**case, "files": list(map(str, mine))} for case, mine in zip(cases, files, strict=True)]
+    by_scan: dict[str, Case] = {row["scan_id"]: row for row in reversed(rows.to_pylist())}
+    cases = [by_scan[name] for name in sorted(by_scan)]
+    pairs = files_of(experiment, cases)
+    return [{**case, "files": list(map(str, files))} for case, files in zip(cases, pairs, strict=True)]
 
 
 def evaluate_scan(segmenter: Segmenter, case: Case) -> Case:
-    """Segment one scan, keep its label map in the run's folder and compare it with its mask.
+    """Segment a scan, write the label map to the run's folder and compare it with the mask.
 
     Returns
     -------
     dict
-        The case without `files`, ``prediction`` (path of the label map, relative to the run's folder) and figures per
+        The case without `files`, ``prediction`` (path of the label map, relative to the run's folder) and metrics per
         class.
     """
     scan, mask = map(to_path, case["files"])
@@ -56,26 +56,26 @@ def evaluate_scan(segmenter: Segmenter, case: Case) -> Case:
     label = in_axes_of(open_scan(mask), prediction.affine)
     truth = label_classes(label, classes, case["label_path"])
     tolerance = experiment.evaluation.tolerance_mm
-    figures = scan_metrics(truth, prediction.array[0], label.spacing_mm, classes, tolerance)
-    told = {key: value for key, value in case.items() if key != "files"}
-    return {**told, "prediction": relative_path(folder.path, file), **figures}
+    metrics = scan_metrics(truth, prediction.array[0], label.spacing_mm, classes, tolerance)
+    columns = {key: value for key, value in case.items() if key != "files"}
+    return {**columns, "prediction": relative_path(folder.path, file), **metrics}
 
 
 def evaluate_scans(
     experiment: Experiment, cases: Sequence[Case], device: torch.device, on_progress: Callable[[int, int, str], None]
 ) -> Iterator[Case]:
-    """Judge scans one after the other in this process."""
+    """Evaluate scans one after another in this process."""
     segmenter = Segmenter(load_trained(experiment.out_path, device))
     for number, case in enumerate(cases, 1):
         yield evaluate_scan(segmenter, case)
         on_progress(number, len(cases), case["scan_id"])
 
 
-def write_scan_metrics(experiment: Experiment, judged: Mapping[str, list[Case]]) -> dict[str, Any]:
+def write_scan_metrics(experiment: Experiment, evaluated: Mapping[str, list[Case]]) -> dict[str, Any]:
     """Write the table of cases of each split and ``metrics.json``; returns its content."""
     folder = run_folder(experiment)
     metrics: dict[str, Any] = {}
-    for split, cases in judged.items():
+    for split, cases in evaluated.items():
         table = pa.Table.from_pylist(cases)
         write_parquet(table.take(pc.sort_indices(table["scan_id"])), folder.predictions(split))
         metrics[split] = summarize_scans(experiment, cases)
@@ -85,12 +85,12 @@ def write_scan_metrics(experiment: Experiment, judged: Mapping[str, list[Case]])
 
 
 def summarize_scans(experiment: Experiment, cases: list[Case]) -> dict[str, Any]:
-    """Means of the cases' figures, with intervals over patients."""
-    figures = [{key: value for key, value in case.items() if isinstance(value, float)} for case in cases]
+    """Means of the scans' metrics, with confidence intervals over patients."""
+    metrics = [{key: value for key, value in case.items() if isinstance(value, float)} for case in cases]
     patients = [case["patient_id"] for case in cases]
     return {
-        **mean_metrics(figures),
+        **mean_metrics(metrics),
         "scans": len(cases),
         "patients": len(set(patients)),
-        "intervals": bootstrap_scans(figures, patients, experiment.evaluation.bootstrap_samples, experiment.seed),
+        "intervals": bootstrap_scans(metrics, patients, experiment.evaluation.bootstrap_samples, experiment.seed),
     }

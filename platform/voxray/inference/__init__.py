@@ -1,1 +1,1 @@
-"""Whole scans through a network that sees one window at a time."""
+"""A trained run and whole scans: classes, label maps, saliency."""

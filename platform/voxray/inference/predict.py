@@ -132,7 +132,7 @@ def predict_here(
     device: torch.device,
     on_progress: Callable[[int, int, str], None],
 ) -> Iterator[tuple[AnyPath, str]]:
-    """Predict scans one after the other in this process."""
+    """Predict scans one after another in this process."""
     predict = load_predictor(run, options, device)
     for number, path in enumerate(paths, 1):
         yield path, predict(path)
@@ -174,19 +174,30 @@ def predict_volume(
     """
     where = volume.name or "volume"
     predictors = [make_predictor(run) for run in runs]
-    classified = [p.predict(volume, mask, where, volume.name) for p in predictors if isinstance(p, Classifier)]
-    if classified:
-        probabilities = np.mean([prediction.probabilities for prediction in classified], axis=0)
-        label = classified[0].label if len(runs) == 1 else predict_label(probabilities, threshold)
-        return Prediction(probabilities, label, classified[0].inputs)
+    classifiers = [predictor for predictor in predictors if isinstance(predictor, Classifier)]
+    if classifiers:
+        return _classify([c.predict(volume, mask, where, volume.name) for c in classifiers], threshold)
     segmenters = [predictor for predictor in predictors if isinstance(predictor, Segmenter)]
-    segmentation = segmenters[0].predict(volume, where)
+    return _segment((segmenter.predict(volume, where) for segmenter in segmenters), segmenters)
+
+
+def _classify(predictions: Sequence[Prediction], threshold: float | None) -> Prediction:
+    """The mean of predictions."""
+    first, *others = predictions
+    if not others:
+        return first
+    probabilities = np.mean([prediction.probabilities for prediction in predictions], axis=0)
+    return Prediction(probabilities, predict_label(probabilities, threshold), first.inputs)
+
+
+def _segment(segmentations: Iterator[Segmentation], segmenters: Sequence[Segmenter]) -> Segmentation:
+    """The mean of segmentations, of which one is in memory at a time."""
+    first = next(segmentations)
     if len(segmenters) == 1:
-        return segmentation
-    total = np.array(segmentation.probabilities.array, np.float32)
-    for segmenter in segmenters[1:]:
-        total += np.asarray(segmenter.predict(volume, where).probabilities.array)
-    total /= len(segmenters)
-    labels = label_maps(torch.from_numpy(total)[None], segmenters[0].network.output.activation).numpy()
-    affine = segmentation.labels.affine
-    return Segmentation(Volume(labels, affine), Volume(total, affine))
+        return first
+    mean = np.array(first.probabilities.array, np.float32)
+    for segmentation in segmentations:
+        mean += np.asarray(segmentation.probabilities.array)
+    mean /= len(segmenters)
+    labels = label_maps(torch.from_numpy(mean)[None], segmenters[0].network.output.activation).numpy()
+    return Segmentation(Volume(labels, first.labels.affine), Volume(mean, first.labels.affine))

@@ -1,4 +1,4 @@
-"""Patients to splits, and how many of which class to keep. Pure functions of their arguments and a seed."""
+"""Which patients go to which split, and which negatives are kept. Pure functions of their arguments and a seed."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ SPLITS = ("train", "val", "test")
 def split_patients(
     patients: NDArray[np.str_], strata: NDArray[np.int64], shares: Mapping[str, float], seed: int
 ) -> NDArray[np.str_]:
-    """Deal patients to splits, stratum by stratum, so that rare classes reach every split.
+    """Assign patients to splits, stratum by stratum, so that rare classes reach every split.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def split_patients(
         start = 0
         for split, share in shares.items():
             count = round(share * len(members))
-            # A share that was asked for gets at least one patient where there are enough to give.
+            # Any share above 0 gets at least one patient where there are enough.
             count = max(count, 1) if share > 0 and len(members) > len(shares) else count
             splits[members[start : start + count]] = split
             start += count
@@ -46,7 +46,7 @@ def split_patients(
 def choose_fold(
     patients: NDArray[np.str_], strata: NDArray[np.int64], folds: int, fold: int, seed: int
 ) -> NDArray[np.bool_]:
-    """The patients of one of several folds, stratum by stratum; each patient is in one fold.
+    """The patients of one fold, stratum by stratum; each patient is in exactly one fold.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def choose_fold(
         Unique names. Their order does not matter.
     strata : ndarray of int, (n,)
     folds, fold : int
-        How many, and which of them from 0.
+        Number of folds, and the index of this one.
     seed : int
 
     Returns
@@ -62,25 +62,25 @@ def choose_fold(
     ndarray of bool, (n,)
     """
     chosen = np.zeros(len(patients), bool)
-    before = 0  # so that the strata's odd patients do not all go to the first folds
+    offset = 0  # otherwise the remainders of all strata would go to the first folds
     for stratum in np.unique(strata):
         members = np.flatnonzero(strata == stratum)
         members = members[np.argsort(patients[members])]
         members = np.random.default_rng([seed, folds, int(stratum)]).permutation(members)
-        chosen[members[(np.arange(len(members)) + before) % folds == fold]] = True
-        before += len(members)
+        chosen[members[(np.arange(len(members)) + offset) % folds == fold]] = True
+        offset += len(members)
     return chosen
 
 
 def keep_negatives(
     labels: NDArray[np.int64], splits: NDArray[np.str_], negatives_per_positive: float, seed: int
 ) -> NDArray[np.bool_]:
-    """Keep every positive, and for each of them some negatives, in each split for itself.
+    """Keep every positive, and for each positive a number of negatives, within each split.
 
     Parameters
     ----------
     labels : ndarray of int, (n,)
-        0 is negative, everything else positive. The order of the samples must be a fixed one.
+        0 is negative, everything else positive. The order of the samples must not vary.
     splits : ndarray of str, (n,)
     negatives_per_positive : float
     seed : int
@@ -91,8 +91,8 @@ def keep_negatives(
     """
     kept = labels > 0
     for number, split in enumerate(SPLITS):
-        here = splits == split
-        negatives = np.flatnonzero(here & (labels == 0))
-        wanted = min(round(negatives_per_positive * np.count_nonzero(here & (labels > 0))), len(negatives))
-        kept[np.random.default_rng([seed, number]).choice(negatives, wanted, replace=False)] = True
+        members = splits == split
+        negatives = np.flatnonzero(members & (labels == 0))
+        count = min(round(negatives_per_positive * np.count_nonzero(members & (labels > 0))), len(negatives))
+        kept[np.random.default_rng([seed, number]).choice(negatives, count, replace=False)] = True
     return kept

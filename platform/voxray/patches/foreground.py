@@ -1,6 +1,6 @@
 """Boxes of a volume: on foreground, anywhere, in a grid, or the whole. Pure functions of shapes, masks and a generator.
 
-Along an axis on which the volume is smaller than the box, the box has one place: the volume is in its middle.
+Along an axis where the volume is smaller than the box, the box has one position: the volume is in its middle.
 """
 
 import math
@@ -19,11 +19,11 @@ Size = tuple[int, int, int]
 def draw_boxes(
     label: NDArray[np.generic], size: Size, count: int, min_foreground: float, rng: np.random.Generator
 ) -> list[PatchBox]:
-    """Draw boxes of which more than a share is foreground, each place that is so with the same chance.
+    """Draw boxes with more than a share of foreground, each such position with the same probability.
 
-    That is what drawing blindly and drawing again amounts to, but no draw is lost: the foreground of every possible
-    box is counted first, by running sums along one axis after the other. Where no place has enough foreground, the
-    places with the most of it are drawn from; in a mask without foreground these are all places.
+    The distribution is that of rejection sampling, but no draw is rejected: the foreground of every possible box is
+    counted first, by running sums along one axis after the other. Where no position has enough foreground, those with
+    the most are drawn from; in a mask without foreground these are all positions.
 
     Parameters
     ----------
@@ -31,10 +31,10 @@ def draw_boxes(
         0 is background.
     size : (x, y, z)
     count : int
-        Boxes to draw. They differ from each other as long as there are places enough.
+        Boxes to draw. They differ from each other as long as there are enough positions.
     min_foreground : float
-        Share of the box's voxels that are inside the volume; S3 of the seeds draws again while 95 % or more are
-        background, so 0.05 is its rule: exactly that share is not enough. 0 means at least one voxel.
+        Share of the box's voxels inside the volume. Exactly that share is not enough: 0.05 equals drawing again while
+        95 % or more are background. 0 means at least one voxel.
     rng : numpy.random.Generator
 
     Returns
@@ -43,25 +43,25 @@ def draw_boxes(
     """
     counts = foreground_counts(label, size)
     inside = math.prod(min(extent, length) for extent, length in zip(label.shape, size, strict=True))
-    # Whole numbers: 0.05 * 409,600 in floating point is not 20,480.
+    # Integers: 0.05 * 409,600 in floating point is not 20,480.
     enough = math.floor(min_foreground * inside * (1 + 1e-12)) + 1
-    places = np.flatnonzero(counts >= min(enough, int(counts.max())))
-    return _boxes(places[_choose(len(places), count, rng)], counts.shape, label.shape, size)
+    positions = np.flatnonzero(counts >= min(enough, int(counts.max())))
+    return _boxes(positions[_choose(len(positions), count, rng)], counts.shape, label.shape, size)
 
 
 def random_boxes(shape: Sequence[int], size: Size, count: int, rng: np.random.Generator) -> list[PatchBox]:
-    """Draw boxes anywhere inside a volume, each place with the same chance.
+    """Draw boxes anywhere inside a volume, each position with the same probability.
 
-    They differ from each other as long as there are places enough.
+    They differ from each other as long as there are enough positions.
     """
-    places = _places(shape, size)
-    return _boxes(_choose(math.prod(places), count, rng), places, shape, size)
+    positions = _positions(shape, size)
+    return _boxes(_choose(math.prod(positions), count, rng), positions, shape, size)
 
 
 def grid_boxes(shape: Sequence[int], size: Size) -> list[PatchBox]:
     """The fewest boxes in a regular grid that cover a volume; z runs fastest.
 
-    The last box of an axis is moved back inside the volume, so that it overlaps the one before.
+    The last box along an axis is moved back inside the volume, so that it overlaps the one before.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def grid_boxes(shape: Sequence[int], size: Size) -> list[PatchBox]:
     """
     axes = []
     for extent, length in zip(shape, size, strict=True):
-        last = _places([extent], (length,))[0] - 1
+        last = _positions([extent], (length,))[0] - 1
         first = _first_start(extent, length)
         axes.append([first + min(start, last) for start in range(0, last + length, length)])
     return [PatchBox((x, y, z), size) for x in axes[0] for y in axes[1] for z in axes[2]]
@@ -93,7 +93,7 @@ def whole_box(shape: Sequence[int], size: Size, where: str) -> PatchBox:
 
 
 def foreground_counts(label: NDArray[np.generic], size: Sequence[int]) -> NDArray[np.int32]:
-    """Voxels other than 0 in the box at each possible place.
+    """Voxels other than 0 in the box at each possible position.
 
     Parameters
     ----------
@@ -103,21 +103,21 @@ def foreground_counts(label: NDArray[np.generic], size: Sequence[int]) -> NDArra
     Returns
     -------
     ndarray of int32
-        One entry for each place: volume minus box plus one along each axis, but at least one.
+        One entry for each position: volume minus box plus one along each axis, but at least one.
     """
     spans = _foreground_spans(label)
     x, y, z = (slice(low, high) for low, high in spans)
     sums: NDArray[np.int32] = (label[x, y, z] != 0).astype(np.int32)
-    places = _places(label.shape, size)
-    # The axis that grows least comes first, and leaves less to the others.
-    growth = [count / max(1, high - low) for count, (low, high) in zip(places, spans, strict=True)]
+    positions = _positions(label.shape, size)
+    # The axis that grows least comes first, which leaves less work for the others.
+    growth = [count / max(1, high - low) for count, (low, high) in zip(positions, spans, strict=True)]
     for axis in np.argsort(growth, kind="stable").tolist():
-        sums = _window_sums(sums, axis, places[axis], size[axis], *spans[axis])
+        sums = _window_sums(sums, axis, positions[axis], size[axis], *spans[axis])
     return sums
 
 
 def _foreground_spans(label: NDArray[np.generic]) -> list[tuple[int, int]]:
-    """First and one past the last foreground index of each axis: a tumor fills little of a scan."""
+    """First and end index of the foreground along each axis: a tumor fills little of a scan."""
     across_x = np.any(label, axis=0)
     y, z = _span(np.any(across_x, axis=1)), _span(np.any(across_x, axis=0))
     x = _span(np.any(label[:, slice(*y), slice(*z)], axis=(1, 2)))
@@ -125,44 +125,44 @@ def _foreground_spans(label: NDArray[np.generic]) -> list[tuple[int, int]]:
 
 
 def _span(hits: Any) -> tuple[int, int]:
-    found = np.flatnonzero(hits)
-    return (int(found[0]), int(found[-1]) + 1) if len(found) else (0, 0)
+    indices = np.flatnonzero(hits)
+    return (int(indices[0]), int(indices[-1]) + 1) if len(indices) else (0, 0)
 
 
 def _window_sums(
-    values: NDArray[np.int32], axis: int, places: int, length: int, low: int, high: int
+    values: NDArray[np.int32], axis: int, positions: int, length: int, low: int, high: int
 ) -> NDArray[np.int32]:
-    """Sums along an axis in the windows that start at 0, 1, …; `values` lie at low to high, all others are 0."""
+    """Sums along an axis in the windows that start at 0, 1, …; `values` span low to high, all others are 0."""
     shape = list(values.shape)
     shape[axis] += 1
     totals = np.zeros(shape, np.int32)
     after: list[slice] = [slice(None)] * 3
     after[axis] = slice(1, None)
     np.cumsum(values, axis=axis, out=totals[tuple(after)])
-    starts = np.arange(places)
+    starts = np.arange(positions)
     sums: NDArray[np.int32] = totals.take(np.clip(starts + length, low, high) - low, axis=axis)
     sums -= totals.take(np.clip(starts, low, high) - low, axis=axis)
     return sums
 
 
-def _places(shape: Sequence[int], size: Sequence[int]) -> tuple[int, ...]:
+def _positions(shape: Sequence[int], size: Sequence[int]) -> tuple[int, ...]:
     """Number of different starts along each axis."""
     return tuple(max(1, extent - length + 1) for extent, length in zip(shape, size, strict=True))
 
 
 def _first_start(extent: int, length: int) -> int:
-    """0, or where a box that is longer than the volume begins; an odd voxel of padding goes behind."""
+    """0, or the start of a box that is longer than the volume; an odd voxel of padding goes to the end."""
     return -max(0, (length - extent) // 2)
 
 
-def _choose(places: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    return rng.choice(places, count, replace=count > places)
+def _choose(positions: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    return rng.choice(positions, count, replace=count > positions)
 
 
-def _boxes(places: NDArray[np.int64], counts: Sequence[int], shape: Sequence[int], size: Size) -> list[PatchBox]:
-    """Boxes of flat indices into an array with an entry for each place."""
+def _boxes(indices: NDArray[np.int64], counts: Sequence[int], shape: Sequence[int], size: Size) -> list[PatchBox]:
+    """Boxes of flat indices into an array with an entry for each position."""
     first = [_first_start(extent, length) for extent, length in zip(shape, size, strict=True)]
-    starts = np.stack(np.unravel_index(places, tuple(counts)), axis=1) + first
+    starts = np.stack(np.unravel_index(indices, tuple(counts)), axis=1) + first
     return [PatchBox((x, y, z), size) for x, y, z in starts.tolist()]
 
 

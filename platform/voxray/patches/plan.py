@@ -1,4 +1,4 @@
-"""Manifest and seed → the list of all patches, each with its place in the store. Pure: no disk, no clock."""
+"""Manifest and seed → the list of all patches, each with its shard and slot. Pure: no disk, no clock."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from voxray.config.data import PatchesSpec
+from voxray.config.data import PatchesSpec, SplitSpec
 from voxray.config.experiment import Experiment
 from voxray.config.tasks import TASKS
 from voxray.datasets.manifest import Manifest, shared_patients
@@ -18,7 +18,7 @@ from voxray.patches.balance import SPLITS, choose_fold, keep_negatives, split_pa
 from voxray.patches.foreground import grid_boxes
 
 NEEDS_STATISTICS = ("percentiles", "zscore", "zscore_nonzero")
-OF_CLASSES = ("resized", "slices")  # samplings whose patches have no place for a label map
+FOR_CLASSES = ("resized", "slices")  # samplings whose patches cannot have label maps
 PLAN = pa.schema(
     [
         ("split", pa.string()),
@@ -62,7 +62,7 @@ class Plan:
     patches_per_chunk, patches_per_shard : int
     shards : dict of str to int
         Number of shards of each split.
-    recipe : dict
+    provenance : dict
         Everything that the store's content depends on.
     """
 
@@ -83,7 +83,7 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """Name of the recipe."""
+        """Name of the provenance."""
         return hashlib.sha256(json.dumps(self.provenance, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
@@ -93,10 +93,10 @@ class Plan:
 
     def count(self, split: str, label: int | None = None) -> int:
         """Number of patches of a split, of one class or of all."""
-        mine = pc.equal(self.table["split"], split)
+        counted = pc.equal(self.table["split"], split)
         if label is not None:
-            mine = pc.and_(mine, pc.equal(self.table["label"], label))
-        return int(pc.sum(mine).as_py() or 0)
+            counted = pc.and_(counted, pc.equal(self.table["label"], label))
+        return int(pc.sum(counted).as_py() or 0)
 
     def unique(self, split: str, column: str) -> int:
         """Number of different values, such as scans or patients, in a split."""
@@ -104,30 +104,29 @@ class Plan:
 
 
 def plan_patches(manifest: Manifest, experiment: Experiment) -> Plan:
-    """Choose the patches: patients are split first, negatives thinned after, scans dealt to shards last.
+    """Choose the patches: split the patients, drop negatives, assign scans to shards.
 
-    Where patches are a grid, the manifest knows the scans' shapes: `voxray.patches.measure.measure_scans`.
+    Parameters
+    ----------
+    manifest : Manifest
+        With the shapes of its scans where patches are a grid: `voxray.patches.measure.measure_scans`.
+    experiment : Experiment
 
     Raises
     ------
     DataError
-        No sample that could be used, several of a scan whose patches are not cut around them, or one patient in two
-        splits of the data set's own.
+        There is no usable sample, a scan has several samples and its patches are not cut around them, or a patient is
+        in two of the data set's own splits.
     """
     _check_patients_apart(manifest)
     samples = _with_scan_columns(manifest)
     if samples.num_rows == 0:
-        raise DataError(str(manifest.root), "holds no sample of a scan that is there", "Check the list and the scans")
-    splits = _splits(samples, samples["label"].to_numpy(), experiment)
+        problem = "none of the listed samples belongs to a scan that exists"
+        raise DataError(str(manifest.root), problem, "Check the list and the scans")
+    splits = _splits(samples, experiment)
     masks = manifest.masks_are_targets and manifest.scans["label_path"].null_count < manifest.scans.num_rows
-    spec = experiment.patches
-    if spec.sampling != "center":
-        _check_sampling(samples, manifest, spec, masks)
-    counts = np.full(samples.num_rows, spec.patches_per_scan)
-    if spec.sampling == "grid":
-        shapes = (manifest.shapes[name] for name in samples["scan_id"].to_pylist())
-        counts = np.array([len(grid_boxes(shape, spec.size)) for shape in shapes])
-    if spec.negatives_per_positive != "all" and not masks:
+    counts = _patches_per_sample(samples, manifest, experiment.patches, masks)
+    if experiment.patches.negatives_per_positive != "all" and not masks:
         counts *= _kept(samples, splits, manifest, experiment)
     repeated = np.repeat(np.arange(samples.num_rows), counts)
     firsts = np.cumsum(counts) - counts
@@ -137,7 +136,7 @@ def plan_patches(manifest: Manifest, experiment: Experiment) -> Plan:
     patch_bytes = voxels * np.dtype(experiment.store.dtype).itemsize
     per_chunk = max(1, experiment.store.chunk_bytes // patch_bytes)
     per_shard = per_chunk * max(1, experiment.store.shard_bytes // (per_chunk * patch_bytes))
-    table, shards = _deal(samples, splits[repeated], per_shard, experiment.seed)
+    table, shards = _assign_shards(samples, splits[repeated], per_shard, experiment.seed)
     return Plan(
         table=table,
         classes=manifest.classes,
@@ -151,6 +150,15 @@ def plan_patches(manifest: Manifest, experiment: Experiment) -> Plan:
     )
 
 
+def _patches_per_sample(samples: pa.Table, manifest: Manifest, spec: PatchesSpec, masks: bool) -> NDArray[np.int64]:
+    if spec.sampling != "center":
+        _check_sampling(samples, manifest, spec, masks)
+    if spec.sampling != "grid":
+        return np.full(samples.num_rows, spec.patches_per_scan)
+    shapes = (manifest.shapes[name] for name in samples["scan_id"].to_pylist())
+    return np.array([len(grid_boxes(shape, spec.size)) for shape in shapes])
+
+
 def _kept(samples: pa.Table, splits: NDArray[np.str_], manifest: Manifest, experiment: Experiment) -> NDArray[np.bool_]:
     """Which samples are kept."""
     ratio = experiment.patches.negatives_per_positive
@@ -162,25 +170,27 @@ def _kept(samples: pa.Table, splits: NDArray[np.str_], manifest: Manifest, exper
 
 
 def _check_sampling(samples: pa.Table, manifest: Manifest, spec: PatchesSpec, masks: bool) -> None:
-    """Raise DataError where a data set has not what boxes of whole scans want."""
+    """Raise DataError where a data set does not fit a sampling of whole scans."""
     where, setting = str(manifest.root), f"patches.sampling = '{spec.sampling}'"
     if len(pc.unique(samples["scan_id"])) < samples.num_rows:
-        raise DataError(where, f"{setting} wants one sample for each scan, got several", "Set it to 'center'")
-    if masks and spec.sampling in OF_CLASSES:
-        raise DataError(where, f"{setting} is for classes of scans, got masks to learn", "Set it to 'whole'")
+        raise DataError(where, f"{setting} needs one sample per scan, got several", "Set it to 'center'")
+    if masks and spec.sampling in FOR_CLASSES:
+        raise DataError(
+            where, f"{setting} is for classification, got a data set with masks to learn", "Set it to 'whole'"
+        )
     if spec.needs_masks and manifest.scans["label_path"].null_count == manifest.scans.num_rows:
         remedy = "Set patches.slices = 'middle'" if spec.sampling == "slices" else "Set it to 'random'"
-        raise DataError(where, f"{setting} wants scans with masks, got none", remedy)
+        raise DataError(where, f"{setting} needs scans with masks, got none", remedy)
 
 
 def empty_classes(plan: Plan, splits: tuple[str, ...] = SPLITS) -> list[str]:
-    """One line for each of these splits, or class of them, that is empty; without a test split none is missed."""
-    wanted = [split for split in splits if split != "test" or split in plan.shards]
+    """A line for each empty split or class; a test split may be missing."""
+    expected = [split for split in splits if split != "test" or split in plan.shards]
     if plan.masks:
-        return [f"split '{split}' has no patch" for split in wanted if split not in plan.shards]
+        return [f"split '{split}' has no patch" for split in expected if split not in plan.shards]
     return [
         f"split '{split}' has no patch of class '{name}'"
-        for split in wanted
+        for split in expected
         for label, name in enumerate(plan.classes)
         if plan.count(split, label) == 0
     ]
@@ -189,7 +199,7 @@ def empty_classes(plan: Plan, splits: tuple[str, ...] = SPLITS) -> list[str]:
 def _check_patients_apart(manifest: Manifest) -> None:
     for patient, splits in shared_patients(manifest.scans).items():
         problem = f"patient '{patient}' is in the splits {' and '.join(splits)}"
-        raise DataError(str(manifest.root), problem, "Keep each patient in one split, or the result is worthless")
+        raise DataError(str(manifest.root), problem, "Keep each patient in one split")
 
 
 def store_provenance(experiment: Experiment, manifest: str) -> dict[str, object]:
@@ -207,102 +217,110 @@ def store_provenance(experiment: Experiment, manifest: str) -> dict[str, object]
 
 
 def _windows(experiment: Experiment) -> list[list[float]] | None:
-    """What voxels are clipped to while the store is filled: before resizing, which mixes neighbors."""
+    """What voxels are clipped to during ingest, before resizing mixes neighbors; None where nothing is clipped."""
     clips = experiment.patches.sampling == "resized" and experiment.intensity.kind == "window"
     return [[float(low), float(high)] for low, high in experiment.intensity.windows] if clips else None
 
 
 def _with_scan_columns(manifest: Manifest) -> pa.Table:
-    """Samples in a fixed order, each with the names, paths and given split of its scan."""
+    """Samples in a fixed order, with the columns of their scans."""
     scans = manifest.scans.sort_by("scan_id").combine_chunks()
     scan = pc.index_in(manifest.samples["scan_id"], value_set=scans["scan_id"].combine_chunks())
     samples = manifest.samples.filter(pc.is_valid(scan)).combine_chunks()
-    places = scan.drop_null().to_numpy()
-    order = np.lexsort((samples["row"].to_numpy(), places))
+    scan_rows = scan.drop_null().to_numpy()
+    order = np.lexsort((samples["row"].to_numpy(), scan_rows))
     table = samples.drop_columns("scan_id").take(pa.array(order))
     for name in scans.column_names:
         column = scans[name].combine_chunks()
         coded = column if name == "split" else column.dictionary_encode()
-        table = table.append_column(name, coded.take(pa.array(places[order])))
+        table = table.append_column(name, coded.take(pa.array(scan_rows[order])))
     return table
 
 
-def _splits(samples: pa.Table, labels: NDArray[np.int64], experiment: Experiment) -> NDArray[np.str_]:
+def _splits(samples: pa.Table, experiment: Experiment) -> NDArray[np.str_]:
     """Split of each sample: the data set's own, else by patient."""
     given_names, given_codes = _coded(samples["split"].fill_null(""))
-    given = given_names.astype("<U5")[given_codes]
-    names, member = _coded(samples["patient_id"])
-    highest = np.zeros(len(names), np.int64)
-    np.maximum.at(highest, member, labels)
-    own = np.full(len(names), "", dtype="<U5")
-    own[member] = given
-    brought = set(np.unique(own)) - {""}
-    spec = experiment.split
-    if spec.folds is not None:
-        if spec.fold is None or brought:
-            problem = "the data set brings splits of its own" if brought else "one fold must be named to plan patches"
-            raise DataError(
-                "split.folds", problem, "Leave it out" if brought else "Give --set split.fold=0, or voxray run"
-            )
-        tested = choose_fold(names, highest, spec.folds, spec.fold, experiment.seed)
-        own[tested] = "test"
-        shares = {"val": spec.val}
-        own[~tested] = split_patients(names[~tested], highest[~tested], shares, experiment.seed)
-        return own[member]
-    # A data set that brings train and test, but no val, has it taken from its training patients.
-    shares = {"val": experiment.split.val, "test": experiment.split.test}
-    open_to = np.isin(own, ["", "train"]) if "val" not in brought else own == ""
-    shares = {split: share for split, share in shares.items() if split not in brought}
-    if brought:
-        shares.pop("test", None)
-    dealt = split_patients(names[open_to], highest[open_to], shares, experiment.seed)
-    own[open_to] = dealt
-    return own[member]
+    patients, member = _coded(samples["patient_id"])
+    strata = np.zeros(len(patients), np.int64)  # the highest label among a patient's samples
+    np.maximum.at(strata, member, samples["label"].to_numpy())
+    given = np.full(len(patients), "", dtype="<U5")
+    given[member] = given_names.astype("<U5")[given_codes]
+    split = _fold_splits if experiment.split.folds is not None else _complete_splits
+    return split(patients, strata, given, experiment.split, experiment.seed)[member]
+
+
+def _fold_splits(
+    patients: NDArray[np.str_], strata: NDArray[np.int64], given: NDArray[np.str_], spec: SplitSpec, seed: int
+) -> NDArray[np.str_]:
+    """The patients of one fold are tested."""
+    if (given != "").any():
+        raise DataError("split.folds", "the data set has splits of its own", "Remove split.folds")
+    if spec.folds is None or spec.fold is None:
+        problem = "patches are planned for one fold, got no split.fold"
+        raise DataError("split.folds", problem, "Give --set split.fold=0, or use voxray run")
+    splits = np.full(len(patients), "test", dtype="<U5")
+    rest = ~choose_fold(patients, strata, spec.folds, spec.fold, seed)
+    splits[rest] = split_patients(patients[rest], strata[rest], {"val": spec.val}, seed)
+    return splits
+
+
+def _complete_splits(
+    patients: NDArray[np.str_], strata: NDArray[np.int64], given: NDArray[np.str_], spec: SplitSpec, seed: int
+) -> NDArray[np.str_]:
+    """The data set's own splits, with validation patients taken from train where it has none; else all by share."""
+    present = set(np.unique(given)) - {""}
+    shares = {} if "val" in present else {"val": spec.val}
+    if not present:
+        shares["test"] = spec.test
+    open_ = given == "" if "val" in present else np.isin(given, ["", "train"])
+    splits = given.copy()
+    splits[open_] = split_patients(patients[open_], strata[open_], shares, seed)
+    return splits
 
 
 def _coded(column: pa.ChunkedArray) -> tuple[NDArray[np.str_], NDArray[np.int64]]:
-    """Different values in order, and the place of each row's among them."""
+    """The different values in order, and for each row the index of its value."""
     coded = column.combine_chunks().dictionary_encode()
     names = np.asarray(coded.dictionary.to_pylist(), dtype=str)
     order = np.argsort(names)
-    places = np.empty(len(names), np.int64)
-    places[order] = np.arange(len(names))
-    return names[order], places[coded.indices.to_numpy()]
+    ranks = np.empty(len(names), np.int64)
+    ranks[order] = np.arange(len(names))
+    return names[order], ranks[coded.indices.to_numpy()]
 
 
-def _deal(samples: pa.Table, splits: NDArray[np.str_], per_shard: int, seed: int) -> tuple[pa.Table, dict[str, int]]:
-    """Deal scans to shards in a seeded random order; a scan stays in one shard unless it fills more than one."""
+def _assign_shards(
+    samples: pa.Table, splits: NDArray[np.str_], per_shard: int, seed: int
+) -> tuple[pa.Table, dict[str, int]]:
+    """Assign scans to shards in a seeded random order; a scan stays in one shard unless it fills more than one."""
     codes = _coded(samples["scan_id"])[1]
     parts, shards = [], {}
     for number, split in enumerate(SPLITS):
-        here = np.flatnonzero(splits == split)
-        if len(here) == 0:
+        members = np.flatnonzero(splits == split)
+        if len(members) == 0:
             continue
-        scans, first, counts = np.unique(codes[here], return_index=True, return_counts=True)
+        scans, first, counts = np.unique(codes[members], return_index=True, return_counts=True)
         order = np.random.default_rng([seed, 100 + number]).permutation(len(scans))
         starts = _shard_starts(counts[order], per_shard)
         begins = np.cumsum(counts[order]) - counts[order]
-        within = np.arange(len(here)) - np.repeat(begins, counts[order])
-        rows = here[np.repeat(first[order], counts[order]) + within]
+        within = np.arange(len(members)) - np.repeat(begins, counts[order])
+        rows = members[np.repeat(first[order], counts[order]) + within]
         slots = np.repeat(starts, counts[order]) + within
-        part = samples.take(pa.array(rows)).set_column(
-            samples.column_names.index("split"), "split", pa.repeat(split, len(rows))
-        )
-        part = part.append_column("slot", pa.array(slots)).append_column(
-            "shard", pa.array((slots // per_shard).astype("i4"))
-        )
+        columns = {"split": pa.repeat(split, len(rows)), "slot": pa.array(slots), "shard": pa.array(slots // per_shard)}
+        part = samples.drop_columns("split").take(pa.array(rows))
+        for name, column in columns.items():
+            part = part.append_column(name, column)
         parts.append(part.select(PLAN.names).cast(CODED_PLAN))
         shards[split] = int(slots[-1] // per_shard) + 1
     return pa.concat_tables(parts).combine_chunks(), shards
 
 
 def _shard_starts(counts: NDArray[np.int64], per_shard: int) -> list[int]:
-    """First slot of each scan: the next free one, or the next shard's where the scan would not fit."""
-    starts, free = [], 0
+    """First slot of each scan: the next free one, or that of the next shard where the scan would not fit."""
+    starts, next_slot = [], 0
     for count in counts.tolist():
-        room = per_shard - free % per_shard
-        if count > room and room < per_shard:
-            free += room
-        starts.append(free)
-        free += count
+        free = per_shard - next_slot % per_shard
+        if count > free and free < per_shard:
+            next_slot += free
+        starts.append(next_slot)
+        next_slot += count
     return starts

@@ -1,4 +1,4 @@
-"""An experiment's manifest and plan: lists are read, shapes measured and names hidden as it asks."""
+"""An experiment → its manifest and plan: read the lists, measure shapes and hide names as the experiment says."""
 
 from voxray.config.experiment import Experiment
 from voxray.datasets.layouts import read_manifest
@@ -15,14 +15,14 @@ def plan_experiment(experiment: Experiment, manifest: Manifest | None = None) ->
     ----------
     experiment : Experiment
     manifest : Manifest, optional
-        Of the same data, where it has been read already. With a key for pseudonyms it is read anew, with patients.
+        Of the same data, where it has been read already. With a key for pseudonyms it is read again, with patients.
 
     Raises
     ------
     DataError
-        The data set is not there, or cannot be planned.
+        The data set does not exist, or cannot be planned.
     ConfigError
-        There is no key where the experiment asks for pseudonyms.
+        The experiment names a key for pseudonyms that does not exist.
     """
     key = experiment.privacy.read_key()
     if manifest is None or key is not None:

@@ -1,4 +1,4 @@
-"""Axial slices of a scan as patches of one z: through a region, or in the middle. A pure function of shape and mask."""
+"""Axial slices of a scan as patches with one z: through a region, or in the middle. Pure, of shape and mask."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,11 +10,11 @@ from voxray.volume import PatchBox
 def slice_boxes(
     shape: tuple[int, int, int], size: tuple[int, int, int], count: int, region: NDArray[np.generic] | None
 ) -> list[PatchBox | ScanError]:
-    """The boxes of a number of slices, in the order of z; in plane all lie in the middle of the volume.
+    """The boxes of slices, in the order of z; in plane all are in the middle of the volume.
 
-    The slices that the region touches are parted into `count` equal runs, and the middle of each run is taken. Where
-    there are fewer of them, neighboring slices around the middle of the region are taken; and those in the middle of
-    the volume where there is no region, or nothing in it.
+    The slices that the region touches are divided into `count` equal parts, and the middle of each part is taken. Where
+    the region touches fewer slices, neighbors around its middle are taken, or around the middle of the volume if there
+    is no region or nothing in it.
 
     Parameters
     ----------
@@ -28,12 +28,12 @@ def slice_boxes(
     Returns
     -------
     list of PatchBox or ScanError
-        `count` of them, all different. Errors stand at the end, where the volume has fewer slices.
+        `count` of them, all different; the last ones are errors where the volume has fewer slices.
     """
     x, y = (extent // 2 - length // 2 for extent, length in zip(shape[:2], size[:2], strict=True))
     planes = _choose_planes(shape[2], count, region)
-    problem = f"patches.patches_per_scan wants {count} slices, got a scan of {shape[2]}"
-    missing = ScanError("sample", problem, "Lower patches.patches_per_scan to use all of its slices")
+    problem = f"expected {count} slices or more for patches.patches_per_scan, got {shape[2]}"
+    missing = ScanError("sample", problem, "Lower patches.patches_per_scan to use all slices of the scan")
     return [*(PatchBox((x, y, z), size) for z in planes), *[missing] * (count - len(planes))]
 
 

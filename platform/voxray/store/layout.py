@@ -1,4 +1,4 @@
-"""What a store looks like on disk: names, schemas, arrays."""
+"""The layout of a store on disk: names, schemas, arrays."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ INDEX = pa.schema(
         ("x_mm", pa.float64()),  # center, world RAS
         ("y_mm", pa.float64()),
         ("z_mm", pa.float64()),
-        ("statistics", pa.list_(pa.list_(pa.float64()))),  # of the whole scan, where the recipe asks for them
+        ("statistics", pa.list_(pa.list_(pa.float64()))),  # of the whole scan, where the intensity needs them
         ("checksum", pa.string()),  # of the patch's voxels
         ("scan_checksum", pa.string()),  # of the scan's middle
     ]
@@ -73,13 +73,13 @@ class StoreInfo:
     shards : dict of str to int
         Number of shards of each split.
     scans : int
-        Scans that were planned for.
+        Scans of the plan.
     digest : str
-        Name of the recipe.
-    recipe : dict
+        Name of the provenance.
+    provenance : dict
         Everything that the content depends on.
     notes : tuple of str
-        How the data set was understood.
+        Assumptions about the data set.
     """
 
     classes: tuple[str, ...]
@@ -122,14 +122,14 @@ class StoreInfo:
         return int(np.prod(self.patch_shape)) * np.dtype(self.dtype).itemsize
 
     def to_attributes(self) -> dict[str, Any]:
-        """As it stands in ``zarr.json``."""
+        """The attributes in ``zarr.json``."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         plain = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
         return {"format": FORMAT, "version": VERSION, **plain}
 
 
 def create_arrays(path: AnyPath, info: StoreInfo) -> None:
-    """Write the metadata of a new store: the group, and an array for each split. The root's comes last."""
+    """Write the metadata of a new store: an array for each split, and the root group last."""
     for split, shards in info.shards.items():
         _create_array(path / split, IMAGES, info, shards, info.patch_shape, info.dtype, ("n", "c", "x", "y", "z"))
         if info.masks:
@@ -169,31 +169,31 @@ def read_info(path: AnyPath) -> StoreInfo | None:
     except (ValueError, KeyError, TypeError, zarr.errors.BaseZarrError) as error:
         raise StoreError(str(path / "zarr.json"), f"cannot be read: {error}", "Ingest it again elsewhere") from None
     if attributes.pop("format", None) != FORMAT:
-        raise StoreError(str(path), "is a Zarr group but no patch store", "Choose another store.path")
+        raise StoreError(str(path), "is a Zarr group, but not a patch store", "Choose another store.path")
     version = attributes.pop("version", None)
     if version != VERSION:
         raise StoreError(str(path), f"has format version {version}, this release reads {VERSION}", "Ingest it again")
-    values: dict[str, Any] = {name: tuple(each) if name in LISTS else each for name, each in attributes.items()}
+    values: dict[str, Any] = {name: tuple(value) if name in LISTS else value for name, value in attributes.items()}
     try:
         return StoreInfo(**values)
     except TypeError as error:
-        problem = f"has other attributes: {error}"
+        problem = f"does not have the attributes of a store: {error}"
         raise StoreError(str(path / "zarr.json"), problem, "Ingest it again elsewhere") from None
 
 
 def add_note(path: AnyPath, note: str) -> None:
-    """Put a line under the notes of the store at `path`, once."""
+    """Add a line to the notes of the store at `path`, once."""
     attributes = zarr.open_group(zarr_store(path), mode="r+").attrs
     attributes["notes"] = list(dict.fromkeys([*attributes["notes"], note]))  # type: ignore[misc]
 
 
 def zarr_store(path: AnyPath) -> str | FsspecStore:
-    """What Zarr opens a group or array by."""
+    """What Zarr opens a group or an array with."""
     return str(path) if isinstance(path, Path) else FsspecStore.from_url(str(path), dict(path.storage_options))
 
 
 def read_parquet(path: AnyPath, schema: pa.Schema | None = None) -> pa.Table:
-    """Read a table whole, and cast it to a schema where one is given."""
+    """Read a whole table, and cast it to a schema where one is given."""
     with pq.ParquetFile(as_file(path)) as file:
         table = file.read()
     return table if schema is None else table.select(schema.names).cast(schema)

@@ -1,4 +1,4 @@
-"""How much memory the task takes that writes a shard, from the headers of its scans."""
+"""The memory that writing a shard takes, from the headers of its scans."""
 
 import math
 from collections.abc import Mapping
@@ -13,23 +13,23 @@ from voxray.store.layout import StoreInfo
 from voxray.store.rows import Row
 
 PROCESS_BYTES = 400 * 2**20  # a process with its libraries, measured
-TASK_BYTES = 2**30  # what a task is given unasked: enough for scans as large as most are
-COPIES = 2  # of the voxels: as they are decoded, and turned or clipped
-FLOAT_BYTES = 16  # of a voxel in float64, twice: for statistics, and for interpolation
-MASK_BYTES = 8  # of a mask's voxel, twice in a wide type
-BLOCKS = 2  # of a shard: the patches, and as they are compressed
+TASK_BYTES = 2**30  # what a task is given at first: enough for scans of common sizes
+COPIES = 2  # of the voxels: decoded, and rotated or clipped
+FLOAT_BYTES = 16  # of a voxel: float64, twice, for statistics and interpolation
+MASK_BYTES = 8  # of a mask's voxel: 32 bits, twice
+BLOCKS = 2  # of a shard: the patches, and their compressed bytes
 
 Key = tuple[str, int]
 
 
 def scan_bytes(header: ScanHeader, info: StoreInfo) -> int:
-    """Bytes that a scan takes, at most, while its patches are cut.
+    """The most bytes that a scan takes while its patches are cut.
 
     Parameters
     ----------
     header : ScanHeader
     info : StoreInfo
-        Of the store that the patches are for.
+        Of the store.
     """
     voxels = math.prod(header.shape)
     spacing = info.patches["spacing_mm"]
@@ -43,55 +43,55 @@ def scan_bytes(header: ScanHeader, info: StoreInfo) -> int:
 def block_bytes(info: StoreInfo) -> int:
     """Bytes of a shard's patches and masks while they are written."""
     voxels = math.prod(info.size)
-    each = info.patch_bytes + (voxels * MASK_DTYPE.itemsize if info.masks else 0)
-    return BLOCKS * each * info.patches_per_shard
+    patch_bytes = info.patch_bytes + (voxels * MASK_DTYPE.itemsize if info.masks else 0)
+    return BLOCKS * patch_bytes * info.patches_per_shard
 
 
 def shard_bytes(root: AnyPath, rows: list[Row], info: StoreInfo) -> int:
-    """Bytes that writing a shard takes: its block, and the largest of its scans, which are read one after the other.
+    """Bytes that writing a shard takes: its block, and the largest of its scans, which are read one after another.
 
-    A scan whose header cannot be read counts for nothing, and is set aside when its turn comes.
+    A scan whose header cannot be read counts as 0 and is quarantined later.
 
     Parameters
     ----------
-    root : Place
+    root : AnyPath
         Folder of the scans.
     rows : list of dict
         The shard's rows of the plan.
     info : StoreInfo
     """
     scans = {row["path"] for row in rows}
-    return PROCESS_BYTES + block_bytes(info) + max((_bytes_at(root / each, info) for each in scans), default=0)
+    return PROCESS_BYTES + block_bytes(info) + max((_bytes_at(root / path, info) for path in scans), default=0)
 
 
 def memory_classes(needs: Mapping[Key, int], room: int | None) -> dict[int, list[Key]]:
-    """Shards by the bytes that their tasks are given: a power of two, so that there are few classes.
+    """Group shards by the bytes that their tasks are given: powers of two, so that there are few groups.
 
     Parameters
     ----------
     needs : mapping
         Bytes of each shard.
     room : int, optional
-        Bytes of the largest node: more cannot be had, and a task that is given all of them has the node for itself.
+        Bytes of the largest node, which no task exceeds; a task that is given all of them has the node to itself.
 
     Returns
     -------
     dict
-        The smallest first.
+        Bytes → shards, in ascending order.
     """
-    classes: dict[int, list[Key]] = {}
+    groups: dict[int, list[Key]] = {}
     for key, needed in needs.items():
-        classes.setdefault(at_most(2 ** math.ceil(math.log2(needed)), room), []).append(key)
-    return dict(sorted(classes.items()))
+        groups.setdefault(at_most(2 ** math.ceil(math.log2(needed)), room), []).append(key)
+    return dict(sorted(groups.items()))
 
 
-def at_most(wanted: int, room: int | None) -> int:
-    """As many bytes as wanted, or as there are."""
-    return wanted if room is None else min(wanted, room)
+def at_most(needed: int, room: int | None) -> int:
+    """As many bytes as needed, or as there are."""
+    return needed if room is None else min(needed, room)
 
 
 def _bytes_at(path: AnyPath, info: StoreInfo) -> int:
-    if is_npz_row(path):  # small, and not to be decoded for this
+    if is_npz_row(path):  # small, but its header needs the whole file
         return 0
     try:
         return scan_bytes(read_header(path), info)

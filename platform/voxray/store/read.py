@@ -1,4 +1,4 @@
-"""Opening a finished store."""
+"""Read a finished store. Imports neither torch nor a library that decodes scans."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class PatchStore:
 
     Attributes
     ----------
-    path : Place
+    path : AnyPath
     info : StoreInfo
     index, quarantine : pyarrow.Table
     """
@@ -56,12 +56,12 @@ class PatchStore:
         return self._open(split, MASKS)
 
     def _open(self, split: str, name: str) -> zarr.Array[Any]:
-        # Whole runs of chunks decode several times faster through the Rust pipeline than through the default one.
+        # Many chunks at once decode several times faster in the Rust pipeline than in the default one.
         with zarr.config.set({"codec_pipeline.path": RUST_PIPELINE}):
             return zarr.open_array(zarr_store(self.path / split / name), mode="r", zarr_format=3)
 
     def read_patches(self, split: str, slots: NDArray[np.int64]) -> NDArray[np.generic]:
-        """A few patches by slot, (n, channel, x, y, z); for pictures, not for training."""
+        """A few patches by slot, (n, channel, x, y, z); slow, for pictures."""
         images = self.open_images(split)
         if len(slots) == 0:
             return np.empty((0, *self.info.patch_shape), self.info.dtype)
@@ -74,7 +74,7 @@ def open_store(path: AnyPath) -> PatchStore:
     Raises
     ------
     StoreError
-        There is none, or it is not finished.
+        A shard is missing, or the index cannot be read.
     """
     info = read_info(path)
     if info is None:
@@ -94,7 +94,7 @@ def _read_table(path: AnyPath) -> pa.Table:
 
 
 def _check_shards_exist(path: AnyPath, index: pa.Table) -> None:
-    """Zarr reads a missing file as zeros; a patch of zeros would be trained on without a word."""
+    """Zarr reads a missing file as zeros, and nothing would show that training is given patches of zeros."""
     path = list_once(path)
     for row in index.group_by(["split", "shard"]).aggregate([("label", "max")]).to_pylist():
         file = path / row["split"] / IMAGES / "c" / str(row["shard"]) / "0" / "0" / "0" / "0"
@@ -103,12 +103,12 @@ def _check_shards_exist(path: AnyPath, index: pa.Table) -> None:
 
 
 def check_store(store: PatchStore) -> Iterator[str]:
-    """Read every patch and compare it with its checksum; yields the shards as they pass.
+    """Read every patch and compare it with its checksum; yields each shard that is intact.
 
     Raises
     ------
     StoreError
-        At the first patch that differs.
+        A patch differs.
     """
     for split, shards in store.info.shards.items():
         images, rows = store.open_images(split), store.rows(split)
@@ -119,8 +119,8 @@ def check_store(store: PatchStore) -> Iterator[str]:
             span = slice(first, first + store.info.patches_per_shard)
             block, labels = np.asarray(images[span]), None if masks is None else np.asarray(masks[span])
             for row in rows.filter(pc.equal(rows["shard"], shard)).select(["slot", "checksum", "path"]).to_pylist():
-                place = row["slot"] - first
-                if patch_checksum(block[place], None if labels is None else labels[place]) != row["checksum"]:
+                slot = row["slot"] - first
+                if patch_checksum(block[slot], None if labels is None else labels[slot]) != row["checksum"]:
                     where = f"{store.path}/{split} slot {row['slot']} ({row['path']})"
                     raise StoreError(
                         where, "the voxels differ from their checksum", "Delete the store and ingest again"

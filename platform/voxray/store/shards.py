@@ -1,7 +1,7 @@
-"""One shard of an array: its chunks compressed, and written as the one file that Zarr keeps them in.
+"""Write one shard of an array: compress its chunks into the one file that Zarr reads.
 
-The bytes are those of zarr's own writer, which takes each chunk through dozens of coroutines, a thread and two copies:
-for a patch of 80 kB, ten times as long as it takes to compress it.
+The bytes are those of zarr's own writer, which passes each chunk through dozens of coroutines, a thread and two copies:
+for a patch of 80 kB this takes ten times as long as the compression.
 Format: https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/
 """
 
@@ -15,12 +15,12 @@ from voxray.storage.paths import AnyPath
 from voxray.store.layout import COMPRESSION, LEVEL
 
 ABSENT = 2**64 - 1
-# Its threads put blocks in the order in which they are done, which is another one every time.
+# With threads the order of the blocks would differ from run to run.
 blosc.use_threads = False
 
 
 def shard_file(array: AnyPath, shard: int, ndim: int) -> AnyPath:
-    """Where Zarr keeps a shard of an array of `rank` dimensions that is sharded along the first."""
+    """The file of a shard of an array with `ndim` dimensions, sharded along the first."""
     return array.joinpath("c", str(shard), *["0"] * (ndim - 1))
 
 
@@ -29,10 +29,10 @@ def write_shard_file(path: AnyPath, block: NDArray[np.generic], slots_per_chunk:
 
     Parameters
     ----------
-    path : Place
-        As `shard_file` has it.
+    path : AnyPath
+        See `shard_file`.
     block : ndarray, (slots, …), in C order
-        A whole number of chunks. Those of the shard that it does not reach stay absent.
+        A whole number of chunks; the other chunks of the shard stay absent.
     slots_per_chunk, slots_per_shard : int
     """
     codec = Blosc(COMPRESSION, LEVEL, Blosc.BITSHUFFLE, typesize=block.itemsize)

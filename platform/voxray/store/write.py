@@ -1,17 +1,21 @@
-"""Filling a store. One call of `write_shard` writes one shard, whole, and nothing else does."""
+"""Fill a store. One call of `write_shard` writes one whole shard, and nothing else writes it."""
 
 import errno
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from voxray.datasets.manifest import QUARANTINE, Manifest
 from voxray.errors import ScanError, StoreError, WorkError
@@ -37,13 +41,24 @@ from voxray.store.memory import at_most, shard_bytes
 from voxray.store.rows import Row, cut_scan
 from voxray.store.shards import shard_file, write_shard_file
 
-LOOK_AT_SCANS = 50
-ASK_SCANS = 5  # whose majority says how many channels there are
+MAX_HEADERS = 50  # that are tried until enough can be read
+ENOUGH_HEADERS = 5  # the number of channels is that of most of them
 
 
 @dataclass(frozen=True)
 class ShardReport:
-    """What came of one shard: patches and bytes written, samples set aside, seconds it took."""
+    """The outcome of one shard.
+
+    Attributes
+    ----------
+    split : str
+    shard : int
+    scans, patches : int
+        Scans read, and patches written.
+    quarantined : int
+        Samples that could not be used.
+    seconds : float
+    """
 
     split: str
     shard: int
@@ -54,19 +69,19 @@ class ShardReport:
 
 
 def prepare_store(path: AnyPath, plan: Plan, manifest: Manifest) -> StoreInfo:
-    """Create a store's metadata and its plan, or check that those on disk are of the same recipe.
+    """Create a store's metadata and its plan, or check that those on disk have the same provenance.
 
     Raises
     ------
     StoreError
-        A store of another recipe is there.
+        The folder holds a store with other settings, or something else.
     ScanError
         None of the first scans can be read.
     """
-    found = read_info(path)
-    if found is not None:
-        _check_same_provenance(path, found, plan)
-        return found
+    existing = read_info(path)
+    if existing is not None:
+        _check_same_provenance(path, existing, plan)
+        return existing
     _check_vacant(path)
     info = StoreInfo(
         classes=plan.classes,
@@ -83,13 +98,11 @@ def prepare_store(path: AnyPath, plan: Plan, manifest: Manifest) -> StoreInfo:
         notes=manifest.notes,
     )
     parts = path / PARTS_FOLDER
-    try:
+    with _disk_errors(path):
         _write_plan(plan, parts / PLAN_FILE)
         write_parquet(manifest.quarantine, parts / QUARANTINE_FILE)
         with storage_errors(path):
             create_arrays(path, info)
-    except OSError as error:
-        raise disk_error(path, error) from error
     return info
 
 
@@ -99,18 +112,18 @@ def shard_keys(info: StoreInfo) -> list[tuple[str, int]]:
 
 
 def unfinished_shards(path: AnyPath, info: StoreInfo) -> list[tuple[str, int]]:
-    """The (split, shard) that no part file vouches for yet."""
+    """The (split, shard) without a part file, which is written last."""
     done = {part.name for part in (path / PARTS_FOLDER).glob("*.index.parquet")}
     return [key for key in shard_keys(info) if index_part(path, *key).name not in done]
 
 
 def index_part(path: AnyPath, split: str, shard: int) -> AnyPath:
-    """The file whose presence says that a shard is finished."""
+    """The file that marks a shard as finished."""
     return path / PARTS_FOLDER / f"{split}-{shard:06d}.index.parquet"
 
 
 def quarantine_part(path: AnyPath, split: str, shard: int) -> AnyPath:
-    """What was set aside while a shard was written; absent where nothing was."""
+    """The quarantine rows of a shard; absent where there are none."""
     return path / PARTS_FOLDER / f"{split}-{shard:06d}.quarantine.parquet"
 
 
@@ -139,14 +152,14 @@ def write_shard(path: AnyPath, root: AnyPath, split: str, shard: int) -> ShardRe
 def write_shard_within(
     path: AnyPath, root: AnyPath, split: str, shard: int, given: int, room: int | None
 ) -> ShardReport | int:
-    """Write a shard as `write_shard` does, if so many bytes of memory are enough; else say how many would be.
+    """Write a shard as `write_shard` does if the memory of this task suffices; else return the bytes it needs.
 
     Parameters
     ----------
     given : int
         Bytes that this task may take.
     room : int, optional
-        Bytes that any could: who has them all goes ahead, whatever it needs.
+        The most bytes that any task can have; a task that has them starts whatever it needs.
     """
     info, rows = _planned(path, split, shard)
     needed = at_most(shard_bytes(root, rows, info), room)
@@ -154,10 +167,10 @@ def write_shard_within(
 
 
 def _planned(path: AnyPath, split: str, shard: int) -> tuple[StoreInfo, list[Row]]:
-    """The store's attributes, and the rows of its plan that are one shard's."""
+    """The store's attributes, and the rows of the plan for one shard."""
     info = read_info(path)
     if info is None:
-        raise StoreError(str(path), "is no store any more", "Was it deleted while ingest ran? Start again")
+        raise StoreError(str(path), "the store was removed while ingest was running", "Run voxray ingest again")
     group = shard_keys(info).index((split, shard))
     with storage_errors(path), (path / PARTS_FOLDER / PLAN_FILE).open("rb") as plan:
         return info, pq.ParquetFile(plan).read_row_group(group).to_pylist()
@@ -168,78 +181,69 @@ def _write_rows(path: AnyPath, root: AnyPath, info: StoreInfo, rows: list[Row]) 
     split, shard = rows[0]["split"], rows[0]["shard"]
     first = shard * info.patches_per_shard
     # Only the chunks that are used: the last ones of a shard may stay absent.
-    chunks = math.ceil((rows[-1]["slot"] + 1 - first) / info.patches_per_chunk)
-    slots = chunks * info.patches_per_chunk
-    images = np.zeros((slots, *info.patch_shape), info.dtype)
-    masks = np.zeros((slots, *info.size), MASK_DTYPE) if info.masks else None
+    slots = math.ceil((rows[-1]["slot"] + 1 - first) / info.patches_per_chunk) * info.patches_per_chunk
+    blocks: dict[str, NDArray[Any]] = {IMAGES: np.zeros((slots, *info.patch_shape), info.dtype)}
+    if info.masks:
+        blocks[MASKS] = np.zeros((slots, *info.size), MASK_DTYPE)
     index: list[Row] = []
     quarantine: list[Row] = []
-    for scan_rows in _by_scan(rows):
-        indexed, lost = cut_scan(root, scan_rows, info)
-        quarantine += lost
+    for _, scan_rows in groupby(rows, itemgetter("scan_id")):
+        indexed, quarantined = cut_scan(root, list(scan_rows), info)
+        quarantine += quarantined
         for item in indexed:
             index.append(item.row)
-            images[item.row["slot"] - first] = item.patch.image
-            if masks is not None:
-                masks[item.row["slot"] - first] = item.patch.mask
-    try:
-        if index:
-            for name, block in ((IMAGES, images), (MASKS, masks)):
-                if block is not None:
-                    file = shard_file(path / split / name, shard, block.ndim)
-                    write_shard_file(file, block, info.patches_per_chunk, info.patches_per_shard)
-        # An earlier try may have set scans aside that have been mended since.
+            blocks[IMAGES][item.row["slot"] - first] = item.patch.image
+            if item.patch.mask is not None:
+                blocks[MASKS][item.row["slot"] - first] = item.patch.mask
+    with _disk_errors(path):
+        for name, block in blocks.items() if index else ():
+            file = shard_file(path / split / name, shard, block.ndim)
+            write_shard_file(file, block, info.patches_per_chunk, info.patches_per_shard)
+        # An earlier try may have quarantined scans that have been repaired since.
         with storage_errors(path):
             quarantine_part(path, split, shard).unlink(missing_ok=True)
         if quarantine:
             write_parquet(pa.Table.from_pylist(quarantine, schema=QUARANTINE), quarantine_part(path, split, shard))
         write_parquet(pa.Table.from_pylist(index, schema=INDEX), index_part(path, split, shard))
-    except OSError as error:
-        raise disk_error(path, error) from error
-    scans = len({row["scan_id"] for row in rows})
-    lost_samples = sum(row["samples"] for row in quarantine)
-    return ShardReport(split, shard, scans, len(index), lost_samples, time.perf_counter() - began)
+    scans, lost = len({row["scan_id"] for row in rows}), sum(row["samples"] for row in quarantine)
+    return ShardReport(split, shard, scans, len(index), lost, time.perf_counter() - began)
 
 
 def forget_parts(path: AnyPath) -> None:
     """Remove what only an unfinished store needs, and what killed tasks left half-written."""
     remove_folder(path / PARTS_FOLDER)
     remove_unfinished(path)
-    if not isinstance(path, Path):
-        return
-    # zarr's own, of metadata.
-    for leftover in path.rglob("*.partial"):
-        leftover.unlink()
+    if isinstance(path, Path):
+        for leftover in path.rglob("*.partial"):  # of Zarr's metadata
+            leftover.unlink()
 
 
-def disk_error(path: AnyPath, error: OSError) -> WorkError:
-    """`error` in the user's words."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return WorkError(str(path), f"the disk is full ({error.strerror})", "Make room; the same command goes on")
-    return WorkError(str(path), f"cannot be written: {error}", "Check the disk; the same command goes on")
-
-
-def _by_scan(rows: list[Row]) -> Iterator[list[Row]]:
-    start = 0
-    for end in range(1, len(rows) + 1):
-        if end == len(rows) or rows[end]["scan_id"] != rows[start]["scan_id"]:
-            yield rows[start:end]
-            start = end
+@contextmanager
+def _disk_errors(path: AnyPath) -> Iterator[None]:
+    """Turn OSError into WorkError with a remedy."""
+    try:
+        yield
+    except OSError as error:
+        problem, remedy = f"cannot be written: {error}", "Check the disk, then re-run the same command to resume"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            problem = f"the disk is full ({error.strerror})"
+            remedy = "Free some space, then re-run the same command to resume"
+        raise WorkError(str(path), problem, remedy) from error
 
 
 def _check_vacant(path: AnyPath) -> None:
-    """Raise StoreError where something else than a store that was begun lies at `path`."""
+    """Raise StoreError where the folder holds anything but an unfinished store."""
     if not exists(path):
         return
-    begun = exists(path / PARTS_FOLDER / PLAN_FILE)
-    strange = [entry.name for entry in path.iterdir() if not (begun and entry.name in (PARTS_FOLDER, *SPLITS))]
-    if strange:
-        problem = f"is no patch store, but holds '{sorted(strange)[0]}'"
-        raise StoreError(str(path), problem, "Give --set store.path=… an empty or new folder")
+    own = (PARTS_FOLDER, *SPLITS) if exists(path / PARTS_FOLDER / PLAN_FILE) else ()
+    foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in own)
+    if foreign:
+        problem = f"expected an empty or new folder, got one that holds '{foreign[0]}'"
+        raise StoreError(str(path), problem, "Give another folder with --set store.path=…")
 
 
 def count_channels(plan: Plan, manifest: Manifest) -> int:
-    """Channels of the data set: as it says itself, or those of most of the first scans.
+    """Channels of the data set: those that it names, or those of most of the first scans.
 
     Raises
     ------
@@ -248,35 +252,43 @@ def count_channels(plan: Plan, manifest: Manifest) -> int:
     """
     if manifest.channels:
         return len(manifest.channels)
-    found: Counter[int] = Counter()
-    reason = ScanError(str(manifest.root), "holds no scan")
-    for path in plan.table["path"].unique().to_pylist()[:LOOK_AT_SCANS]:
+    channels: Counter[int] = Counter()
+    last_error = ScanError(str(manifest.root), "holds no scan")
+    for path in plan.table["path"].unique().to_pylist()[:MAX_HEADERS]:
         try:
-            found[read_header(manifest.root / path).channels] += 1
+            channels[read_header(manifest.root / path).channels] += 1
         except ScanError as error:
-            reason = error
-        if found.total() == ASK_SCANS:
+            last_error = error
+        if channels.total() == ENOUGH_HEADERS:
             break
-    if not found:
-        problem = f"{reason.problem}; nor can any other of the first {LOOK_AT_SCANS}"
-        raise ScanError(reason.where, problem, reason.remedy)
-    return found.most_common(1)[0][0]
+    if not channels:
+        problem = f"{last_error.problem}; none of the first {MAX_HEADERS} scans can be read"
+        raise ScanError(last_error.where, problem, last_error.remedy)
+    return channels.most_common(1)[0][0]
 
 
 def _write_plan(plan: Plan, path: AnyPath) -> None:
     """One row group for each shard, so that a task reads its own rows only."""
     with atomic_write(path) as unfinished, pq.ParquetWriter(unfinished, PLAN) as writer:
         for split, count in plan.shards.items():
-            mine = plan.table.filter(pa.compute.equal(plan.table["split"], split))
-            bounds = np.searchsorted(mine["shard"].to_numpy(), np.arange(count + 1))
+            rows = plan.table.filter(pa.compute.equal(plan.table["split"], split))
+            bounds = np.searchsorted(rows["shard"].to_numpy(), np.arange(count + 1))
             for start, end in pairwise(bounds):
-                writer.write_table(mine.slice(start, end - start).cast(PLAN), row_group_size=max(1, end - start))
+                writer.write_table(rows.slice(start, end - start).cast(PLAN), row_group_size=max(1, end - start))
 
 
-def _check_same_provenance(path: AnyPath, found: StoreInfo, plan: Plan) -> None:
-    if found.digest == plan.digest:
-        return
-    differs = [key for key in plan.provenance if plan.provenance[key] != found.provenance.get(key)]
-    details = "; ".join(f"{key} was {found.provenance.get(key)}, now {plan.provenance[key]}" for key in differs)
-    problem = f"holds a store of another recipe: {details}"
-    raise StoreError(str(path), problem, "Give --set store.path=… another place, or delete this folder")
+def _check_same_provenance(path: AnyPath, info: StoreInfo, plan: Plan) -> None:
+    if info.digest != plan.digest:
+        differences = "; ".join(_differences(info.provenance, plan.provenance))
+        remedy = "Give another folder with --set store.path=…, or delete this one"
+        raise StoreError(str(path), f"holds a store with other settings: {differences}", remedy)
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any], parent: str = "") -> Iterator[str]:
+    """Only what differs, by key path."""
+    for key in {**before, **now}:
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            yield from _differences(old, new, f"{parent}{key}.")
+        elif old != new:
+            yield f"{parent}{key} was {old}, now {new}"
