@@ -14,6 +14,8 @@ import pytest
 from PIL import Image
 
 from voxray.errors import StoreError
+from voxray.metrics.metric import Metric
+from voxray.metrics.registry import METRICS
 from voxray.report.run.contents import RunContents, find_best_epoch, read_run
 from voxray.report.run.page import render_page, write_report
 
@@ -186,3 +188,13 @@ def test_a_run_that_is_not_evaluated_names_the_missing_file(
 def test_the_best_epoch_is_the_first_with_the_best_value(best: str, values: list[float], epoch: int | None) -> None:
     history: list[dict[str, Any]] = [{"epoch": n, f"val_{best}": value} for n, value in enumerate(values, 1)]
     assert find_best_epoch(history, best) == epoch
+
+
+def test_a_newly_registered_metric_is_in_the_table(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    prevalence = Metric(
+        "prevalence", "Prevalence", lambda samples: samples.labels.mean(), "share of {positive} {levels}"
+    )
+    monkeypatch.setitem(METRICS, "prevalence", prevalence)
+    html = render_page(make_run())
+    assert '<tr><th scope="row">Prevalence</th>' in html
+    assert "share of nodule patches" in html

@@ -1,10 +1,9 @@
 """How to reproduce a run: its settings as TOML, without the folders of this machine."""
 
-import json
 import re
-from collections.abc import Mapping
 from pathlib import PurePath
-from typing import Any
+
+import tomli_w
 
 from voxray.config.experiment import Experiment
 from voxray.config.load import PATH_KEYS
@@ -23,7 +22,9 @@ def settings_text(experiment: Experiment) -> str:
             table = table[parent]
         if last in table:
             table[last] = ELSEWHERE + PurePath(table[last]).name
-    return _toml(values)
+    # Lists on one line: no string of TOML contains a line break.
+    text = re.sub(r"(?<=\[)\n\s+|,\n\s*(?=\])", "", tomli_w.dumps(values))
+    return re.sub(r",\n\s+", ", ", text).rstrip()
 
 
 def hide_paths(text: str, experiment: Experiment) -> str:
@@ -60,17 +61,3 @@ def identity_rows(run: RunContents) -> list[tuple[str, str]]:
         ("Patches", f"{' × '.join(map(str, info.size))} voxels, {info.channels} × {info.dtype}"),
     ]
     return [*((name, value) for name, value in rows if value), *sorted(run.versions.items())]
-
-
-def _toml(values: Mapping[str, Any], prefix: str = "") -> str:
-    # JSON writes strings, numbers, booleans and lists as TOML does.
-    plain = [
-        f"{key} = {json.dumps(value, ensure_ascii=False)}"
-        for key, value in values.items()
-        if not isinstance(value, dict)
-    ]
-    parts = ["\n".join(plain)] if plain else []
-    for key, value in values.items():
-        if isinstance(value, dict):
-            parts.append(f"[{prefix}{key}]\n{_toml(value, f'{prefix}{key}.')}".rstrip())
-    return "\n\n".join(parts)
