@@ -185,6 +185,6 @@ def test_an_axis_that_shrinks_to_one_voxel_keeps_the_middle() -> None:
 
 
 def test_one_slice_is_not_stretched_to_several() -> None:
-    with pytest.raises(ScanError, match="a: has one voxel along z, which is not stretched to 4"):
+    with pytest.raises(ScanError, match="a: has one voxel along z, which cannot be stretched to 4"):
         resize(volume_of(shape=(6, 6, 1)), (6, 6, 4), "a")
     assert resize(volume_of(shape=(6, 6, 1)), (3, 3, 1), "a").shape == (3, 3, 1)

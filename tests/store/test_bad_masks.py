@@ -28,7 +28,7 @@ REASONS = {
     "2 non-enhancing tumor, 3 enhancing tumour); 1 voxels are such. Name it or correct the mask.",
     "BRATS_002": "its mask has 28x26x22 voxels, got an image of 28x26x24. Give a mask of this image.",
     "BRATS_003": "is 4 mm apart, more than 0.05. Give both files the same affine.",
-    "BRATS_004": "voxel (3, 4, 5) of channel 1 is no finite number, got nan; 1 are such. Fetch or convert it again.",
+    "BRATS_004": "voxel (3, 4, 5) of channel 1 is not finite, got nan; 1 voxels are such. Fetch or convert it again.",
     "BRATS_005": "imagesTr/BRATS_005.nii.gz: cannot be read: Compressed file ended before",
     "BRATS_006": "labelsTr/BRATS_006.nii.gz: cannot be read: Compressed file ended before",
     "BRATS_007": "expected 4 channels, got 3. Give the channels that the other scans of the data set have.",

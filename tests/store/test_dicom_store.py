@@ -46,8 +46,8 @@ def test_bad_series_are_named_and_the_others_are_ingested(mixed: Path, out: Path
     store = open_store(spec.store_path)
     reasons = {row["path"]: row["reason"] for row in store.quarantine.to_pylist()}
     assert set(store.index["scan_id"].to_pylist()) == {f"good{number}" for number in range(8)}
-    assert "misses 1 slices" in reasons["gap"]
-    assert "1 of 7 slices lie where another one lies" in reasons["twice"]
+    assert "lacks 1 slices" in reasons["gap"]
+    assert "1 of 7 slices have the position of another one" in reasons["twice"]
     assert "gantry tilt" in reasons["tilt"]
     assert "is cut off: it holds 140 of 240 bytes" in reasons["cut"]
     assert "a secondary capture" in reasons["capture/one.dcm"]

@@ -156,7 +156,7 @@ def damaged(brains: Path, root: Path) -> dict[str, str]:
     (root / names[5] / f"{names[5]}_t1.nii").write_bytes(b"no NIfTI")
     return {
         names[0]: "its files have different shapes, got 32x32x24",
-        names[1]: "_t2.nii lies elsewhere than",
+        names[1]: "_t2.nii has another position than",
         names[2]: "its mask has 32x30x24 voxels, got an image of 32x32x24",
         names[3]: "has no mask, which its patches are chosen by",
         names[5]: "_t1.nii: cannot be read",

@@ -1,4 +1,4 @@
-"""A data set whose patients and scans go by pseudonyms, and the way back to its files for who holds the key."""
+"""Pseudonyms for the patients and scans of a data set, and the way back to its files with the key."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,7 +15,7 @@ from voxray.storage.paths import AnyPath
 
 
 def hide_names(manifest: Manifest, key: bytes) -> Manifest:
-    """Pseudonyms for every patient and scan, also in what was set aside already."""
+    """Replace every patient and scan by its pseudonym, also in the quarantine."""
 
     def hidden(table: pa.Table, column: str, kind: str) -> pa.Table:
         names = [None if name is None else pseudonym(key, kind, name) for name in table[column].to_pylist()]
@@ -23,16 +23,16 @@ def hide_names(manifest: Manifest, key: bytes) -> Manifest:
 
     tables = (manifest.scans.select(["scan_id", "patient_id", "path"]), manifest.quarantine.select(["scan_id", "path"]))
     words = telling_words(name for table in tables for column in table.columns for name in column.to_pylist())
-    aside = []
+    quarantine = []
     for row in manifest.quarantine.to_pylist():
         name = pseudonym(key, "scan", row["scan_id"] or row["path"] or "")
         reason = f"{name}: {without_names(row['reason'], words)}"
-        aside.append({**row, "scan_id": name, "path": None if row["path"] is None else name, "reason": reason})
+        quarantine.append({**row, "scan_id": name, "path": None if row["path"] is None else name, "reason": reason})
     return replace(
         manifest,
         scans=hidden(hidden(manifest.scans, "patient_id", "patient"), "scan_id", "scan"),
         samples=hidden(manifest.samples, "scan_id", "scan"),
-        quarantine=quarantine_rows(aside),
+        quarantine=quarantine_rows(quarantine),
         shapes={pseudonym(key, "scan", name): shape for name, shape in manifest.shapes.items()},
     )
 
@@ -43,40 +43,39 @@ def files_of(experiment: Experiment, rows: Sequence[Mapping[str, Any]]) -> list[
     Raises
     ------
     DataError
-        A scan under a pseudonym is not in the data set any more, or the key is another one.
+        A pseudonym has no scan in the data set: the scan was removed, or the key differs.
     """
     root = experiment.data_path
-    places: dict[str, tuple[str, str | None]] = {row["scan_id"]: (row["path"], row["label_path"]) for row in rows}
+    files: dict[str, tuple[str, str | None]] = {row["scan_id"]: (row["path"], row["label_path"]) for row in rows}
     key = experiment.privacy.read_key()
     if key is not None:
         scans = hide_names(read_manifest(experiment.data), key).scans
         known = {row["scan_id"]: (row["path"], row["label_path"]) for row in scans.to_pylist()}
-        for name in places:
+        for name in files:
             if name not in known:
                 raise DataError(str(root), f"no scan has the pseudonym {name}", "Check data.root and the key")
-            places[name] = known[name]
-    found = [places[row["scan_id"]] for row in rows]
-    return [(root / scan, None if mask is None else root / mask) for scan, mask in found]
+            files[name] = known[name]
+    pairs = [files[row["scan_id"]] for row in rows]
+    return [(root / scan, None if mask is None else root / mask) for scan, mask in pairs]
 
 
 def reveal(experiment: Experiment, name: str) -> str:
-    """Who or what has a pseudonym.
+    """The patient or scan that has a pseudonym.
 
     Raises
     ------
     DataError
-        No one of this data set under this key.
+        Nobody in this data set under this key.
     """
     key = experiment.privacy.read_key()
     if key is None:
-        raise ConfigError("privacy", "names no key, so nothing goes by a pseudonym", "Set privacy.key_env")
+        raise ConfigError("privacy", "names no key, so there are no pseudonyms", "Set privacy.key_env")
     manifest = read_manifest(experiment.data, with_patients=True)
-    aside = zip(manifest.quarantine["scan_id"].to_pylist(), manifest.quarantine["path"].to_pylist(), strict=True)
-    scans = zip(manifest.scans["scan_id"].to_pylist(), manifest.scans["path"].to_pylist(), strict=True)
-    for scan, path in [*scans, *aside]:
-        if name == pseudonym(key, "scan", scan or path or ""):
-            return f"scan {path or scan}"
+    for table in (manifest.scans, manifest.quarantine):
+        for scan, path in zip(table["scan_id"].to_pylist(), table["path"].to_pylist(), strict=True):
+            if name == pseudonym(key, "scan", scan or path or ""):
+                return f"scan {path or scan}"
     for patient in manifest.scans["patient_id"].unique().to_pylist():
         if name == pseudonym(key, "patient", patient):
             return f"patient {patient}"
-    raise DataError(str(manifest.root), f"no one has the pseudonym {name}", "Check data.root and the key")
+    raise DataError(str(manifest.root), f"no patient or scan has the pseudonym {name}", "Check data.root and the key")

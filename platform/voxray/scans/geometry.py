@@ -1,4 +1,4 @@
-"""Axes and coordinates: whatever order a file keeps, a volume is RAS+."""
+"""Axes and coordinates: a volume is RAS+, whatever the order of its file."""
 
 import numpy as np
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt2axcodes, ornt_transform
@@ -25,7 +25,7 @@ def canonical_volume(voxels: NDArray[np.generic], affine: NDArray[np.float64]) -
     Returns
     -------
     Volume
-        Voxels (channel, x, y, z) and their own affine.
+        Voxels (channel, x, y, z) and their affine.
     """
     orientation = _orientation(affine)
     turned = apply_orientation(voxels.transpose(1, 2, 3, 0), orientation)
@@ -47,13 +47,13 @@ def axis_codes(affine: NDArray[np.float64]) -> str:
 
 
 def check_affine(affine: NDArray[np.float64], where: str) -> None:
-    """Raise ScanError where an affine gives voxels no place in the world."""
+    """Raise ScanError if an affine is singular or not finite."""
     with np.errstate(invalid="ignore"):
         size = float(np.abs(np.linalg.det(affine[:3, :3])))
-    # Written so that a NaN is found too.
+    # Written so that a NaN fails the check too.
     if not size > 0 or not np.isfinite(affine).all():
         rows = np.round(affine[:3], 6).tolist()
-        raise ScanError(where, f"its header gives the voxels no place in space, got the affine {rows}", "Correct it")
+        raise ScanError(where, f"the affine of its header is singular or not finite, got {rows}", "Correct it")
 
 
 def in_axes_of(volume: Volume, affine: NDArray[np.float64]) -> Volume:
@@ -64,7 +64,7 @@ def in_axes_of(volume: Volume, affine: NDArray[np.float64]) -> Volume:
     volume : Volume
         On the same grid, in any axes.
     affine : ndarray, (4, 4)
-        Of the wanted axes, for example those of the file that the volume was read from.
+        Of the axes to reach, for example those of the file that the volume was read from.
     """
     turn = ornt_transform(_orientation(volume.affine), _orientation(affine))
     turned = apply_orientation(volume.array.transpose(1, 2, 3, 0), turn)

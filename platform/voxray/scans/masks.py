@@ -1,4 +1,4 @@
-"""A scan and its mask: do they belong together, and which class has each voxel."""
+"""A scan and its mask: whether they fit together, and the class of each voxel."""
 
 from collections.abc import Sequence
 
@@ -32,7 +32,7 @@ def check_label(
     where : str
         Name of the scan for the message.
     tolerance_mm : float
-        How far apart the corners of the two may lie: headers keep single precision.
+        Largest distance between the corners of the two: headers have single precision.
 
     Returns
     -------
@@ -42,11 +42,12 @@ def check_label(
     Raises
     ------
     ScanError
-        Other shapes, another place in the world, a voxel that is no finite number, a value that
-        has no name.
+        Different shapes or positions, a voxel that is not finite, a value without a name.
     """
     if label.array.shape[0] != 1:
-        raise ScanError(where, f"its mask wants one channel, got {label.array.shape[0]}", "Give one value per voxel")
+        raise ScanError(
+            where, f"its mask: expected one channel, got {label.array.shape[0]}", "Give one value per voxel"
+        )
     check_same_grid(image, label, where, tolerance_mm)
     check_finite(image, where)
     return label_classes(label, classes, where)
@@ -55,7 +56,7 @@ def check_label(
 def check_same_grid(
     image: Volume | ScanHeader, label: Volume | ScanHeader, where: str, tolerance_mm: float = TOLERANCE_MM
 ) -> None:
-    """Check that a mask has its image's shape and place, with their voxels or without.
+    """Check that a mask has the shape and position of its image, given volumes or headers.
 
     Raises
     ------
@@ -65,12 +66,14 @@ def check_same_grid(
         problem = f"its mask has {_extent(label.shape)} voxels, got an image of {_extent(image.shape)}"
         raise ScanError(where, problem, "Give a mask of this image")
     corners, distances = corners_apart_mm(image.shape, image.affine, label.affine)
-    # Written so that a NaN in an affine is found too.
+    # Written so that a NaN fails the check too.
     if (distances <= tolerance_mm).all():
         return
     worst = int(np.argmax(distances))
     corner = ", ".join(map(str, corners[worst].tolist()))
-    problem = f"its mask has the image's shape but lies elsewhere: voxel ({corner}) is {distances[worst]:.4g} mm apart"
+    problem = (
+        f"its mask has the image's shape but another position: voxel ({corner}) is {distances[worst]:.4g} mm apart"
+    )
     raise ScanError(where, f"{problem}, more than {tolerance_mm:g}", "Give both files the same affine")
 
 
@@ -79,14 +82,14 @@ def check_finite(image: Volume, where: str) -> None:
     voxels = image.array
     if voxels.dtype.kind != "f" or voxels.size == 0:
         return
-    # Either shows in one of the two, and neither needs memory; their order does not matter.
+    # NaN and infinity show in one of the two, and neither needs memory.
     with np.errstate(invalid="ignore"):
         if np.isfinite(voxels.min()) and np.isfinite(voxels.max()):
             return
     bad = ~np.isfinite(voxels)
     channel, x, y, z = np.unravel_index(int(np.argmax(bad)), bad.shape)
-    place = f"voxel ({x}, {y}, {z}) of channel {channel}"
-    problem = f"{place} is no finite number, got {voxels[channel, x, y, z]}; {np.count_nonzero(bad):,} are such"
+    problem = f"voxel ({x}, {y}, {z}) of channel {channel} is not finite, got {voxels[channel, x, y, z]}"
+    problem += f"; {np.count_nonzero(bad):,} voxels are such"
     raise ScanError(where, problem, "Fetch or convert it again")
 
 
@@ -105,25 +108,24 @@ def label_classes(label: Volume, classes: Sequence[str], where: str) -> NDArray[
     if len(classes) > MOST_CLASSES:
         raise ScanError(where, f"a mask holds {MOST_CLASSES} classes or fewer, got {len(classes)}", "Join some")
     values = label.array[0]
-    if values.dtype.kind in "iub":
-        # What has no sign is not looked through for negative numbers.
-        low = int(values.min()) if values.size and values.dtype.kind == "i" else 0
-        high = int(values.max()) if values.size else 0
-        if low >= 0 and high < len(classes):
-            codes: NDArray[np.uint8] = values.astype(np.uint8, copy=False)
-            return codes
-        odd = (values < 0) | (values >= len(classes))
-    else:
-        with np.errstate(invalid="ignore"):
-            codes = values.astype(np.uint8)
-        odd = (codes != values) | (codes >= len(classes))
-        if not odd.any():
-            return codes
+    with np.errstate(invalid="ignore"):
+        codes: NDArray[np.uint8] = values.astype(np.uint8, copy=False)
+    if _in_range(values, codes, len(classes)):
+        return codes
+    odd = (codes != values) | (codes >= len(classes))
     named = ", ".join(f"{number} {name}" for number, name in enumerate(classes))
-    place = np.unravel_index(int(np.argmax(odd)), odd.shape)
-    at = ", ".join(map(str, place))
-    problem = f"its mask has the value {values[place]} at voxel ({at}), which has no name (known: {named})"
+    index = np.unravel_index(int(np.argmax(odd)), odd.shape)
+    at = ", ".join(map(str, index))
+    problem = f"its mask has the value {values[index]} at voxel ({at}), which has no name (known: {named})"
     raise ScanError(where, f"{problem}; {np.count_nonzero(odd):,} voxels are such", "Name it or correct the mask")
+
+
+def _in_range(values: NDArray[np.generic], codes: NDArray[np.uint8], count: int) -> bool:
+    """Whether all values are whole numbers from 0 up to a count."""
+    if values.size and values.dtype.kind in "iub":
+        # Extremes need no memory, unlike comparing every voxel; unsigned numbers need no look for negative ones.
+        return int(values.max()) < count and (values.dtype.kind != "i" or int(values.min()) >= 0)
+    return bool(np.array_equal(codes, values) and (codes < count).all())
 
 
 def _extent(shape: Sequence[int]) -> str:

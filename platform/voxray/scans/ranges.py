@@ -1,4 +1,4 @@
-"""Which bytes of a file a view of its array shows, and fetching them from object storage in few requests."""
+"""The bytes of a file that a view of its array covers, fetched from object storage in few requests."""
 
 import mmap
 from collections.abc import Callable, Sequence
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 Ranges = NDArray[np.int64]
 Fetch = Callable[[Sequence[NDArray[np.generic]]], None]
 
-GAP_BYTES = 2**16  # to be read over, rather than asked twice: a request takes as long as a megabyte or more
+GAP_BYTES = 2**16  # read instead of a second request, which takes as long as a megabyte or more
 
 
 def view_ranges(view: NDArray[np.generic], first: int) -> Ranges:
-    """The bytes that a view shows, as ranges as long as its memory is without a gap.
+    """The bytes that a view covers, as ranges that are as long as possible.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def view_ranges(view: NDArray[np.generic], first: int) -> Ranges:
 
 
 def join_ranges(ranges: Ranges, gap: int) -> Ranges:
-    """Ranges (n, 2) put together where they overlap, touch or are at most `gap` bytes apart; in ascending order."""
+    """Merge ranges (n, 2) that overlap, touch or are at most `gap` bytes apart; in ascending order."""
     if not len(ranges):
         return ranges
     ordered = ranges[np.argsort(ranges[:, 0], kind="stable")]
@@ -58,7 +58,7 @@ def join_ranges(ranges: Ranges, gap: int) -> Ranges:
 
 
 def fetch_views(path: "UPath", offset: int, memory: mmap.mmap, views: Sequence[NDArray[np.generic]]) -> None:
-    """Fill what views of some memory show with the bytes of a file.
+    """Fill views of some memory with the bytes of a file.
 
     Parameters
     ----------
@@ -71,6 +71,6 @@ def fetch_views(path: "UPath", offset: int, memory: mmap.mmap, views: Sequence[N
     """
     first = np.frombuffer(memory, np.uint8).ctypes.data
     ranges = join_ranges(np.concatenate([view_ranges(view, first) for view in views]), GAP_BYTES)
-    wanted = [(start + offset, end + offset) for start, end in ranges.tolist()]
-    for (start, end), content in zip(ranges.tolist(), read_ranges(path, wanted), strict=True):
+    in_file = [(start + offset, end + offset) for start, end in ranges.tolist()]
+    for (start, end), content in zip(ranges.tolist(), read_ranges(path, in_file), strict=True):
         memory[start:end] = content

@@ -77,7 +77,7 @@ def fetch_regions(volume: Volume, boxes: Sequence[PatchBox]) -> None:
 
 
 def _inside(volume: Volume, box: PatchBox) -> list[slice]:
-    """The part of a box that lies in a volume."""
+    """The part of a box inside a volume."""
     ends = [(start, start + size) for start, size in zip(box.start, box.size, strict=True)]
     return [
         slice(min(max(low, 0), extent), max(min(high, extent), 0))
@@ -86,7 +86,7 @@ def _inside(volume: Volume, box: PatchBox) -> list[slice]:
 
 
 def read_region(volume: Volume, box: PatchBox, pad_value: float) -> NDArray[np.generic]:
-    """Copy a box out of a volume; what lies outside the volume becomes `fill`.
+    """Copy a box out of a volume; voxels outside the volume become `pad_value`.
 
     Returns
     -------
@@ -97,6 +97,6 @@ def read_region(volume: Volume, box: PatchBox, pad_value: float) -> NDArray[np.g
     if inside.shape[1:] == box.size:
         return np.ascontiguousarray(inside)
     region = np.full((inside.shape[0], *box.size), pad_value, inside.dtype)
-    places = (slice(span.start - low, span.stop - low) for span, low in zip(spans, box.start, strict=True))
-    region[(slice(None), *places)] = inside
+    targets = (slice(span.start - low, span.stop - low) for span, low in zip(spans, box.start, strict=True))
+    region[(slice(None), *targets)] = inside
     return region

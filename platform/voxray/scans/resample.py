@@ -1,7 +1,7 @@
 """Volumes on another grid: a common spacing or shape for all scans of a data set, and back to a scan's own grid.
 
-Only grids whose axes run along those of the volume are reached, in any order and direction: one axis after the other
-is interpolated, which costs a fraction of a general affine map and needs no library.
+The axes of both grids must be parallel, in any order and direction: one axis after the other is interpolated, which
+costs a fraction of a general affine map.
 """
 
 from collections.abc import Sequence
@@ -22,20 +22,20 @@ SLAB_VOXELS = 2**17
 
 
 def resample(volume: Volume, spacing_mm: tuple[float, float, float], order: int) -> Volume:
-    """Bring a volume to a spacing; its middle stays where it is in the world.
+    """Bring a volume to a spacing; its center keeps its world position.
 
     Parameters
     ----------
     volume : Volume
     spacing_mm : (x, y, z)
-        Kept exactly; the number of voxels is rounded, so up to half a voxel is won or lost at each border.
+        Reached exactly; the number of voxels is rounded, so up to half a voxel is gained or lost at each border.
     order : int
         1 is linear, for images; 0 takes the nearest voxel, for masks.
 
     Returns
     -------
     Volume
-        Of the same dtype: integers are rounded to the nearest. Beyond the outermost voxel centers their values go on.
+        Of the same dtype: integers are rounded to the nearest. Beyond the outermost voxel centers the border repeats.
         The same object where nothing changes.
     """
     ratios = _ratios(volume.spacing_mm, spacing_mm)
@@ -64,11 +64,11 @@ def _ratios(spacing_mm: tuple[float, float, float], wanted_mm: tuple[float, floa
 
 
 def resize(volume: Volume, shape: tuple[int, int, int], where: str) -> Volume:
-    """Bring a volume to a number of voxels by linear interpolation, whatever that does to its spacing.
+    """Bring a volume to a number of voxels by linear interpolation; its spacing changes accordingly.
 
-    The outermost voxel centers stay where they are ("align corners"): voxel i of n lies at i · (m − 1) / (n − 1) of m.
-    That is what ``scipy.ndimage.zoom`` does with ``order=1``; like it, nothing is smoothed before voxels are skipped.
-    Along an axis that shrinks to one voxel the middle is taken, where SciPy takes the first.
+    The outermost voxel centers keep their positions ("align corners"): voxel i of n is at i · (m − 1) / (n − 1) of m.
+    This equals ``scipy.ndimage.zoom(order=1)``, without smoothing before voxels are skipped. Of an axis that shrinks to
+    one voxel the middle is taken; SciPy takes the first voxel.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def resize(volume: Volume, shape: tuple[int, int, int], where: str) -> Volume:
     Raises
     ------
     ScanError
-        An axis of one voxel would be stretched: nothing says how far apart its voxels would be.
+        An axis of one voxel would be stretched: the distance of its voxels is undefined.
     """
     if volume.shape == shape:
         return volume
@@ -93,8 +93,8 @@ def resize(volume: Volume, shape: tuple[int, int, int], where: str) -> Volume:
     step = np.eye(4)
     for axis, (old, new) in enumerate(zip(volume.shape, shape, strict=True)):
         if old == 1 and new > 1:
-            problem = f"has one voxel along {'xyz'[axis]}, which is not stretched to {new}"
-            raise ScanError(where, problem, "Leave it out, or take a patches.size of one voxel there")
+            problem = f"has one voxel along {'xyz'[axis]}, which cannot be stretched to {new}"
+            raise ScanError(where, problem, "Remove it, or set patches.size to one voxel there")
         first, ratio = (0.0, (old - 1) / (new - 1)) if new > 1 else ((old - 1) / 2, float(old))
         positions.append(np.asarray(first + ratio * np.arange(new), np.float64))
         step[axis, axis], step[axis, 3] = ratio, first
@@ -102,13 +102,13 @@ def resize(volume: Volume, shape: tuple[int, int, int], where: str) -> Volume:
 
 
 def resample_like(volume: Volume, reference: Volume, order: int) -> Volume:
-    """Bring a volume to the grid of another one, for example a prediction back to the scan's own geometry.
+    """Bring a volume to the grid of another one, for example a prediction to the geometry of its scan.
 
     Parameters
     ----------
     volume : Volume
     reference : Volume
-        Gives shape and affine. Its axes may be in the file's own order and direction.
+        Gives shape and affine, with axes in any order and direction.
     order : int
         1 is linear, 0 nearest.
 
@@ -116,12 +116,12 @@ def resample_like(volume: Volume, reference: Volume, order: int) -> Volume:
     -------
     Volume
         Voxels (channel of `volume`, axes of `reference`), dtype of `volume`, affine of `reference`. Where the
-        reference reaches beyond the volume, the border goes on.
+        reference extends beyond the volume, the border repeats.
 
     Raises
     ------
     ScanError
-        The two grids are rotated against each other by no multiple of 90 degrees.
+        The rotation between the two grids is not a multiple of 90 degrees.
     """
     between = np.linalg.inv(volume.affine) @ reference.affine
     columns = between[:3, :3]
@@ -134,24 +134,24 @@ def resample_like(volume: Volume, reference: Volume, order: int) -> Volume:
         raise ScanError("resample", problem, "Give a reference along the same axes")
     positions: list[NDArray[np.float64]] = [np.empty(0)] * 3
     for axis, count in zip(range(3), reference.shape, strict=True):
-        own = int(axes[axis])
-        positions[own] = between[own, 3] + between[own, axis] * np.arange(count)
+        source = int(axes[axis])
+        positions[source] = between[source, 3] + between[source, axis] * np.arange(count)
     sampled = _sampled(volume.array, positions, order)
     return Volume(sampled.transpose(0, *(axes + 1).tolist()), reference.affine)
 
 
 @dataclass(frozen=True, eq=False)
-class _Places:
-    """Where the wanted voxels of one axis lie among those there are.
+class _Neighbors:
+    """The source voxels on both sides of each target voxel, along one axis.
 
     Attributes
     ----------
-    below, above : ndarray of int, (wanted,)
-        Neighboring indices.
-    share : ndarray of float, (wanted,)
+    below, above : ndarray of int, (target,)
+        Indices of the neighbors.
+    share : ndarray of float, (target,)
         Weight of the one above.
     extent : int
-        Voxels there are.
+        Number of source voxels.
     """
 
     below: NDArray[np.int64]
@@ -161,50 +161,51 @@ class _Places:
 
     @property
     def growth(self) -> float:
-        """Wanted voxels for each one there is."""
+        """Target voxels for each source voxel."""
         return len(self.share) / self.extent
 
-    def __getitem__(self, part: slice) -> "_Places":
-        return _Places(self.below[part], self.above[part], self.share[part], self.extent)
+    def __getitem__(self, part: slice) -> "_Neighbors":
+        return _Neighbors(self.below[part], self.above[part], self.share[part], self.extent)
 
 
 def _sampled(voxels: NDArray[np.generic], positions: list[NDArray[np.float64]], order: int) -> NDArray[np.generic]:
     """Values of (channel, x, y, z) voxels at all combinations of fractional indices along the three axes."""
-    # As the memory runs, the slowest axis first and all of them forward: numpy takes from nothing else without a copy.
+    # In memory order, the slowest axis first and all of them forward: otherwise numpy.take copies.
     steps = voxels.strides[1:]
     axes = sorted(range(3), key=lambda axis: -abs(steps[axis]))
     forward = voxels[(slice(None), *(slice(None, None, -1 if step < 0 else 1) for step in steps))]
-    places = [_find_places(positions[axis], voxels.shape[1 + axis], order, steps[axis] < 0) for axis in axes]
-    result = np.empty((len(voxels), *(len(each.share) for each in places)), voxels.dtype)
+    neighbors = [_find_neighbors(positions[axis], voxels.shape[1 + axis], order, steps[axis] < 0) for axis in axes]
+    result = np.empty((len(voxels), *(len(axis.share) for axis in neighbors)), voxels.dtype)
     for channel, filled in zip(forward, result, strict=True):
-        _fill(filled, channel.transpose(axes), places)
+        _fill(filled, channel.transpose(axes), neighbors)
     return result.transpose(0, *(1 + np.argsort(axes)))
 
 
-def _find_places(positions: NDArray[np.float64], extent: int, order: int, backward: bool) -> _Places:
-    """Neighbors of fractional indices; outside, the border goes on. With order 0 the nearest has all the weight."""
+def _find_neighbors(positions: NDArray[np.float64], extent: int, order: int, backward: bool) -> _Neighbors:
+    """Neighbors of fractional indices; outside, the border repeats. With order 0 the nearest has all the weight."""
     inside = np.clip(positions if order else np.floor(positions + 0.5), 0, extent - 1)
     below = np.floor(inside).astype(np.int64)
-    neighbors = (below, np.minimum(below + 1, extent - 1))
-    first, second = (extent - 1 - each for each in neighbors) if backward else neighbors
-    return _Places(first, second, inside - below, extent)
+    above = np.minimum(below + 1, extent - 1)
+    if backward:
+        return _Neighbors(extent - 1 - below, extent - 1 - above, inside - below, extent)
+    return _Neighbors(below, above, inside - below, extent)
 
 
-def _fill(result: NDArray[Any], values: NDArray[Any], places: Sequence[_Places]) -> None:
+def _fill(result: NDArray[Any], values: NDArray[Any], neighbors: Sequence[_Neighbors]) -> None:
     """Interpolate along three axes, the slowest of memory first.
 
-    A few slices at a time: to leave the processor's cache costs more than all the arithmetic.
+    A few slices at a time: leaving the processor's cache costs more than the arithmetic.
     """
-    slow = places[0]
-    turns = sorted((1, 2), key=lambda axis: places[axis].growth)
+    slow = neighbors[0]
+    order = sorted((1, 2), key=lambda axis: neighbors[axis].growth)
 
     def in_plane(slab: NDArray[Any]) -> NDArray[Any]:
-        for axis in turns:
-            slab = _interpolated(slab, axis, places[axis])
+        for axis in order:
+            slab = _interpolated(slab, axis, neighbors[axis])
         return slab
 
     # The axis that shrinks most comes first, and leaves less to the others.
-    if slow.growth <= places[turns[0]].growth:
+    if slow.growth <= neighbors[order[0]].growth:
         for part in _slabs(len(result), values[0].size):
             _store(result[part], in_plane(_interpolated(values, 0, slow[part])))
         return
@@ -223,15 +224,15 @@ def _store(result: NDArray[Any], values: NDArray[Any]) -> None:
     result[...] = np.rint(values) if result.dtype.kind in "iu" and values.dtype.kind == "f" else values
 
 
-def _interpolated(values: NDArray[Any], axis: int, places: _Places) -> NDArray[Any]:
+def _interpolated(values: NDArray[Any], axis: int, neighbors: _Neighbors) -> NDArray[Any]:
     """Linear interpolation along one axis, in floats; values at whole steps stay what they are."""
-    if not places.share.any():
-        same = np.array_equal(places.below, np.arange(values.shape[axis]))
-        return values if same else values.take(places.below, axis=axis)
+    if not neighbors.share.any():
+        same = np.array_equal(neighbors.below, np.arange(values.shape[axis]))
+        return values if same else values.take(neighbors.below, axis=axis)
     dtype = values.dtype
     wide = np.float64 if dtype.itemsize > 4 or dtype in (np.int32, np.uint32) else np.float32
-    first = values.take(places.below, axis=axis)
-    result: NDArray[Any] = np.subtract(values.take(places.above, axis=axis), first, dtype=wide)
-    result *= places.share.astype(wide).reshape([-1 if each == axis else 1 for each in range(values.ndim)])
+    first = values.take(neighbors.below, axis=axis)
+    result: NDArray[Any] = np.subtract(values.take(neighbors.above, axis=axis), first, dtype=wide)
+    result *= neighbors.share.astype(wide).reshape(np.where(np.arange(values.ndim) == axis, -1, 1))
     result += first
     return result

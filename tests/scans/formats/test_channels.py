@@ -61,8 +61,8 @@ def test_a_common_dtype_holds_the_numbers_of_all_files(tmp_path: Path) -> None:
     ("shape", "affine", "words"),
     [
         ((5, 6, 8), AFFINE, r"different shapes, got 5x6x7 in a_flair\.nii and 5x6x8 in a_t1\.nii"),
-        ((5, 6, 7), np.diag([-1, -1, 2.5, 1]), r"a_t1\.nii lies elsewhere than a_flair\.nii, got 3 mm"),
-        ((5, 6, 7), np.diag([1, 1, 2, 1.0]), r"a_t1\.nii lies elsewhere"),
+        ((5, 6, 7), np.diag([-1, -1, 2.5, 1]), r"a_t1\.nii has another position than a_flair\.nii, got 3 mm"),
+        ((5, 6, 7), np.diag([1, 1, 2, 1.0]), r"a_t1\.nii has another position"),
     ],
 )
 def test_files_that_do_not_fit_together_are_named(

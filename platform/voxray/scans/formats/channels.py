@@ -1,4 +1,4 @@
-"""Scans of which each channel is a file of its own: one path names them all, and one volume holds them."""
+"""Scans with one file for each channel: one path names all files, and one volume holds them."""
 
 import re
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ TOLERANCE_MM = 0.05
 def channel_files(path: AnyPath) -> list[AnyPath]:
     """The files of a scan, in the order of its channels.
 
-    A path that ends in a name with a list in braces stands for several files, as in a shell: ``a_{t1,t2}.nii`` for
-    ``a_t1.nii`` and ``a_t2.nii``, ``{images/a.nii,masks/a.nii}`` for files in two folders. Every other path stands for
-    itself.
+    A path that ends in a name with a list in braces names several files, as in a shell: ``a_{t1,t2}.nii`` is
+    ``a_t1.nii`` and ``a_t2.nii``, ``{images/a.nii,masks/a.nii}`` files in two folders. Every other path names one
+    file.
     """
     listed = re.fullmatch(r"(.*)\{([^{}]*,[^{}]*)\}([^/{}]*)", str(path))
     if listed is None:
@@ -48,7 +48,7 @@ def join_channels(volumes: Sequence[Volume], names: Sequence[str], where: str) -
     Raises
     ------
     ScanError
-        They have other shapes, or lie elsewhere.
+        Their shapes or affines differ.
     """
     check_one_grid([(volume.shape, volume.affine) for volume in volumes], names, where)
     channels = [channel for volume in volumes for channel in volume.array]
@@ -60,16 +60,16 @@ def join_channels(volumes: Sequence[Volume], names: Sequence[str], where: str) -
 def check_one_grid(
     grids: Sequence[tuple[tuple[int, int, int], NDArray[np.float64]]], names: Sequence[str], where: str
 ) -> None:
-    """Raise ScanError where the files of a scan have other shapes or affines than the first."""
+    """Raise ScanError if the shapes or affines of a scan's files differ."""
     shape, affine = grids[0]
     for (other_shape, other_affine), name in zip(grids[1:], names[1:], strict=True):
         if other_shape != shape:
             shapes = f"{_extent(shape)} in {names[0]} and {_extent(other_shape)} in {name}"
             raise ScanError(where, f"its files have different shapes, got {shapes}", "Fetch it again")
         _, apart = corners_apart_mm(shape, affine, other_affine)
-        # Written so that a NaN in an affine is found too.
+        # Written so that a NaN fails the check too.
         if not (apart <= TOLERANCE_MM).all():
-            problem = f"{name} lies elsewhere than {names[0]}, got {np.max(apart):.4g} mm between their corners"
+            problem = f"{name} has another position than {names[0]}, got {np.max(apart):.4g} mm between their corners"
             raise ScanError(where, problem, "Give all its files the same affine")
 
 

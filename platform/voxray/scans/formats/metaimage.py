@@ -1,4 +1,4 @@
-"""MetaImage headers, and uncompressed voxels of which a region touches only its own bytes: on disk, or in storage.
+"""MetaImage: reading a region of uncompressed voxels touches only its own bytes, on disk or in object storage.
 
 Source: the MetaIO documentation of ``ObjectType = Image`` files.
 """
@@ -39,7 +39,7 @@ CORRECT = "Correct the header, or write the scan again"
 
 @dataclass(frozen=True, eq=False)
 class MetaImageHeader:
-    """What the text header says.
+    """The text header.
 
     Attributes
     ----------
@@ -49,10 +49,10 @@ class MetaImageHeader:
         With the file's byte order.
     affine : ndarray, (4, 4)
         Index (i, j, k) to world RAS.
-    data_path : Place
+    data_path : path
         File of the voxels.
     data_offset : int
-        Where they begin; -1 means that they end with the file.
+        Where they begin; -1: they end with the file.
     compressed : bool
     """
 
@@ -77,7 +77,7 @@ def read_metaimage_header(path: AnyPath) -> MetaImageHeader:
     Raises
     ------
     ScanError
-        A key is missing or has a value that cannot be.
+        A key is missing or has an invalid value.
     """
     fields, offset = _read_fields(path)
     dimensions = _numbers(path, fields, "DimSize")
@@ -107,30 +107,30 @@ def map_metaimage(header: MetaImageHeader, path: Path, where: str) -> NDArray[np
     Raises
     ------
     ScanError
-        The voxel file is missing, or shorter than the header says.
+        The voxel file is missing, or shorter than the header requires.
     """
     offset = find_voxels(header, where)
     with path.open("rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    # Without this the kernel reads ahead far beyond a patch's own lines.
+    # Otherwise the kernel reads ahead far beyond the lines of a patch.
     mapped.madvise(mmap.MADV_RANDOM)
     return _voxels(header, mapped, offset)
 
 
 def fetch_metaimage(header: MetaImageHeader, path: "UPath", where: str) -> tuple[NDArray[np.generic], Fetch]:
-    """The voxels of an uncompressed file in object storage, and what brings them.
+    """The voxels of an uncompressed file in object storage, and a function that fetches them.
 
     Returns
     -------
     ndarray, (channel, i, j, k)
-        Zeros where nothing has been fetched yet; such memory is not taken from the machine before.
+        Zeros where nothing has been fetched yet; such memory is not allocated before.
     callable
-        Fetches what views of that array show, by byte ranges.
+        Fetches the byte ranges of views of that array.
 
     Raises
     ------
     ScanError
-        The voxel file is missing, or shorter than the header says.
+        The voxel file is missing, or shorter than the header requires.
     """
     offset = find_voxels(header, where)
     memory = mmap.mmap(-1, header.size_bytes)
@@ -153,14 +153,14 @@ def find_voxels(header: MetaImageHeader, where: str) -> int:
     Raises
     ------
     ScanError
-        The voxel file is missing, or shorter than the header says.
+        The voxel file is missing, or shorter than the header requires.
     """
-    found = _file_size(header, where)
+    size = _file_size(header, where)
     if header.compressed:
         return max(header.data_offset, 0)
-    offset = header.data_offset if header.data_offset >= 0 else found - header.size_bytes
-    if offset < 0 or found - offset < header.size_bytes:
-        problem = f"{header.data_path.name} holds {max(found - offset, 0):,} bytes of voxels, expected "
+    offset = header.data_offset if header.data_offset >= 0 else size - header.size_bytes
+    if offset < 0 or size - offset < header.size_bytes:
+        problem = f"{header.data_path.name} holds {max(size - offset, 0):,} bytes of voxels, expected "
         raise ScanError(where, f"{problem}{header.size_bytes:,}", "The file is cut off; fetch it again")
     return offset
 
@@ -171,8 +171,7 @@ def inflate_metaimage(header: MetaImageHeader, where: str) -> NDArray[np.generic
     Raises
     ------
     ScanError
-        The stream is damaged or has another length than the header says: a reader that only fills what it can
-        would pass on whatever was in memory before.
+        The stream is damaged or has another length than in the header.
     """
     data = read_bytes(header.data_path)[find_voxels(header, where) :]
     try:
@@ -203,7 +202,7 @@ def _read_fields(path: AnyPath) -> tuple[dict[str, str], int]:
         if not separator:
             break
         fields[key.strip()] = value.strip()
-        # The format says that this key is the last one of the header.
+        # By the format, this key is the last one of the header.
         if key.strip() == "ElementDataFile":
             return fields, position
     raise ScanError(str(path), "not a MetaImage header: no line 'ElementDataFile = …'", "Fetch the file again")
@@ -214,9 +213,9 @@ def _affine(path: AnyPath, fields: dict[str, str]) -> NDArray[np.float64]:
     origin = _numbers(path, fields, "Offset", "Origin", "Position", default="0 0 0")
     turn = _numbers(path, fields, "TransformMatrix", "Orientation", "Rotation", default="1 0 0 0 1 0 0 0 1")
     if len(spacing) != 3 or len(origin) != 3 or len(turn) != 9:
-        found = f"{len(spacing)}, {len(origin)} and {len(turn)}"
+        counts = f"{len(spacing)}, {len(origin)} and {len(turn)}"
         raise ScanError(
-            str(path), f"expected 3, 3 and 9 numbers for spacing, offset and direction, got {found}", CORRECT
+            str(path), f"expected 3, 3 and 9 numbers for spacing, offset and direction, got {counts}", CORRECT
         )
     if min(spacing) <= 0:
         raise ScanError(str(path), f"spacing must be above zero, got {spacing}", CORRECT)

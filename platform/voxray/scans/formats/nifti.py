@@ -1,7 +1,7 @@
 """NIfTI: a compressed file is inflated in one go, into the memory that the voxels stay in.
 
 A stream that is inflated whole, into memory of known size, takes half the time of one that is read piece by piece.
-Format: https://nifti.nimh.nih.gov/nifti-1; what the header means is nibabel's business.
+Format: https://nifti.nimh.nih.gov/nifti-1; nibabel interprets the header.
 """
 
 import math
@@ -26,11 +26,11 @@ START_BYTES = 2**16  # of a file, packed or not: more than a header takes
 
 
 def read_nifti(path: AnyPath) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Read a ``.nii`` or ``.nii.gz`` file whole, with one request where it lies in object storage.
+    """Read a ``.nii`` or ``.nii.gz`` file whole, with one request from object storage.
 
     Parameters
     ----------
-    path : Place
+    path : path
 
     Returns
     -------
@@ -42,17 +42,17 @@ def read_nifti(path: AnyPath) -> tuple[NDArray[Any], NDArray[np.float64]]:
     Raises
     ------
     ScanError
-        The voxels are fewer than the header says.
+        There are fewer voxels than in the header.
     OSError, EOFError, HeaderDataError
         No gzip, cut off or damaged; no NIfTI.
     """
     content, packed = read_bytes(path), _is_packed(path)
     header = _first_header(content, packed)
     shape, dtype, offset = header.get_data_shape(), header.get_data_dtype(), header.get_data_offset()
-    wanted = math.prod(shape) * dtype.itemsize
-    plain = _inflate(content, offset + wanted) if packed else content
-    if len(plain) < offset + wanted:
-        raise _cut_off(path, len(plain) - offset, wanted)
+    expected = math.prod(shape) * dtype.itemsize
+    plain = _inflate(content, offset + expected) if packed else content
+    if len(plain) < offset + expected:
+        raise _cut_off(path, len(plain) - offset, expected)
     voxels: NDArray[Any] = np.ndarray(shape, dtype, plain, offset, order="F")
     if is_scaled(header):
         slope, inter = header.get_slope_inter()
@@ -66,7 +66,7 @@ def read_nifti_header(path: AnyPath) -> Any:
     Raises
     ------
     ScanError
-        A plain file is shorter than its header says.
+        An uncompressed file is shorter than its header requires.
     OSError, EOFError, HeaderDataError
         No gzip, cut off or damaged; no NIfTI.
     """
@@ -74,15 +74,15 @@ def read_nifti_header(path: AnyPath) -> Any:
     header = _first_header(read_start(path, START_BYTES), packed)
     if packed:
         return header
-    wanted = math.prod(header.get_data_shape()) * header.get_data_dtype().itemsize
-    found = size_of(path) - header.get_data_offset()
-    if found < wanted:
-        raise _cut_off(path, found, wanted)
+    expected = math.prod(header.get_data_shape()) * header.get_data_dtype().itemsize
+    size = size_of(path) - header.get_data_offset()
+    if size < expected:
+        raise _cut_off(path, size, expected)
     return header
 
 
 def is_scaled(header: Any) -> bool:
-    """Whether the file's numbers are to be multiplied or shifted."""
+    """Whether the file has a scale factor or offset."""
     slope, inter = header.get_slope_inter()
     return slope is not None and (slope, inter) != (1, 0)
 
@@ -124,17 +124,17 @@ def _parse_header(file: Any) -> Any:
 
 
 def _inflate(packed: bytes, size: int) -> bytearray | bytes:
-    """The stream's bytes, which should be `size`; its checksum is looked at."""
+    """The bytes of the stream, `size` of them if it is complete; checks the checksum."""
     try:
         plain = deflate.gzip_decompress(packed, size)
     except deflate.DeflateError:
         plain = bytearray()
-    # libdeflate stops after the first member of a file, and does not say what is wrong with a damaged one.
+    # libdeflate stops after the first member of a file, and does not name what is wrong with a damaged one.
     return plain if len(plain) >= size else igzip.decompress(packed)
 
 
-def _cut_off(path: AnyPath, found: int, wanted: int) -> ScanError:
-    problem = f"holds {max(found, 0):,} bytes of voxels, expected {wanted:,}"
+def _cut_off(path: AnyPath, size: int, expected: int) -> ScanError:
+    problem = f"holds {max(size, 0):,} bytes of voxels, expected {expected:,}"
     return ScanError(str(path), problem, "The file is cut off; fetch it again")
 
 

@@ -32,7 +32,7 @@ def open_npz_row(path: AnyPath) -> Volume:
 
     Parameters
     ----------
-    path : Place
+    path : path
         ``FILE.npz/MEMBER/ROW``; the member is a stack of (y, x), of (y, x, 3) or of (z, y, x).
 
     Returns
@@ -48,7 +48,7 @@ def open_npz_row(path: AnyPath) -> Volume:
     file = path.parents[1]
     stack = _map_member(file, path.parent.name, file.stat().st_mtime_ns if isinstance(file, Path) else 0)
     if not path.name.isdecimal() or int(path.name) >= len(stack):
-        raise ScanError(str(path), f"no such image: {path.parent.name} holds {len(stack)}", "Ingest it anew")
+        raise ScanError(str(path), f"no such image: {path.parent.name} holds {len(stack)}", "Ingest it again")
     image = stack[int(path.name)]
     if image.ndim == 3 and image.shape[-1] == COLORS:
         return Volume(image.transpose(2, 1, 0)[..., None], np.eye(4))
@@ -60,7 +60,7 @@ def open_npz_row(path: AnyPath) -> Volume:
 
 @lru_cache(maxsize=1)
 def _map_member(file: AnyPath, member: str, _changed_ns: int) -> NDArray[Any]:
-    """A member as an array on disk, in a file without a name that goes with the process; anew when it has changed."""
+    """A member as an array in an unnamed temporary file; read again when the archive has changed."""
     with (
         file.open("rb") as packed,
         zipfile.ZipFile(packed) as archive,

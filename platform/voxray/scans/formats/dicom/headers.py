@@ -1,8 +1,8 @@
-"""DICOM files: which series each belongs to, and where its slices lie.
+"""DICOM headers: the series of each file, and the position of its slices.
 
 Source: DICOM PS3.3, C.7.6.2 (image plane), C.7.6.16 (functional groups of multi-frame objects), C.11.1 (rescale).
-A header is full of names and dates. What is read of it stands here; only geometry and intensity go on into a volume,
-and messages repeat no value of it.
+Headers are full of names and dates. Only this module reads them; only geometry and intensity become part of a volume,
+and messages repeat no value of a header.
 """
 
 import warnings
@@ -37,7 +37,7 @@ IDENTITY = (
 SUFFIXES = (".dcm", ".dicom", ".ima")
 DAMAGED = "is cut off or damaged: its header cannot be read"
 
-# Values that do not follow the standard are judged here, and warnings of the library would repeat them.
+# Invalid values are handled here; warnings of the library would repeat them.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 Vector = NDArray[np.float64]
@@ -45,15 +45,15 @@ Vector = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class DicomFile:
-    """What says where a file belongs.
+    """The series of a file.
 
     Attributes
     ----------
-    path : Place
+    path : path
     series, patient : str
-        SeriesInstanceUID and PatientID: to group by, and for no one else's eyes.
+        SeriesInstanceUID and PatientID, only for grouping.
     skipped : str
-        Why it is no part of a scan, such as "a localizer"; empty for a slice.
+        Why it is not part of a scan, such as "a localizer"; empty for a slice.
     """
 
     path: AnyPath
@@ -69,8 +69,8 @@ class DicomFolder:
     Attributes
     ----------
     files : tuple of DicomFile
-    broken : tuple of Place
-        Files that should be DICOM, but are empty or damaged.
+    broken : tuple of path
+        Files that should be DICOM but are empty or damaged.
     others : int
         Number of files of another kind.
     """
@@ -91,7 +91,7 @@ class Slice:
 
     Attributes
     ----------
-    path : Place
+    path : path
     frame : int
         From 0.
     shape : tuple of int
@@ -124,7 +124,7 @@ class Slice:
 
 
 def read_folder(folder: AnyPath) -> DicomFolder:
-    """Look at the headers of the files directly in a folder; reads no pixel."""
+    """Read the headers of the files directly in a folder, without pixels."""
     files, broken, others = [], [], 0
     for path in sorted(entry for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith(".")):
         try:
@@ -139,31 +139,31 @@ def read_folder(folder: AnyPath) -> DicomFolder:
 
 
 def read_slices(path: AnyPath) -> list[Slice]:
-    """Where the frames of a file lie, and what their numbers mean; reads no pixel.
+    """Read the geometry of a file's frames and the meaning of their numbers, without pixels.
 
     Raises
     ------
     ScanError
-        Something of that is missing or cannot be.
+        A value is missing or invalid.
     """
     dataset = _read(path)
     if dataset.get("ModalityLUTSequence"):
-        raise ScanError(str(path), "its numbers go through a table (Modality LUT), which is not supported")
+        raise ScanError(str(path), "a Modality LUT is not supported", "Convert it to slope and intercept")
     frames = dataset.get("PerFrameFunctionalGroupsSequence")
     count = _number(path, dataset, "NumberOfFrames", 1)
     if not frames:
         if count != 1:
-            raise ScanError(str(path), f"holds {count:.0f} frames, but no place for each of them")
+            raise ScanError(str(path), f"holds {count:.0f} frames without a position for each")
         return [_slice(path, 0, dataset, ())]
     if count != len(frames):
-        raise ScanError(str(path), f"says that it holds {count:.0f} frames, but places {len(frames)}")
+        raise ScanError(str(path), f"expected {count:.0f} positions of frames, got {len(frames)}")
     shared = list(dataset.get("SharedFunctionalGroupsSequence") or [])[:1]
     return [_slice(path, number, dataset, (frame, *shared)) for number, frame in enumerate(frames)]
 
 
 @contextmanager
 def nameless_errors(path: AnyPath, problem: str) -> Iterator[None]:
-    """Turn whatever the library raises into ScanError without its words, which may repeat what the header says."""
+    """Turn exceptions of the library into ScanError without their text, which may repeat values of the header."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -176,50 +176,57 @@ def nameless_errors(path: AnyPath, problem: str) -> Iterator[None]:
 
 def _read(path: AnyPath, tags: Sequence[str] | None = None) -> Dataset:
     with nameless_errors(path, DAMAGED):
-        wanted = None if tags is None else list(tags)
-        return pydicom.dcmread(as_file(path), stop_before_pixels=True, specific_tags=wanted)
+        return pydicom.dcmread(
+            as_file(path), stop_before_pixels=True, specific_tags=None if tags is None else list(tags)
+        )
 
 
 def _identify(path: AnyPath) -> DicomFile | None:
-    """None for a file of another kind; ScanError for one that should be a part of a series."""
+    """None for a file of another kind; ScanError for one that should be part of a series."""
     try:
         header = _read(path, IDENTITY)
     except InvalidDicomError:
         if path.suffix.lower() in SUFFIXES or path.stat().st_size == 0:
-            raise ScanError(str(path), "is no DICOM file") from None
+            raise ScanError(str(path), "not a DICOM file") from None
         return None
-    series, kind = str(header.get("SeriesInstanceUID") or ""), str(header.get("SOPClassUID") or "")
     if header.file_meta.get("MediaStorageSOPClassUID") == DIRECTORY:
         return None
-    if not series or (kind in SLICE_CLASSES and not header.get("Rows")):
+    series, patient = _text(header, "SeriesInstanceUID"), _text(header, "PatientID").strip()
+    is_cut_off = _text(header, "SOPClassUID") in SLICE_CLASSES and not header.get("Rows")
+    if not series or is_cut_off:
         raise ScanError(str(path), DAMAGED)
-    return DicomFile(path, series, str(header.get("PatientID") or "").strip(), _why_skipped(header, kind))
+    return DicomFile(path, series, patient, _why_skipped(header))
 
 
-def _why_skipped(header: Dataset, kind: str) -> str:
-    said = header.get("ImageType")
-    image_type = {said} if isinstance(said, str) else set(said or ())
-    if kind == SECONDARY_CAPTURE or kind.startswith(f"{SECONDARY_CAPTURE}.") or "SCREEN SAVE" in image_type:
-        return "a secondary capture"
-    if "LOCALIZER" in image_type:
-        return "a localizer"
-    if not header.get("Rows"):
-        return "no image"
-    return "a color picture" if header.get("SamplesPerPixel", 1) != 1 else ""
+def _text(header: Dataset, keyword: str) -> str:
+    return str(header.get(keyword) or "")
+
+
+def _why_skipped(header: Dataset) -> str:
+    image_type = header.get("ImageType") or ()
+    types = {image_type} if isinstance(image_type, str) else set(image_type)
+    reasons = {
+        "a secondary capture": f"{_text(header, 'SOPClassUID')}.".startswith(f"{SECONDARY_CAPTURE}."),
+        "a screen save": "SCREEN SAVE" in types,
+        "a localizer": "LOCALIZER" in types,
+        "no image": not header.get("Rows"),
+        "a color picture": header.get("SamplesPerPixel", 1) != 1,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), "")
 
 
 def _slice(path: AnyPath, frame: int, dataset: Dataset, groups: Sequence[Dataset]) -> Slice:
-    """A frame; `groups` are its own functional groups and those of all frames, none in a plain file."""
+    """A frame; `groups` are its functional groups and those of all frames, none in a single-frame file."""
 
     def numbers(macro: str, keyword: str, count: int) -> list[float]:
         for source in (*(inner for group in groups for inner in group.get(macro) or ()), dataset):
             if source.get(keyword) is not None:
                 return _numbers(path, source, keyword, count)
-        raise ScanError(str(path), f"has no {keyword}: it has no known place in space")
+        raise ScanError(str(path), f"has no {keyword}, so its position is unknown")
 
     def number(macro: str, keyword: str, default: float) -> float:
-        found = [inner for group in groups for inner in group.get(macro) or () if keyword in inner]
-        return _number(path, (found or [dataset])[0], keyword, default)
+        sources = [inner for group in groups for inner in group.get(macro) or () if keyword in inner]
+        return _number(path, (sources or [dataset])[0], keyword, default)
 
     row_mm, column_mm = numbers("PixelMeasuresSequence", "PixelSpacing", 2)
     rows, columns, bits = (_number(path, dataset, name, 0) for name in ("Rows", "Columns", "BitsStored"))
@@ -244,9 +251,9 @@ def _number(path: AnyPath, source: Dataset, keyword: str, default: float) -> flo
 
 
 def _numbers(path: AnyPath, source: Dataset, keyword: str, count: int) -> list[float]:
-    with nameless_errors(path, f"{keyword} is no number"):
+    with nameless_errors(path, f"{keyword} is not a number"):
         value: Any = source.get(keyword)
-        found = [float(each) for each in (value if isinstance(value, pydicom.multival.MultiValue) else [value])]
-    if len(found) != count or not np.isfinite(found).all():
-        raise ScanError(str(path), f"{keyword}: expected {count} finite numbers, got {len(found)}")
-    return found
+        values: list[float] = np.atleast_1d(np.array(value, dtype=float)).tolist()
+    if len(values) != count or not np.isfinite(values).all():
+        raise ScanError(str(path), f"{keyword}: expected {count} finite numbers, got {len(values)}")
+    return values

@@ -1,4 +1,4 @@
-"""A DICOM series as one volume: slices sorted by where they lie, pixels decoded, slope and intercept applied."""
+"""A DICOM series as one volume: slices sorted by position, pixels decoded, slope and intercept applied."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Series:
     affine : ndarray, (4, 4)
         Index (column, row, slice) to world millimeters, RAS.
     dtype : numpy.dtype
-        That holds all numbers it may have: integers where slope and intercept are such, else float32.
+        Holds all possible numbers: integers where slope and intercept are integers, else float32.
     """
 
     slices: list[Slice]
@@ -42,20 +42,20 @@ class Series:
 
 
 def read_series(path: AnyPath) -> Series:
-    """Find the files of a series and where their slices lie; reads no pixel.
+    """Find the files of a series and the position of their slices; reads no pixel.
 
     Parameters
     ----------
-    path : Place
-        A folder that holds one series, or one of the files of a series; the others lie beside it.
+    path : path
+        A folder that holds one series, or one of the files of a series; the others are beside it.
 
     Raises
     ------
     ScanError
-        No series, several, or one whose slices make no regular grid.
+        No series, several, or one whose slices are no regular grid.
     """
     files = _files_of_series(path)
-    slices, affine = stack_slices([each for file in files for each in read_slices(file)], str(path))
+    slices, affine = stack_slices([frame for file in files for frame in read_slices(file)], str(path))
     return Series(slices, affine, _dtype(slices))
 
 
@@ -74,49 +74,51 @@ def open_series(path: AnyPath) -> Volume:
     series = read_series(path)
     columns, rows, count = series.shape
     voxels = np.empty((count, rows, columns), series.dtype)
-    places: dict[AnyPath, list[tuple[int, Slice]]] = {}
-    for place, each in enumerate(series.slices):
-        places.setdefault(each.path, []).append((place, each))
-    for file, mine in places.items():
+    frames_of: dict[AnyPath, list[int]] = {}
+    for index, frame in enumerate(series.slices):
+        frames_of.setdefault(frame.path, []).append(index)
+    for file, indices in frames_of.items():
         stored = read_frames(file)
-        if stored.shape[1:] != (rows, columns) or len(stored) < len(mine):
-            raise ScanError(str(file), f"its pixels have the shape {stored.shape}, its header says another")
-        for place, each in mine:
-            voxels[place] = _rescaled(stored[each.frame], each, series.dtype)
+        if stored.shape[1:] != (rows, columns) or len(stored) < len(indices):
+            raise ScanError(str(file), f"its pixels have the shape {stored.shape}, unlike its header")
+        for index in indices:
+            frame = series.slices[index]
+            voxels[index] = _rescaled(stored[frame.frame], frame, series.dtype)
     return Volume(voxels.transpose(2, 1, 0)[None], series.affine)
 
 
 def _files_of_series(path: AnyPath) -> list[AnyPath]:
-    folder = read_folder(path if path.is_dir() else path.parent)
+    is_folder = path.is_dir()
+    folder = read_folder(path if is_folder else path.parent)
     if folder.broken:
         problem = "cannot be read, so that a slice beside it may be missing"
         raise ScanError(str(folder.broken[0]), problem, "Fetch the file again")
-    wanted = {file.series for file in folder.slices if path.is_dir() or file.path == path}
-    if not wanted:
-        found = sorted({file.skipped for file in folder.files if file.skipped and (path.is_dir() or file.path == path)})
-        raise ScanError(str(path), f"is {' and '.join(found)}, no scan" if found else "holds no DICOM file")
-    if len(wanted) > 1:
-        raise ScanError(str(path), f"holds {len(wanted)} series", "Name a file of the one that is meant")
-    return [file.path for file in folder.slices if file.series in wanted]
+    named = [file for file in folder.files if is_folder or file.path == path]
+    series = {file.series for file in named if not file.skipped}
+    if len(series) == 1:
+        return [file.path for file in folder.slices if file.series in series]
+    if series:
+        raise ScanError(str(path), f"expected one series, got {len(series)}", "Name a file of one of them")
+    reasons = sorted({file.skipped for file in named})
+    raise ScanError(str(path), f"is {' and '.join(reasons)}, no scan" if reasons else "holds no DICOM file")
 
 
 def _dtype(slices: Sequence[Slice]) -> np.dtype[np.generic]:
-    bounds: list[float] = []
-    for each in slices:
-        low = -(2 ** (each.bits - 1)) if each.signed else 0
-        bounds += [low * each.slope + each.intercept, (low + 2**each.bits - 1) * each.slope + each.intercept]
-    if not all(each.slope.is_integer() and each.intercept.is_integer() for each in slices):
+    """The smallest type that holds all rescaled numbers of the slices' bits."""
+    lows = np.array([-(2 ** (frame.bits - 1)) if frame.signed else 0 for frame in slices], np.float64)
+    highs = lows + np.array([2.0**frame.bits - 1 for frame in slices])
+    slopes = np.array([(frame.slope, frame.intercept) for frame in slices])
+    if (slopes != np.rint(slopes)).any():
         return np.dtype("float32")
-    holding = (
-        np.dtype(name) for name in INTEGERS if np.iinfo(name).min <= min(bounds) and max(bounds) <= np.iinfo(name).max
-    )
-    return next(holding, np.dtype("float32"))
+    bounds = np.stack([lows, highs]) * slopes[:, 0] + slopes[:, 1]
+    fitting = (name for name in INTEGERS if np.iinfo(name).min <= bounds.min() and bounds.max() <= np.iinfo(name).max)
+    return np.dtype(next(fitting, "float32"))
 
 
-def _rescaled(stored: NDArray[np.generic], each: Slice, dtype: np.dtype[Any]) -> NDArray[Any]:
+def _rescaled(stored: NDArray[np.generic], frame: Slice, dtype: np.dtype[Any]) -> NDArray[Any]:
     if dtype.kind == "f":
-        return (stored.astype(np.float64) * each.slope + each.intercept).astype(dtype)
-    numbers = stored.astype(np.int64) * int(each.slope) + int(each.intercept)
+        return (stored.astype(np.float64) * frame.slope + frame.intercept).astype(dtype)
+    numbers = stored.astype(np.int64) * int(frame.slope) + int(frame.intercept)
     if numbers.min() < np.iinfo(dtype).min or numbers.max() > np.iinfo(dtype).max:
-        raise ScanError(str(each.path), f"holds numbers of more than its {each.bits} bits")
+        raise ScanError(str(frame.path), f"holds numbers of more than its {frame.bits} bits")
     return numbers.astype(dtype)

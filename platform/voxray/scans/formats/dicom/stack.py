@@ -1,4 +1,4 @@
-"""From the places of single slices to one regular grid, or the reason why there is none. Pure."""
+"""From the positions of single slices to one regular grid, or the reason why there is none. Pure."""
 
 from collections.abc import Sequence
 
@@ -9,8 +9,8 @@ from voxray.errors import ScanError
 from voxray.scans.formats.dicom.headers import Slice
 from voxray.scans.geometry import LPS_TO_RAS
 
-# Headers round: a slice may lie this share of a slice distance off its place, and directions may differ by as much.
-OFF_PLACE = 0.05
+# Headers round: a slice may be this share of a slice distance off its position, and directions may differ by this.
+OFF_POSITION = 0.05
 OFF_DIRECTION = 1e-3
 MOST_TILT_DEGREES = 0.5
 
@@ -37,12 +37,12 @@ def stack_slices(slices: Sequence[Slice], where: str) -> tuple[list[Slice], Vect
     Raises
     ------
     ScanError
-        Sizes or directions differ, a slice is missing or there twice, distances differ, or the gantry was tilted.
+        Sizes or directions differ, a slice is missing or duplicated, distances differ, or the gantry was tilted.
     """
     first = slices[0]
     _check_alike(slices, where)
     normal = np.cross(*first.directions)
-    heights = np.array([each.position for each in slices]) @ normal
+    heights = np.array([frame.position for frame in slices]) @ normal
     order = np.argsort(heights, kind="stable")
     ordered = [slices[index] for index in order]
     step = _step(ordered, heights[order], normal, where)
@@ -57,17 +57,17 @@ def stack_slices(slices: Sequence[Slice], where: str) -> tuple[list[Slice], Vect
 def _check_alike(slices: Sequence[Slice], where: str) -> None:
     """Raise ScanError unless all slices have one size, one spacing and one direction, at right angles."""
     first = slices[0]
-    shapes = sorted({each.shape for each in slices})
+    shapes = sorted({frame.shape for frame in slices})
     if len(shapes) > 1:
         raise ScanError(where, f"mixes slices of {' and '.join(f'{x}x{y}' for x, y in shapes)} voxels")
-    spacings = np.array([each.spacing_mm for each in slices])
+    spacings = np.array([frame.spacing_mm for frame in slices])
     if (spacings <= 0).any() or np.ptp(spacings, axis=0).max() > OFF_DIRECTION * spacings.max():
         raise ScanError(where, f"mixes pixel spacings from {spacings.min():g} to {spacings.max():g} mm")
-    directions = np.array([each.directions for each in slices])
+    directions = np.array([frame.directions for frame in slices])
     if np.abs(directions - first.directions).max() > OFF_DIRECTION:
         raise ScanError(where, "its slices face different directions", "Give each direction a series of its own")
     if np.abs(first.directions @ first.directions.T - np.eye(2)).max() > OFF_DIRECTION:
-        raise ScanError(where, "ImageOrientationPatient holds no unit vectors at a right angle")
+        raise ScanError(where, "ImageOrientationPatient: expected unit vectors at a right angle")
 
 
 def _step(ordered: Sequence[Slice], heights: Vector, normal: Vector, where: str) -> Vector:
@@ -78,11 +78,11 @@ def _step(ordered: Sequence[Slice], heights: Vector, normal: Vector, where: str)
         thick: Vector = normal * ordered[0].thickness_mm
         return thick
     _check_heights(heights, where)
-    positions = np.array([each.position for each in ordered])
+    positions = np.array([frame.position for frame in ordered])
     step: Vector = (positions[-1] - positions[0]) / (len(ordered) - 1)
-    places = positions[0] + np.arange(len(ordered))[:, None] * step
-    if np.linalg.norm(positions - places, axis=1).max() > OFF_PLACE * np.linalg.norm(step):
-        raise ScanError(where, "its slices do not lie behind each other in one line")
+    regular = positions[0] + np.arange(len(ordered))[:, None] * step
+    if np.linalg.norm(positions - regular, axis=1).max() > OFF_POSITION * np.linalg.norm(step):
+        raise ScanError(where, "its slices are not stacked in one line")
     tilt = np.degrees(np.arccos(min(1.0, float(step @ normal / np.linalg.norm(step)))))
     if tilt > MOST_TILT_DEGREES:
         problem = f"was taken with a gantry tilt of {tilt:.1f}°: its slices are not stacked at right angles"
@@ -91,19 +91,19 @@ def _step(ordered: Sequence[Slice], heights: Vector, normal: Vector, where: str)
 
 
 def _check_heights(heights: Vector, where: str) -> None:
-    """Raise ScanError unless slices, sorted, lie in equal distances along their normal."""
+    """Raise ScanError unless sorted slices have equal distances along their normal."""
     gaps = np.diff(heights)
     mean = float(gaps.mean())
-    same = int((gaps <= OFF_PLACE * max(mean, float(np.median(gaps)))).sum())
+    same = int((gaps <= OFF_POSITION * max(mean, float(np.median(gaps)))).sum())
     if same:
-        problem = f"{same} of {len(heights)} slices lie where another one lies"
+        problem = f"{same} of {len(heights)} slices have the position of another one"
         raise ScanError(where, problem, "Give each time, echo or copy a series of its own")
     off = np.abs(heights - np.linspace(heights[0], heights[-1], len(heights))).max()
-    if off <= OFF_PLACE * mean:
+    if off <= OFF_POSITION * mean:
         return
     multiples = gaps / gaps.min()
     lost = int(np.rint(multiples).sum()) - len(gaps)
-    if lost and np.abs(multiples - np.rint(multiples)).max() <= 2 * OFF_PLACE:
+    if lost and np.abs(multiples - np.rint(multiples)).max() <= 2 * OFF_POSITION:
         at = heights[int((multiples > 1.5).argmax())]
-        raise ScanError(where, f"misses {lost} slices, the first behind {at:.1f} mm along the normal", "Fetch them")
+        raise ScanError(where, f"lacks {lost} slices, the first after {at:.1f} mm along the normal", "Fetch them")
     raise ScanError(where, f"has unequal slice distances, from {gaps.min():g} to {gaps.max():g} mm")
