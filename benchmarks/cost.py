@@ -1,9 +1,10 @@
-"""The predicted memory of training against the measured, for every shipped architecture.
+"""Predicted against measured memory of training, for every shipped architecture.
 
     python benchmarks/cost.py [ARCHITECTURE …] [--precision bfloat16] [--batch 600]
 
-Measured is, each in a process of its own, how much the peak of resident memory grows over two training steps; on a
-GPU, `torch.cuda.max_memory_allocated`. The last line is JSON.
+The measurement is the growth of peak resident memory over two training steps in a separate process; on a GPU,
+`torch.cuda.max_memory_allocated`. The last line is JSON; `ratio` is the predicted over the measured memory that is
+furthest from 1.
 """
 
 import argparse
@@ -29,8 +30,8 @@ from voxray.training.losses import LOSSES
 from voxray.training.losses.base import local_loss
 
 FILES = Path(__file__).resolve().parents[1] / "configs" / "architectures"
-# The patches that each is made for, classes, and patches in a batch: enough that what the libraries need is little
-# beside it, and no more than a machine of 4 GiB holds.
+# Patches, classes and batch size of each: large enough that the libraries' own memory is small in comparison, and small
+# enough for a machine with 4 GiB.
 CASES = {
     "adrenal_cnn3d": ("1x28x28x28", 2, 128),
     "arch": ("1x64x64", 2, 100),
@@ -46,7 +47,7 @@ CASES = {
     "mosmed_cnn3d": ("1x128x128x64", 2, 1),
     "unet3d": ("1x64x64x64", 3, 1),
 }
-STEPS = 2  # the second has the gradients of the first
+STEPS = 2  # gradients of the first are in memory during the second
 
 
 def spec_of(batch_size: int, precision: str) -> TrainingSpec:
@@ -98,13 +99,13 @@ def measure(name: str, batch_size: int, precision: str) -> int:
 
 
 def resident(key: str) -> int:
-    """A figure of this process, in bytes."""
+    """A memory value of this process, in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
 
 
 def predict(name: str, batch_size: int, precision: str) -> Cost:
-    """What `voxray describe` would say."""
+    """The estimate of `voxray describe`."""
     shape, classes, _ = CASES[name]
     spec = spec_of(batch_size, precision)
     architecture = load_architecture(FILES / f"{name}.json")
@@ -112,7 +113,7 @@ def predict(name: str, batch_size: int, precision: str) -> Cost:
 
 
 def main() -> None:
-    """Print predicted and measured memory, and their ratio; `ratio` is the one furthest from 1."""
+    """Print predicted and measured memory and their ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="ARCHITECTURE")
     parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))

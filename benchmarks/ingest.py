@@ -1,6 +1,6 @@
-"""Ingest against reading each scan once whole with SimpleITK and writing the same patches.
+"""Ingest against reading each whole scan once with SimpleITK and writing the same patches.
 
-Both sides single-threaded, no Ray on either, the files in the page cache for both, the same Zarr arrays written.
+Both sides run in one thread without Ray, read files from the page cache and write the same Zarr arrays.
 Usage: python benchmarks/ingest.py [--scans 24] [--repeats 3]
 """
 
@@ -15,14 +15,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import SimpleITK
 import zarr
-from chests import chest_experiment, fill_store, prepare, write_chests
+from _helpers.chests import chest_experiment, fill_store, prepare, write_chests
 from numcodecs import blosc
 
 from voxray.store.layout import PARTS_FOLDER, PLAN_FILE
 
 
 def one_thread() -> None:
-    """Hold every library that this benchmark touches to one thread."""
+    """Limit all libraries in use to one thread."""
     SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     blosc.set_nthreads(1)
     zarr.config.set({"threading.max_workers": 1, "async.concurrency": 1})
@@ -38,7 +38,7 @@ def ours(root: Path, out: Path) -> float:
 
 
 def whole_scans(root: Path, out: Path) -> float:
-    """Seconds to read each scan whole with SimpleITK and write the same patches to the same arrays."""
+    """Seconds to read each whole scan with SimpleITK and write the same patches to the same arrays."""
     spec = chest_experiment(root, out)
     info = prepare(spec)
     rows = pq.read_table(spec.store_path / PARTS_FOLDER / PLAN_FILE).to_pylist()

@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import zarr
-from chests import fill_store
+from _helpers.chests import fill_store
 from ingest import one_thread
 from numpy.typing import NDArray
 

@@ -1,4 +1,4 @@
-"""Peak memory of ingest on Ray, workers and driver, for some scans and for many times as many.
+"""Peak memory of ingest on Ray, of workers and driver, for a small and a large set of scans.
 
 The scans of the larger set are hard links to those of the smaller one under new names.
 Usage: python benchmarks/memory.py [--scans 24] [--times 8]
@@ -11,8 +11,8 @@ import tempfile
 from pathlib import Path
 
 import psutil
-from chests import chest_experiment, prepare, write_chests
-from watching import watching
+from _helpers.chests import chest_experiment, prepare, write_chests
+from _helpers.watching import watching
 
 from voxray.executors.ray.connect import cluster
 from voxray.executors.ray.ingest import write_shards
@@ -23,16 +23,16 @@ EVERY_S = 0.1
 
 
 class Peaks:
-    """Resident memory of this process and of Ray's workers below it, the highest that was seen."""
+    """Highest resident memory of this process and of its Ray workers."""
 
     def __init__(self) -> None:
         self.driver = self.worker = 0
 
     def look(self) -> None:
-        """Take note of what there is now."""
-        me = psutil.Process()
-        self.driver = max(self.driver, me.memory_info().rss)
-        for child in me.children(recursive=True):
+        """Read the current memory."""
+        process = psutil.Process()
+        self.driver = max(self.driver, process.memory_info().rss)
+        for child in process.children(recursive=True):
             try:
                 if child.name().startswith("ray::"):
                     self.worker = max(self.worker, child.memory_info().rss)
@@ -43,7 +43,7 @@ class Peaks:
 def link_copies(root: Path, target: Path, times: int) -> None:
     """The scans of `root` under several names each."""
     header, *lines = (root / "candidates.csv").read_text().splitlines()
-    listed = [header]
+    rows = [header]
     for copy in range(times):
         for path in root.glob("subset*/*.mhd"):
             folder = target / path.parent.name
@@ -53,8 +53,8 @@ def link_copies(root: Path, target: Path, times: int) -> None:
             raw = folder / f"{path.stem}.raw"
             if not raw.exists():
                 os.link(path.with_suffix(".raw"), raw)
-        listed += [f"{line.split(',')[0]}.{copy},{line.split(',', 1)[1]}" for line in lines]
-    (target / "candidates.csv").write_text("\n".join(listed) + "\n")
+        rows += [f"{line.split(',')[0]}.{copy},{line.split(',', 1)[1]}" for line in lines]
+    (target / "candidates.csv").write_text("\n".join(rows) + "\n")
 
 
 def peak(root: Path, out: Path) -> dict[str, float]:

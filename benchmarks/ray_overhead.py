@@ -1,10 +1,10 @@
 """An epoch in Ray Train against one in the plain loop: same store, network, patches and threads.
 
-Each side trains in turn, several times over, so that neighbors on the machine disturb both. An epoch's time is the
-clock's from one checkpoint to the next, so it holds training, validation, checkpoint and report; a training's first
-epoch is left out. While the plain loop trains there is no Ray. Both compute with as many threads as there are cores but
-one: Ray is a dozen processes, which together take a sixth of a core, and where they interrupt one thread of a step the
-others wait for it. `--threads` gives both sides another number. `ratio` is the plain loop's time over Ray's.
+Both sides train in turn, several times, so that other processes disturb both. The time of an epoch is measured from one
+checkpoint to the next, so it includes training, validation, checkpoint and report; the first epoch of a training is
+left out. Ray does not run while the plain loop trains. Both sides use one thread less than there are cores: Ray's dozen
+processes take about a sixth of a core, and all threads of a step wait for an interrupted one. `--threads` sets another
+number. `ratio` is the plain loop's time over Ray's.
 Usage: python benchmarks/ray_overhead.py [--scans 10] [--epochs 5] [--rounds 3] [--threads N]
 """
 
@@ -20,9 +20,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
-from chests import chest_experiment, fill_store, prepare, write_chests
-from clusters import local_cluster
-from watching import watching
+from _helpers.chests import chest_experiment, fill_store, prepare, write_chests
+from _helpers.clusters import local_cluster
+from _helpers.watching import watching
 
 from voxray.config.experiment import Experiment
 from voxray.executors import get_executor
@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=max(1, len(os.sched_getaffinity(0)) - 1))
     options = parser.parse_args()
-    # Ray would give its workers way to neighbors.
+    # Ray would lower the priority of its workers.
     os.environ.update({"RAY_worker_niceness": "0", "OMP_NUM_THREADS": str(options.threads)})
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
@@ -72,15 +72,15 @@ def main() -> None:
         fill_store(spec, prepare(spec))
         times: dict[str, list[float]] = {"plain": [], "ray": []}
         for _ in range(options.rounds):
-            for name, found in times.items():
-                # What is finished would be reused.
+            for name, seconds in times.items():
+                # A finished stage would be reused.
                 (spec.out_path / "stages.json").unlink(missing_ok=True)
                 with local_cluster(options.threads) if name == "ray" else nullcontext():
                     executor = get_executor("ray" if name == "ray" else "local")
-                    found += epoch_times(spec, lambda executor=executor: train_stage(spec, executor, print))  # type: ignore[misc]
-    middle = {name: statistics.median(found) for name, found in times.items()}
-    for name, found in times.items():
-        print(f"{name:6} {middle[name]:6.2f} s an epoch, of {', '.join(f'{each:.2f}' for each in found)}")
+                    seconds += epoch_times(spec, lambda executor=executor: train_stage(spec, executor, print))  # type: ignore[misc]
+    middle = {name: statistics.median(seconds) for name, seconds in times.items()}
+    for name, seconds in times.items():
+        print(f"{name:6} {middle[name]:6.2f} s an epoch, of {', '.join(f'{second:.2f}' for second in seconds)}")
     print(json.dumps({"benchmark": "ray_overhead", "ratio": round(middle["plain"] / middle["ray"], 3)}))
 
 

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from clusters import local_cluster
+from _helpers.clusters import local_cluster
 from ingest_nifti import brain_experiment, write_brains
 
 from voxray.config.experiment import Experiment

@@ -1,10 +1,10 @@
-"""How many samples of a space are drawn and weighed in a second, on one core.
+"""Samples of a search space per second, drawn and estimated on one core.
 
     python benchmarks/space.py [SPACE …] [--samples 4200]
 
-What is timed is what a search and its dry run do with each sample: draw the decisions, grow the architecture, fit its
-strides, check it, and predict parameters, FLOPs and the memory of training. Rates are of processor time, which other
-programs change little; the last line is JSON.
+Each sample takes the steps of a search: draw the decisions, build the architecture, fit its strides, check it, and
+estimate parameters, FLOPs and the memory of training. Rates are per second of processor time; the last line is JSON,
+where `ratio` is the rate of cnn3d over the target of 2,000.
 """
 
 import argparse
@@ -27,9 +27,9 @@ ROUNDS = 7
 
 
 def rates(name: str, samples: int) -> list[float]:
-    """Samples a second of some rounds, each of samples that no round before it had."""
+    """Samples per second in each of several rounds of new samples."""
     space, conditions = load_space(FILES / f"{name}.json"), Conditions(PATCHES[name], 2, TrainingSpec())
-    suggest, found = at_random(np.random.default_rng(0)), []
+    suggest, rounds = at_random(np.random.default_rng(0)), []
     for _ in range(ROUNDS):
         began = time.process_time()
         for _ in range(samples // ROUNDS):
@@ -37,21 +37,21 @@ def rates(name: str, samples: int) -> list[float]:
                 estimate(draw(space, conditions, suggest), conditions)
             except ConfigError:
                 continue
-        found.append(samples // ROUNDS / (time.process_time() - began))
-    return found
+        rounds.append(samples // ROUNDS / (time.process_time() - began))
+    return rounds
 
 
 def main() -> None:
-    """Print the median rate of each space; `ratio` is that of cnn3d over the 2,000 that are wanted."""
+    """Print the median rate of each space and a line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="SPACE")
     parser.add_argument("--samples", type=int, default=4200)
     options = parser.parse_args()
     medians = {}
     for name in options.names or sorted(PATCHES):
-        found = rates(name, options.samples)
-        medians[name] = round(statistics.median(found))
-        print(f"{name:8} {medians[name]:6,} samples a second   (rounds: {min(found):,.0f} to {max(found):,.0f})")
+        rounds = rates(name, options.samples)
+        medians[name] = round(statistics.median(rounds))
+        print(f"{name:8} {medians[name]:6,} samples a second   (rounds: {min(rounds):,.0f} to {max(rounds):,.0f})")
     print(json.dumps({"benchmark": "space", "rates": medians, "ratio": round(medians.get("cnn3d", 0) / 2000, 2)}))
 
 

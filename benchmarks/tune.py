@@ -2,9 +2,9 @@
 
     python benchmarks/tune.py /tmp/tune
 
-No network may have more parameters than arch3dsm, nor take more than five times its operations. The loop trains every
-network of the search in turn, with all cores, for `--loop` epochs; what all epochs would take it is told from the last
-of them. The last line is JSON: `ratio` is the loop's time over the search's.
+Networks have at most as many parameters as arch3dsm, and at most five times its operations. The loop trains every
+network of the search in turn, with all cores, for `--loop` epochs, and the time of all epochs is extrapolated from the
+last of them. The last line is JSON: `ratio` is the loop's time over the search's.
 """
 
 import argparse
@@ -28,10 +28,10 @@ name = "tune"
 out = "run"
 data = {{ layout = "luna16", root = "phantom" }}
 split = {{ val = 0.3, test = 0.1 }}
-patches = {{ size = [32, 32, 8], negatives_per_positive = 2, rotations = [] }}
+patches = {{ size = [32, 32, 8], negatives_per_positive = 2, oversample_rotations = [] }}
 augment = {{ flip = ["x", "y", "z"] }}
 model = {{ architecture = "{architecture}" }}
-training = {{ epochs = {epochs}, batch_size = 16, l2 = 1e-4, best = "average_precision", device = "cpu" }}
+training = {{ epochs = {epochs}, batch_size = 16, weight_decay = 1e-4, monitor = "average_precision", device = "cpu" }}
 tracking = {{ mode = "disabled" }}
 """
 
@@ -48,7 +48,7 @@ def run(*words: str) -> float:
 
 
 def loop_seconds(spec: Experiment, epochs: int) -> float:
-    """Seconds that a training takes without Ray, foretold from its first epochs."""
+    """Seconds that a training takes without Ray, extrapolated from its first epochs."""
     moments = [time.perf_counter()]
     training = spec.training.model_copy(update={"epochs": epochs, "early_stopping_epochs": 0})
     fit(
@@ -69,26 +69,25 @@ def benchmark(folder: Path, trials: int, epochs: int, loop: int, scans: int) -> 
     if not (folder / "phantom").exists():
         run("phantom", "luna16", str(folder / "phantom"), "--scans", str(scans), "--matrix", "128")
     run("ingest", str(toml), "--no-ray")
-    own = load_experiment(toml)
-    cost = plan_run(own).cost
+    cost = plan_run(load_experiment(toml)).cost
     search = ["--space", str(PROJECT / "configs/spaces/cnn3d.json"), "--out", str(folder / "search")]
     limits = ["--trials", str(trials), "--max-parameters", str(cost.parameters), "--metric", f"val/{GOAL.name}"]
     limits += ["--max-flops", str(5 * cost.forward_flops)]
     seconds = run("tune", str(toml), *search, *limits)
-    found = read_trials(folder / "search")
-    rate = 3600 * len(found) / seconds
-    print(f"search: {len(found)} trials in {seconds:.0f} s, {rate:.0f} an hour")
-    first = next(trial for trial in found.values() if trial.origin)
-    for trial in GOAL.ranked(found)[:5]:
+    results = read_trials(folder / "search")
+    rate = 3600 * len(results) / seconds
+    print(f"search: {len(results)} trials in {seconds:.0f} s, {rate:.0f} an hour")
+    first = next(trial for trial in results.values() if trial.origin)
+    for trial in GOAL.ranked(results)[:5]:
         print(f"  trial {trial.name}: {GOAL.value(trial):.4f}, {trial.parameters:,} parameters, {trial.state}")
     print(f"  arch3dsm: {GOAL.value(first):.4f}, {first.parameters:,} parameters, {first.state}")
     shutil.rmtree(folder / "loop", ignore_errors=True)
     alone = 0.0
-    for trial in found.values():
+    for trial in results.values():
         content = json.loads((folder / "search/trials" / trial.name / "experiment.json").read_text())
         spec = Experiment.model_validate({**content, "out": str(folder / "loop" / trial.name)})
         alone += loop_seconds(spec, loop)
-    print(f"loop: {alone:.0f} s for all epochs of the same networks, {3600 * len(found) / alone:.0f} an hour")
+    print(f"loop: {alone:.0f} s for all epochs of the same networks, {3600 * len(results) / alone:.0f} an hour")
     print(json.dumps({"benchmark": "tune", "search_s": round(seconds), "ratio": round(alone / seconds, 2)}))
 
 
@@ -99,5 +98,5 @@ if __name__ == "__main__":
     parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--loop", type=int, default=2)
     parser.add_argument("--scans", type=int, default=40)
-    given = parser.parse_args()
-    benchmark(given.folder.resolve(), given.trials, given.epochs, given.loop, given.scans)
+    options = parser.parse_args()
+    benchmark(options.folder.resolve(), options.trials, options.epochs, options.loop, options.scans)

@@ -143,3 +143,22 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
         interval = bootstrap_samples(labels, np.stack([1 - scores, scores], 1), np.arange(80), 0.5, 100, 0)["recall"]
         hits += interval[0] <= 0.8 <= interval[1]
     assert 85 <= hits <= 100
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_intervals_are_those_of_scikit_learn_resample_by_resample(classes: int) -> None:
+    rng = np.random.default_rng(4)
+    labels, probabilities = rng.integers(0, classes, 60), rng.dirichlet(np.ones(classes), 60).round(1)
+    patients = rng.integers(0, 15, 60)
+    names, member = np.unique(patients, return_inverse=True)
+    draws, expected = np.random.default_rng(9), {"roc_auc": [], "average_precision": [], "accuracy": []}
+    scored = range(classes) if classes > 2 else [1]
+    for _ in range(40):
+        weights = np.bincount(draws.integers(0, len(names), len(names)), minlength=len(names))[member]
+        for name, score in (("roc_auc", sk.roc_auc_score), ("average_precision", sk.average_precision_score)):
+            values = [score(labels == label, probabilities[:, label], sample_weight=weights) for label in scored]
+            expected[name].append(np.mean(values))
+        expected["accuracy"].append(sk.accuracy_score(labels, probabilities.argmax(1), sample_weight=weights))
+    intervals = bootstrap_samples(labels, probabilities, patients, None, 40, 9)
+    for name, values in expected.items():
+        assert intervals[name] == pytest.approx(tuple(np.percentile(values, [2.5, 97.5])))

@@ -26,29 +26,35 @@ class Ranking:
 
     def __init__(self, positive: NDArray[Any], scores: Floats) -> None:
         self.order = np.argsort(-scores, kind="stable")
-        self.positive = np.asarray(positive, dtype=np.int64)[self.order]
+        self.positive = np.asarray(positive, dtype=np.float64)[self.order]
         ranked = scores[self.order]
         # Of samples with equal scores only the last one is a point of a curve.
-        self.last = np.flatnonzero(np.append(np.diff(ranked) != 0, True)) if len(scores) else np.array([], np.int64)
-        self.thresholds: Floats = ranked[self.last]
+        last = np.append(np.diff(ranked) != 0, True)[: len(ranked)]
+        self.points = slice(None) if last.all() else np.flatnonzero(last)
+        self.thresholds: Floats = ranked[self.points]
 
     def counts(self, weights: Floats | None = None) -> tuple[Floats, Floats]:
         """True and false positives at each threshold, each (thresholds,); `weights` are in the samples' own order."""
         amounts = np.ones(len(self.order)) if weights is None else weights[self.order]
-        true = np.cumsum(self.positive * amounts)[self.last]
-        return true, np.cumsum(amounts)[self.last] - true
+        # In place, because new memory costs as much as the sums.
+        false = np.cumsum(amounts)
+        true = np.cumsum(np.multiply(amounts, self.positive, out=amounts), out=amounts)
+        false -= true
+        return true[self.points], false[self.points]
 
 
 def area_under_roc(true: Floats, false: Floats) -> float:
     """Area by trapezoids from the counts of `Ranking.counts`; NaN if either class is missing."""
-    recall = np.concatenate([[0.0], ratio(true, true[-1:])])
-    return float(np.trapezoid(recall, np.concatenate([[0.0], ratio(false, false[-1:])])))
+    heights = true - np.diff(true, prepend=0.0) / 2
+    return float(ratio(np.sum(np.diff(false, prepend=0.0) * heights), true[-1:].sum() * false[-1:].sum()))
 
 
 def area_under_precision_recall(true: Floats, false: Floats) -> float:
     """Sum of precision times the gain in recall; NaN if there is no positive."""
-    gains = np.diff(ratio(true, true[-1:]), prepend=0.0)
-    return float(np.sum(np.where(gains > 0, ratio(true, true + false) * gains, gains)))
+    gains = np.diff(true, prepend=0.0)
+    steps = np.flatnonzero(gains)
+    precision = true[steps] / (true[steps] + false[steps])
+    return float(ratio(np.sum(precision * gains[steps]), true[-1:].sum()))
 
 
 def roc_auc(labels: Ints, scores: Floats, weights: Floats | None = None) -> float:

@@ -1,6 +1,6 @@
 """Two or more runs on the same patches: ROC AUC and recall of each at equal precision, and their means.
 
-Usage: python benchmarks/compare_runs.py runs/phantom_cnn3d runs/phantom_cnn2d [--split test]
+Usage: python tools/compare_runs.py runs/phantom_cnn3d runs/phantom_cnn2d [--split test]
 """
 
 import argparse
@@ -17,7 +17,7 @@ PRECISIONS = (0.5, 0.74, 0.85)
 
 
 def recall_at(precision: float, labels: np.ndarray, scores: np.ndarray) -> float:
-    """The highest recall of all thresholds whose precision is at least this; 0 where there is none."""
+    """The highest recall of all thresholds whose precision is at least this; 0 if there is none."""
     precisions, recalls, _ = precision_recall_curve(labels, scores)
     # Without the last point of scikit-learn, which no threshold gives.
     return float(recalls[:-1][precisions[:-1] >= precision].max(initial=0.0))
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--split", default="test")
     options = parser.parse_args()
-    found, samples = {}, set()
+    results, samples = {}, set()
     for run in options.runs:
         table = pq.read_table(run / "predictions" / f"{options.split}.parquet")
         labels = table["label"].to_numpy()
@@ -37,13 +37,13 @@ def main() -> None:
         samples.add(tuple(sorted(zip(table["scan_id"].to_pylist(), table["row"].to_pylist(), strict=True))))
         values = {f"recall at precision {p}": round(recall_at(p, labels, scores), 3) for p in PRECISIONS}
         values["roc_auc"] = round(roc_auc(labels, scores), 3)
-        found[run.name] = values
-        print(f"{run.name:20}", "  ".join(f"{name} {value:.3f}" for name, value in found[run.name].items()))
-    means = {name: round(float(np.mean([each[name] for each in found.values()])), 3) for name in values}
+        results[run.name] = values
+        print(f"{run.name:20}", "  ".join(f"{name} {value:.3f}" for name, value in values.items()))
+    means = {name: round(float(np.mean([result[name] for result in results.values()])), 3) for name in values}
     print(f"{'mean':20}", "  ".join(f"{name} {value:.3f}" for name, value in means.items()))
     if len(samples) > 1:
-        raise SystemExit("the runs were not judged on the same candidates")
-    print(json.dumps({"split": options.split, "samples": len(samples.pop()), **found}))
+        raise SystemExit("the runs were evaluated on different candidates")
+    print(json.dumps({"split": options.split, "samples": len(samples.pop()), **results}))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A thread that looks at something now and then."""
+"""A background thread that calls a function at intervals."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def watching(look: Callable[[], None], every_s: float) -> Iterator[None]:
-    """Call `look` every so many seconds for the time of the block."""
+    """Call `look` every `every_s` seconds while the block runs."""
     stop = threading.Event()
 
     def watch() -> None:

@@ -1,6 +1,6 @@
-"""The feed against merely decoding the same shards, against patch by patch through Zarr, and against MONAI.
+"""The loader against decoding the same shards, against reading patches one by one with Zarr, and against MONAI.
 
-Usage: python benchmarks/feed.py [--scans 24] [--repeats 5]
+Usage: python benchmarks/loader.py [--scans 24] [--repeats 5]
 """
 
 import argparse
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import zarr
-from chests import chest_experiment, fill_store, prepare, write_chests
+from _helpers.chests import chest_experiment, fill_store, prepare, write_chests
 from zarr.core.buffer import default_buffer_prototype
 
 from voxray.loader.loader import PatchLoader
@@ -27,7 +27,7 @@ from voxray.volume import PatchBox
 BATCH = 64
 PER_SCAN = 160
 SINGLE = 300
-WORKERS = 1  # the feed reads with one thread of its own
+WORKERS = 1  # the loader reads with one background thread
 WINDOW = (-1000.0, 400.0)
 BUFFER_BYTES = 2**27
 
@@ -42,16 +42,16 @@ def decode(store: PatchStore) -> int:
     return store.index.num_rows
 
 
-def loader(source: PatchLoader, epoch: int, *, scaled: bool) -> int:
+def read_epoch(loader: PatchLoader, epoch: int, *, scaled: bool) -> int:
     """One shuffled epoch."""
     count = 0
-    for batch in source.epoch(epoch):
+    for batch in loader.epoch(epoch):
         count += len(scale_window(batch.images, WINDOW) if scaled else batch.images)
     return count
 
 
 def zarr_patches(store: PatchStore) -> int:
-    """Some patches one by one in random order, as zarr reads them by itself."""
+    """Some patches one by one in random order, as Zarr reads them."""
     images = zarr.open_array(str(store.path / "train" / "image"), mode="r")
     for slot in np.random.default_rng(0).permutation(store.rows("train")["slot"].to_numpy())[:SINGLE]:
         np.asarray(images[int(slot)])
@@ -84,10 +84,10 @@ def rate(work: Callable[[], int]) -> float:
     return work() / (time.perf_counter() - began)
 
 
-def check_same(store: PatchStore, loader: Iterable[torch.Tensor]) -> None:
-    """Stop unless both sides give the same patches."""
+def check_same(store: PatchStore, theirs: Iterable[torch.Tensor]) -> None:
+    """Raise unless both sides give the same patches."""
     ours = [scale_window(batch.images, WINDOW) for batch in PatchLoader(store, "train", BATCH).epoch(None)]
-    sums = [torch.cat(list(part)).double().mean(dim=(1, 2, 3, 4)).sort().values for part in (ours, loader)]
+    sums = [torch.cat(list(part)).double().mean(dim=(1, 2, 3, 4)).sort().values for part in (ours, theirs)]
     torch.testing.assert_close(sums[0], sums[1], rtol=1e-5, atol=1e-6)
 
 
@@ -103,17 +103,17 @@ def main() -> None:
         spec = chest_experiment(root, out)
         fill_store(spec, prepare(spec))
         store = open_store(spec.store_path)
-        source = PatchLoader(store, "train", BATCH, seed=0, buffer_bytes=BUFFER_BYTES)
+        loader = PatchLoader(store, "train", BATCH, seed=0, buffer_bytes=BUFFER_BYTES)
         sides: dict[str, Callable[[int], int]] = {
             "decode": lambda _: decode(store),
-            "feed": lambda epoch: loader(source, epoch, scaled=False),
-            "feed_scaled": lambda epoch: loader(source, epoch, scaled=True),
+            "loader": lambda epoch: read_epoch(loader, epoch, scaled=False),
+            "loader_scaled": lambda epoch: read_epoch(loader, epoch, scaled=True),
             "zarr_patches": lambda _: zarr_patches(store),
         }
         if importlib.util.find_spec("monai"):
-            loader = monai_loader(store, root, Path(folder) / "cache")
-            check_same(store, loader)
-            sides["monai"] = lambda _: sum(len(batch) for batch in loader)
+            theirs = monai_loader(store, root, Path(folder) / "cache")
+            check_same(store, theirs)
+            sides["monai"] = lambda _: sum(len(batch) for batch in theirs)
         rates: dict[str, list[float]] = {name: [] for name in sides}
         for epoch in range(options.repeats):
             for name, side in sides.items():
@@ -121,11 +121,11 @@ def main() -> None:
     middle = {name: statistics.median(values) for name, values in rates.items()}
     for name, patches in middle.items():
         print(f"{name:14} {patches:10,.0f} patches/s  {patches * store.info.patch_bytes / 2**20:8,.0f} MiB/s")
-    result = {"benchmark": "feed", "patches": store.index.num_rows}
-    result |= {"vs_zarr_patches": round(middle["feed"] / middle["zarr_patches"], 2)}
+    result = {"benchmark": "loader", "patches": store.index.num_rows}
+    result |= {"vs_zarr_patches": round(middle["loader"] / middle["zarr_patches"], 2)}
     if "monai" in middle:
-        result["vs_monai"] = round(middle["feed_scaled"] / middle["monai"], 2)
-    print(json.dumps({**result, "ratio": round(middle["feed"] / middle["decode"], 3)}))
+        result["vs_monai"] = round(middle["loader_scaled"] / middle["monai"], 2)
+    print(json.dumps({**result, "ratio": round(middle["loader"] / middle["decode"], 3)}))
 
 
 if __name__ == "__main__":

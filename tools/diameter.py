@@ -1,6 +1,6 @@
 """A nodule classifier against the nodules' diameter alone, on the same patients.
 
-Usage: python benchmarks/diameter.py runs/lidc_malignancy ../shared/data/lidc_nodules/manifest.csv
+Usage: python tools/diameter.py runs/lidc_malignancy ../shared/data/lidc_nodules/manifest.csv
 """
 
 import argparse
@@ -11,19 +11,19 @@ import numpy as np
 import pyarrow.csv as csv
 import pyarrow.parquet as pq
 
-from voxray.metrics.curves import roc_auc
+from voxray.metrics.curves import Ranking, area_under_roc, roc_auc
 
-REPEATS = 2000
+RESAMPLES = 2000
 
 
 def intervals(labels: np.ndarray, scores: dict[str, np.ndarray], patients: np.ndarray) -> dict[str, list[float]]:
-    """95 % intervals of each ROC AUC and of the first one minus the second, drawing patients with replacement."""
+    """95 % intervals of each ROC AUC and of their difference, by a patient-level bootstrap."""
     rng = np.random.default_rng(0)
     names, member = np.unique(patients, return_inverse=True)
-    draws = []
-    for _ in range(REPEATS):
+    draws, rankings = [], [Ranking(labels, values) for values in scores.values()]
+    for _ in range(RESAMPLES):
         weights = np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))[member].astype(float)
-        draws.append([roc_auc(labels, each, weights) for each in scores.values()])
+        draws.append([area_under_roc(*ranking.counts(weights)) for ranking in rankings])
     areas = np.array(draws)
     table = dict(zip(scores, areas.T, strict=True)) | {"difference": areas[:, 0] - areas[:, 1]}
     return {name: np.round(np.percentile(values, [2.5, 97.5]), 3).tolist() for name, values in table.items()}
@@ -37,13 +37,13 @@ def main() -> None:
     options = parser.parse_args()
     table = pq.read_table(options.run / "predictions" / "test.parquet")
     manifest = csv.read_csv(options.manifest)
-    # Both lists have the row of the manifest in common.
+    # Predictions name the row of the manifest.
     rows = table["row"].to_numpy()
     labels = table["label"].to_numpy()
     model = np.array(table["probabilities"].to_pylist())[:, 1]
     scores = {"model": model, "diameter": manifest["diameter_mm"].to_numpy()[rows]}
     patients = np.asarray(table["patient_id"].to_pylist(), str)
-    areas = {name: round(roc_auc(labels, each), 3) for name, each in scores.items()}
+    areas = {name: round(roc_auc(labels, values), 3) for name, values in scores.items()}
     areas["difference"] = round(areas["model"] - areas["diameter"], 3)
     spans = intervals(labels, scores, patients)
     for name, area in areas.items():

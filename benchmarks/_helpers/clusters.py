@@ -1,4 +1,4 @@
-"""Ray clusters of this machine that benchmarks start."""
+"""A Ray cluster on this machine."""
 
 import logging
 import shutil
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def local_cluster(cpus: int) -> Iterator[None]:
-    """A Ray cluster with so many CPUs, in a folder of its own."""
+    """A Ray cluster with `cpus` CPUs, in its own temporary folder."""
     import ray
 
     folder = tempfile.mkdtemp(prefix="vrb", dir="/tmp")

@@ -1,4 +1,4 @@
-"""Scans for the benchmarks: phantom chests in LUNA16 layout, uncompressed, as large as real ones."""
+"""Scans for benchmarks: phantom chests in LUNA16 layout, uncompressed and as large as real ones."""
 
 import shutil
 from pathlib import Path
@@ -16,7 +16,7 @@ from voxray.store.write import prepare_store, shard_keys, write_shard
 
 SHAPE = (130, 512, 512)  # z, y, x
 SPACING_MM = (0.7, 0.7, 1.25)
-DRAWN = 3
+CHESTS = 3  # different ones
 PATCHES = 9
 
 
@@ -24,14 +24,14 @@ def write_chests(root: Path, scans: int, patches: int = PATCHES, seed: int = 0) 
     """Write scans of 130 slices of 512×512 with some candidates each, the first of them a nodule."""
     rng = np.random.default_rng(seed)
     z, y, x = SHAPE
-    drawn = [draw_scan(seed, number, matrix=x, nodules_per_scan=(4, 12)).voxels for number in range(DRAWN)]
+    chests = [draw_scan(seed, number, matrix=x, nodules_per_scan=(4, 12)).voxels for number in range(CHESTS)]
     lines = ["seriesuid,coordX,coordY,coordZ,class"]
     for number in range(scans):
         name = f"1.2.840.{number:04d}"
         folder = root / f"subset{number % 10}"
         folder.mkdir(parents=True, exist_ok=True)
-        # The same few chests over and over, each time shifted, cut or repeated to the wanted number of slices.
-        chest = np.roll(drawn[number % DRAWN], number, axis=(0, 2))
+        # The same few chests, each time shifted, and cut or repeated to the number of slices.
+        chest = np.roll(chests[number % CHESTS], number, axis=(0, 2))
         voxels = np.resize(chest, (z, y, x))
         write_metaimage(folder / f"{name}.mhd", voxels, spacing_mm=SPACING_MM, origin_mm=(0, 0, 0), direction=UPRIGHT)
         for order in range(patches):
@@ -56,7 +56,7 @@ def chest_experiment(root: Path, out: Path, **sections: object) -> Experiment:
 
 
 def prepare(spec: Experiment) -> StoreInfo:
-    """A store with its plan and arrays, but no patch yet."""
+    """A store with its plan and arrays, but no patches yet."""
     shutil.rmtree(spec.out, ignore_errors=True)
     manifest = read_manifest(spec.data)
     return prepare_store(spec.store_path, plan_patches(manifest, spec), manifest)
