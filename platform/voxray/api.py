@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 AnyText = str | os.PathLike[str]
 ExecutorName = Literal["local", "ray"]
-EXPERIMENT_FILE = "experiment.json"
 
 
 def read_scan(path: AnyText) -> Volume:
@@ -162,7 +161,7 @@ class Store(PatchStore):
         """
         from voxray.loader.dataset import PatchDataset
 
-        return PatchDataset(self, self._known(split), self._convert(normalize))
+        return PatchDataset(self, self._check(split), self._convert(normalize))
 
     def loader(
         self,
@@ -203,12 +202,12 @@ class Store(PatchStore):
         from voxray.loader.dataset import BatchLoader
 
         convert, shuffle = self._convert(normalize), split == "train" if shuffle is None else shuffle
-        return BatchLoader(self, self._known(split), batch_size, convert, shuffle=shuffle, seed=seed)
+        return BatchLoader(self, self._check(split), batch_size, convert, shuffle=shuffle, seed=seed)
 
-    def _known(self, split: str) -> str:
+    def _check(self, split: str) -> str:
         if split not in self.info.shards:
-            known = ", ".join(self.info.shards)
-            raise ConfigError("split", f"expected a split of the store, got '{split}'", f"It has {known}")
+            splits = ", ".join(self.info.shards)
+            raise ConfigError("split", f"expected a split of the store, got '{split}'", f"It has {splits}")
         return split
 
     def _convert(self, normalize: bool) -> Any:
@@ -240,11 +239,12 @@ def open_store(path: AnyText, config: "Experiment | None" = None) -> Store:
     ('other', 'nodule')
     """
     store = open_patch_store(to_path(path))
-    beside = store.path.parent / EXPERIMENT_FILE
-    if config is None and exists(beside):
+    if config is None:
         from voxray.config.load import read_experiment
+        from voxray.runs.folder import RunFolder
 
-        config = read_experiment(beside)
+        file = RunFolder(store.path.parent).experiment
+        config = read_experiment(file) if exists(file) else None
     return Store(store.path, store.info, store.index, store.quarantine, config)
 
 

@@ -1,1 +1,1 @@
-"""Counts that add, and figures made of them."""
+"""A trained model on a split: patches, whole scans and folds → metrics."""

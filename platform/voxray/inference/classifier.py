@@ -118,8 +118,8 @@ class Classifier:
             images.append(patch.image)
         preprocessing = self.run.preprocessing
         raw = torch.from_numpy(np.stack(images)).to(preprocessing.device)
-        known = None if statistics is None else torch.tensor([statistics] * len(raw), dtype=torch.float64)
-        scaled = scale_images(raw, preprocessing.intensity, known, None)
+        rows = None if statistics is None else torch.tensor([statistics] * len(raw), dtype=torch.float64)
+        scaled = scale_images(raw, preprocessing.intensity, rows, None)
         flat = scaled[..., 0] if preprocessing.spatial_dims == 2 else scaled
         return flat.contiguous(memory_format=preprocessing.layout)
 

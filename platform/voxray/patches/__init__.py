@@ -1,1 +1,1 @@
-"""Which patches to cut, and cutting them."""
+"""Which patches to cut, and cutting them: a volume in, patches out, no files."""

@@ -235,8 +235,8 @@ def _check_vacant(path: AnyPath) -> None:
     """Raise StoreError where the folder holds anything but an unfinished store."""
     if not exists(path):
         return
-    own = (PARTS_FOLDER, *SPLITS) if exists(path / PARTS_FOLDER / PLAN_FILE) else ()
-    foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in own)
+    expected = (PARTS_FOLDER, *SPLITS) if exists(path / PARTS_FOLDER / PLAN_FILE) else ()
+    foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in expected)
     if foreign:
         problem = f"expected an empty or new folder, got one that holds '{foreign[0]}'"
         raise StoreError(str(path), problem, "Give another folder with --set store.path=…")
