@@ -1,4 +1,4 @@
-"""Every error that Voxray raises on purpose.
+"""All errors that Voxray raises on purpose.
 
 A message reads ``where: what is wrong, got value. What to do.``
 Constructors take positional strings only, so that an error survives the way back from a worker process.
@@ -6,7 +6,7 @@ Constructors take positional strings only, so that an error survives the way bac
 
 
 class VoxrayError(Exception):
-    """The root of all errors a user may see as one line instead of a traceback.
+    """The base of all errors that the command line shows as one line instead of a traceback.
 
     Parameters
     ----------
@@ -16,58 +16,120 @@ class VoxrayError(Exception):
         What is wrong, with the value that was found.
     remedy : str
         What to do about it; may be empty.
+
+    Attributes
+    ----------
+    exit_code : int
+        Of the command line: 2 for the user's mistake, 1 for work that failed.
+
+    Examples
+    --------
+    >>> print(VoxrayError("a.toml: seed", "expected an integer, got 'x'", "Correct the value"))
+    a.toml: seed: expected an integer, got 'x'. Correct the value.
     """
 
     exit_code = 1
 
     def __init__(self, where: str, problem: str, remedy: str = "") -> None:
-        super().__init__(where, problem, remedy)
+        # Not super(): OSError, a base of NotReadyError, would take the texts for an error number and a file.
+        Exception.__init__(self, where, problem, remedy)
         self.where = where
         self.problem = problem
         self.remedy = remedy
 
     def __str__(self) -> str:
-        tail = f" {self.remedy}." if self.remedy else ""
+        remedy = f" {self.remedy}." if self.remedy else ""
         stop = "" if self.problem.endswith((".", "?", "!", "\n")) else "."
-        return f"{self.where}: {self.problem}{stop}{tail}"
+        return f"{self.where}: {self.problem}{stop}{remedy}"
 
 
 class ConfigError(VoxrayError, ValueError):
-    """An experiment, an architecture or an option says something that cannot be."""
+    """An invalid value in an experiment, an architecture, a space or an option.
+
+    Examples
+    --------
+    >>> raise ConfigError("training.workers", "2 workers need one CPU each, the cluster has 1", "Reduce it")
+    Traceback (most recent call last):
+    voxray.errors.ConfigError: training.workers: 2 workers need one CPU each, the cluster has 1. Reduce it.
+    """
 
     exit_code = 2
 
 
 class ConfigFileError(ConfigError):
-    """All the problems of one configuration at once; `problem` holds a line for each."""
+    """All problems of one configuration file; `problem` holds a line for each.
+
+    Examples
+    --------
+    >>> print(ConfigFileError("a.toml", "invalid experiment.\\n  name: missing\\n  out: missing"))
+    a.toml: invalid experiment.
+      name: missing
+      out: missing
+    """
 
     def __str__(self) -> str:
         return f"{self.where}: {self.problem}"
 
 
 class DataError(VoxrayError):
-    """A data set as a whole cannot be used as the experiment asks."""
+    """A data set as a whole cannot be used as the experiment asks.
+
+    Examples
+    --------
+    >>> print(DataError("data/luna16", "expected a folder 'subset0', found none", "Check data.root"))
+    data/luna16: expected a folder 'subset0', found none. Check data.root.
+    """
 
     exit_code = 2
 
 
 class NotReadyError(VoxrayError, FileNotFoundError):
-    """A stage was asked for before the one that it builds on."""
+    """A stage was started before the stage that it builds on.
+
+    Examples
+    --------
+    >>> print(NotReadyError("runs/demo/store", "no patch store is here", "Run voxray ingest first"))
+    runs/demo/store: no patch store is here. Run voxray ingest first.
+    """
 
     exit_code = 2
 
 
 class ScanError(VoxrayError):
-    """One scan, or one patch of it, cannot be used; it goes to quarantine and the others go on."""
+    """One scan, or one patch of it, cannot be used; it is quarantined and the other scans are processed.
+
+    Examples
+    --------
+    >>> print(ScanError("scan.nii.gz", "expected 3 dimensions, got 2", "Export the volume again"))
+    scan.nii.gz: expected 3 dimensions, got 2. Export the volume again.
+    """
 
 
 class EmptyScanError(ScanError):
-    """One scan has no foreground, and the experiment leaves such scans out; nothing is wrong with it."""
+    """One scan has no foreground and ``patches.keep_empty`` is off; the scan itself is valid.
+
+    Examples
+    --------
+    >>> print(EmptyScanError("scan.nii.gz", "the mask is empty"))
+    scan.nii.gz: the mask is empty.
+    """
 
 
 class StoreError(VoxrayError):
-    """A store or run on disk is not what it should be."""
+    """A store or a run on disk is damaged or incomplete.
+
+    Examples
+    --------
+    >>> print(StoreError("runs/demo/store", "checksum differs in shard 3", "Ingest it again"))
+    runs/demo/store: checksum differs in shard 3. Ingest it again.
+    """
 
 
 class WorkError(VoxrayError):
-    """The work itself failed: a full disk, a dead worker, a loss that is not a number."""
+    """The work itself failed: a full disk, a lost worker, a loss that is not a number.
+
+    Examples
+    --------
+    >>> print(WorkError("train", "a worker was lost", "Re-run the same command to resume"))
+    train: a worker was lost. Re-run the same command to resume.
+    """
