@@ -15,7 +15,7 @@ from _helpers.chests import chest_experiment, prepare, write_chests
 from _helpers.watching import watching
 
 from voxray.executors.ray.connect import cluster
-from voxray.executors.ray.ingest import write_shards
+from voxray.executors.ray.shard_tasks import write_shards
 from voxray.store.finish import finish_store
 from voxray.store.write import unfinished_shards
 

@@ -56,7 +56,7 @@ def on_cores(count: int) -> Iterator[None]:
 
 def ingest_seconds(cpus: int, made: list[tuple[Experiment, StoreInfo]]) -> float:
     """Seconds that so many CPUs take for the shards of the last store; those before warm the processes up."""
-    from voxray.executors.ray.ingest import write_shards
+    from voxray.executors.ray.shard_tasks import write_shards
 
     # One CPU does the work of the driver and of Ray too.
     with on_cores(cpus), local_cluster(cpus):
@@ -201,7 +201,7 @@ def measure_dispatch(tasks: int = BLOCKS) -> tuple[float, float]:
     """Seconds of the driver's processor for one more task, and bytes that its rows leave in the object store."""
     import ray
 
-    from voxray.executors.ray.ingest import spread_shards
+    from voxray.executors.ray.shard_tasks import spread_shards
 
     seconds = []
     with local_cluster(2):

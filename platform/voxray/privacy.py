@@ -1,4 +1,4 @@
-"""Pseudonyms: keyed hashes where the names of patients, scans and files would stand."""
+"""Pseudonyms: keyed hashes instead of the names of patients, scans and files."""
 
 import hashlib
 import hmac
@@ -25,7 +25,7 @@ def pseudonym(key: bytes, kind: str, name: str) -> str:
     ----------
     key : bytes
     kind : str
-        ``patient`` or ``scan``, so that one's pseudonym says nothing of another's.
+        ``patient`` or ``scan``, so that their pseudonyms are independent.
     name : str
 
     Returns
@@ -37,32 +37,32 @@ def pseudonym(key: bytes, kind: str, name: str) -> str:
 
 
 def read_key(key_env: str | None, key_file: Path | None) -> bytes:
-    """The key, from an environment variable or a file; spaces around it do not belong to it.
+    """The key, from an environment variable or a file, without surrounding whitespace.
 
     Raises
     ------
     ConfigError
-        There is none, or it is too short to be safe.
+        The key is missing, or too short to be safe.
     """
     where = f"privacy.key_env = '{key_env}'" if key_file is None else f"privacy.key_file = '{key_file}'"
     try:
         key = os.environb.get((key_env or "").encode(), b"") if key_file is None else key_file.read_bytes()
     except OSError as error:
-        raise ConfigError(where, f"cannot be read: {error.strerror}", "Put the key there") from None
+        raise ConfigError(where, f"cannot be read: {error.strerror}", "Write the key to this file") from None
     if len(key.strip()) < SHORTEST_KEY_BYTES:
-        problem = f"wants a key of at least {SHORTEST_KEY_BYTES} bytes, got {len(key.strip())}"
-        raise ConfigError(where, problem, "Put one there, such as that of: openssl rand -hex 32")
+        problem = f"expected a key of at least {SHORTEST_KEY_BYTES} bytes, got {len(key.strip())}"
+        raise ConfigError(where, problem, "Create one with: openssl rand -hex 32")
     return key.strip()
 
 
 def telling_words(names: Iterable[str | None]) -> frozenset[str]:
-    """The words of names and paths that may say who someone is: with a letter in them, or numbers of five digits."""
+    """The words of names and paths that may identify a person: those with a letter, and numbers of five digits."""
     words = {word for name in names if name for word in re.findall(r"\w{2,}", name)}
     return frozenset(word for word in words if not word.isdecimal() or len(word) >= SHORTEST_NUMBER)
 
 
 def without_names(text: str, words: frozenset[str]) -> str:
-    """A message without these words, and without whatever looks like a file."""
+    """A message without these words, and without all that looks like a file name."""
     for pattern in (_QUOTED, _FILE):
         text = pattern.sub(HIDDEN, text)
-    return re.sub(r"\w+", lambda found: HIDDEN if found[0] in words else found[0], text)
+    return re.sub(r"\w+", lambda match: HIDDEN if match[0] in words else match[0], text)

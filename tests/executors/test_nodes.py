@@ -25,8 +25,8 @@ from voxray.config.experiment import Experiment
 from voxray.console.signals import Interrupted
 from voxray.executors.local import LocalExecutor
 from voxray.executors.ray.executor import RayExecutor
-from voxray.executors.ray.ingest import spread_shards
-from voxray.executors.ray.train import train_on_ray
+from voxray.executors.ray.shard_tasks import spread_shards
+from voxray.executors.ray.train_workers import train_on_ray
 from voxray.stages.ingest import ingest
 from voxray.stages.train import train
 from voxray.store.write import ShardReport
@@ -179,7 +179,7 @@ def test_a_training_whose_worker_is_killed_ends_like_one_that_was_left_alone(fol
 def test_a_training_takes_nodes_that_come_leaves_those_that_go_and_stops_when_asked(
     folder: Path, luna: Path, ray_here: "Cluster", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("voxray.executors.ray.train.RESIZE_S", 1.0)
+    monkeypatch.setattr("voxray.executors.ray.train_workers.RESIZE_S", 1.0)
     # Ray tries at first to place workers on the node that is about to go.
     monkeypatch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "10")
     spec = spec_in(folder, luna, "elastic", (1, 4), epochs=120)
@@ -277,7 +277,7 @@ def test_a_shard_that_wants_more_memory_than_its_task_was_given_is_written_by_an
 ) -> None:
     plain = experiment(luna, out, store={"path": str(tmp_path / "plain")})
     ingest(plain, LocalExecutor(), quiet)
-    monkeypatch.setattr("voxray.executors.ray.ingest.TASK_BYTES", 2**20)
+    monkeypatch.setattr("voxray.executors.ray.shard_tasks.TASK_BYTES", 2**20)
     spread = experiment(luna, out, store={"path": str(tmp_path / "spread")})
     ingest(spread, RayExecutor(), quiet)
     assert contents(plain.store_path) == contents(spread.store_path)

@@ -21,7 +21,7 @@ from voxray.cli.app import main
 from voxray.config.experiment import Experiment
 from voxray.config.training import TrainingSpec
 from voxray.errors import ConfigError
-from voxray.executors.ray.tune import first_rung, shares
+from voxray.executors.ray.tune_trials import first_rung, shares
 from voxray.search.study import read_refused
 from voxray.search.trials import Goal, read_trials
 

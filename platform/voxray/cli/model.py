@@ -78,7 +78,7 @@ def schema(
     Example: voxray schema experiment > configs/experiment.schema.json
     """
     if kind is SchemaKind.EXPERIMENT:
-        from voxray.stages.schema import experiment_schema as build_schema
+        from voxray.stages.experiment_schema import experiment_schema as build_schema
     elif kind is SchemaKind.SPACE:
         from voxray.search.space.schema import space_schema as build_schema
     else:

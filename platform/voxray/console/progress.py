@@ -1,4 +1,4 @@
-"""Progress with a rate and the time left: a bar on a terminal, a line now and then in a log."""
+"""Progress with rate and remaining time: a bar on a terminal, a line every ten seconds in a log."""
 
 import sys
 import time
@@ -17,33 +17,33 @@ OnProgress = Callable[[int, int, str], None]
 
 
 class Pace:
-    """How fast work goes on, and how long it will take; starting up is not part of it.
+    """Rate and remaining time of work, without the time until its first unit.
 
     Parameters
     ----------
     done : int
-        Units that an earlier run did already.
+        Units that an earlier run finished.
     """
 
     def __init__(self, done: int = 0) -> None:
         self.earlier = self.first = self.now = done
         self.total = 0
-        self.began = time.monotonic()
+        self.started = time.monotonic()
 
     def move(self, now: int, total: int) -> None:
-        """Say how many units are done, of how many; fewer than before begin anew."""
+        """Set the number of units that are done and the total; fewer than before restart the clock."""
         if now < self.now or (self.first == self.earlier and now < total):
-            self.began, self.first = time.monotonic(), now
+            self.started, self.first = time.monotonic(), now
         self.now, self.total = now, total
 
     @property
     def rate(self) -> float:
         """Units per second until this moment."""
-        return (self.now - self.first) / max(time.monotonic() - self.began, 1e-9)
+        return (self.now - self.first) / max(time.monotonic() - self.started, 1e-9)
 
     @property
     def left_s(self) -> float | None:
-        """Seconds; None where nothing is left or nothing can be said."""
+        """Remaining seconds; None if unknown or finished."""
         rate = self.rate
         return (self.total - self.now) / rate if rate > 0 and self.now < self.total else None
 
@@ -57,14 +57,14 @@ class _Rate(ProgressColumn):
 
 
 def rate_text(per_s: float, unit: str) -> str:
-    """Units a second, or a minute or an hour where a second is too short to see one."""
+    """Units per second, or per minute or hour where they take longer."""
     seconds, name = (1, "s") if per_s >= 1 or per_s == 0 else (60, "min") if per_s * 60 >= 1 else (3600, "h")
     return f"{per_s * seconds:,.1f} {unit}/{name}"
 
 
 @contextmanager
 def progress(stage: str, unit: str, done: int = 0) -> Iterator[OnProgress]:
-    """Show how far a stage is; gives a function of (done, total, text), whose total is 0 while it is not known.
+    """Show the progress of a stage; yields a function of (done, total, text), with a total of 0 while it is unknown.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def progress(stage: str, unit: str, done: int = 0) -> Iterator[OnProgress]:
     unit : str
         Plural, such as ``scans``.
     done : int
-        What an earlier run did already; it does not count in the rate.
+        Units that an earlier run finished; they do not count in the rate.
     """
     if sys.stderr.isatty():
         with _bar(stage, unit) as on_progress:
@@ -88,8 +88,8 @@ def progress(stage: str, unit: str, done: int = 0) -> Iterator[OnProgress]:
             return
         last = moment
         left = "" if pace.left_s is None else f", {seconds_text(pace.left_s)} left"
-        said = f"{now:,}/{total:,} {unit}, {rate_text(pace.rate, unit)}{left}" if total else "starting"
-        sys.stderr.write(f"{stage}: {said}{' · ' + text if text else ''}\n")
+        state = f"{now:,}/{total:,} {unit}, {rate_text(pace.rate, unit)}{left}" if total else "starting"
+        sys.stderr.write(f"{stage}: {state}{' · ' + text if text else ''}\n")
         sys.stderr.flush()
 
     yield log

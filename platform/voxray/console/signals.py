@@ -1,4 +1,4 @@
-"""A process that is asked to end: it does so when what it has done can be kept."""
+"""SIGTERM: a process stops at the next point where its work can be saved."""
 
 import signal
 import threading
@@ -7,33 +7,33 @@ from contextlib import contextmanager
 
 
 class Interrupted(KeyboardInterrupt):
-    """Work that ended because it was asked to; what it had done is kept."""
+    """Work stopped on request; what it had finished is saved."""
 
 
 def never_stop() -> bool:
-    """Nobody asks."""
+    """The `stop` function of work that is never interrupted: False."""
     return False
 
 
 @contextmanager
 def catch_sigterm() -> Iterator[Callable[[], bool]]:
-    """For the time of the block, note SIGTERM instead of dying of it; gives what tells whether it came.
+    """Record SIGTERM for the time of the block instead of ending; yields a function that returns whether it arrived.
 
-    Only the main thread may do so; elsewhere nothing is noted.
+    Python allows this in the main thread only; in others the function returns False.
 
     Raises
     ------
-    Stopped
-        It came, and yet the block ran to its end.
+    Interrupted
+        The signal arrived, and the block ran to its end.
     """
     if threading.current_thread() is not threading.main_thread():
         yield never_stop
         return
-    asked = threading.Event()
-    before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
+    received = threading.Event()
+    handler = signal.signal(signal.SIGTERM, lambda *_: received.set())
     try:
-        yield asked.is_set
+        yield received.is_set
     finally:
-        signal.signal(signal.SIGTERM, before)
-    if asked.is_set():
+        signal.signal(signal.SIGTERM, handler)
+    if received.is_set():
         raise Interrupted

@@ -30,7 +30,7 @@ def count_text(count: float) -> str:
 
 
 def seconds_text(seconds: float) -> str:
-    """A time as people say it: ``0.042 s``, ``40 s``, ``12 min``, ``3.5 h``."""
+    """A time in a readable unit: ``0.042 s``, ``40 s``, ``12 min``, ``3.5 h``."""
     value, unit = seconds, "s"
     for larger in ("min", "h"):
         if value >= 100:
@@ -44,25 +44,25 @@ def parse_bytes(text: str, where: str) -> int:
     Raises
     ------
     ConfigError
-        Another spelling, or nothing is left.
+        Not a size, or less than one byte.
     """
     return _parse(text, BYTES, where, "a size such as 8GiB or 500MB")
 
 
 def parse_count(text: str, where: str) -> int:
-    """``1.5G`` is 1,500,000,000; k, M, G, T and P are known.
+    """``1.5G`` is 1,500,000,000; the letters are k, M, G, T and P.
 
     Raises
     ------
     ConfigError
-        Another spelling, or nothing is left.
+        Not a number, or less than one.
     """
     return _parse(text, {letter: 1000**power for power, letter in enumerate(LETTERS)}, where, "a number such as 20M")
 
 
-def _parse(text: str, factors: dict[str, int], where: str, wanted: str) -> int:
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
-    value = round(float(found[1]) * factors[found[2]]) if found and found[2] in factors else 0
+def _parse(text: str, factors: dict[str, int], where: str, expected: str) -> int:
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
+    value = round(float(match[1]) * factors[match[2]]) if match and match[2] in factors else 0
     if value < 1:
-        raise ConfigError(where, f"wants {wanted}, got '{text}'")
+        raise ConfigError(where, f"expected {expected}, got '{text}'")
     return value

@@ -1,1 +1,1 @@
-"""A run: its folder, and what fills it. Nothing here needs Ray."""
+"""The folder of a run: names of its files, finished stages and status."""

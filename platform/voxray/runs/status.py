@@ -1,4 +1,4 @@
-"""What a run is doing: a small file in its folder, which every stage keeps fresh while it works."""
+"""The status of a run: a small file in its folder, which each stage updates every two seconds while it works."""
 
 import os
 import socket
@@ -17,35 +17,35 @@ from voxray.storage.atomic import write_json
 from voxray.storage.paths import AnyPath, matching
 
 BEAT_S = 2.0
-SILENT_S = 30.0
+SILENT_S = 30.0  # without an update, after which a stage counts as silent
 State = Literal["working", "finished", "failed", "interrupted"]
 ORDER = ("ingest", "train", "evaluate", "report")  # each builds on those before it
 
 
 @dataclass(frozen=True)
 class StageStatus:
-    """How far a stage was when it last wrote.
+    """Progress of a stage at its last update.
 
     Attributes
     ----------
     state : State
     done, total : int
-        In units; a total of 0 is not known yet.
+        In units; the total is 0 while it is unknown.
     unit : str
         Plural, such as ``shards``.
     rate : float
         Units per second.
     left_s : float or None
-        None where it cannot be said.
+        Remaining seconds; None if unknown.
     text : str
-        What else the stage tells, such as figures, or how much was set aside.
+        More about the progress, such as metrics, or the number of quarantined samples.
     began, seen : float
-        Seconds since 1970: when the stage began, and when this was written.
+        Start of the stage and time of the update, in seconds since 1970.
     process : int
     host : str
-        Who writes.
+        That run the stage.
     error : str
-        Why it failed, else empty.
+        The message of a failed stage, else empty.
     """
 
     state: State
@@ -64,21 +64,21 @@ class StageStatus:
 
 @contextmanager
 def heartbeat(folder: RunFolder, stage: str, unit: str, done: int = 0) -> Iterator[OnProgress]:
-    """Keep the status of a stage fresh for the time of the block; gives a function of (done, total, text).
+    """Update the status of a stage for the time of the block; yields a function of (done, total, text).
 
-    A thread writes, whether or not there is progress: who reads then knows a stage that takes its time from one that
-    was killed. A status that cannot be written stops no work.
+    A thread writes the status, with or without progress, so that a slow stage differs from a killed one. A status that
+    cannot be written does not stop the stage.
     """
     outdated = ORDER[ORDER.index(stage) :] if stage in ORDER else (stage,)
-    others = {name: asdict(each) for name, each in read_status(folder).items() if name not in outdated}
-    pace, began, text, stop = Pace(done), time.time(), "", threading.Event()
+    others = {name: asdict(status) for name, status in read_status(folder).items() if name not in outdated}
+    pace, began, text, finished = Pace(done), time.time(), "", threading.Event()
 
     def on_progress(now: int, total: int, words: str) -> None:
         nonlocal text
         pace.move(now, total)
         text = words
 
-    def look() -> StageStatus:
+    def current() -> StageStatus:
         return StageStatus(
             *("working", pace.now, pace.total, unit, pace.rate, pace.left_s, text),
             *(began, time.time(), os.getpid(), socket.gethostname()),
@@ -89,9 +89,9 @@ def heartbeat(folder: RunFolder, stage: str, unit: str, done: int = 0) -> Iterat
             write_json(folder.status, {**others, stage: asdict(status)})
 
     def beat() -> None:
-        write(look())
-        while not stop.wait(BEAT_S):
-            write(look())
+        write(current())
+        while not finished.wait(BEAT_S):
+            write(current())
 
     beating = threading.Thread(target=beat, daemon=True)
     beating.start()
@@ -106,14 +106,14 @@ def heartbeat(folder: RunFolder, stage: str, unit: str, done: int = 0) -> Iterat
         state, problem = "failed", str(error) or type(error).__name__
         raise
     finally:
-        stop.set()
+        finished.set()
         beating.join()
-        write(replace(look(), state=state, left_s=None, error=problem))
+        write(replace(current(), state=state, left_s=None, error=problem))
 
 
 @contextmanager
 def reported(folder: RunFolder, stage: str, unit: str, done: int = 0) -> Iterator[OnProgress]:
-    """Show how far a stage is to whoever started it, and to whoever asks for the status."""
+    """Show the progress of a stage on the terminal, and update its status."""
     with heartbeat(folder, stage, unit, done) as record, progress(stage, unit, done) as display:
 
         def both(now: int, total: int, text: str) -> None:
@@ -124,7 +124,7 @@ def reported(folder: RunFolder, stage: str, unit: str, done: int = 0) -> Iterato
 
 
 def read_status(folder: RunFolder) -> dict[str, StageStatus]:
-    """The stages that were begun, in the order in which they were."""
+    """The status of each stage that was started, in the order of their starts."""
     try:
         stages = {name: StageStatus(**fields) for name, fields in read_state(folder.status).items()}
     except TypeError:
@@ -137,21 +137,23 @@ def status_lines(run: AnyPath, now: float) -> list[str]:
 
     Parameters
     ----------
-    run : Place
+    run : AnyPath
     now : float
         Seconds since 1970.
 
     Raises
     ------
     NotReadyError
-        No stage was ever begun here.
+        No stage was started in this folder.
     """
     lines = []
     for path in [run, *(path.parent for path in matching(run, "*/status.json"))]:
         prefix = "" if path == run else f"{path.name}: "
         lines += [f"{prefix}{_line(name, stage, now)}" for name, stage in read_status(RunFolder(path)).items()]
     if not lines:
-        raise NotReadyError(str(run), "no stage was begun here", "Give the folder that the experiment names as out")
+        raise NotReadyError(
+            str(run), "no stage was started in this folder", "Name the folder of `out` in the experiment"
+        )
     return lines
 
 
@@ -161,8 +163,8 @@ def _line(name: str, stage: StageStatus, now: float) -> str:
     spent = seconds_text(stage.seen - stage.began)
     if stage.state == "working" and now - stage.seen > SILENT_S:
         who = f"process {stage.process} on {stage.host}"
-        silence = f"no sign of life of {who} for {seconds_text(now - stage.seen)}"
-        return f"{name}: silent, {done}{text} · {silence}; if it ended, the same command goes on"
+        silence = f"no update from {who} for {seconds_text(now - stage.seen)}"
+        return f"{name}: silent, {done}{text} · {silence}. If it ended, re-run the same command to resume"
     if stage.state == "working":
         rate = f", {rate_text(stage.rate, stage.unit)}" if stage.rate > 0 else ""
         left = f", {seconds_text(stage.left_s)} left" if stage.left_s is not None else ""

@@ -15,13 +15,14 @@ def is_finished(folder: RunFolder, stage: str, key: str) -> bool:
     return record is not None and record["key"] == key
 
 
-def _say_metrics(metrics: dict[str, Any], on_status: OnStatus) -> None:
+def echo_metrics(metrics: dict[str, Any], on_status: OnStatus) -> None:
+    """Report the metrics of each split with their confidence intervals."""
     for split, values in metrics.items():
-        wanted = [name for name in values["intervals"] if find_metric(name).in_terminal]
-        on_status(f"evaluate: {split}: {', '.join(_figure(values, name) for name in wanted)}")
+        names = [name for name in values["intervals"] if find_metric(name).in_terminal]
+        on_status(f"evaluate: {split}: {', '.join(_format_metric(values, name) for name in names)}")
 
 
-def _figure(values: dict[str, Any], name: str) -> str:
+def _format_metric(values: dict[str, Any], name: str) -> str:
     numbers = [values[name], *values["intervals"][name]]
     value, low, high = ("–" if number is None else f"{number:.3f}" for number in numbers)
     return f"{name} {value} [{low}, {high}]"

@@ -1,4 +1,4 @@
-"""A trained model to an operating point, predictions and metrics."""
+"""Evaluation: from a trained model to predictions, an operating point and metrics."""
 
 import json
 import time
@@ -13,8 +13,8 @@ from voxray.executors.base import Executor
 from voxray.report.run.contents import read_run
 from voxray.runs.folder import RunFolder, evaluate_key, run_folder
 from voxray.runs.status import reported
-from voxray.stages.common import OnStatus, _say_metrics, is_finished
-from voxray.stages.train import _need_training
+from voxray.stages.common import OnStatus, echo_metrics, is_finished
+from voxray.stages.train import need_training
 from voxray.storage.atomic import write_json
 from voxray.storage.locks import locked
 from voxray.storage.paths import AnyPath, matching, read_bytes
@@ -23,35 +23,38 @@ from voxray.training.fit import make_tracker
 
 
 def evaluate(experiment: Experiment, executor: Executor, on_status: OnStatus) -> None:
-    """Trained model → operating point, predictions and metrics."""
+    """Predict the validation and test splits with the trained model and measure its metrics.
+
+    Raises
+    ------
+    NotReadyError
+        The experiment has not been trained.
+    """
     folder = run_folder(experiment)
-    trained = _need_training(experiment, folder)
+    trained = need_training(experiment, folder)
     key = evaluate_key(experiment, trained)
     if is_finished(folder, "evaluate", key):
         on_status("evaluate: finished earlier, reused")
-        _say_metrics(json.loads(read_bytes(folder.metrics)), on_status)
+        echo_metrics(json.loads(read_bytes(folder.metrics)), on_status)
         return
-    from voxray.report.run.wandb_media import (
-        log_evaluation,  # matplotlib takes a second that other stages need not wait for
-    )
+    from voxray.report.run.wandb_media import log_evaluation  # imports matplotlib, which takes a second
 
     store = open_store(experiment.store_path)
-    unit = "scans" if store.info.masks else "steps"
+    unit, evaluate_splits = TASKS[store.info.task]
     with locked(folder.path), reported(folder, "evaluate", unit) as on_progress:
         began = time.perf_counter()
         folder.begin("evaluate")
-        # Its training part is what it was; what it says of evaluation may have changed since.
+        # The settings of the training are the same; those of the evaluation may have changed.
         write_json(folder.experiment, experiment.model_dump(mode="json"))
-        measure = _evaluate_scans if store.info.masks else _evaluate_patches
-        metrics = measure(experiment, store, executor, on_progress)
+        metrics = evaluate_splits(experiment, store, executor, on_progress)
         with make_tracker(experiment, trained) as tracker:
             log_evaluation(tracker, read_run(folder.path, store))
         folder.mark_finished("evaluate", key, time.perf_counter() - began, _written(folder, list(metrics)))
-    _say_metrics(metrics, on_status)
+    echo_metrics(metrics, on_status)
 
 
 def _written(folder: RunFolder, splits: Sequence[str]) -> Iterator[AnyPath]:
-    """All that an evaluation of these splits wrote."""
+    """The files that an evaluation of these splits wrote."""
     yield folder.metrics
     for split in splits:
         yield folder.predictions(split)
@@ -73,3 +76,7 @@ def _evaluate_scans(
             split: list(executor.evaluate_scans(experiment, scans, on_progress)) for split, scans in cases.items()
         }
     return write_scan_metrics(experiment, evaluated)
+
+
+# Of each task, the unit of progress and the function that writes predictions and metrics.
+TASKS = {"classification": ("steps", _evaluate_patches), "segmentation": ("scans", _evaluate_scans)}

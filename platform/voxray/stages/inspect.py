@@ -1,4 +1,4 @@
-"""A data set to a page of what it holds and what is wrong."""
+"""Inspection: from a data set to a page of its statistics and defects."""
 
 from collections.abc import Sequence
 from pathlib import Path

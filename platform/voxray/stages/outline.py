@@ -1,4 +1,4 @@
-"""What a run will do, before it does it."""
+"""The plan of a run: data, patches, network and cost."""
 
 from dataclasses import dataclass
 
@@ -12,45 +12,62 @@ from voxray.models.cost.estimate import Cost
 from voxray.patches.plan import Plan
 from voxray.patches.planned import plan_experiment
 from voxray.storage.paths import to_path
-from voxray.store.write import (
-    count_channels,
-)
+from voxray.store.write import count_channels
 from voxray.training.fit import Network, load_network
 from voxray.training.tasks import check_settings
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What an experiment will do, before it does it."""
+    """The plan of a run.
+
+    Attributes
+    ----------
+    manifest : Manifest
+    plan : Plan
+    channels : int
+    network : Network
+    cost : Cost
+    device : torch.device
+        That training would use on this machine.
+    rotations : int
+        Rotated copies of each positive patch.
+    """
 
     manifest: Manifest
     plan: Plan
     channels: int
     network: Network
     cost: Cost
-    device: torch.device  # that training would take on this machine
-    rotations: int  # of each positive patch, beside itself
+    device: torch.device
+    rotations: int
 
     @property
     def training_rows(self) -> int:
-        """Patches of an epoch."""
+        """Patches of an epoch, with rotated copies."""
         return self.plan.count("train") + self.rotated_rows
 
     @property
     def rotated_rows(self) -> int:
-        """Those of them that are rotations of others."""
+        """Rotated copies in an epoch."""
         return self.rotations * (self.plan.count("train") - self.plan.count("train", 0))
 
 
 def plan_run(experiment: Experiment) -> RunPlan:
-    """Read the lists of the data set, plan the patches and check the architecture; opens a few scans at most."""
+    """Read the lists of the data set, plan the patches and check the architecture; opens a few scans at most.
+
+    Raises
+    ------
+    ConfigError
+        The settings do not fit the data or the architecture.
+    """
     manifest, plan = plan_experiment(experiment)
     path = to_path(experiment.model.architecture)
     check_settings(experiment.training, plan.task, plan.classes)
     channels = count_channels(plan, manifest)
     if len(windows := experiment.intensity.windows) not in (1, channels):
-        problem = f"wants one window, or one for each of {channels} channels, got {len(windows)}"
-        raise ConfigError("intensity.window", problem, "Give as many")
+        problem = f"expected one window, or one for each of {channels} channels, got {len(windows)}"
+        raise ConfigError("intensity.window", problem, "Correct their number")
     check_unit(experiment, plan)
     network = load_network(path, (channels, *experiment.patches.size), len(plan.classes))
     gpu = experiment.training.device != "cpu" and torch.cuda.is_available()

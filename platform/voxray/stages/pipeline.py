@@ -10,7 +10,7 @@ from voxray.executors.base import Executor
 from voxray.patches.plan import empty_classes
 from voxray.runs.folder import evaluate_key, run_folder
 from voxray.runs.status import heartbeat
-from voxray.stages.common import OnStatus, _say_metrics, is_finished
+from voxray.stages.common import OnStatus, echo_metrics, is_finished
 from voxray.stages.evaluate import evaluate
 from voxray.stages.ingest import ingest
 from voxray.stages.outline import plan_run
@@ -22,13 +22,19 @@ from voxray.training.memory_check import check_memory
 
 
 def run(experiment: Experiment, executor: Executor, on_status: OnStatus) -> None:
-    """All stages; with folds, those of each fold and then the figures of all of them."""
+    """Ingest, train, evaluate and report; with folds, for each fold, and then join the metrics of all folds.
+
+    Raises
+    ------
+    DataError
+        A class has no patch in the training or validation split.
+    """
     if experiment.split.folds is not None and experiment.split.fold is None:
         _cross_validate(experiment, executor, on_status)
         return
     planned = plan_run(experiment)
     for problem in empty_classes(planned.plan, splits=("train", "val")):
-        remedy = "Give more scans, another seed, or larger shares in [split]"
+        remedy = "Add scans, change the seed, or increase the shares in [split]"
         raise DataError(experiment.data.root, problem, remedy)
     if not executor.is_remote:
         check_memory(planned.cost, experiment.training.batch_size, planned.device)
@@ -52,14 +58,14 @@ def _cross_validate(experiment: Experiment, executor: Executor, on_status: OnSta
             run(fold, executor, on_status)
             on_progress(number + 1, len(folds), "")
         metrics = join_folds(experiment, folds)
-    _say_metrics(metrics, on_status)
+    echo_metrics(metrics, on_status)
     path = run_folder(experiment).report
     write_fold_report(path, experiment, metrics)
     on_status(f"report: {path}")
 
 
 def _is_all_finished(experiment: Experiment) -> bool:
-    """Whether nothing is left that needs a cluster."""
+    """Whether no stage is left that needs an executor."""
     if not exists(experiment.store_path / INDEX_FILE):
         return False
     folder, trained = run_folder(experiment), current_train_key(experiment)

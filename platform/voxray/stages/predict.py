@@ -1,4 +1,4 @@
-"""Scans to predictions of a trained run."""
+"""Prediction: from scans to label maps or classes, with a trained run."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,17 +14,27 @@ from voxray.training.checkpoint import read_metadata
 
 
 def predict(run: AnyPath, scans: Sequence[AnyPath], options: Options, executor: Executor, on_status: OnStatus) -> None:
-    """Whole scans → label maps, or predicted classes."""
+    """Predict scans and write the predictions.
+
+    Raises
+    ------
+    NotReadyError
+        The run has not been trained.
+    WorkError
+        Scans were skipped, after all others were predicted.
+    """
     check_scans(scans)
     if options.mask is not None and len(scans) > 1:
-        raise DataError("--mask", f"is the mask of one scan, got {len(scans)} scans", "Predict them one by one")
+        raise DataError(
+            "--mask", f"expected one scan for the mask, got {len(scans)} scans", "Predict the scans one by one"
+        )
     read_metadata(RunFolder(run).model)
     absolute = [path.absolute() for path in scans]
     options = replace(options, out=options.out.resolve(), mask=options.mask and options.mask.resolve())
-    lost = 0
+    skipped = 0
     with reported(RunFolder(options.out), "predict", "scans") as on_progress:
         for path, outcome in executor.predict_scans(run.resolve(), absolute, options, on_progress):
             on_status(f"predict: {scan_name(path)}: {outcome}")
-            lost += outcome.startswith(SKIPPED)
-        if lost:
-            raise WorkError("predict", f"{lost} of {len(scans)} scans were skipped", "The reasons are given above")
+            skipped += outcome.startswith(SKIPPED)
+        if skipped:
+            raise WorkError("predict", f"{skipped} of {len(scans)} scans were skipped", "See the reasons above")

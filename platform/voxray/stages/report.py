@@ -1,4 +1,4 @@
-"""A finished evaluation to its report."""
+"""Report: from an evaluated run to an HTML file."""
 
 from voxray.config.experiment import Experiment
 from voxray.errors import NotReadyError
@@ -6,17 +6,23 @@ from voxray.report.run.contents import read_run
 from voxray.runs.folder import evaluate_key, run_folder
 from voxray.runs.status import heartbeat
 from voxray.stages.common import OnStatus, is_finished
-from voxray.stages.train import _need_training
+from voxray.stages.train import need_training
 from voxray.storage.paths import AnyPath
 from voxray.store.read import open_store
 
 
 def report(experiment: Experiment, on_status: OnStatus) -> AnyPath:
-    """Everything in the run's folder → one HTML file."""
+    """Write the report of an evaluated run; returns its path.
+
+    Raises
+    ------
+    NotReadyError
+        The experiment has not been evaluated.
+    """
     folder = run_folder(experiment)
-    key = evaluate_key(experiment, _need_training(experiment, folder))
+    key = evaluate_key(experiment, need_training(experiment, folder))
     if not is_finished(folder, "evaluate", key):
-        raise NotReadyError(str(folder.path), "holds no finished evaluation of this", "Run voxray evaluate first")
+        raise NotReadyError(str(folder.path), "no finished evaluation of this experiment", "Run voxray evaluate first")
     from voxray.report.run.page import write_report
 
     with heartbeat(folder, "report", "pages") as on_progress:

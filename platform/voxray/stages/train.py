@@ -1,4 +1,4 @@
-"""A finished store to a trained model."""
+"""Training: from a finished store to a trained model."""
 
 import time
 
@@ -15,7 +15,13 @@ from voxray.store.read import open_store
 
 
 def train(experiment: Experiment, executor: Executor, on_status: OnStatus) -> None:
-    """Finished store → trained model."""
+    """Train the network on the finished store; resumes an interrupted training.
+
+    Raises
+    ------
+    NotReadyError
+        The store is not finished.
+    """
     folder = run_folder(experiment)
     key = current_train_key(experiment)
     record = folder.finished("train")
@@ -23,13 +29,13 @@ def train(experiment: Experiment, executor: Executor, on_status: OnStatus) -> No
         on_status(f"train: finished earlier (in {record['seconds']:.0f} s), reused")
         return
     if record:
-        on_status("train: the settings differ from those of the finished training, training again")
+        on_status("train: the settings differ from those of the finished training; training again")
     if executor.max_workers == 1 and experiment.training.most_workers > 1:
         on_status(f"note: one process takes the steps of {experiment.training.most_workers} workers")
     with locked(folder.path), reported(folder, "train", "steps") as on_progress:
         began = time.perf_counter()
         folder.begin("train")
-        # In this order: Ray sets a handler of SIGTERM when it connects.
+        # In this order, because Ray sets a handler of SIGTERM when it connects.
         with executor.session(), catch_sigterm() as stop:
             executor.fit(experiment, on_progress, stop)
             files = (folder.experiment, folder.architecture, folder.model, folder.history)
@@ -38,14 +44,15 @@ def train(experiment: Experiment, executor: Executor, on_status: OnStatus) -> No
 
 
 def current_train_key(experiment: Experiment) -> str:
-    """Name of the training that the experiment asks for."""
+    """The key of the training that the experiment describes."""
     store = open_store(experiment.store_path)
     text = read_bytes(to_path(experiment.model.architecture)).decode()
     return train_key(experiment, store.info.digest, text)
 
 
-def _need_training(experiment: Experiment, folder: RunFolder) -> str:
+def need_training(experiment: Experiment, folder: RunFolder) -> str:
+    """The key of the finished training; NotReadyError where it is not finished."""
     key = current_train_key(experiment)
     if not is_finished(folder, "train", key):
-        raise NotReadyError(str(folder.path), "holds no finished training of this experiment", "Run voxray train first")
+        raise NotReadyError(str(folder.path), "no finished training of this experiment", "Run voxray train first")
     return key

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, on disks and in object storage."""
+"""Files that are written as a whole or not at all, on disks and in object storage."""
 
 import json
 import os
@@ -15,10 +15,10 @@ UNFINISHED = ".unfinished"
 
 @contextmanager
 def atomic_write(path: AnyPath) -> Iterator[Path]:
-    """A path to write to: what lies there when the block ends becomes the file at `path`, in one step.
+    """A local path to write to; when the block ends, its content becomes the file at `path` in one step.
 
-    It lies on a disk and has the same suffix: beside `path`, in a folder that is made where it is missing, or in a
-    temporary folder until it is put into object storage. If the block raises, it is removed and `path` stays as it was.
+    The local path has the same suffix. It is beside `path`, in a folder that is created if needed, or in a temporary
+    folder until it is uploaded. If the block raises, it is removed and `path` is unchanged.
     """
     if not isinstance(path, Path):
         with tempfile.TemporaryDirectory(prefix="voxray_") as folder:
@@ -36,23 +36,23 @@ def atomic_write(path: AnyPath) -> Iterator[Path]:
 
 
 def write_bytes(path: AnyPath, content: bytes) -> None:
-    """Write bytes; their folder is made."""
+    """Write bytes; the folder is created if needed."""
     with atomic_write(path) as unfinished:
         unfinished.write_bytes(content)
 
 
 def write_text(path: AnyPath, text: str) -> None:
-    """Write a text; its folder is made."""
+    """Write a text in UTF-8; the folder is created if needed."""
     write_bytes(path, text.encode())
 
 
 def write_json(path: AnyPath, content: Any) -> None:
-    """Write JSON; its folder is made."""
+    """Write JSON; the folder is created if needed."""
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def remove_unfinished(folder: AnyPath) -> None:
-    """Remove what killed processes left half-written, anywhere in a folder; object storage shows none."""
+    """Remove the unfinished files of killed processes, anywhere in a folder; object storage has none."""
     if not isinstance(folder, Path):
         return
     for leftover in folder.rglob(f"{UNFINISHED}.*"):

@@ -1,4 +1,4 @@
-"""One process at a time in a folder that is being written."""
+"""Locks of folders: one process writes at a time."""
 
 import fcntl
 import os
@@ -12,15 +12,15 @@ from voxray.storage.paths import AnyPath
 
 @contextmanager
 def locked(folder: AnyPath) -> Iterator[None]:
-    """Hold the lock of a folder for the time of the block; it goes with the process, however that ends.
+    """Hold the lock of a folder for the time of the block; the lock ends with the process, also if it is killed.
 
-    The lock is a file beside the folder, so that the folder holds nothing but its content. Object storage knows no
-    locks that go with a process, so there this does nothing.
+    The lock is a file beside the folder, so that the folder holds only its content. Object storage has no such locks:
+    there this does nothing.
 
     Raises
     ------
     WorkError
-        Another process holds it.
+        Another process holds the lock.
     """
     if not isinstance(folder, Path):
         yield
@@ -32,7 +32,7 @@ def locked(folder: AnyPath) -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             problem = f"is being written by another process (id {file.read().strip()})"
-            raise WorkError(str(folder), problem, "Wait for it, or choose another folder") from None
+            raise WorkError(str(folder), problem, "Wait until it ends, or choose another folder") from None
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()

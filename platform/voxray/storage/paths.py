@@ -1,8 +1,8 @@
-"""Where files lie: on disks that this machine sees, or in object storage by URL.
+"""Paths of files on disks and, by URL, in object storage.
 
-A place is a `pathlib.Path` or, for a URL, a `UPath` with the same methods. Credentials come from the environment or the
-machine's role and are never a part of a place. Object storage that fails now and then is asked again, with growing
-pauses; what fails for good is a WorkError.
+A path is a `pathlib.Path` or, for a URL, a `UPath` with the same methods. Credentials come from the environment or the
+machine's role and are never part of a path. Requests to object storage are repeated with growing pauses; a request that
+fails every time is a WorkError.
 """
 
 import errno
@@ -21,60 +21,60 @@ from voxray.errors import ConfigError, VoxrayError, WorkError
 if TYPE_CHECKING:
     from upath import UPath
 
-# UPath is imported where it is used: local work need not wait for it.
+# UPath is imported where it is used, because it takes a while.
 AnyPath: TypeAlias = Union[Path, "UPath"]
 
 URL = re.compile(r"(?P<protocol>[a-z][a-z\d+.-]*)://(?P<rest>.*)", re.IGNORECASE)
-ATTEMPTS = "8"  # about half a minute, with pauses that double
+ATTEMPTS = "8"  # about half a minute, as the pauses double
 CONNECTIONS = 32
 
 
 def is_url(text: str) -> bool:
-    """Whether a text is a URL, and not a path."""
+    """Whether a text is a URL rather than a path."""
     return URL.fullmatch(text) is not None
 
 
 def to_path(text: str | os.PathLike[str], where: str = "") -> AnyPath:
-    """A path, or a place in object storage: ``s3://bucket/folder``, ``gs://…``. ``file://`` gives a path.
+    """A path on a disk or, for ``s3://bucket/folder`` or ``gs://…``, in object storage; ``file://`` is a disk.
 
     Parameters
     ----------
     text : str or path
     where : str
-        What names it, for messages.
+        The setting or option, for messages.
 
     Raises
     ------
     ConfigError
-        A protocol that is not known here, or a user or password in the URL.
+        An unknown protocol, or a user or password in the URL.
     """
-    found = URL.fullmatch(os.fspath(text))
-    if found is None:
+    match = URL.fullmatch(os.fspath(text))
+    if match is None:
         return Path(text)
-    protocol, rest = found["protocol"].lower(), found["rest"].rstrip("/")
+    protocol, rest = match["protocol"].lower(), match["rest"].rstrip("/")
     if "@" in rest.partition("/")[0]:
-        problem = "has a user or a password before the '@', and settings are kept with a run"
-        raise ConfigError(where or f"{protocol}://…", problem, "Leave them to the environment")
+        problem = "has a user or a password before the '@', which would be saved with the run"
+        raise ConfigError(where or f"{protocol}://…", problem, "Set credentials in the environment")
     if protocol == "file":
         return Path(f"/{rest.partition('/')[2]}")
     if protocol not in PROTOCOLS or not rest:
-        known = ", ".join(f"{each}://" for each in ("file", *PROTOCOLS))
-        raise ConfigError(where or str(text), f"is no place that is known here, got '{text}'", f"Known: {known}")
+        supported = ", ".join(f"{name}://" for name in ("file", *PROTOCOLS))
+        raise ConfigError(where or str(text), f"unsupported URL, got '{text}'", f"Use one of {supported}")
     from upath import UPath
 
-    found_place: AnyPath = UPath(f"{protocol}://{rest}", use_listings_cache=False, **PROTOCOLS[protocol]())
-    return found_place
+    path: AnyPath = UPath(f"{protocol}://{rest}", use_listings_cache=False, **PROTOCOLS[protocol]())
+    return path
 
 
 def join_path(folder: AnyPath, text: str) -> AnyPath:
-    """A place that is named relative to a folder, or by itself."""
+    """A path that is relative to a folder, or a URL."""
     return to_path(text) if is_url(text) else folder / text
 
 
 def list_once(folder: AnyPath) -> AnyPath:
-    """List a folder with all below it; what is asked of the place that is returned is answered from that list.
+    """The same folder with a cached listing of all below it, which answers later requests.
 
-    So ten thousand scans cost one listing, not a request each. What comes and goes later is not seen.
+    So ten thousand scans take one listing instead of a request each. Later changes are not seen.
     """
     if isinstance(folder, Path):
         return folder
@@ -88,28 +88,28 @@ def list_once(folder: AnyPath) -> AnyPath:
 
 
 def exists(path: AnyPath) -> bool:
-    """Whether a file or folder is there."""
+    """Whether a file or folder exists."""
     with storage_errors(path):
         return path.exists()
 
 
 def matching(folder: AnyPath, pattern: str) -> list[AnyPath]:
-    """What matches a pattern in a folder, in the order of the names."""
+    """The paths in a folder that match a glob pattern, sorted by name."""
     with storage_errors(folder):
-        found: Iterable[AnyPath] = list(folder.glob(pattern))
-    return sorted(found, key=lambda path: tuple(path.parts))
+        paths: Iterable[AnyPath] = list(folder.glob(pattern))
+    return sorted(paths, key=lambda path: tuple(path.parts))
 
 
 def relative_path(folder: AnyPath, path: AnyPath) -> str:
-    """Where something lies in a folder, with slashes."""
+    """A path relative to a folder, with slashes."""
     return path.relative_to(str(folder)).as_posix()
 
 
 @contextmanager
 def storage_errors(path: AnyPath) -> Iterator[None]:
-    """Turn what storage raises into WorkError; nothing but requests to it may stand inside.
+    """Turn errors of object storage into WorkError; the block may only send requests.
 
-    A file that is not there stays FileNotFoundError, and what a disk raises stays as it is.
+    FileNotFoundError and the errors of disks are not changed.
     """
     try:
         yield
@@ -122,20 +122,22 @@ def storage_errors(path: AnyPath) -> Iterator[None]:
 
 
 def is_storage_error(error: Exception, where: str = "") -> bool:
-    """Whether an error comes of object storage: of the libraries that talk to it, or of reading files at a URL."""
+    """Whether an error comes from object storage: from its libraries, or from reading a file at a URL."""
     of_library = type(error).__module__.partition(".")[0] in ("aiobotocore", "aiohttp", "botocore", "gcsfs")
     return of_library or (isinstance(error, OSError) and is_url(where))
 
 
 def storage_failure(path: AnyPath | str, error: Exception) -> WorkError:
-    """What to tell of storage that fails for good."""
+    """The error for object storage that fails every time."""
     reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-    remedy = "Check the network, the bucket and its permissions, and the credentials; the same command goes on"
-    return WorkError(str(path), f"the storage fails for good: {reason}", remedy)
+    remedy = (
+        "Check the network, the bucket and its permissions, and the credentials, then re-run the same command to resume"
+    )
+    return WorkError(str(path), f"object storage failed: {reason}", remedy)
 
 
 def read_bytes(path: AnyPath) -> bytes:
-    """A file whole, in one request."""
+    """The content of a file, in one request."""
     if isinstance(path, Path):
         return path.read_bytes()
     with storage_errors(path):
@@ -152,7 +154,7 @@ def read_start(path: AnyPath, count: int) -> bytes:
         try:
             content: bytes = path.fs.cat_file(path.path, start=0, end=count)
         except OSError as error:
-            if error.errno != errno.EINVAL:  # no byte of an empty file can be asked for
+            if error.errno != errno.EINVAL:  # an empty file has no range
                 raise
             content = path.fs.cat_file(path.path)
     return content
@@ -167,21 +169,21 @@ def size_of(path: AnyPath) -> int:
 
 
 def read_ranges(path: "UPath", ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-    """The bytes from each start to each end, all asked for at once."""
+    """The bytes from each start to each end, in parallel requests."""
     starts, ends = [start for start, _ in ranges], [end for _, end in ranges]
     with storage_errors(path):
-        found: list[bytes] = path.fs.cat_ranges([path.path] * len(ranges), starts, ends, on_error="raise")
-    return found
+        parts: list[bytes] = path.fs.cat_ranges([path.path] * len(ranges), starts, ends, on_error="raise")
+    return parts
 
 
 def as_file(path: AnyPath) -> Path | BytesIO:
-    """What a library reads a file from: its path, or the bytes of what lies in storage."""
+    """A file as libraries read it: its path, or its content if it is in object storage."""
     return path if isinstance(path, Path) else BytesIO(read_bytes(path))
 
 
 @contextmanager
 def local_copy(path: AnyPath) -> Iterator[Path]:
-    """A file or folder as a path of this machine, for what reads nothing else; for the time of the block."""
+    """A local copy of a file or folder for the time of the block; a path on a disk is returned as it is."""
     if isinstance(path, Path):
         yield path
         return
@@ -193,7 +195,7 @@ def local_copy(path: AnyPath) -> Iterator[Path]:
 
 
 def upload(local: Path, path: "UPath") -> None:
-    """Put a file, or a folder with all below it; a file appears whole or not at all."""
+    """Upload a file, or a folder with all below it; each file is written as a whole or not at all."""
     with storage_errors(path):
         folder = "/" if local.is_dir() else ""
         path.fs.put(f"{local}{folder}", f"{path.path}{folder}", recursive=local.is_dir())
@@ -201,7 +203,7 @@ def upload(local: Path, path: "UPath") -> None:
 
 @contextmanager
 def folder_to_fill(path: AnyPath) -> Iterator[Path]:
-    """A folder of this machine for the time of the block; what lies in it then is put where it belongs."""
+    """A local folder for the time of the block, whose content then belongs to `path`."""
     if isinstance(path, Path):
         path.mkdir(parents=True, exist_ok=True)
         yield path
@@ -214,7 +216,7 @@ def folder_to_fill(path: AnyPath) -> Iterator[Path]:
 
 
 def remove_folder(path: AnyPath) -> None:
-    """Remove a folder with all below it, where there is one."""
+    """Remove a folder with all below it, if it exists."""
     if isinstance(path, Path):
         shutil.rmtree(path, ignore_errors=True)
         return
@@ -224,12 +226,12 @@ def remove_folder(path: AnyPath) -> None:
 
 
 def _s3() -> dict[str, Any]:
-    # Both have names by which botocore's users set them.
+    # The environment variables of botocore.
     retries = {
         "mode": os.environ.get("AWS_RETRY_MODE", "standard"),
         "total_max_attempts": int(os.environ.get("AWS_MAX_ATTEMPTS", ATTEMPTS)),
     }
-    # One request for a file: s3fs would ask for its size before, to fetch large ones in parts.
+    # One request for a file: s3fs would request its size first, to fetch large files in parts.
     return {"max_concurrency": 1, "config_kwargs": {"retries": retries, "max_pool_connections": CONNECTIONS}}
 
 

@@ -1,4 +1,4 @@
-"""Joining the cluster that the environment names, or starting one in this process tree."""
+"""Connecting to the cluster that the environment names, or starting one on this machine."""
 
 import logging
 import os
@@ -15,15 +15,15 @@ Node = Mapping[str, float]
 
 @contextmanager
 def cluster() -> Iterator[None]:
-    """Have a Ray cluster for the time of the block.
+    """Provide a Ray cluster for the time of the block.
 
-    The address comes from ``RAY_ADDRESS`` (as under ``ray job submit``). Without it a local cluster is started,
-    never whatever cluster happens to run on the machine. A cluster that is connected already is left alone.
+    The address comes from ``RAY_ADDRESS`` (as under ``ray job submit``). Without it a local cluster is started; a
+    cluster that already runs on the machine is not used. An existing connection is kept.
     """
     if ray.is_initialized():
         yield
         return
-    # Ray Data's own lines would fight over the terminal with the progress display.
+    # Ray Data's log lines would break the progress bar.
     os.environ.setdefault("RAY_DATA_LOG_LEVEL", "ERROR")
     address = os.environ.get("RAY_ADDRESS")
     if address:
@@ -44,36 +44,36 @@ def cluster() -> Iterator[None]:
 
 
 def configure_ray_data() -> None:
-    """Ray Data as every stage wants it: it shows nothing, and gives out tasks as long as there is a CPU for one."""
+    """Turn off Ray Data's progress bars and its reservation of CPUs."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    # It would hold CPUs back, one of two, for those who come after; here nobody does, and rows are small.
+    # It would reserve CPUs, one of two, for later operators; here there are none, and rows are small.
     context.op_resource_reservation_enabled = False
 
 
 def node_resources() -> list[Node]:
-    """What each node that is alive has to give."""
+    """The resources of each node that is alive."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def count_schedulable_workers(nodes: Sequence[Node], cpus: int, gpus: int) -> int:
-    """How many workers find room that take so many CPUs and GPUs each; none may lie on two nodes.
+    """Count the workers with these resources that fit on the nodes; a worker does not span two nodes.
 
     Parameters
     ----------
     nodes : sequence of mapping
-        What each node has, under ``CPU`` and ``GPU``.
+        Resources of each node, under ``CPU`` and ``GPU``.
     cpus, gpus : int
-        At least one of them is more than 0.
+        Of each worker; at least one is positive.
     """
-    wanted = {name: amount for name, amount in (("CPU", cpus), ("GPU", gpus)) if amount}
-    return sum(min(int(node.get(name, 0) // amount) for name, amount in wanted.items()) for node in nodes)
+    needed = {name: amount for name, amount in (("CPU", cpus), ("GPU", gpus)) if amount}
+    return sum(min(int(node.get(name, 0) // amount) for name, amount in needed.items()) for node in nodes)
 
 
 def predictors(device: str, on_cpus: int) -> tuple[int, int, int]:
-    """How many actors predict, each with a model of its own, and the CPUs and GPUs of each.
+    """The number of actors that predict, each with its own model, and the CPUs and GPUs of each.
 
-    One for each GPU of the cluster, where `device` allows and there are any; else `on_cpus`, as far as there is room.
+    One actor for each GPU of the cluster, if `device` allows and there are any; else at most `on_cpus`.
     """
     nodes = node_resources()
     gpus = count_schedulable_workers(nodes, 0, 1) if device != "cpu" else 0
@@ -82,15 +82,15 @@ def predictors(device: str, on_cpus: int) -> tuple[int, int, int]:
 
 
 def max_cpus_per_worker(nodes: Sequence[Node], workers: int, gpus: int) -> int:
-    """Most CPUs that each of some workers can have; 0 where not all find room.
+    """The most CPUs that each worker can have; 0 if the workers do not fit on the nodes.
 
     Parameters
     ----------
     nodes : sequence of mapping
     workers : int
     gpus : int
-        Of each worker. Beside one, two CPUs are enough to feed it.
+        Of each worker. Beside one, two CPUs are enough to load its batches.
     """
     most = int(sum(node.get("CPU", 0) for node in nodes) // workers)
-    shares = range(min(most, CPUS_BESIDE_GPU) if gpus else most, 0, -1)
-    return next((cpus for cpus in shares if count_schedulable_workers(nodes, cpus, gpus) >= workers), 0)
+    candidates = range(min(most, CPUS_BESIDE_GPU) if gpus else most, 0, -1)
+    return next((cpus for cpus in candidates if count_schedulable_workers(nodes, cpus, gpus) >= workers), 0)

@@ -42,14 +42,14 @@ class RayExecutor:
 
     def write_shards(self, path: AnyPath, root: AnyPath, keys: Sequence[tuple[str, int]]) -> Iterator[ShardReport]:
         """Write shards with Ray Data, a task for each."""
-        from voxray.executors.ray.ingest import write_shards
+        from voxray.executors.ray.shard_tasks import write_shards
 
         with cluster():
             yield from write_shards(path, root, keys)
 
     def fit(self, experiment: Experiment, on_progress: OnProgress, stop: Callable[[], bool]) -> None:
         """Train with Ray Train, a worker for each rank."""
-        from voxray.executors.ray.train import train_on_ray
+        from voxray.executors.ray.train_workers import train_on_ray
 
         with cluster():
             train_on_ray(experiment, on_progress, stop=stop)
@@ -58,14 +58,14 @@ class RayExecutor:
         self, experiment: Experiment, splits: Sequence[str], on_progress: OnProgress
     ) -> dict[str, list[Part]]:
         """Predict each split with a pool of actors, a part for each."""
-        from voxray.executors.ray.evaluate import predict_on_ray
+        from voxray.executors.ray.split_actors import predict_on_ray
 
         with cluster():
             return predict_on_ray(experiment, splits, on_progress)
 
     def evaluate_scans(self, experiment: Experiment, cases: Sequence[Case], on_progress: OnProgress) -> Iterator[Case]:
         """Evaluate scans with a pool of actors."""
-        from voxray.executors.ray.segment import evaluate_on_ray
+        from voxray.executors.ray.scan_actors import evaluate_on_ray
 
         with cluster():
             yield from evaluate_on_ray(experiment, cases, on_progress)
@@ -74,7 +74,7 @@ class RayExecutor:
         self, run: AnyPath, paths: Sequence[AnyPath], options: Options, on_progress: OnProgress
     ) -> Iterator[tuple[AnyPath, str]]:
         """Predict scans with a pool of actors."""
-        from voxray.executors.ray.segment import predict_on_ray
+        from voxray.executors.ray.scan_actors import predict_on_ray
 
         with cluster():
             yield from predict_on_ray(run, paths, options, on_progress)
@@ -83,20 +83,20 @@ class RayExecutor:
         self, root: AnyPath, chunks: Sequence[pa.Table], classes: Sequence[str], voxels: bool
     ) -> Iterator[pa.Table]:
         """Inspect scans with Ray Data, a task for each chunk."""
-        from voxray.executors.ray.inspect import inspect_on_ray
+        from voxray.executors.ray.inspection_tasks import inspect_on_ray
 
         with cluster():
             yield from inspect_on_ray(root, chunks, classes, voxels)
 
     def check_trials(self, training: TrainingSpec) -> None:
         """Raise ConfigError where the connected cluster is too small for one trial."""
-        from voxray.executors.ray.tune import cluster_shares
+        from voxray.executors.ray.tune_trials import cluster_resources
 
-        cluster_shares(training)
+        cluster_resources(training)
 
     def run_trials(self, study: Study, on_progress: OnProgress) -> None:
         """Run trials with Ray Tune, several at a time."""
-        from voxray.executors.ray.tune import search_on_ray
+        from voxray.executors.ray.tune_trials import search_on_ray
 
         with cluster():
             search_on_ray(study, on_progress)

@@ -1,14 +1,15 @@
-"""How far work in other processes is, and what went wrong there, in its own words."""
+"""Progress and errors of work in other processes."""
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from voxray import errors
 from voxray.console.progress import OnProgress
 from voxray.console.signals import never_stop
 from voxray.errors import VoxrayError
@@ -18,79 +19,83 @@ POLL_S = 0.5
 
 @ray.remote(num_cpus=0)
 class ProgressActor:
-    """Workers write on it, the driver reads.
-
-    Each worker has a line of its own; what the driver shows is their sum.
-    """
+    """Workers write their progress here, the driver reads the sum of it."""
 
     def __init__(self) -> None:
-        self.lines: dict[str, tuple[int, int, str]] = {}
-        self.problem: tuple[str, tuple[str, ...]] | None = None
+        self.progress: dict[str, tuple[int, int, str]] = {}
+        self.error: tuple[str, tuple[str, ...]] | None = None
         self.stopping = False
 
     def ask_to_stop(self) -> None:
-        """Tell the workers that look here to end."""
+        """Ask the workers to stop."""
         self.stopping = True
 
     def is_stopping(self) -> bool:
-        """Whether they are to end."""
+        """Whether the workers are asked to stop."""
         return self.stopping
 
     def write(self, worker: str, done: int, total: int, text: str) -> None:
-        """Replace a worker's line."""
-        self.lines[worker] = done, total, text
+        """Replace the progress of a worker."""
+        self.progress[worker] = done, total, text
 
-    def report_error(self, kind: str, words: tuple[str, ...]) -> None:
-        """Leave an error in its own words: Ray would wrap it beyond recognition."""
-        self.problem = kind, words
+    def report_error(self, kind: str, arguments: tuple[str, ...]) -> None:
+        """Keep an error by its class and arguments; Ray would wrap it in one of its own."""
+        self.error = kind, arguments
 
     def read(self) -> tuple[int, int, str] | None:
-        """Sums of what is done and to do, and one worker's text."""
-        if not self.lines:
+        """Units that are done and units in total, both summed over the workers, and the text of one worker."""
+        if not self.progress:
             return None
-        done, total, texts = zip(*self.lines.values(), strict=True)
+        done, total, texts = zip(*self.progress.values(), strict=True)
         return sum(done), sum(total), texts[-1]
 
-    def read_problem(self) -> tuple[str, tuple[str, ...]] | None:
-        """The error that was left, if any."""
-        return self.problem
+    def read_error(self) -> tuple[str, tuple[str, ...]] | None:
+        """The reported error, if any."""
+        return self.error
 
 
 class ProgressReporter:
-    """A worker's side of a board; writes now and then, not at every step."""
+    """A worker's side of a `ProgressActor`; writes every half second, not at every step."""
 
-    def __init__(self, board: Any, worker: str) -> None:
-        self.board, self.worker = board, worker
+    def __init__(self, actor: Any, worker: str) -> None:
+        self.actor, self.worker = actor, worker
         self.last = 0.0
 
     def __call__(self, done: int, total: int, text: str) -> None:
-        """Write how far this worker is."""
+        """Write the progress of this worker."""
         if time.monotonic() - self.last > POLL_S or done == total:
             self.last = time.monotonic()
-            self.board.write.remote(self.worker, done, total, text)
+            self.actor.write.remote(self.worker, done, total, text)
 
     def report_error(self, error: VoxrayError) -> None:
-        """Leave an error for the driver."""
-        ray.get(self.board.report_error.remote(type(error).__name__, error.args))
+        """Keep an error for the driver."""
+        ray.get(self.actor.report_error.remote(type(error).__name__, error.args))
 
 
 @contextmanager
-def follow_progress(on_progress: OnProgress, asked: Callable[[], bool] = never_stop) -> Iterator[Any]:
-    """A board whose changes are shown for the time of the block; `asked` says when its workers are to stop."""
+def follow_progress(on_progress: OnProgress, stop: Callable[[], bool] = never_stop) -> Iterator[Any]:
+    """A `ProgressActor` whose changes go to `on_progress` for the time of the block.
+
+    Parameters
+    ----------
+    on_progress : callable
+    stop : callable
+        Where it returns True, the workers are asked to stop.
+    """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    # Beside the driver: a board on another node could be lost with it.
-    board = ProgressActor.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
-    stop = threading.Event()
+    # Beside the driver: an actor on another node could be lost with that node.
+    actor = ProgressActor.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
+    finished = threading.Event()
 
     def follow() -> None:
         shown = None
         while True:
-            last = stop.wait(POLL_S)
+            last = finished.wait(POLL_S)
             try:
-                if asked():
-                    board.ask_to_stop.remote()
-                state = ray.get(board.read.remote())
-            except ray.exceptions.RayError:  # the cluster is gone; the work itself will say why
+                if stop():
+                    actor.ask_to_stop.remote()
+                state = ray.get(actor.read.remote())
+            except ray.exceptions.RayError:  # the cluster is lost; the work itself raises the error
                 return
             if state != shown:
                 shown = state
@@ -98,41 +103,38 @@ def follow_progress(on_progress: OnProgress, asked: Callable[[], bool] = never_s
             if last:
                 return
 
-    viewer = threading.Thread(target=follow, daemon=True)
-    viewer.start()
+    follower = threading.Thread(target=follow, daemon=True)
+    follower.start()
     try:
-        yield board
+        yield actor
     finally:
-        stop.set()
-        viewer.join()
+        finished.set()
+        follower.join()
 
 
 def failure_row(error: VoxrayError) -> str:
-    """An error as text for a row: it keeps its words, and the tasks beside it go on."""
+    """An error as text in a row of Ray Data, so that the tasks beside it are not stopped."""
     return "\0".join([type(error).__name__, *error.args])
 
 
 def raise_failure(row: dict[str, Any]) -> None:
-    """Raise the error that a row holds under ``error``, if it holds one."""
+    """Raise the error that a row has under ``error``, if any."""
     if row["error"]:
-        kind, *words = row["error"].split("\0")
-        raise _kinds().get(kind, VoxrayError)(*words)
+        kind, *arguments = row["error"].split("\0")
+        raise _rebuild(kind, arguments)
 
 
-def _kinds() -> dict[str, type[VoxrayError]]:
-    found: dict[str, type[VoxrayError]] = {}
-    waiting: list[type[VoxrayError]] = [VoxrayError]
-    while waiting:
-        kind = waiting.pop()
-        found[kind.__name__] = kind
-        waiting += kind.__subclasses__()
-    return found
+def original_error(actor: Any, otherwise: VoxrayError) -> VoxrayError:
+    """The error that a worker reported, or else the given one."""
+    error = ray.get(actor.read_error.remote())
+    return otherwise if error is None else _rebuild(*error)
 
 
-def original_error(board: Any, otherwise: VoxrayError) -> VoxrayError:
-    """The error that a worker left on the board, or else the given one."""
-    problem = ray.get(board.read_problem.remote())
-    if problem is None:
-        return otherwise
-    kind, words = problem
-    return _kinds().get(kind, VoxrayError)(*words)
+def last_line(error: Exception) -> str:
+    """The last line of an error of Ray, which holds the cause."""
+    return str(error).strip().splitlines()[-1]
+
+
+def _rebuild(kind: str, arguments: Sequence[str]) -> VoxrayError:
+    error: VoxrayError = getattr(errors, kind)(*arguments)
+    return error

@@ -1,4 +1,4 @@
-"""Whole scans on Ray Data: rows that name scans, one model per actor."""
+"""Evaluation and prediction of whole scans on Ray Data: rows name scans, each actor holds a model."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from voxray.console.progress import OnProgress
 from voxray.errors import VoxrayError, WorkError
 from voxray.evaluation.scans import Case, evaluate_scan
 from voxray.executors.ray.connect import configure_ray_data, node_resources, predictors
-from voxray.executors.ray.progress_actor import failure_row, raise_failure
+from voxray.executors.ray.progress_actor import failure_row, last_line, raise_failure
 from voxray.inference.load import load_trained
 from voxray.inference.predict import Options, load_predictor
 from voxray.inference.segmenter import Segmenter
@@ -20,38 +20,40 @@ from voxray.training.loop import choose_device
 
 
 def evaluate_on_ray(experiment: Experiment, cases: Sequence[Case], on_progress: OnProgress) -> Iterator[Case]:
-    """Judge scans with an actor on each GPU, or else as many as training has workers.
+    """Evaluate scans with an actor on each GPU, or else with as many actors as training has workers.
 
     Raises
     ------
     VoxrayError
-        The first error of a scan, in its own words.
+        The first error of a scan.
     """
-    spec = experiment.training
-    arguments = (experiment.model_dump(mode="json"),)
-    for number, row in enumerate(_spread(_Judge, arguments, cases, spec.most_workers, spec.device), 1):
-        yield row["result"]
-        on_progress(number, len(cases), row["result"]["scan_id"])
+    training, arguments = experiment.training, (experiment.model_dump(mode="json"),)
+    results = _map_scans(_EvaluateActor, arguments, cases, training.most_workers, training.device)
+    for number, case in enumerate(results, 1):
+        yield case
+        on_progress(number, len(cases), case["scan_id"])
 
 
 def predict_on_ray(
     run: AnyPath, paths: Sequence[AnyPath], options: Options, on_progress: OnProgress
 ) -> Iterator[tuple[AnyPath, str]]:
-    """Predict loose scans, one model on each GPU or else on each node; yields what came of each."""
+    """Predict scans with an actor on each GPU, or else on each node; yields each path with its outcome in words."""
     rows = [{"path": str(path)} for path in paths]
-    for number, row in enumerate(_spread(_Predict, (run, options), rows, len(node_resources()), "auto"), 1):
-        yield to_path(row["result"]["path"]), row["result"]["outcome"]
-        on_progress(number, len(paths), to_path(row["result"]["path"]).name)
+    results = _map_scans(_PredictActor, (run, options), rows, len(node_resources()), "auto")
+    for number, result in enumerate(results, 1):
+        path = to_path(result["path"])
+        yield path, result["outcome"]
+        on_progress(number, len(paths), path.name)
 
 
-def _spread(
-    kind: type["_Actor"], arguments: tuple[Any, ...], rows: Sequence[dict[str, Any]], on_cpus: int, device: str
+def _map_scans(
+    actor: type["_Actor"], arguments: tuple[Any, ...], rows: Sequence[dict[str, Any]], on_cpus: int, device: str
 ) -> Iterator[dict[str, Any]]:
-    """Map rows with actors of a kind; each holds one model."""
+    """Map rows, one for each scan, with actors that hold a model each."""
     workers, cpus, gpus = predictors(device, on_cpus)
     configure_ray_data()
     dataset = ray.data.from_items(list(rows), override_num_blocks=max(1, len(rows))).map(
-        kind,  # type: ignore[arg-type]  # the annotation knows functions only
+        actor,  # type: ignore[arg-type]  # the annotation knows functions only
         fn_constructor_args=(cpus, device, *arguments),
         num_cpus=cpus,
         num_gpus=gpus,
@@ -60,40 +62,40 @@ def _spread(
     try:
         for row in dataset.iter_rows():
             raise_failure(row)
-            yield row
+            yield row["result"]
     except ray.exceptions.RayError as error:
-        last = str(error).strip().splitlines()[-1]
-        raise WorkError("segmentation", f"an actor was lost: {last}", "The same command goes on") from error
+        problem = f"an actor was lost: {last_line(error)}"
+        raise WorkError("segmentation", problem, "Re-run the same command to resume") from error
 
 
 class _Actor:
-    """Holds a model, and takes one row after the other."""
+    """Holds a model, and processes one row after another."""
 
-    def work(self, row: dict[str, Any]) -> dict[str, Any]:
-        """What comes of a row."""
+    def process(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The result of a row."""
         raise NotImplementedError
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         try:
-            return {"result": self.work(row), "error": ""}
+            return {"result": self.process(row), "error": ""}
         except VoxrayError as error:
             return {"result": row, "error": failure_row(error)}
 
 
-class _Judge(_Actor):
+class _EvaluateActor(_Actor):
     def __init__(self, cpus: int, device: str, content: dict[str, Any]) -> None:
         torch.set_num_threads(cpus)
-        self.experiment = Experiment.model_validate(content)
-        self.segmenter = Segmenter(load_trained(self.experiment.out_path, choose_device(device)))
+        run = load_trained(Experiment.model_validate(content).out_path, choose_device(device))
+        self.segmenter = Segmenter(run)
 
-    def work(self, row: dict[str, Any]) -> dict[str, Any]:
+    def process(self, row: dict[str, Any]) -> dict[str, Any]:
         return evaluate_scan(self.segmenter, row)
 
 
-class _Predict(_Actor):
+class _PredictActor(_Actor):
     def __init__(self, cpus: int, device: str, run: AnyPath, options: Options) -> None:
         torch.set_num_threads(cpus)
         self.predict = load_predictor(run, options, choose_device(device))
 
-    def work(self, row: dict[str, Any]) -> dict[str, Any]:
+    def process(self, row: dict[str, Any]) -> dict[str, Any]:
         return {"path": row["path"], "outcome": self.predict(to_path(row["path"]))}

@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 
 from voxray.datasets.layouts import LAYOUTS
-from voxray.stages.schema import experiment_schema
+from voxray.stages.experiment_schema import experiment_schema
 from voxray.training.losses import LOSSES
 
 EXPERIMENTS = sorted((Path(__file__).parents[2] / "configs" / "experiments").glob("*.toml"))

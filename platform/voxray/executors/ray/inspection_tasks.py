@@ -1,4 +1,4 @@
-"""Looking at scans on Ray Data: tables of paths go out, tables of facts come back."""
+"""Inspection on Ray Data: tables of paths are sent to tasks, tables of statistics come back."""
 
 from collections.abc import Iterator, Sequence
 
@@ -12,15 +12,15 @@ from voxray.storage.paths import AnyPath
 
 
 def inspect_on_ray(
-    root: AnyPath, pieces: Sequence[pa.Table], classes: Sequence[str], voxels: bool
+    root: AnyPath, chunks: Sequence[pa.Table], classes: Sequence[str], voxels: bool
 ) -> Iterator[pa.Table]:
-    """The facts of some scans, a task for each piece; in the order in which they are finished.
+    """Statistics of scans, a task for each chunk; in the order in which they are finished.
 
     Parameters
     ----------
     root, classes, voxels
         As for `inspect_scans`.
-    pieces : list of pyarrow.Table
+    chunks : sequence of pyarrow.Table
         Schema TARGETS.
 
     Raises
@@ -28,15 +28,17 @@ def inspect_on_ray(
     WorkError
         A task failed for good.
     """
-    if not pieces:
+    if not chunks:
         return
     configure_ray_data()
 
-    def look(targets: pa.Table) -> pa.Table:
+    def inspect(targets: pa.Table) -> pa.Table:
         return inspect_scans(root, targets, classes, voxels)
 
-    dataset = ray.data.from_arrow(pieces).map_batches(look, batch_format="pyarrow", batch_size=None, num_cpus=1)
+    dataset = ray.data.from_arrow(list(chunks)).map_batches(
+        inspect, batch_format="pyarrow", batch_size=None, num_cpus=1
+    )
     try:
         yield from dataset.iter_batches(batch_format="pyarrow", batch_size=None)
     except ray.exceptions.RayError as error:
-        raise WorkError("inspect", f"a task was lost: {type(error).__name__}", "Try again") from error
+        raise WorkError("inspect", f"a task was lost: {type(error).__name__}", "Re-run the same command") from error
