@@ -34,7 +34,7 @@ def test_a_key_comes_from_a_variable_or_a_file(tmp_path: Path, monkeypatch: pyte
 
 def test_a_key_that_is_absent_or_short_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SOME_KEY", raising=False)
-    with pytest.raises(ConfigError, match=r"key_env = 'SOME_KEY': wants a key of at least 16 bytes, got 0"):
+    with pytest.raises(ConfigError, match=r"key_env = 'SOME_KEY': expected a key of at least 16 bytes, got 0"):
         read_key("SOME_KEY", None)
     with pytest.raises(ConfigError, match=r"key_file = .*No such file"):
         read_key(None, tmp_path / "none")

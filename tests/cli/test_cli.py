@@ -117,16 +117,16 @@ def test_stages_reuse_what_is_finished_and_say_so(luna: Path, out: Path, capsys:
     assert [line.split(" after")[0] for line in told] == [f"{stage}: finished" for stage in stages]
     assert voxray("run", file, "--no-ray") == 0
     text = capsys.readouterr().out
-    for words in ("is finished, it is reused", "train: finished earlier", "evaluate: finished earlier"):
+    for words in ("is finished, reused", "train: finished earlier", "evaluate: finished earlier"):
         assert words in text
     assert before == {path: path.stat().st_mtime_ns for path in (out / "store").rglob("*")}
     assert voxray("train", file, "--no-ray", "--set", "training.epochs=1") == 0
     assert "the settings differ" in capsys.readouterr().out
     assert voxray("report", file) == 2
     assert voxray("evaluate", file, "--no-ray") == 2
-    assert "holds no finished training of this experiment" in capsys.readouterr().err
+    assert "no finished training of this experiment" in capsys.readouterr().err
     assert voxray("ingest", file, "--no-ray", "--verify") == 0
-    assert "every patch agrees with its checksum" in capsys.readouterr().out
+    assert "every patch matches its checksum" in capsys.readouterr().out
 
 
 def test_an_empty_class_in_a_split_is_refused_before_any_work(
@@ -176,7 +176,7 @@ def test_ctrl_c_says_how_to_go_on(out: Path, tmp_path: Path, capsys: pytest.Capt
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert f"what is finished is kept, go on with: voxray ingest {file} --no-ray" in error
+    assert f"finished work is kept. Resume with: voxray ingest {file} --no-ray" in error
     assert "Traceback" not in error
     assert voxray("status", out) == 0
     assert capsys.readouterr().out.startswith("ingest: interrupted after")
@@ -269,4 +269,4 @@ def test_a_dry_run_of_a_search_shows_what_samples_cost_and_trains_nothing(
     assert "FLOP/s" in text
     assert [each.name for each in (tmp_path / "search").iterdir()] == ["dry_run.png"]
     assert voxray("tune", path, *words, "--max-flops", "much") == 2
-    assert "--max-flops: wants a number such as 20M, got 'much'" in capsys.readouterr().err
+    assert "--max-flops: expected a number such as 20M, got 'much'" in capsys.readouterr().err

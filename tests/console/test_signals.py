@@ -58,7 +58,7 @@ def test_a_training_whose_process_is_ended_goes_on_by_the_same_command_to_the_sa
     assert process.returncode == code
     assert not (out / "model.safetensors").exists()
     if how == signal.SIGTERM:
-        assert "what is finished is kept, go on with" in error
+        assert "finished work is kept. Resume with" in error
     rest = experiment(luna, out, **changes)
     train(rest, LocalExecutor(), quiet)
     whole = experiment(luna, tmp_path / "whole", **changes)

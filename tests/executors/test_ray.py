@@ -72,7 +72,7 @@ def test_an_error_in_a_worker_keeps_its_words(luna: Path, out: Path) -> None:
 def test_more_workers_than_cpus_are_refused_before_anything_starts(luna: Path, out: Path) -> None:
     spec = experiment(luna, out, training={"workers": 3})
     ingest(spec, RayExecutor(), quiet)
-    with pytest.raises(ConfigError, match=r"training\.workers: 3 workers want a CPU each, the cluster has 2"):
+    with pytest.raises(ConfigError, match=r"training\.workers: 3 workers need one CPU each, the cluster has 2"):
         train(spec, RayExecutor(), quiet)
 
 
@@ -128,10 +128,10 @@ def test_ingest_killed_half_way_and_run_again_gives_the_identical_store(tmp_path
     assert not (other.store_path / "index.parquet").exists()
     (line,) = status_lines(other.out_path, time.time() + SILENT_S)
     assert line.startswith("ingest: silent, ")
-    assert f"no sign of life of process {process.pid} on " in line
+    assert f"no update from process {process.pid} on " in line
     said: list[str] = []
     ingest(other, RayExecutor(), said.append)
-    assert any("shards are finished already, going on" in line for line in said)
+    assert any("shards are finished, resuming" in line for line in said)
     assert done >= 5
     assert contents(other.store_path) == contents(tmp_path / "whole" / "store")
 
@@ -153,6 +153,6 @@ def test_ctrl_c_during_training_says_how_to_go_on(luna: Path, out: Path) -> None
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert "what is finished is kept, go on with: voxray train" in error
+    assert "finished work is kept. Resume with: voxray train" in error
     assert "Traceback" not in error.split("go on with")[1]
     assert status_lines(out, time.time())[-1].startswith("train: interrupted after")

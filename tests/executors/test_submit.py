@@ -89,7 +89,7 @@ def test_what_is_counted_is_what_ray_packs(checkout: Path, tmp_path: Path) -> No
 def test_a_large_working_directory_is_refused_with_its_largest_files(checkout: Path) -> None:
     with (checkout / "scan.nii").open("wb") as file:
         file.truncate(21 * MB)
-    with pytest.raises(ConfigError, match=r"21\.0 MB would travel.*largest: scan\.nii \(21\.0 MB\), .*excludes"):
+    with pytest.raises(ConfigError, match=r"21\.0 MB would be uploaded.*largest: scan\.nii \(21\.0 MB\), .*excludes"):
         job_command("ingest", "small.toml", [], ["out=/elsewhere"], None)
 
 
@@ -102,15 +102,21 @@ def test_exactly_the_limit_may_travel() -> None:
 @pytest.mark.parametrize(
     ("command", "subject", "options", "settings", "words"),
     [
-        ("ingest", "small.toml", [], [], "out: lies in the working directory, which is a copy"),
-        ("ingest", "small.toml", [], ["out=/o", "data.root=data"], "data.root: lies in the working directory"),
-        ("ingest", "small.toml", [], ["out=/o", "store.path=s"], "store.path: lies in the working directory"),
+        ("ingest", "small.toml", [], [], "out: is in the working directory, of which a job has a temporary copy"),
+        ("ingest", "small.toml", [], ["out=/o", "data.root=data"], "data.root: is in the working directory"),
+        ("ingest", "small.toml", [], ["out=/o", "store.path=s"], "store.path: is in the working directory"),
         ("ingest", "none.toml", [], [], "no such experiment file"),
         ("ingest", "small.toml", [], ["seed=-1"], "seed"),
-        ("inhale", "small.toml", [], [], "there is no jobs/inhale.py here. Known: evaluate, ingest, predict"),
-        ("tune", "small.toml", ["--space", "s.json", "--out", "found"], ["out=/o"], "'found' is relative"),
-        ("predict", "runs/old", ["/scan.nii", "--out", "/maps"], [], "'runs/old' is relative"),
-        ("predict", "/runs/old", ["/scan.nii", "--out", "maps"], [], "'maps' is relative"),
+        (
+            "inhale",
+            "small.toml",
+            [],
+            [],
+            "in this folder, got 'inhale'. Known: evaluate, ingest, predict",
+        ),
+        ("tune", "small.toml", ["--space", "s.json", "--out", "found"], ["out=/o"], "got 'found'"),
+        ("predict", "runs/old", ["/scan.nii", "--out", "/maps"], [], "got 'runs/old'"),
+        ("predict", "/runs/old", ["/scan.nii", "--out", "maps"], [], "got 'maps'"),
     ],
 )
 def test_a_job_that_could_not_work_is_not_submitted(
@@ -124,7 +130,7 @@ def test_a_job_that_could_not_work_is_not_submitted(
 def test_an_experiment_that_stays_at_home_is_refused(checkout: Path, tmp_path: Path) -> None:
     for place in (checkout / "runs", tmp_path):
         shutil.copy(checkout / "small.toml", place / "other.toml")
-        with pytest.raises(ConfigError, match="does not travel with the working directory"):
+        with pytest.raises(ConfigError, match="is not uploaded with the working directory"):
             job_command("ingest", str(place / "other.toml"), [], ["out=/elsewhere"], None)
 
 

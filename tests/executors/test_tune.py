@@ -21,7 +21,7 @@ from voxray.cli.app import main
 from voxray.config.experiment import Experiment
 from voxray.config.training import TrainingSpec
 from voxray.errors import ConfigError
-from voxray.executors.ray.tune_trials import first_rung, shares
+from voxray.executors.ray.tune_trials import first_rung, trial_resources
 from voxray.search.study import read_refused
 from voxray.search.trials import Goal, read_trials
 
@@ -80,7 +80,7 @@ def test_a_search_that_finds_nothing_to_try_says_so(
     with pytest.raises(SystemExit) as ended:
         main(command(tmp_path, experiment(luna, out), "--trials", "4", "--max-parameters", "10"))
     assert ended.value.code == 1
-    assert "refused or tried already, the search ends" in capsys.readouterr().out
+    assert "refused or trained before, the search ends" in capsys.readouterr().out
     assert len(read_refused(tmp_path / "search")) == 1 + 4 * 4  # the start, and each network of the space
 
 
@@ -98,7 +98,7 @@ def test_trials_are_compared_after_an_eighth_of_the_epochs_but_not_after_the_fir
 def test_trials_that_run_together_fit_their_cluster(workers: int, cpus: int, gpus: int, device: str) -> None:
     training = TrainingSpec.model_validate({"workers": workers, "device": device, "batch_size": 64})
     try:
-        share, together = shares(training, cpus, gpus)
+        share, together = trial_resources(training, cpus, gpus)
     except ConfigError:
         assert cpus < workers or (device == "cuda" and gpus < workers)
         return
@@ -126,7 +126,7 @@ def test_trials_that_run_together_fit_their_cluster(workers: int, cpus: int, gpu
 def test_trials_share_gpus_unless_they_have_several_workers(
     workers: int, cpus: int, gpus: int, expected: tuple[dict[str, float], int]
 ) -> None:
-    assert shares(TrainingSpec(workers=workers), cpus, gpus) == expected
+    assert trial_resources(TrainingSpec(workers=workers), cpus, gpus) == expected
 
 
 @pytest.mark.usefixtures("ray_here")
@@ -204,7 +204,7 @@ def test_a_search_that_is_killed_goes_on_without_repeating_what_is_finished(
     with pytest.raises(SystemExit) as ended:
         main(words)
     assert ended.value.code == 0
-    assert f"{len(done)} of 4 trials are finished already, going on" in capsys.readouterr().out
+    assert f"{len(done)} of 4 trials are finished, resuming" in capsys.readouterr().out
     trials = read_trials(search)
     assert sorted(trials) == [0, 1, 2, 3]
     assert not any(trial.state == "running" for trial in trials.values())

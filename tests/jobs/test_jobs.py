@@ -144,7 +144,7 @@ def test_a_job_ingests_with_the_package_that_travels(head: Head, checkout: Path,
     assert not (tmp_path / "run").exists()
     done = submit(head, checkout, "ingest", "small.toml", *settings, "--verify")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "every patch agrees with its checksum" in done.stdout
+    assert "every patch matches its checksum" in done.stdout
     assert (tmp_path / "run" / "store" / "index.parquet").exists()
     token = Path(head.environment["RAY_AUTH_TOKEN_PATH"]).read_text()
     assert token not in done.stdout + done.stderr

@@ -79,8 +79,8 @@ def test_a_stage_that_was_killed_falls_silent_and_its_age_is_told(folder: RunFol
     folder.status.write_text(json.dumps({"train": vars(killed)}))
     assert status_lines(folder.path, killed.seen + SILENT_S)[0].startswith("train: working")
     assert status_lines(folder.path, killed.seen + 720) == [
-        "train: silent, 5 of 10 steps · no sign of life of process 123 on node7 for 12 min; if it ended, "
-        "the same command goes on"
+        "train: silent, 5 of 10 steps · no update from process 123 on node7 for 12 min. If it ended, "
+        "re-run the same command to resume"
     ]
 
 
@@ -112,7 +112,7 @@ def test_a_status_that_cannot_be_written_stops_no_work(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_status_is_a_users_mistake(tmp_path: Path) -> None:
-    with pytest.raises(NotReadyError, match="no stage was begun here"):
+    with pytest.raises(NotReadyError, match="no stage was started in this folder"):
         status_lines(tmp_path, 0.0)
 
 

@@ -118,5 +118,5 @@ def test_storage_that_fails_for_good_is_no_fault_of_the_scan(s3: S3, tmp_path: P
     s3.fault = lambda method, path: fault
     with pytest.raises(WorkError) as raised:
         open_scan(remote)
-    assert "the storage fails for good" in str(raised.value)
+    assert "object storage failed" in str(raised.value)
     assert str(remote) in str(raised.value)

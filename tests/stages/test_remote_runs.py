@@ -103,7 +103,7 @@ def test_storage_that_cannot_be_written_stops_a_run_and_the_same_command_goes_on
     s3: S3, here: Experiment, remote: Experiment, unlucky: str
 ) -> None:
     s3.fault = lambda method, path: 503 if method == "PUT" and unlucky in path else None
-    with pytest.raises(WorkError, match=f"{unlucky}: the storage fails for good"):
+    with pytest.raises(WorkError, match=f"{unlucky}: object storage failed"):
         run(remote)
     s3.reset()
     assert any("failed" in line for line in status_lines(remote.out_path, 0))
@@ -114,7 +114,7 @@ def test_storage_that_cannot_be_written_stops_a_run_and_the_same_command_goes_on
 def test_a_store_that_cannot_be_read_stops_a_training(s3: S3, here: Experiment, out: Path) -> None:
     spec = experiment(here.data_path, out, store={"path": str(s3.put_folder(Path(here.store_path)))})
     s3.fault = lambda method, path: 503 if method == "GET" and "/image/c/" in path else None
-    with pytest.raises(WorkError, match="the storage fails for good"):
+    with pytest.raises(WorkError, match="object storage failed"):
         run(spec)
     s3.reset()
     run(spec)
@@ -131,7 +131,7 @@ def test_the_status_of_a_run_that_cannot_be_reached_is_one_line(
         main(["status", str(run)])
     assert end.value.code == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"voxray: {run}: the storage fails for good: ")
+    assert line.startswith(f"voxray: {run}: object storage failed: ")
 
 
 def test_a_password_on_the_command_line_is_refused_and_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:

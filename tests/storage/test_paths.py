@@ -85,7 +85,7 @@ def test_a_file_whose_writing_fails_does_not_appear(s3: S3) -> None:
     with pytest.raises(TypeError), atomic_write(file) as unfinished:
         unfinished.write_text(b"no text")  # type: ignore[arg-type]
     s3.fault = lambda method, path: 500 if method == "PUT" else None
-    with pytest.raises(WorkError, match="fails for good"), atomic_write(file) as unfinished:
+    with pytest.raises(WorkError, match="object storage failed"), atomic_write(file) as unfinished:
         unfinished.write_text("whole")
     s3.reset()
     assert not file.exists()

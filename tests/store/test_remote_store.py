@@ -80,10 +80,10 @@ def test_storage_that_fails_for_good_stops_ingest_and_nothing_half_written_count
     keys = begin(there)
     write(there, keys[:1])
     s3.fault = lambda method, path: 503 if method == "PUT" and "index.parquet" in path else None
-    with pytest.raises(WorkError, match="the storage fails for good"):
+    with pytest.raises(WorkError, match="object storage failed"):
         write(there, keys[1:2])
     s3.fault = lambda method, path: 503 if method == "GET" and path.endswith(".raw") else None
-    with pytest.raises(WorkError, match="the storage fails for good"):
+    with pytest.raises(WorkError, match="object storage failed"):
         write(there, keys[2:3])
     s3.reset()
     assert begin(there) == keys[1:]

@@ -1,4 +1,4 @@
-"""What every command says: one line an outcome, one line and an exit code for what went wrong."""
+"""Output of commands: a line for each outcome, one line and an exit code for an error."""
 
 import functools
 import shlex
@@ -18,12 +18,12 @@ OUT = Console(highlight=False, soft_wrap=True)
 
 
 def echo(line: str) -> None:
-    """Print one line to the user."""
+    """Print one line."""
     OUT.print(line, markup=False)
 
 
 def handle_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """Turn errors of Voxray, and Ctrl-C, into one line and an exit code."""
+    """Turn errors of Voxray, of disks and of storage, and Ctrl-C, into one line and an exit code."""
 
     @functools.wraps(command)
     def wrapper(*positional: Any, **named: Any) -> None:
@@ -33,15 +33,17 @@ def handle_errors(command: Callable[..., None]) -> Callable[..., None]:
             _fail(str(error), error.exit_code)
         except OSError as error:
             where = error.filename or "disk or storage"
-            _fail(f"{where}: {error.strerror or error}. The same command goes on when that is mended.", 1)
+            _fail(f"{where}: {error.strerror or error}. Re-run the same command to resume once this is fixed.", 1)
         except Exception as error:
             if not is_storage_error(error):
                 raise
             _fail(str(storage_failure("object storage", error)), 1)
         except KeyboardInterrupt as interruption:
-            words = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+            program = Path(sys.argv[0]).name
+            words = ["python", "-m", "voxray"] if program == "__main__.py" else [program]
             number = signal.SIGTERM if isinstance(interruption, Interrupted) else signal.SIGINT
-            _fail(f"interrupted; what is finished is kept, go on with: {words}", 128 + number)
+            line = f"interrupted; finished work is kept. Resume with: {shlex.join([*words, *sys.argv[1:]])}"
+            _fail(line, 128 + number)
 
     return wrapper
 

@@ -151,9 +151,7 @@ def status_lines(run: AnyPath, now: float) -> list[str]:
         prefix = "" if path == run else f"{path.name}: "
         lines += [f"{prefix}{_line(name, stage, now)}" for name, stage in read_status(RunFolder(path)).items()]
     if not lines:
-        raise NotReadyError(
-            str(run), "no stage was started in this folder", "Name the folder of `out` in the experiment"
-        )
+        raise NotReadyError(str(run), "no stage was started in this folder", "Name the experiment's out folder")
     return lines
 
 

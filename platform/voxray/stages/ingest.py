@@ -1,4 +1,4 @@
-"""Scans to a finished patch store."""
+"""Ingest: from scans to a finished patch store."""
 
 import time
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ from voxray.store.write import (
     unfinished_shards,
 )
 
-ASIDE_SHOWN = 5
+REASONS_SHOWN = 5
 
 
 def ingest(
@@ -37,7 +37,25 @@ def ingest(
     verify: bool = False,
     planned: RunPlan | None = None,
 ) -> None:
-    """Scans → finished patch store; `planned` spares another look at the lists, or at a hundred thousand headers."""
+    """Cut patches from the scans and write them to the store; resumes an interrupted ingest.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    executor : Executor
+    on_status : callable
+    verify : bool
+        Whether to read every patch and compare its checksum.
+    planned : RunPlan, optional
+        The plan of the run, where it is known: planning reads the header of every scan.
+
+    Raises
+    ------
+    ConfigError
+        The settings do not fit the data, or differ from those of the store.
+    DataError
+        Too many scans cannot be used.
+    """
     planned = planned or plan_run(experiment)
     for note in [*planned.manifest.notes, *empty_classes(planned.plan)]:
         on_status(f"note: {note}")
@@ -46,7 +64,7 @@ def ingest(
         info = prepare_store(path, planned.plan, planned.manifest)
         if exists(path / INDEX_FILE):
             forget_parts(path)
-            on_status(f"ingest: the store {path} is finished, it is reused")
+            on_status(f"ingest: the store {path} is finished, reused")
         else:
             _fill_store(experiment, info, planned, executor, on_status)
     if verify:
@@ -54,23 +72,23 @@ def ingest(
         with reported(run_folder(experiment), "verify", "shards") as on_progress:
             for number, name in enumerate(check_store(store), 1):
                 on_progress(number, len(shard_keys(info)), name)
-        on_status("ingest: every patch agrees with its checksum")
+        on_status("ingest: every patch matches its checksum")
 
 
 def _fill_store(
     experiment: Experiment, info: StoreInfo, planned: RunPlan, executor: Executor, on_status: OnStatus
 ) -> None:
-    began = time.perf_counter()
+    started = time.perf_counter()
     path, root = experiment.store_path, experiment.data_path
     waiting = unfinished_shards(path, info)
-    everything = len(shard_keys(info))
-    done = everything - len(waiting)
+    total = len(shard_keys(info))
+    done = total - len(waiting)
     if done:
-        on_status(f"ingest: {done} of {everything} shards are finished already, going on")
+        on_status(f"ingest: {done} of {total} shards are finished, resuming")
     with heartbeat(run_folder(experiment), "ingest", "shards", done) as on_progress:
         reports = executor.write_shards(path, root, waiting)
-        _show_shards(reports, planned.plan, done, everything, on_progress)
-        made = finish_store(
+        _follow_shards(reports, planned.plan, done, total, on_progress)
+        finished = finish_store(
             path,
             info,
             experiment.patches.oversample_rotations,
@@ -78,38 +96,35 @@ def _fill_store(
             published_split=planned.manifest.published_split,
         )
         store = open_store(path)
-        aside, reasons = _quarantined(store)
-        on_progress(everything, everything, f"{made.patches:,} patches{aside}")
-    on_status(
-        f"ingest: {made.patches:,} patches of {info.scans:,} scans in {time.perf_counter() - began:.1f} s → {path}"
-    )
+        quarantined, reasons = _quarantined(store)
+        on_progress(total, total, f"{finished.patches:,} patches{quarantined}")
+    seconds = time.perf_counter() - started
+    on_status(f"ingest: {finished.patches:,} patches of {info.scans:,} scans in {seconds:.1f} s → {path}")
     for note in store.info.notes[len(info.notes) :]:
         on_status(f"note: {note}")
     for reason in reasons:
-        on_status(f"set aside: {reason}")
-    if aside:
-        on_status(f"ingest: {aside.removeprefix(', ')}, all in {path / QUARANTINE_FILE}")
+        on_status(f"quarantined: {reason}")
+    if quarantined:
+        on_status(f"ingest: {quarantined.removeprefix(', ')}, listed in {path / QUARANTINE_FILE}")
     short = pc.sum(pc.less(store.index["z_extent"], info.size[2])).as_py()
     if short:
-        on_status(f"note: {short:,} patches come from scans of fewer than {info.size[2]} slices and are padded")
+        on_status(f"note: {short:,} patches are padded, because their scans have fewer than {info.size[2]} slices")
 
 
 def _quarantined(store: PatchStore) -> tuple[str, list[str]]:
-    """How much was set aside, in words, and the first reasons."""
+    """The number of quarantined entries in words, and the first reasons."""
     rows = store.quarantine.filter(pc.not_equal(store.quarantine["kind"], "absent")).to_pylist()
     lost = sum(row["samples"] for row in rows)
-    aside = f", {len(rows)} entries with {lost:,} samples set aside" if rows else ""
-    return aside, [row["reason"] for row in rows[:ASIDE_SHOWN]]
+    text = f", {len(rows)} entries with {lost:,} samples quarantined" if rows else ""
+    return text, [row["reason"] for row in rows[:REASONS_SHOWN]]
 
 
-def _show_shards(
-    reports: Iterator[ShardReport], plan: Plan, done: int, everything: int, on_progress: OnProgress
-) -> None:
+def _follow_shards(reports: Iterator[ShardReport], plan: Plan, done: int, total: int, on_progress: OnProgress) -> None:
     patches = quarantined = 0
     with progress("ingest", "shards", done) as display:
         for number, report in enumerate(reports, done + 1):
             patches, quarantined = patches + report.patches, quarantined + report.quarantined
-            aside = f", {quarantined:,} set aside" if quarantined else ""
-            text = f"{patches:,} of {plan.table.num_rows:,} patches{aside}"
-            display(number, everything, text)
-            on_progress(number, everything, text)
+            lost = f", {quarantined:,} quarantined" if quarantined else ""
+            text = f"{patches:,} of {plan.table.num_rows:,} patches{lost}"
+            display(number, total, text)
+            on_progress(number, total, text)

@@ -26,7 +26,21 @@ def inspect(
     out: AnyPath | None = None,
     voxels: bool = False,
 ) -> Inspection:
-    """A folder of scans, or an experiment's data → what it holds and what is wrong, as a page, JSON and a table."""
+    """Inspect a data set, and write a page, a JSON file and a table of its statistics and defects.
+
+    Parameters
+    ----------
+    source : AnyPath
+        A folder or file of scans, or the TOML file of an experiment.
+    executor : Executor
+    on_status : callable
+    settings : sequence of str
+        Of an experiment, ``key.path=value`` each.
+    out : AnyPath, optional
+        The folder to write; by default ``inspection`` in the experiment's folder, or in ``runs``.
+    voxels : bool
+        Whether to read voxels too, not only headers.
+    """
     if isinstance(source, Path) and source.suffix == ".toml":
         experiment = load_experiment(source, settings)
         target, folder = read_experiment_target(experiment), experiment.out_path / "inspection"
@@ -34,15 +48,15 @@ def inspect(
         target = read_target(source)
         folder = Path("runs", "inspection", target.name)
     folder = out or folder
-    found = [SCAN_STATS.empty_table()]
+    tables = [SCAN_STATS.empty_table()]
     with locked(folder), reported(RunFolder(folder), "inspect", "scans") as on_progress:
         chunks = chunk_targets(target.targets, voxels)
         root = target.manifest.root.resolve()
         for scan_stats in executor.inspect_scans(root, chunks, target.mask_classes, voxels):
-            found.append(scan_stats)
-            on_progress(sum(each.num_rows for each in found), target.targets.num_rows, "")
-        inspection = finish_inspection(target, pa.concat_tables(found), voxels)
-        from voxray.report.inspection.page import write_inspection  # matplotlib, as for the report
+            tables.append(scan_stats)
+            on_progress(sum(table.num_rows for table in tables), target.targets.num_rows, "")
+        inspection = finish_inspection(target, pa.concat_tables(tables), voxels)
+        from voxray.report.inspection.page import write_inspection  # imports matplotlib, which takes a second
 
         page = write_inspection(folder, inspection)
     on_status(f"inspect: {page}")

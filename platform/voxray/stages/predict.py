@@ -25,9 +25,7 @@ def predict(run: AnyPath, scans: Sequence[AnyPath], options: Options, executor: 
     """
     check_scans(scans)
     if options.mask is not None and len(scans) > 1:
-        raise DataError(
-            "--mask", f"expected one scan for the mask, got {len(scans)} scans", "Predict the scans one by one"
-        )
+        raise DataError("--mask", f"expected one scan, got {len(scans)} scans", "Predict the scans one by one")
     read_metadata(RunFolder(run).model)
     absolute = [path.absolute() for path in scans]
     options = replace(options, out=options.out.resolve(), mask=options.mask and options.mask.resolve())

@@ -1,8 +1,9 @@
-"""The stage of a search: a finished store and a space → trials, leaderboard, winner and report."""
+"""Search: from a finished store and a space to trials, a leaderboard, the best trial and a report."""
 
 import hashlib
 import json
 import shlex
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,9 +36,23 @@ from voxray.training.throughput import measure_throughput
 
 @dataclass(frozen=True)
 class TuneOptions:
-    """What the command line says of a search.
+    """Options of a search.
 
-    `starts` are architecture files that are tried first; with `folds` a trial's value is the mean over that many.
+    Attributes
+    ----------
+    space, out : Path
+        File of the space, folder of the search.
+    metric : str
+        Of the validation split, such as ``val/roc_auc``.
+    trials, seed : int
+    method : {"tpe", "random"}
+    limits : Limits
+    starts : tuple of Path
+        Architectures to train first.
+    minimize : {"parameters"}, optional
+        The second objective.
+    folds : int, optional
+        Folds of a trial, whose value is the mean over them.
     """
 
     space: Path
@@ -55,7 +70,7 @@ class TuneOptions:
 def tune(
     experiment: Experiment, options: TuneOptions, executor: Executor, on_status: OnStatus, command: Sequence[str]
 ) -> None:
-    """Search; a search that was begun in the folder goes on.
+    """Search the space for the best metric; resumes the search of the folder.
 
     Parameters
     ----------
@@ -65,37 +80,37 @@ def tune(
     on_status : callable
         Receives one line for each outcome.
     command : sequence of str
-        The words that train the experiment, to which what repeats the winner is added.
+        Trains the experiment; with the settings of the best trial it is printed as the command that repeats it.
 
     Raises
     ------
     ConfigError
-        The folder holds another search.
+        The folder contains another search, or trials cannot run here.
     WorkError
-        No trial was finished.
+        No trial finished.
     """
     if options.minimize and options.method == "random":
-        raise ConfigError("--minimize", "has no meaning for random search", "Leave it out, or take --search tpe")
+        raise ConfigError("--minimize", "random search has one objective, got two", "Remove it, or use --search tpe")
     space = load_space(options.space)
-    experiment = _shared(experiment, options.folds)
+    experiment = _with_shared_store(experiment, options.folds)
     with locked(options.out), executor.session():
         executor.check_trials(experiment.training)
-        stores = [_prepared(fold, executor, on_status) for fold in fold_experiments(experiment)]
+        stores = [_prepare_store(fold, executor, on_status) for fold in fold_experiments(experiment)]
         gpu = experiment.training.device != "cpu" and executor.has_gpu()
         search = _search(experiment, options, space, stores[0], on_status, gpu)
         _check_same(search, stores)
-        book = Study(search)
-        if done := sum(trial.state != "running" for trial in book.trials.values()):
-            on_status(f"tune: {done} of {search.trials} trials are finished already, going on")
+        study = Study(search)
+        if done := sum(trial.state != "running" for trial in study.trials.values()):
+            on_status(f"tune: {done} of {search.trials} trials are finished, resuming")
         with reported(RunFolder(options.out), "tune", "trials", done) as on_progress:
-            executor.run_trials(book, on_progress)
-        if book.exhausted:
-            on_status(f"note: {DRAWN:,} samples in a row were refused or tried already, the search ends")
-        _conclude(book, on_status, command)
+            executor.run_trials(study, on_progress)
+        if study.exhausted:
+            on_status(f"note: {DRAWN:,} samples in a row were refused or trained before, the search ends")
+        _write_results(study, on_status, command)
 
 
-def _shared(experiment: Experiment, folds: int | None) -> Experiment:
-    """The experiment of all trials: they read the same stores, wherever it has them."""
+def _with_shared_store(experiment: Experiment, folds: int | None) -> Experiment:
+    """The experiment of all trials, which read the same stores."""
     content = experiment.model_dump(mode="json")
     content["store"]["path"] = str(experiment.store_path)
     if folds is not None:
@@ -103,7 +118,7 @@ def _shared(experiment: Experiment, folds: int | None) -> Experiment:
     return Experiment.model_validate(content)
 
 
-def _prepared(experiment: Experiment, executor: Executor, on_status: OnStatus) -> PatchStore:
+def _prepare_store(experiment: Experiment, executor: Executor, on_status: OnStatus) -> PatchStore:
     ingest(experiment, executor, on_status)
     store = open_store(experiment.store_path)
     check_trainable(store)
@@ -111,41 +126,41 @@ def _prepared(experiment: Experiment, executor: Executor, on_status: OnStatus) -
 
 
 def preview(experiment: Experiment, options: TuneOptions, output: Callable[[Any], None]) -> None:
-    """Say what samples of the space would cost, without training them, and draw it in the search's folder.
+    """Print the cost of samples of the space, without training them, and draw a chart in the search's folder.
 
-    The time of an epoch is that of the training rows at the pace at which the experiment's own network trains here,
-    with one thread: small networks and thin layers are slower than that.
+    The time of an epoch assumes the throughput at which the experiment's own network trains here, with one thread:
+    small networks and thin layers are slower.
 
     Parameters
     ----------
     experiment : Experiment
     options : TuneOptions
-    show : callable
-        Is given tables and lines.
+    output : callable
+        Receives tables and lines.
     """
     from voxray.report.search.survey_chart import survey_tables, write_survey_chart  # matplotlib takes a second
 
-    experiment = fold_experiments(_shared(experiment, options.folds))[0]
+    experiment = fold_experiments(_with_shared_store(experiment, options.folds))[0]
     planned = plan_run(experiment)
     patch_shape, classes = (planned.channels, *experiment.patches.size), len(planned.plan.classes)
     gpu = planned.device.type == "cuda"
     conditions = Conditions(patch_shape, classes, experiment.training, gpu, options.limits)
     survey = survey_space(load_space(options.space), conditions, options.seed)
     name = to_path(experiment.model.architecture).stem
-    pace = measure_throughput(experiment, planned.network, classes, planned.cost, planned.device)
-    seconds_per_flop = planned.training_rows / pace
+    flops_per_s = measure_throughput(experiment, planned.network, classes, planned.cost, planned.device)
+    seconds_per_flop = planned.training_rows / flops_per_s
     for table in survey_tables(survey, seconds_per_flop):
         output(table)
-    output(f"an epoch: {planned.training_rows:,} patches; {name} trains at {count_text(pace)}FLOP/s here")
+    output(f"an epoch: {planned.training_rows:,} patches; {name} trains at {count_text(flops_per_s)}FLOP/s here")
     output(f"picture: {write_survey_chart(options.out, survey, planned.cost, name, seconds_per_flop)}")
 
 
 def _search(
     experiment: Experiment, options: TuneOptions, space: Space, store: PatchStore, on_status: OnStatus, gpu: bool
 ) -> Search:
-    own = to_path(experiment.model.architecture)
     patch_shape = store.info.patch_shape
-    starts, not_in_space = find_starts(space, experiment, [own, *options.starts], patch_spatial_dims(patch_shape))
+    paths = [to_path(experiment.model.architecture), *options.starts]
+    starts, not_in_space = find_starts(space, experiment, paths, patch_spatial_dims(patch_shape))
     for name in not_in_space:
         on_status(f"note: {name} cannot be expressed in this search space, the search does not start from it")
     return Search(
@@ -166,58 +181,60 @@ def _search(
 
 
 def _check_same(search: Search, stores: Sequence[PatchStore]) -> None:
-    """Trials that are to be compared share experiment, space, stores and goal."""
+    """Raise ConfigError where earlier trials in the folder have another experiment, space, store or goal."""
     parts = search.experiment.model_dump(
         mode="json", include={"seed", "intensity", "augment", "training", "evaluation"}
     )
     digests = " ".join(store.info.digest for store in stores)
     space = hashlib.sha256(Path(search.space.where).read_bytes()).hexdigest()[:16]
-    known = {"experiment": parts, "space": space, "store": digests, "goal": search.goal.name}
+    shared = {"experiment": parts, "space": space, "store": digests, "goal": search.goal.name}
     path = SearchFolder(search.folder).search
     if path.exists():
         earlier = json.loads(path.read_text(encoding="utf-8"))
-        if changed := [name for name in known if known[name] != earlier.get(name)]:
-            problem = f"holds a search that differs in its {' and '.join(changed)}"
+        if changed := [name for name in shared if shared[name] != earlier.get(name)]:
+            problem = f"contains a search with another {' and '.join(changed)}"
             raise ConfigError(str(search.folder), problem, "Choose another --out")
-    write_json(path, known)
+    write_json(path, shared)
 
 
-def _conclude(book: Study, on_status: OnStatus, command: Sequence[str]) -> None:
-    from voxray.report.search.page import write_search_report  # matplotlib takes a second
-    from voxray.tracking.wandb_run import Tracker
+def _write_results(study: Study, on_status: OnStatus, command: Sequence[str]) -> None:
+    from voxray.report.search.page import write_search_report  # imports matplotlib, which takes a second
 
-    search, trials, folder = book.search, book.trials, SearchFolder(book.search.folder)
+    search, trials, folder = study.search, study.trials, SearchFolder(study.search.folder)
     if not trials:
         problem = "every sampled network exceeds the limits"
-        raise WorkError(str(search.folder), problem, f"See the reasons in {folder.refused.name}")
+        raise WorkError(str(folder.path), problem, f"See the reasons in {folder.refused.name}")
     columns, rows = leaderboard(search.goal, trials)
     write_leaderboard(folder.leaderboard, columns, rows)
-    counts = {
-        state: sum(trial.state == state for trial in trials.values()) for state in ("finished", "pruned", "failed")
-    }
-    on_status(
-        f"tune: {', '.join(f'{number} {state}' for state, number in counts.items())}, {len(book.refused)} refused"
-    )
-    winner = search.goal.winner(trials)
-    settings = [] if winner is None else write_winner(search.folder, winner)
-    words = shlex.join([*command, *(word for each in settings for word in ("--set", each))])
-    report = folder.report
-    write_search_report(report, search, trials, book.refused, words if winner else "")
-    tracking = search.experiment.tracking
+    states = Counter(trial.state for trial in trials.values())
+    counts = ", ".join(f"{states[state]} {state}" for state in ("finished", "pruned", "failed"))
+    on_status(f"tune: {counts}, {len(study.refused)} refused")
+    best = search.goal.winner(trials)
+    settings = write_winner(folder.path, best) if best else []
+    repeat = shlex.join([*command, *(word for setting in settings for word in ("--set", setting))])
+    write_search_report(folder.report, search, trials, study.refused, repeat if best else "")
+    _track_leaderboard(search, columns, rows)
+    on_status(f"report: {folder.report}")
+    if best is None:
+        raise WorkError(str(folder.path), "no trial finished", f"See the reasons in {folder.leaderboard.name}")
+    value = f"{search.goal.name} {search.goal.value(best):.4f}"
+    if best.folds > 1:
+        value += f" ± {search.goal.spread(best):.4f} over {best.folds} folds"
+    on_status(f"tune: best {value}, {best.parameters:,} parameters, trial {best.name}")
+    on_status(f"tune: repeat it with: {repeat}")
+
+
+def _track_leaderboard(search: Search, columns: list[str], rows: list[list[Any]]) -> None:
+    from voxray.tracking.wandb_run import Tracker  # imports W&B, which takes half a second
+
+    name, tracking = search.folder.name, search.experiment.tracking
     with Tracker(
         search.folder,
-        name=f"{search.folder.name}_table",
+        name=f"{name}_table",
         project=tracking.project,
-        run_id=f"{search.experiment.name}-{search.folder.name}-table",
+        run_id=f"{search.experiment.name}-{name}-table",
         mode=tracking.mode,
         config={},
-        group=search.folder.name,
+        group=name,
     ) as tracker:
         tracker.log_table("trials", columns, rows)
-    on_status(f"report: {report}")
-    if winner is None:
-        raise WorkError(str(search.folder), "no trial was finished", f"See the reasons in {folder.leaderboard.name}")
-    value = search.goal.value(winner)
-    over = f" ± {search.goal.spread(winner):.4f} over {winner.folds} folds" if winner.folds > 1 else ""
-    on_status(f"tune: best {search.goal.name} {value:.4f}{over}, {winner.parameters:,} parameters, trial {winner.name}")
-    on_status(f"tune: repeat it with: {words}")

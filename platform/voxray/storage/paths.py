@@ -130,9 +130,7 @@ def is_storage_error(error: Exception, where: str = "") -> bool:
 def storage_failure(path: AnyPath | str, error: Exception) -> WorkError:
     """The error for object storage that fails every time."""
     reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-    remedy = (
-        "Check the network, the bucket and its permissions, and the credentials, then re-run the same command to resume"
-    )
+    remedy = "Check network, bucket, permissions and credentials, then re-run the same command to resume"
     return WorkError(str(path), f"object storage failed: {reason}", remedy)
 
 

@@ -35,10 +35,9 @@ def inspect_on_ray(
     def inspect(targets: pa.Table) -> pa.Table:
         return inspect_scans(root, targets, classes, voxels)
 
-    dataset = ray.data.from_arrow(list(chunks)).map_batches(
-        inspect, batch_format="pyarrow", batch_size=None, num_cpus=1
-    )
+    tables = ray.data.from_arrow(list(chunks))
+    statistics = tables.map_batches(inspect, batch_format="pyarrow", batch_size=None, num_cpus=1)
     try:
-        yield from dataset.iter_batches(batch_format="pyarrow", batch_size=None)
+        yield from statistics.iter_batches(batch_format="pyarrow", batch_size=None)
     except ray.exceptions.RayError as error:
         raise WorkError("inspect", f"a task was lost: {type(error).__name__}", "Re-run the same command") from error

@@ -61,7 +61,7 @@ def job_command(
 
 
 def traveling_files(folder: Path) -> Iterator[tuple[Path, int]]:
-    """Relative path and bytes of each file that is uploaded; ``.gitignore`` and the excludes name those that are not."""
+    """Relative path and bytes of each file to upload: all that neither ``.gitignore`` nor the excludes name."""
     excludes = yaml.safe_load((folder / RUNTIME_ENV).read_text(encoding="utf-8")).get("excludes", [])
     ignored = folder / ".gitignore"
     lines = ignored.read_text(encoding="utf-8").splitlines() if ignored.exists() else []
@@ -81,9 +81,8 @@ def check_size(sizes: dict[Path, int]) -> None:
         return
     largest = sorted(sizes, key=lambda path: -sizes[path])[:LARGEST_SHOWN]
     named = ", ".join(f"{path} ({sizes[path] / 1e6:,.1f} MB)" for path in largest)
-    problem = (
-        f"{total / 1e6:,.1f} MB would be uploaded with the job, more than {LIMIT_BYTES / 1e6:.0f} MB; largest: {named}"
-    )
+    limit = f"{LIMIT_BYTES / 1e6:.0f} MB"
+    problem = f"{total / 1e6:,.1f} MB would be uploaded with the job, more than {limit}; largest: {named}"
     raise ConfigError("working directory", problem, f"Move them, or list them under excludes in {RUNTIME_ENV}")
 
 
@@ -106,6 +105,5 @@ def _check_experiment(path: Path, settings: Sequence[str], sizes: dict[Path, int
 def _check_absolute(words: Sequence[str]) -> None:
     for word in words:
         if not word.startswith("-") and "://" not in word and not Path(word).is_absolute():
-            raise ConfigError(
-                "submit", f"expected an absolute path or a URL, got '{word}'", "Name a folder that all nodes see"
-            )
+            problem = f"expected an absolute path or a URL, got '{word}'"
+            raise ConfigError("submit", problem, "Name a folder that all nodes see")
