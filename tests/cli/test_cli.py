@@ -237,7 +237,7 @@ def test_two_processes_do_not_write_into_one_folder(luna: Path, out: Path, capsy
             "training.class_weights: expected one weight for each of 2 classes, got 3",
         ),
         ("training.epochs=true", "training.epochs"),
-        ("intensity.window=[[0, 1], [0, 1]]", "intensity.window: wants one window, or one for each of 1 channels"),
+        ("intensity.window=[[0, 1], [0, 1]]", "intensity.window: expected one window, or one for each of 1 channels"),
         (
             "patches.sampling=slices",
             "patches.size: sampling = 'slices' needs patches of one slice, got 6; write [x, y]",

@@ -154,5 +154,5 @@ def test_ctrl_c_during_training_says_how_to_go_on(luna: Path, out: Path) -> None
     _, error = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "finished work is kept. Resume with: voxray train" in error
-    assert "Traceback" not in error.split("go on with")[1]
+    assert "Traceback" not in error.split("Resume with")[1]
     assert status_lines(out, time.time())[-1].startswith("train: interrupted after")

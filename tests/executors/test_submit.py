@@ -55,7 +55,7 @@ def test_scans_and_results_may_have_urls(checkout: Path) -> None:
     assert words[-4:] == ["--set", settings[0], "--set", settings[1]]
     words = job_command("predict", "s3://results/run", ["s3://scans/a.mhd", "--out", "s3://results/maps"], [], None)
     assert "s3://results/run" in words
-    with pytest.raises(ConfigError, match="Known: file://, s3://"):
+    with pytest.raises(ConfigError, match="Use one of file://, s3://"):
         job_command("run", "small.toml", [], ["out=hdfs://results/run"], None)
 
 
@@ -138,5 +138,5 @@ def test_outside_the_project_the_user_is_told_where_to_submit_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match="Submit from the project's folder, which holds jobs/"):
+    with pytest.raises(ConfigError, match="Submit from the project's folder, which contains jobs/"):
         job_command("ingest", "small.toml", [], [], None)

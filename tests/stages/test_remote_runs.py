@@ -139,7 +139,7 @@ def test_a_password_on_the_command_line_is_refused_and_not_repeated(capsys: pyte
         main(["status", "s3://me:pass-word@bucket/run"])
     assert end.value.code == 2
     told = capsys.readouterr().err
-    assert "Leave them to the environment" in " ".join(told.split())
+    assert "Set credentials in the environment" in " ".join(told.split())
     assert "pass-word" not in told
 
 

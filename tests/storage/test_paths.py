@@ -38,7 +38,7 @@ def test_a_url_is_joined_and_written_as_it_was_given() -> None:
 
 @pytest.mark.parametrize("text", ["ftp://host/file", "http://host/file", "s3://", "s4://bucket/x"])
 def test_other_protocols_are_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"Known: file://, s3://, gs://"):
+    with pytest.raises(ConfigError, match=r"Use one of file://, s3://, gs://"):
         to_path(text, "out")
 
 
