@@ -55,4 +55,4 @@ def test_bad_series_are_named_and_the_others_are_ingested(mixed: Path, out: Path
         patch = store.read_patches(row["split"], np.array([row["slot"]]))[0]
         assert patch.dtype == np.int16
         assert patch.shape == (1, 8, 8, 4)
-    assert any("quarantined: gap: misses" in line for line in said)
+    assert any("quarantined: gap: lacks" in line for line in said)

@@ -37,14 +37,13 @@ class Experiment(Spec):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Experiment":
-        value, dtype = self.patches.pad_value, np.dtype(self.store.dtype)
-        if dtype.kind in "iu" and not np.iinfo(dtype).min <= value <= np.iinfo(dtype).max:
+        value, dtype = self.patches.pad_value, self.store.dtype
+        if dtype != "float32" and not np.iinfo(dtype).min <= value <= np.iinfo(dtype).max:
             raise ValueError(f"patches.pad_value: {value:g} does not fit store.dtype '{dtype}'; change one of them")
         x, y, _ = self.patches.size
         if x != y and {90, 270} & set(self.patches.oversample_rotations):
-            raise ValueError(
-                f"patches.oversample_rotations: 90 and 270 need a square patch, got {x}x{y}; use [180] or []"
-            )
+            problem = f"90 and 270 need a square patch, got {x}x{y}"
+            raise ValueError(f"patches.oversample_rotations: {problem}; use [180] or []")
         if x != y and self.augment.rotate90:
             raise ValueError(f"augment.rotate90: needs a square patch, got {x}x{y}; use augment.flip")
         if self.augment.rotate_choices and self.augment.rotate_range:

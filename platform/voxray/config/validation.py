@@ -99,13 +99,18 @@ def _describe(problem: Any, spec: type[BaseModel]) -> str:
     location = [part for part in problem["loc"] if isinstance(part, int) or part.isidentifier()]
     path, kind, value = key_path(location), problem["type"], problem["input"]
     if kind == "extra_forbidden":
-        table = _spec_at(spec, location[:-1])
-        also_called = getattr(table, "also_called", {})
-        return f"{path}: unknown key; {nearest(str(location[-1]), table.model_fields if table else (), also_called)}"
+        return f"{path}: unknown key; {_nearest_key(str(location[-1]), _spec_at(spec, location[:-1]))}"
     if kind == "missing":
         return f"{path}: missing. Give it a value"
-    message = EXPECTED.get(kind) or problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    if isinstance(value, dict) and kind not in EXPECTED:  # a rule between several keys starts with one of them
-        names_key = message.partition(":")[0].isidentifier()
-        return f"{path}{'.' if names_key else ': '}{message}" if path else message
-    return f"{path}: {message}, got {value!r}"
+    if kind in EXPECTED:
+        return f"{path}: {EXPECTED[kind]}, got {value!r}"
+    message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if not isinstance(value, dict):
+        return f"{path}: {message}, got {value!r}"
+    # A rule between several keys starts with one of them.
+    separator = "." if message.partition(":")[0].isidentifier() else ": "
+    return f"{path}{separator}{message}" if path else message
+
+
+def _nearest_key(name: str, spec: type[BaseModel] | None) -> str:
+    return nearest(name, spec.model_fields if spec else (), getattr(spec, "also_called", {}))

@@ -100,19 +100,17 @@ def _value(path: AnyPath, content: dict[str, Any], key: str, kind: type) -> Any:
 
 def _numbered_names(path: AnyPath, content: dict[str, Any], key: str, at_least: int) -> tuple[str, ...]:
     """The values of ``{"0": name, "1": name, …}`` in the order of their numbers."""
-    names = _value(path, content, key, dict)
-    numbers = {str(number) for number in range(len(names))}
-    for number, name in names.items():
-        if number not in numbers:
-            problem = f"{key}: expected the keys '0' … '{len(names) - 1}' without a gap, got '{number}'"
-            raise DataError(str(path), problem, f'Write {key} as {{"0": "name", "1": "name", …}}')
-        if not isinstance(name, str) or not name:
-            raise DataError(str(path), f"{key}.{number}: expected a name, got {name!r}", "Give it one")
+    names: dict[str, Any] = _value(path, content, key, dict)
+    expected = [str(number) for number in range(len(names))]
+    if unexpected := names.keys() - set(expected):
+        problem = f"{key}: expected the keys '0' … '{len(names) - 1}' without a gap, got '{min(unexpected)}'"
+        raise DataError(str(path), problem, f'Write {key} as {{"0": "name", "1": "name", …}}')
+    ordered = tuple(names[number] for number in expected)
+    unnamed = next((number for number in expected if not isinstance(names[number], str) or not names[number]), None)
+    if unnamed is not None:
+        raise DataError(str(path), f"{key}.{unnamed}: expected a name, got {names[unnamed]!r}", "Give it one")
     if len(names) < at_least:
-        raise DataError(
-            str(path), f"{key}: expected {at_least} or more names, got {len(names)}", "Add the missing ones"
-        )
-    ordered = tuple(names[str(number)] for number in range(len(names)))
+        raise DataError(str(path), f"{key}: expected {at_least} or more names, got {len(names)}", "Add what is missing")
     if len(set(ordered)) < len(ordered):
         raise DataError(str(path), f"{key}: names must differ, got {list(ordered)}", "Rename one of them")
     return ordered

@@ -183,16 +183,14 @@ def _series_of(folder: DicomFolder, root: AnyPath, path: AnyPath) -> list[FoundS
     files_of: dict[str, list[DicomFile]] = {}
     for file in folder.files:
         files_of.setdefault(file.series, []).append(file)
+    # Captures beside the slices of a scan are skipped when it is opened.
     is_one_scan = len({file.series for file in folder.slices}) == 1 and path != root
     found = []
     for series, files in files_of.items():
-        # Captures beside the slices of a scan are skipped when it is opened.
-        slices = [file for file in files if not file.skipped]
-        first = (slices or files)[0]
-        whole_folder = is_one_scan and bool(slices)
-        skipped = "" if slices else " and ".join(sorted({file.skipped for file in files}))
-        series_path = name if whole_folder else relative_path(root, first.path)
-        found.append(FoundSeries(series_path, name, series, first.patient, skipped))
+        first = min(files, key=lambda file: bool(file.skipped))  # the first slice, or else the first file
+        series_path = name if is_one_scan and not first.skipped else relative_path(root, first.path)
+        reasons = sorted({file.skipped for file in files}) if first.skipped else []
+        found.append(FoundSeries(series_path, name, series, first.patient, " and ".join(reasons)))
     return found
 
 

@@ -61,16 +61,17 @@ def read_mosmed(root: AnyPath, folders: Mapping[str, str] | None = None) -> Mani
         scans=scans_table(rows),
         samples=whole_scan_samples(rows),
         quarantine=quarantine_rows(quarantine),
-        notes=_notes(base, chosen, classes),
+        notes=_notes(base, chosen),
     )
 
 
 def _choose_folders(base: AnyPath, folders: Mapping[str, str] | None) -> dict[str, str]:
     """The existing folders, each with its class."""
     existing = {name: kind for name, kind in (folders or FOLDERS).items() if (base / name).is_dir()}
-    missing = [name for name in folders or () if name not in existing]
-    if missing:
-        raise DataError(str(base), f"has no folder '{missing[0]}', which data.folders names", "Correct one of the two")
+    if missing := (folders or {}).keys() - existing.keys():
+        raise DataError(
+            str(base), f"has no folder '{min(missing)}', which data.folders names", "Correct one of the two"
+        )
     if not existing:
         problem = f"holds none of the folders {', '.join(FOLDERS)}"
         raise DataError(str(base), problem, "Set data.root to the folder that does, or name yours in data.folders")
@@ -98,14 +99,14 @@ def _without_repeats(root: AnyPath, base: AnyPath, chosen: Mapping[str, str]) ->
     return scans, quarantine
 
 
-def _notes(base: AnyPath, chosen: Mapping[str, str], classes: tuple[str, ...]) -> tuple[str, ...]:
-    folders_of = {kind: [folder for folder, its in chosen.items() if its == kind] for kind in classes}
-    summary = "; ".join(f"{kind} is {', '.join(names)}" for kind, names in folders_of.items() if names)
-    notes = ["MosMedData has one study of each patient: each scan counts as one patient", summary]
+def _notes(base: AnyPath, chosen: Mapping[str, str]) -> tuple[str, ...]:
+    folders_of: dict[str, list[str]] = {}
+    for folder, class_name in chosen.items():
+        folders_of.setdefault(class_name, []).append(folder)
+    summary = "; ".join(f"{class_name} is {', '.join(folders)}" for class_name, folders in folders_of.items())
+    notes = ("MosMedData has one study of each patient: each scan counts as one patient", summary)
     others = [path.name for path in matching(base, "CT-*") if path.is_dir() and path.name not in chosen]
-    if others:
-        notes.append(f"{', '.join(others)}: not named in data.folders, not read")
-    return tuple(notes)
+    return (*notes, f"{', '.join(others)}: not named in data.folders, not read") if others else notes
 
 
 MOSMED = Layout(

@@ -39,20 +39,20 @@ def read_table(
     table = read_csv(path, (*channels, "label"), text=(*channels, "label", "patient_id", "split"))
     table = without_empty_cells(table, path, channels)
     labels, names = label_codes(table["label"], classes, path)
-    files = zip(*(table[name].to_pylist() for name in channels), strict=True)
-    rows: list[Row] = [
-        {"scan_id": path, "path": path, "split": split, "row": row, "label": label}
-        for row, (path, split, label) in enumerate(
-            zip(map(_joined, files), given_splits(table, path), labels, strict=True)
-        )
-    ]
-    repeated = [name for name, count in Counter(row["scan_id"] for row in rows).items() if count > 1]
+    paths = [_joined(files) for files in zip(*(table[name].to_pylist() for name in channels), strict=True)]
+    repeated = [name for name, count in Counter(paths).items() if count > 1]
     if repeated:
         raise DataError(str(path), f"names '{repeated[0]}' more than once", "Keep one row for each image")
     has_patients = "patient_id" in table.column_names
-    if has_patients:
-        for row, patient in zip(rows, table["patient_id"].to_pylist(), strict=True):
-            row["patient_id"] = patient
+    columns = {
+        "scan_id": paths,
+        "path": paths,
+        "patient_id": table["patient_id"].to_pylist() if has_patients else paths,
+        "split": given_splits(table, path),
+        "row": range(len(paths)),
+        "label": labels,
+    }
+    rows: list[Row] = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     note = "the manifest has no column patient_id: each row counts as a patient of its own"
     return Manifest(
         root=root,

@@ -189,7 +189,7 @@ def _widened(tracks: Points) -> Points:
 
 
 def _points_on_vessels(rng: np.random.Generator, grid: Grid, chest: Chest, placed: list[Stack], count: int) -> Points:
-    """Up to `count` points (n, 3) on vessel centers: each vessel's anchor first, then free places further along."""
+    """Up to `count` points (n, 3) on vessel centers: each vessel's anchor first, then free positions further along."""
     nodules = _widened(_tracks([stack for stack in placed if not stack.is_vessel]))
     vessels = [stack for stack in placed if stack.is_vessel]
     tracks = _tracks(vessels)
@@ -205,19 +205,34 @@ def _points_on_vessels(rng: np.random.Generator, grid: Grid, chest: Chest, place
     crossings = _crossings(tracks, here)
     crossings[owner, np.arange(len(points))] = False
     free: NDArray[np.bool_] = np.logical_not(crossings.any(axis=0))
+    anywhere = np.ones(len(points), np.bool_)
     taken = [(int(number), float(z)) for number, z in zip(first, anchors[:, 2], strict=True)]
     chosen: list[int] = []
-    # Apart and free if possible; in a small chest, neighboring slices and crowded places have to do.
-    for apart, crowded in ((2.5, False), (1.5, False), (0.5, False), (0.5, True)):
-        for index in rng.permutation(len(points)):
-            if len(taken) == count:
-                break
-            number, z = int(owner[index]), float(points[index, 2])
-            gap = apart * grid.spacing_mm[2]
-            if (free[index] or crowded) and all(abs(z - at) > gap for other, at in taken if other == number):
-                taken.append((number, z))
-                chosen.append(int(index))
+    # Apart and free if possible; a small chest also uses neighboring slices and crowded positions.
+    for apart, usable in ((2.5, free), (1.5, free), (0.5, free), (0.5, anywhere)):
+        chosen += _choose_apart(rng, owner, points[:, 2], usable, apart * grid.spacing_mm[2], taken, count)
     return np.concatenate([anchors, points[chosen]])
+
+
+def _choose_apart(
+    rng: np.random.Generator,
+    owner: NDArray[np.int64],
+    heights: Points,
+    usable: NDArray[np.bool_],
+    gap_mm: float,
+    taken: list[tuple[int, float]],
+    count: int,
+) -> list[int]:
+    """Indices of points that are farther along z than a gap from those taken on the same vessel; extends `taken`."""
+    chosen = []
+    for index in rng.permutation(len(heights)).tolist():
+        if len(taken) == count:
+            break
+        number, z = int(owner[index]), float(heights[index])
+        if usable[index] and all(abs(z - at) > gap_mm for other, at in taken if other == number):
+            taken.append((number, z))
+            chosen.append(index)
+    return chosen
 
 
 def _all_along(

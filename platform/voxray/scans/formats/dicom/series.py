@@ -88,19 +88,18 @@ def open_series(path: AnyPath) -> Volume:
 
 
 def _files_of_series(path: AnyPath) -> list[AnyPath]:
-    is_folder = path.is_dir()
-    folder = read_folder(path if is_folder else path.parent)
+    folder = read_folder(path if path.is_dir() else path.parent)
     if folder.broken:
         problem = "cannot be read, so that a slice beside it may be missing"
         raise ScanError(str(folder.broken[0]), problem, "Fetch the file again")
-    named = [file for file in folder.files if is_folder or file.path == path]
+    named = folder.files if path.is_dir() else tuple(file for file in folder.files if file.path == path)
     series = {file.series for file in named if not file.skipped}
-    if len(series) == 1:
-        return [file.path for file in folder.slices if file.series in series]
-    if series:
+    if len(series) > 1:
         raise ScanError(str(path), f"expected one series, got {len(series)}", "Name a file of one of them")
-    reasons = sorted({file.skipped for file in named})
-    raise ScanError(str(path), f"is {' and '.join(reasons)}, no scan" if reasons else "holds no DICOM file")
+    if not series:
+        reasons = " and ".join(sorted({file.skipped for file in named}))
+        raise ScanError(str(path), f"is {reasons}, no scan" if reasons else "holds no DICOM file")
+    return [file.path for file in folder.slices if file.series in series]
 
 
 def _dtype(slices: Sequence[Slice]) -> np.dtype[np.generic]:
