@@ -35,7 +35,7 @@ def test_every_shipped_architecture_fits_the_patches_of_its_experiments(project:
         assert infer_shapes(architecture, model_input(architecture, (1, *spec.patches.size)), 2, str(path))
 
 
-def test_kernels_of_another_rank_than_the_input_are_refused(project: Path) -> None:
+def test_kernels_with_other_dimensions_than_the_input_are_refused(project: Path) -> None:
     layers = load_architecture(project / "configs" / "architectures" / "archsm.json")
     with pytest.raises(ConfigError, match="its kernels are 2D, the input 1x64x64x10 is 3D"):
         infer_shapes(layers, (1, 64, 64, 10), 2, "archsm.json")
@@ -43,7 +43,7 @@ def test_kernels_of_another_rank_than_the_input_are_refused(project: Path) -> No
 
 @pytest.mark.parametrize("text", ["64", "1x64", "1x64x64x10x2", "1xax3", "1x0x4", ""])
 def test_an_input_that_is_no_shape_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="--input: wants CHANNELSxXxY"):
+    with pytest.raises(ConfigError, match="--input: expected CHANNELSxXxY"):
         parse_input(text)
 
 

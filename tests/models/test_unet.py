@@ -15,7 +15,7 @@ from voxray.models.build import build_model
 from voxray.models.shapes import count_parameters, infer_shapes, model_input
 from voxray.models.spec.load import load_architecture, parse_architecture
 from voxray.models.spec.unet import UNet
-from voxray.models.unet import StepUp, UNetModel
+from voxray.models.unet_model import StepUp, UNetModel
 from voxray.models.unet_shapes import least_sizes
 
 NET: dict[str, Any] = {
@@ -124,7 +124,7 @@ def test_the_least_sizes_fit_and_one_voxel_less_does_not(network: tuple[tuple[in
     for axis, size in enumerate(least):
         if size > 1:
             smaller = [number - (place == axis) for place, number in enumerate(least)]
-            with pytest.raises(ConfigError, match=f"{'xyz'[axis]} wants {size} or more"):
+            with pytest.raises(ConfigError, match=f"{'xyz'[axis]} must be {size} or more"):
                 infer_shapes(architecture, (1, *smaller), 2, "net.json")
 
 
@@ -157,7 +157,7 @@ def test_voxels_stay_where_they_were_when_the_stride_does_not_divide_the_size(si
     image = torch.arange(float(size)).expand(1, 1, size, size, size)
     model = build_model(unet(), (1, 8, 8, 8), 2, 0)
     assert isinstance(model, UNetModel)
-    step = StepUp(unet(), 1, 1, (2, 2, 2))
+    step = StepUp(unet(), next(unet().up_levels()))
     raised = step(model.pools[1](image), image)[:, 0]
     last = (torch.arange(size) // 2 * 2 + 1).clamp(max=size - 1)
     assert torch.equal(raised[0, 0, 0], last.float())
@@ -198,8 +198,8 @@ def test_a_map_that_shrinks_to_nothing_is_named_with_the_size_that_fits() -> Non
     with pytest.raises(ConfigError) as caught:
         infer_shapes(unet(pool=[[2, 2, 2], [4, 2, 2]]), (1, 2, 8, 2), 2, "net.json")
     assert str(caught.value).splitlines()[1:] == [
-        "  down[2]: the map shrinks to nothing: stride 4 along x, where 1 is left; x wants 7 or more",
-        "  down[2]: the map shrinks to nothing: stride 2 along z, where 1 is left; z wants 3 or more",
+        "  down[2]: the map shrinks to nothing: stride 4 along x, where 1 is left; x must be 7 or more",
+        "  down[2]: the map shrinks to nothing: stride 2 along z, where 1 is left; z must be 3 or more",
     ]
 
 

@@ -1,4 +1,4 @@
-"""What networks are made of, as torch modules. Tensors are (n, channel, x, y[, z])."""
+"""Building blocks of networks as torch modules. Tensors are (n, channel, x, y[, z])."""
 
 from collections.abc import Callable
 from itertools import chain
@@ -10,7 +10,7 @@ from torch import nn
 
 from voxray.models.padding import Pairs
 
-# Their sizes are tuples of two or of three, which no common type says.
+# Callable, because their sizes are tuples of two or of three numbers, which have no common type.
 CONVOLUTIONS: dict[int, Callable[..., nn.Module]] = {2: nn.Conv2d, 3: nn.Conv3d}
 BATCH: dict[int, Callable[..., nn.Module]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 ACTIVATIONS: dict[str | None, type[nn.Module]] = {
@@ -25,17 +25,17 @@ Sizes = tuple[int, ...]
 
 
 class PaddedConvolution(nn.Module):
-    """A convolution of maps that are padded with zeros."""
+    """A convolution with zero padding that may differ between the two sides of an axis."""
 
     def __init__(
         self, channels: int, filters: int, kernel: Sizes, stride: Sizes, pairs: Pairs, *, bias: bool = True
     ) -> None:
         super().__init__()
         even = all(before == after for before, after in pairs)
-        # What the convolution can pad by itself costs no copy.
-        own = tuple(before if even else 0 for before, _ in pairs)
+        # Padding by the convolution itself needs no copy.
+        padding = tuple(before if even else 0 for before, _ in pairs)
         self.padding = [] if even else _last_axis_first(pairs)
-        self.convolution = CONVOLUTIONS[len(kernel)](channels, filters, kernel, stride, own, bias=bias)
+        self.convolution = CONVOLUTIONS[len(kernel)](channels, filters, kernel, stride, padding, bias=bias)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """(n, channel, …) → (n, filters, …)."""
@@ -44,7 +44,7 @@ class PaddedConvolution(nn.Module):
 
 
 class PaddedPooling(nn.Module):
-    """Max or mean over windows; what was padded is never the maximum and does not count in the mean."""
+    """Max or mean over windows; padding is never the maximum and does not count in the mean."""
 
     def __init__(self, pool: str, sizes: Sizes, kernel: Sizes, stride: Sizes, pairs: Pairs) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class PaddedPooling(nn.Module):
         self.spatial_dims = len(sizes)
         if self.mean and self.padding:
             ones = F.pad(torch.ones(1, 1, *sizes), self.padding)
-            self.register_buffer("share", self._average(ones), persistent=False)
+            self.register_buffer("inside", self._average(ones), persistent=False)
 
     def _average(self, maps: torch.Tensor) -> torch.Tensor:
         average = F.avg_pool3d if self.spatial_dims == 3 else F.avg_pool2d
@@ -62,11 +62,9 @@ class PaddedPooling(nn.Module):
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """(n, channel, …) → (n, channel, …)."""
         if self.mean:
-            return (
-                self._average(F.pad(maps, self.padding)) / self.get_buffer("share")
-                if self.padding
-                else self._average(maps)
-            )
+            if not self.padding:
+                return self._average(maps)
+            return self._average(F.pad(maps, self.padding)) / self.get_buffer("inside")
         largest = F.max_pool3d if self.spatial_dims == 3 else F.max_pool2d
         padded = F.pad(maps, self.padding, value=float("-inf")) if self.padding else maps
         return largest(padded, self.kernel, self.stride)
@@ -81,7 +79,7 @@ class GlobalMean(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """What enters, adapted by a shortcut, is added to what a body makes of it."""
+    """The sum of a body and a shortcut with the same input."""
 
     def __init__(self, body: nn.Module, shortcut: nn.Module, activation: nn.Module) -> None:
         super().__init__()
@@ -94,10 +92,10 @@ class ResidualBlock(nn.Module):
 
 
 class BinaryToTwoLogits(nn.Module):
-    """A logit z of the second of two classes as a logit for each: 0 and z.
+    """A logit z of the second of two classes as logits of both: 0 and z.
 
-    Their softmax is (1 - σ(z), σ(z)) and their cross-entropy the binary one of σ(z), so whoever takes logits of
-    classes needs to know nothing of it.
+    Their softmax is (1 - σ(z), σ(z)) and their cross-entropy is the binary one of σ(z), so that callers need no special
+    case.
     """
 
     def forward(self, logit: torch.Tensor) -> torch.Tensor:
@@ -108,7 +106,7 @@ class BinaryToTwoLogits(nn.Module):
 def build_normalization(
     kind: Literal["batch", "instance"], spatial_dims: int, channels: int, epsilon: float = 1e-5, momentum: float = 0.1
 ) -> nn.Module:
-    """Normalization of maps of `rank` axes. `momentum` is the weight of the newest batch in the running means."""
+    """Normalization of 2D or 3D maps. `momentum` is the weight of the newest batch in the running means."""
     if kind == "batch":
         return BATCH[spatial_dims](channels, epsilon, momentum)
     # A group for each channel is instance normalization, without torch's copies to another memory format.

@@ -9,7 +9,7 @@ from voxray.models.layers.base import Layer, Shape, build_layers
 from voxray.models.shapes import infer_shapes
 from voxray.models.spec.load import Architecture
 from voxray.models.spec.unet import UNet
-from voxray.models.unet import UNetModel
+from voxray.models.unet_model import UNetModel
 
 
 class SequentialModel(nn.Sequential):

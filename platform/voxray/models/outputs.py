@@ -1,4 +1,4 @@
-"""What a segmentation network's logits say: probabilities, and a class for each voxel."""
+"""From the logits of a segmentation network to probabilities and a class for each voxel."""
 
 from typing import Literal
 
@@ -10,8 +10,8 @@ Activation = Literal["sigmoid", "softmax"]
 def class_probabilities(logits: torch.Tensor, activation: Activation) -> torch.Tensor:
     """Probabilities of logits (n, channels, …).
 
-    With ``softmax`` a channel for each class, the background first; with ``sigmoid`` one for each class but the
-    background, each for itself.
+    ``softmax`` has a channel for each class, the background first; ``sigmoid`` has an independent one for each
+    foreground class.
     """
     return logits.softmax(1) if activation == "softmax" else logits.sigmoid()
 

@@ -1,4 +1,4 @@
-"""Padding of convolutions and pooling, and the sizes that it leaves."""
+"""Padding of convolutions and pooling, and the sizes of their outputs."""
 
 import math
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ Sizes = Sequence[int]
 def pad_axes(
     padding: Padding, sizes: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...]
 ) -> tuple[tuple[int, int], ...]:
-    """Padding before and after each axis; searches ask for the same again and again."""
+    """Padding before and after each axis; cached, because searches need the same sizes many times."""
     return tuple(pad_axis(padding, *axis) for axis in zip(sizes, kernel, stride, strict=True))
 
 
 def pad_axis(padding: Padding, size: int, kernel: int, stride: int) -> tuple[int, int]:
     """Padding before and after one axis.
 
-    ``same`` is TensorFlow's: as much as ceil(size / stride) outputs need, the odd one at the far side.
+    ``same`` is TensorFlow's: as much as ceil(size / stride) outputs need, the odd voxel at the far side.
     """
     if padding == "valid":
         return 0, 0
@@ -32,15 +32,15 @@ def pad_axis(padding: Padding, size: int, kernel: int, stride: int) -> tuple[int
 
 
 def center(kernel: int) -> tuple[int, int]:
-    """Padding that puts a window around every stride-th voxel from the first one on, whatever the size.
+    """Padding that centers windows on every stride-th voxel from the first one on, for any size.
 
-    It is (k - 1) / 2 on both sides, as PyTorch's networks have it; the odd one of an even kernel is at the far side.
+    It is (k - 1) / 2 on both sides, as in PyTorch's networks; the odd voxel of an even kernel is at the far side.
     """
     return (kernel - 1) // 2, kernel // 2
 
 
 def sizes_after(padding: Padding, sizes: Sizes, kernel: Sizes, stride: Sizes) -> tuple[int, ...]:
-    """Outputs along each axis; 0 where a kernel that isn't padded is larger than what is left."""
+    """Outputs along each axis; 0 where a kernel without padding is larger than the axis."""
     if padding == "valid":
         axes = zip(sizes, kernel, stride, strict=True)
         return tuple(max((size - extent) // step + 1, 0) for size, extent, step in axes)

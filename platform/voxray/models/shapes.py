@@ -15,12 +15,12 @@ def parse_input(text: str) -> tuple[int, ...]:
     except ValueError:
         shape = ()
     if len(shape) not in (3, 4) or min(shape) < 1:
-        raise ConfigError("--input", f"wants CHANNELSxXxY or CHANNELSxXxYxZ, got '{text}'", "For example 1x64x64x10")
+        raise ConfigError("--input", f"expected CHANNELSxXxY or CHANNELSxXxYxZ, got '{text}'", "For example 1x64x64x10")
     return shape
 
 
 def model_input(architecture: Architecture, patch_shape: tuple[int, int, int, int]) -> tuple[int, ...]:
-    """What a network of this architecture is given of a patch (channel, x, y, z): a 2D one takes (channel, x, y).
+    """The shape of a network's input for patches of (channel, x, y, z); 2D networks take (channel, x, y).
 
     Raises
     ------
@@ -58,8 +58,8 @@ def infer_shapes(
     Raises
     ------
     ConfigError
-        The rank of a kernel is not that of the input, a map shrinks to nothing, or a layer cannot work on what
-        enters it. All are named at once, each with its place.
+        Kernels and input have different numbers of dimensions, a map shrinks to nothing, or a layer cannot process
+        its input. All problems are reported at once, each with its key path.
     """
     steps = check_fit(architecture, input_shape, classes, where)
     if isinstance(architecture, UNet):
@@ -68,12 +68,12 @@ def infer_shapes(
 
 
 def check_fit(architecture: Architecture, input_shape: tuple[int, ...], classes: int, where: str) -> tuple[Step, ...]:
-    """Raise what `infer_shapes` raises; returns the steps of a sequential network, of a U-Net none."""
+    """Raise as `infer_shapes` does; returns the steps of a sequential network, none for a U-Net."""
     spatial_dims = architecture.spatial_dims
     steps: tuple[Step, ...] = ()
     if spatial_dims is not None and spatial_dims != len(input_shape) - 1:
         problem = f"its kernels are {spatial_dims}D, the input {by(input_shape)} is {len(input_shape) - 1}D"
-        raise ConfigError(where, problem, "Take the architecture or the patch size of the other rank")
+        raise ConfigError(where, problem, "Choose another architecture or another patch size")
     if isinstance(architecture, UNet):
         problems = unet_problems(architecture, input_shape)
     else:

@@ -1,4 +1,4 @@
-"""Strides that fit what is left of each axis: how sampled networks stay good for flat patches."""
+"""Strides limited to the size of each axis, so that sampled networks remain valid for flat patches."""
 
 from collections.abc import Mapping, Sequence
 from operator import gt
@@ -8,22 +8,22 @@ from voxray.models.padding import divide, sizes_after
 
 
 def fit_strides(content: Any, input_shape: Sequence[int]) -> Any:
-    """Cut strides that are larger than what is left of an axis to what is left.
+    """Reduce strides that are larger than the remaining size of an axis to that size.
 
-    The network goes on along the other axes then. Nothing else changes: what doesn't fit for another reason is left
-    for `infer_shapes` to name.
+    The network continues along the other axes then. Nothing else changes: other problems are reported by
+    `infer_shapes`.
 
     Parameters
     ----------
     content : list or dict
-        Of an architecture file that can be parsed, of the input's rank.
+        Of a valid architecture file with as many dimensions as the input.
     input_shape : sequence of int
         (channel, x, y[, z]).
 
     Returns
     -------
     list or dict
-        The content itself where all strides fit, otherwise a changed copy.
+        The content itself if all strides fit, otherwise a changed copy.
     """
     sizes = input_shape[1:]
     return _fit_steps(content, sizes) if isinstance(content, Mapping) else _fit_layers(content, sizes)[0]

@@ -1,4 +1,4 @@
-"""The table of layers: what each gives and costs."""
+"""The table of layers, with the output and the parameters of each."""
 
 from dataclasses import dataclass
 

@@ -1,6 +1,7 @@
 """How much each decision of a search contributes to the result."""
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,18 +28,30 @@ def importances(goal: Goal, trials: Sequence[Trial]) -> dict[str, float]:
     dict
         Decision → fraction, for decisions that at least eight trials made with different labels.
     """
-    curves = {trial.number: trial.of_fold(0) for trial in trials if trial.state in ("finished", "pruned")}
-    epochs = min((len(curve) for curve in curves.values() if curve), default=0)
-    values = {number: curve[epochs - 1].get(goal.column) for number, curve in curves.items() if curve}
-    evaluated = [trial for trial in trials if values.get(trial.number) is not None]
-    fractions = {}
-    for name in dict.fromkeys(name for trial in evaluated for name in trial.decisions):
-        members = [trial for trial in evaluated if name in trial.decisions]
-        labels = [trial.decisions[name] for trial in members]
-        if len(members) >= MIN_TRIALS and len(set(labels)) > 1:
-            fractions[name] = explained_variance(labels, rankdata([values[trial.number] for trial in members]))
+    values = _comparable_values(goal, trials)
+    members: dict[str, list[tuple[Label, float]]] = defaultdict(list)
+    for trial, value in values:
+        for name, label in trial.decisions.items():
+            members[name].append((label, value))
+    fractions = {name: _fraction(pairs) for name, pairs in members.items()}
     finite = [(name, fraction) for name, fraction in fractions.items() if math.isfinite(fraction)]
     return dict(sorted(finite, key=lambda item: -item[1]))
+
+
+def _fraction(pairs: Sequence[tuple[Label, float]]) -> float:
+    """The fraction that labels explain of the ranks of values; NaN for too few trials or a single label."""
+    labels = [label for label, _ in pairs]
+    if len(labels) < MIN_TRIALS or len(set(labels)) < 2:
+        return math.nan
+    return explained_variance(labels, rankdata([value for _, value in pairs]))
+
+
+def _comparable_values(goal: Goal, trials: Sequence[Trial]) -> list[tuple[Trial, float]]:
+    """The metric of each trial at the last epoch that all of them reached."""
+    evaluated = [trial for trial in trials if trial.state in ("finished", "pruned") and trial.of_fold(0)]
+    epochs = min((len(trial.of_fold(0)) for trial in evaluated), default=0)
+    values = [(trial, trial.of_fold(0)[epochs - 1].get(goal.column)) for trial in evaluated]
+    return [(trial, value) for trial, value in values if value is not None]
 
 
 def explained_variance(labels: Sequence[Label], ranks: Array) -> float:

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,33 +21,32 @@ def leaderboard(goal: Goal, trials: Mapping[int, Trial]) -> tuple[list[str], lis
     """Columns and rows of the leaderboard, the best first: results, then settings, then decisions."""
     ranked = goal.ranked(trials)
     front = {trial.number for trial in pareto_front(goal, ranked)}
-    columns: dict[str, Callable[[Trial], Any]] = {
-        "trial": lambda trial: trial.name,
-        "state": lambda trial: trial.state,
-        "value": lambda trial: none_if_nan(goal.value(trial)),
-        "spread": lambda trial: none_if_nan(goal.spread(trial)),
-        "folds": lambda trial: trial.folds,
-        "front": lambda trial: "yes" if trial.number in front else "no",
-        "epochs": lambda trial: len(trial.curve),
-        "parameters": lambda trial: trial.parameters,
-        "memory_mib": lambda trial: round(trial.memory_bytes / 2**20, 1),
-        "mflops": lambda trial: round(trial.flops / 1e6, 2),
-        "seconds": lambda trial: round(sum(row["seconds"] for row in trial.curve), 2),
-        "origin": lambda trial: trial.origin,
-        "reason": lambda trial: trial.reason,
-    }
-    settings = list(dict.fromkeys(key for trial in ranked for key in trial.settings))
+    settings = dict.fromkeys(key for trial in ranked for key in trial.settings)
     names = dict.fromkeys(name for trial in ranked for name in trial.decisions if name not in settings)
+    results = [_result(goal, trial, trial.number in front) for trial in ranked]
     rows = [
-        [
-            rank,
-            *(column(trial) for column in columns.values()),
-            *map(trial.settings.get, settings),
-            *map(trial.decisions.get, names),
-        ]
-        for rank, trial in enumerate(ranked, 1)
+        [rank, *result.values(), *map(trial.settings.get, settings), *map(trial.decisions.get, names)]
+        for rank, (trial, result) in enumerate(zip(ranked, results, strict=True), 1)
     ]
-    return ["rank", *columns, *settings, *names], rows
+    return ["rank", *results[0], *settings, *names], rows
+
+
+def _result(goal: Goal, trial: Trial, in_front: bool) -> dict[str, Any]:
+    return {
+        "trial": trial.name,
+        "state": trial.state,
+        "value": none_if_nan(goal.value(trial)),
+        "spread": none_if_nan(goal.spread(trial)),
+        "folds": trial.folds,
+        "front": "yes" if in_front else "no",
+        "epochs": len(trial.curve),
+        "parameters": trial.parameters,
+        "memory_mib": round(trial.memory_bytes / 2**20, 1),
+        "mflops": round(trial.flops / 1e6, 2),
+        "seconds": round(sum(row["seconds"] for row in trial.curve), 2),
+        "origin": trial.origin,
+        "reason": trial.reason,
+    }
 
 
 def write_leaderboard(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

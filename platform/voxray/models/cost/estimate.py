@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from voxray.config.training import TrainingSpec
 from voxray.models.cost.memory import follow_step
 from voxray.models.cost.operations import FLOAT, Operations
-from voxray.models.cost.unet import run_unet
+from voxray.models.cost.unet_operations import add_unet_operations
 from voxray.models.layers.base import add_all_operations
 from voxray.models.shapes import check_fit
 from voxray.models.spec.load import Architecture
@@ -102,7 +102,7 @@ def estimate_cost(
     network = Operations(math.prod(input_shape), batch_size, half, gpu)
     labels = LABEL
     if isinstance(architecture, UNet):
-        logits = run_unet(network, architecture, (network.image, input_shape), classes)
+        logits = add_unet_operations(network, architecture, (network.image, input_shape), classes)
         labels = math.prod(input_shape[1:]) * (LABEL + INSIDE)
         for value, shape in logits:
             voxels = math.prod(shape[1:]) * batch_size

@@ -1,4 +1,4 @@
-"""The memory of a training step, followed operation by operation as PyTorch allocates and frees it."""
+"""The memory of a training step, simulated operation by operation as PyTorch allocates and frees it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,23 +10,23 @@ from voxray.models.cost.operations import Operation, Operations
 # Up to this size glibc's malloc takes a block from a heap that doesn't shrink, once such blocks have been freed; above
 # it, from the kernel and back (mallopt(3): M_MMAP_THRESHOLD grows up to DEFAULT_MMAP_THRESHOLD_MAX).
 LARGEST_ON_HEAP = 32 * 2**20
-# What such a heap takes over what it holds, because new blocks don't fit where old ones were: for the shipped
-# architectures it was 1.05 to 1.6 (benchmarks/cost.py).
+# Size of such a heap over its content, because new blocks don't fit where old ones were: for the shipped architectures
+# it was 1.05 to 1.6 (benchmarks/cost.py).
 HOLES = 1.25
 
 
 @dataclass(frozen=True)
 class StepMemory:
-    """Bytes of a training step, without weights and what the optimizer keeps.
+    """Bytes of a training step, without weights and the state of the optimizer.
 
     Attributes
     ----------
     peak : int
-        What PyTorch has asked for and not given back, when that is most.
+        The most that PyTorch has allocated at a time.
     held : int
-        What a C library's heap takes beyond that: freed memory that the system doesn't get back.
+        What a C library's heap takes beyond that: freed memory that is not returned to the system.
     activations : int
-        Kept of the batch when the forward pass has ended.
+        Kept of the batch at the end of the forward pass.
     """
 
     peak: int
@@ -35,37 +35,38 @@ class StepMemory:
 
 
 def follow_step(network: Operations, losses: int, stepping: int) -> StepMemory:
-    """Follow a step as `training.step` does it, one after others.
+    """Simulate a step of `training.step` that follows others.
 
-    The logits of the step before are there until the forward pass has ended, its gradients until the loss is known.
+    The logits of the previous step exist until the forward pass has ended, its gradients until the loss is computed.
 
     Parameters
     ----------
     network : Operations
-        The last of which are losses.
+        The last operations are losses.
     losses : int
-        How many.
+        Number of losses.
     stepping : int
-        Bytes that the optimizer needs for a moment.
+        Bytes that the optimizer needs temporarily.
     """
-    forward, loss = network.all[: len(network.all) - losses], network.all[len(network.all) - losses :]
+    split = len(network.all) - losses
+    forward, loss = network.all[:split], network.all[split:]
     sizes, users = network.sizes, _count_users(network)
-    earlier = [sizes[value.storage] for operation in loss for value in operation.inputs]
+    logits = [sizes[value.storage] for operation in loss for value in operation.inputs]
     gradients = [operation.weights for operation in forward]
-    blocks = [*earlier, *gradients]
-    _play_forward(blocks, forward, sizes, users)
-    blocks += [-size for size in earlier]
+    blocks = [*logits, *gradients]
+    _run_forward(blocks, forward, sizes, users)
+    blocks += [-size for size in logits]
     activations = sum(blocks) - sum(gradients)
-    _play_forward(blocks, loss, sizes, users)
+    _run_forward(blocks, loss, sizes, users)
     blocks += [-size for size in gradients]
-    _play_backward(blocks, network, users)
+    _run_backward(blocks, network, users)
     blocks += [stepping, -stepping]
-    return _measure(blocks, sizes[network.image.storage], activations, on_gpu=network.gpu)
+    return _measure([sizes[network.image.storage], *blocks], activations, on_gpu=network.gpu)
 
 
-def _measure(blocks: Sequence[int], image: int, activations: int, *, on_gpu: bool) -> StepMemory:
-    """What is in use at most of blocks that are taken and, with a negative size, given back."""
-    sizes = np.array([image, *blocks])
+def _measure(blocks: Sequence[int], activations: int, *, on_gpu: bool) -> StepMemory:
+    """The peak of blocks that are allocated and, with a negative size, freed."""
+    sizes = np.array(blocks, dtype=np.int64)
     peak = int(sizes.cumsum().max())
     if on_gpu:
         return StepMemory(peak, 0, activations)
@@ -75,7 +76,7 @@ def _measure(blocks: Sequence[int], image: int, activations: int, *, on_gpu: boo
 
 
 def _count_users(network: Operations) -> list[int]:
-    """How many operations want each storage, forward and backward; the input stays."""
+    """How many operations need each storage, forward and backward; the input stays."""
     users = [0] * len(network.sizes)
     users[network.image.storage] = 1
     for operation in network.all:
@@ -86,52 +87,63 @@ def _count_users(network: Operations) -> list[int]:
     return users
 
 
-def _play_forward(blocks: list[int], operations: Sequence[Operation], sizes: Sequence[int], users: list[int]) -> None:
+def _run_forward(blocks: list[int], operations: Sequence[Operation], sizes: Sequence[int], users: list[int]) -> None:
     for inputs, result, _, extra, before, _, _, _ in operations:
         if result.storage != inputs[0].storage:
             blocks.append(sizes[result.storage])
-        blocks += (before, -before, extra)
+        if before or extra:
+            blocks += (before, -before, extra)
         for value in inputs:
             users[value.storage] -= 1
             if not users[value.storage]:
                 blocks.append(-sizes[value.storage])
 
 
-def _play_backward(blocks: list[int], network: Operations, users: list[int]) -> None:
-    """From the last operation to the first; a gradient is its size and the number of those who want it."""
+def _run_backward(blocks: list[int], network: Operations, users: list[int]) -> None:
+    """From the last operation to the first; a gradient is its size and the number of operations that need it."""
     gradients: dict[int, list[int]] = {}
-    for inputs, result, kept, extra, _, after, weights, passes in reversed(network.all):
+    for operation in reversed(network.all):
+        _, result, kept, extra, _, after, weights, _ = operation
         if not result.learns:
             continue
         gradient = gradients.pop(result.number, [0, 1])
-        made = []
-        for value in inputs:
-            if value.learns and passes:
-                gradient[1] += 1
-                made.append((value.number, gradient))
-            elif value.learns:
-                size = value.numbers * value.width * network.batch_size
-                blocks.append(size)
-                made.append((value.number, [size, 1]))
-        moment = after + weights
-        blocks += (moment, -moment, weights)
-        _give(blocks, gradient)
-        blocks.append(-extra)
+        computed = _input_gradients(blocks, operation, gradient, network.batch_size)
+        if moment := after + weights:
+            blocks += (moment, -moment, weights)
+        _release(blocks, gradient)
+        if extra:
+            blocks.append(-extra)
         for storage in kept:
             users[storage] -= 1
             if not users[storage]:
                 blocks.append(-network.sizes[storage])
-        for number, own in made:
+        for number, addend in computed:
             if earlier := gradients.get(number):
-                # What is used twice has the sum of two gradients.
-                blocks.append(own[0])
-                _give(blocks, earlier)
-                _give(blocks, own)
-                own = [own[0], 1]
-            gradients[number] = own
+                # A value that is used twice has the sum of two gradients.
+                blocks.append(addend[0])
+                _release(blocks, earlier)
+                _release(blocks, addend)
+                addend = [addend[0], 1]
+            gradients[number] = addend
 
 
-def _give(blocks: list[int], gradient: list[int]) -> None:
+def _input_gradients(
+    blocks: list[int], operation: Operation, gradient: list[int], batch_size: int
+) -> list[tuple[int, list[int]]]:
+    """The gradients of an operation's inputs, each with the number of its value."""
+    computed = []
+    for value in operation.inputs:
+        if value.learns and operation.passes:
+            gradient[1] += 1
+            computed.append((value.number, gradient))
+        elif value.learns:
+            size = value.numbers * value.width * batch_size
+            blocks.append(size)
+            computed.append((value.number, [size, 1]))
+    return computed
+
+
+def _release(blocks: list[int], gradient: list[int]) -> None:
     gradient[1] -= 1
     if not gradient[1]:
         blocks.append(-gradient[0])

@@ -77,8 +77,9 @@ class Parser:
             items = self.items(raw, key_path, names)
             plain = [item.value for item in items.items if isinstance(item, Plain)]
             return items if len(plain) < len(items.items) else Plain(plain)
-        if not isinstance(raw, dict):
-            return Plain(raw)
+        return self._object_form(raw, key_path, names) if isinstance(raw, dict) else Plain(raw)
+
+    def _object_form(self, raw: Mapping[str, Any], key_path: str, names: Names) -> Form:
         first = next(iter(raw), "")
         if first.startswith("$"):
             return self._lookup(raw, key_path, names)

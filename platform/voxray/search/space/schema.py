@@ -60,12 +60,13 @@ def _open(spec: Mapping[str, Any]) -> dict[str, Any]:
 def _or_form(key: str, value: Mapping[str, Any], is_network: bool) -> Mapping[str, Any]:
     if "const" in value:
         return value
-    metadata = {word: value[word] for word in ("title", "description") if word in value}
+    plain = dict(value)
+    metadata: dict[str, Any] = {word: plain.pop(word) for word in ("title", "description") if word in plain}
     if key == "layers":
         return {**metadata, **_items(value["items"])}
-    plain = {word: content for word, content in value.items() if word not in metadata}
-    number = [{"type": "integer", "minimum": 1}] if key in SIZES and value.get("type") != "string" else []
-    blocks = [_array()] if is_network and "array" in str(value) else []
+    is_list = "array" in str(value)
+    number = [{"type": "integer", "minimum": 1}] if is_list and key in SIZES else []
+    blocks = [_array()] if is_list and is_network else []
     return {**metadata, "anyOf": [plain, FORM, *number, *blocks]}
 
 

@@ -1,6 +1,6 @@
 """The U-Net as a torch module. Tensors are (n, channel, x, y[, z]).
 
-Nothing in it depends on the size of the input: what was trained on patches takes whole scans.
+Nothing in it depends on the size of the input: a network that was trained on patches accepts whole scans.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from torch import nn
 
 from voxray.models.blocks import ACTIVATIONS, PaddedConvolution, Sizes, build_normalization
 from voxray.models.padding import center
-from voxray.models.spec.unet import UNet
+from voxray.models.spec.unet import UNet, UpLevel
 
 TRANSPOSED: dict[int, Callable[..., nn.Module]] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 POOLS: dict[int, Callable[..., nn.Module]] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
@@ -20,20 +20,19 @@ LINEAR = {2: "bilinear", 3: "trilinear"}
 
 
 class Level(nn.Module):
-    """The convolutions of one level, with what enters added to what leaves where the U-Net is residual."""
+    """The convolutions of one level; in a residual U-Net its input is added to its output."""
 
     def __init__(self, unet: UNet, channels: int, filters: Sizes, kernel: Sizes, stride: Sizes) -> None:
         super().__init__()
-        ones = (1,) * len(stride)
         body: list[nn.Module] = []
         for number, (before, after) in enumerate(pairwise((channels, *filters))):
             if number:
                 body.append(_activation(unet))
-            body += _normalized(unet, before, after, kernel, ones if number else stride)
+            body += _normalized(unet, before, after, kernel, unet.ones if number else stride)
         self.body = nn.Sequential(*body)
         self.residual = unet.residual
-        adapted = unet.residual and (channels != filters[-1] or max(stride) > 1)
-        self.shortcut = nn.Sequential(*(_normalized(unet, channels, filters[-1], ones, stride) if adapted else []))
+        adapted = unet.has_projection(channels, filters[-1], stride)
+        self.shortcut = nn.Sequential(*(_normalized(unet, channels, filters[-1], unet.ones, stride) if adapted else []))
         self.end = nn.Sequential(_activation(unet), *unet.dropout_modules())
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
@@ -41,27 +40,28 @@ class Level(nn.Module):
         result = self.body(maps)
         if self.residual:
             result = result + self.shortcut(maps)
-        ended: torch.Tensor = self.end(result)
-        return ended
+        output: torch.Tensor = self.end(result)
+        return output
 
 
 class StepUp(nn.Module):
-    """Upsamples maps by a stride, cuts them to the size of a skip, and puts the skip beside them.
+    """Upsamples maps, crops them to the size of a skip connection and concatenates both.
 
-    A transposed convolution also changes the number of channels, to that of the skip. Sizes that the stride doesn't
-    divide were rounded up on the way down, so there is always enough to cut from, and voxels stay where they were.
+    A transposed convolution also changes the number of channels, to that of the skip connection. Sizes are rounded up
+    on the way down, so the upsampled maps are never too small, and voxels keep their positions.
     """
 
-    def __init__(self, unet: UNet, channels: int, skip_channels: int, stride: Sizes) -> None:
+    def __init__(self, unet: UNet, level: UpLevel) -> None:
         super().__init__()
-        spatial_dims = len(stride)
-        self.scale = [float(step) for step in stride]
-        self.mode = LINEAR[spatial_dims] if unet.upsampling == "linear" else "nearest"
-        transposed = unet.upsampling == "transposed"
-        self.transposed = TRANSPOSED[spatial_dims](channels, skip_channels, stride, stride) if transposed else None
+        self.scale = [float(factor) for factor in level.scale]
+        self.mode = LINEAR[unet.spatial_dims] if unet.upsampling == "linear" else "nearest"
+        self.transposed: nn.Module | None = None
+        if unet.upsampling == "transposed":
+            kind = TRANSPOSED[unet.spatial_dims]
+            self.transposed = kind(level.channels, level.upsampled, level.scale, level.scale)
 
     def forward(self, maps: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
-        """(n, channel, …), (n, skip channel, …) → (n, both together, size of the skip)."""
+        """(n, channel, …), (n, skip channel, …) → (n, sum of channels, size of the skip connection)."""
         if self.transposed is not None:
             larger = self.transposed(maps)
         else:
@@ -72,7 +72,7 @@ class StepUp(nn.Module):
 
 
 class UNetModel(nn.Module):
-    """Gives logits: a tensor, or while training with deep supervision a list of them from fine to coarse.
+    """Returns logits: a tensor, or while training with deep supervision a list of tensors from fine to coarse.
 
     Parameters
     ----------
@@ -85,30 +85,17 @@ class UNetModel(nn.Module):
 
     def __init__(self, unet: UNet, channels: int, classes: int) -> None:
         super().__init__()
-        ones = (1,) * unet.spatial_dims
-        strides = (ones, *unet.strides)
-        pooled = unet.pooling == "max"
-        pool = POOLS[unet.spatial_dims]
-        entering = (channels, *(filters[-1] for filters in unet.down))
-        self.pools = nn.ModuleList(
-            pool(stride, stride, ceil_mode=True) if pooled and level else nn.Identity()
-            for level, stride in enumerate(strides)
-        )
-        self.down = nn.ModuleList(
-            Level(unet, entering[level], filters, unet.kernels[level], ones if pooled else strides[level])
-            for level, filters in enumerate(unet.down)
-        )
+        self.pools, self.down = nn.ModuleList(), nn.ModuleList()
+        for level in unet.down_levels(channels):
+            pool = POOLS[unet.spatial_dims](level.pool, level.pool, ceil_mode=True) if level.pool else nn.Identity()
+            self.pools.append(pool)
+            self.down.append(Level(unet, level.channels, level.filters, level.kernel, level.stride))
         self.steps_up, self.up, self.outputs = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
-        rising = entering[-1]
-        for step, filters in enumerate(unet.up):
-            level = len(unet.down) - 2 - step
-            skip = unet.down[level][-1]
-            self.steps_up.append(StepUp(unet, rising, skip, unet.strides[level]))
-            joined = (skip if unet.upsampling == "transposed" else rising) + skip
-            self.up.append(Level(unet, joined, filters, unet.kernels[level], ones))
-            rising = filters[-1]
-            if unet.deep_supervision or step == len(unet.up) - 1:
-                self.outputs.append(_convolution(rising, unet.channels(classes), ones, ones))
+        for up in unet.up_levels():
+            self.steps_up.append(StepUp(unet, up))
+            self.up.append(Level(unet, up.joined, up.filters, up.kernel, unet.ones))
+            if up.has_output:
+                self.outputs.append(_convolution(up.filters[-1], unet.channels(classes), unet.ones, unet.ones))
         _initialize(self)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
@@ -141,18 +128,18 @@ def _normalized(unet: UNet, channels: int, filters: int, kernel: Sizes, stride: 
 
 def _activation(unet: UNet) -> nn.Module:
     kind = ACTIVATIONS[unet.activation]
-    # In place where torch knows how: half of the memory of a level is what activations would copy.
+    # In place where torch supports it: copies by activations would double the memory of a level.
     return kind() if unet.activation == "tanh" else kind(inplace=True)
 
 
 def _initialize(model: UNetModel) -> None:
-    """He et al. 2015, normal, fan in; what gives logits or upsamples with the spread of a linear layer; biases zero."""
+    """Weights as in He et al. 2015 (normal, fan in), as of a linear layer for logits and upsampling; biases zero."""
     linear = {id(module) for output in model.outputs for module in output.modules()}
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Conv3d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="linear" if id(module) in linear else "relu")
         elif isinstance(module, nn.ConvTranspose2d | nn.ConvTranspose3d):
-            # Each voxel of the output comes from one voxel of the input: only channels fan in.
+            # Each voxel of the output comes from one voxel of the input, so the fan in is the number of channels.
             nn.init.normal_(module.weight, std=module.in_channels**-0.5)
         else:
             continue
