@@ -13,7 +13,10 @@ from api_runs import ApiRuns
 from scenes import write_toml
 
 import voxray
-import voxray.api
+import voxray.api.experiments
+import voxray.api.patch_store
+import voxray.api.trained_run
+import voxray.api.volumes
 import voxray.metrics.masks
 import voxray.volume
 from voxray.errors import ConfigError, NotReadyError, ScanError, VoxrayError
@@ -39,7 +42,8 @@ def test_importing_voxray_imports_neither_numpy_nor_torch() -> None:
 
 
 def examples() -> list[doctest.DocTest]:
-    modules = (voxray.api, voxray.volume, voxray.metrics.masks)
+    api = (voxray.api.experiments, voxray.api.patch_store, voxray.api.trained_run, voxray.api.volumes)
+    modules = (*api, voxray.volume, voxray.metrics.masks)
     return [test for module in modules for test in doctest.DocTestFinder().find(module) if test.examples]
 
 
@@ -52,11 +56,11 @@ def test_examples_of_docstrings_run(test: doctest.DocTest, api_runs: ApiRuns) ->
 
 
 def test_everything_public_has_an_example() -> None:
-    with_examples = {test.name for test in examples()}
+    with_examples = {test.name.removeprefix(test.globs["__name__"] + ".") for test in examples()}
     for name in ("read_scan", "load_config", "open_store", "load_run", "run", "ingest", "train", "evaluate", "report"):
-        assert f"voxray.api.{name}" in with_examples
+        assert name in with_examples
     for name in ("Store", "Store.dataset", "Store.loader", "Run", "Run.predict"):
-        assert f"voxray.api.{name}" in with_examples
+        assert name in with_examples
 
 
 def test_a_classifier_predicts_what_the_command_predicts(api_runs: ApiRuns, tmp_path: Path) -> None:

@@ -10,22 +10,28 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from voxray import errors as errors
     from voxray import metrics as metrics
-    from voxray.api import (
-        Run,
-        Store,
-        evaluate,
-        ingest,
-        load_config,
-        load_run,
-        open_store,
-        read_scan,
-        report,
-        run,
-        train,
-    )
+    from voxray.api.experiments import evaluate, ingest, load_config, report, run, train
+    from voxray.api.patch_store import Store, open_store
+    from voxray.api.trained_run import Run, load_run
+    from voxray.api.volumes import read_scan
     from voxray.volume import Volume
 
 __version__ = "0.1.0"
+_MODULES = {
+    "Run": "api.trained_run",
+    "Store": "api.patch_store",
+    "Volume": "volume",
+    "evaluate": "api.experiments",
+    "ingest": "api.experiments",
+    "load_config": "api.experiments",
+    "load_run": "api.trained_run",
+    "open_store": "api.patch_store",
+    "read_scan": "api.volumes",
+    "report": "api.experiments",
+    "run": "api.experiments",
+    "train": "api.experiments",
+}
+_PACKAGES = ("errors", "metrics")
 __all__ = [
     "Run",
     "Store",
@@ -43,16 +49,14 @@ __all__ = [
     "run",
     "train",
 ]
-_MODULES = {"errors": "voxray.errors", "metrics": "voxray.metrics"}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name in _PACKAGES:
+        return import_module(f"voxray.{name}")
+    if name not in _MODULES:
         raise AttributeError(f"module 'voxray' has no attribute '{name}'")
-    if name in _MODULES:
-        value: Any = import_module(_MODULES[name])
-    else:
-        value = getattr(import_module("voxray.volume" if name == "Volume" else "voxray.api"), name)
+    value: Any = getattr(import_module(f"voxray.{_MODULES[name]}"), name)
     globals()[name] = value
     return value
 

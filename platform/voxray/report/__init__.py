@@ -11,8 +11,8 @@ from typing import Any
 
 class _Report(ModuleType):
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
-        """See `voxray.api.report`."""
-        return import_module("voxray.api").report(*arguments, **keywords)
+        """See `voxray.api.experiments.report`."""
+        return import_module("voxray.api.experiments").report(*arguments, **keywords)
 
 
 sys.modules[__name__].__class__ = _Report

@@ -1,0 +1,155 @@
+"""Experiments: their settings, and the stages that carry them out."""
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from voxray.api import AnyText
+from voxray.api.patch_store import Store, open_store
+from voxray.api.trained_run import Run, load_run
+from voxray.storage.paths import AnyPath
+
+if TYPE_CHECKING:
+    from voxray.config.experiment import Experiment
+    from voxray.stages.common import OnStatus
+
+ExecutorName = Literal["local", "ray"]
+
+
+def load_config(path: AnyText, settings: Mapping[str, Any] | None = None) -> "Experiment":
+    """Read and check an experiment file.
+
+    Parameters
+    ----------
+    path : str or path
+        TOML file.
+    settings : mapping, optional
+        Key path → value, in place of those of the file.
+
+    Raises
+    ------
+    ConfigError
+        With every problem, each with its key path.
+
+    Examples
+    --------
+    >>> config = voxray.load_config(experiment_file, {"training.epochs": 5})
+    >>> config.training.epochs
+    5
+    """
+    from voxray.config.load import load_experiment
+
+    # A JSON value is a TOML value, but for null and objects, which no setting needs.
+    texts = [f"{key}={json.dumps(value, default=os.fspath)}" for key, value in (settings or {}).items()]
+    return load_experiment(Path(path), texts)
+
+
+def run(
+    config: "Experiment | AnyText", executor: ExecutorName = "local", *, on_status: "OnStatus | None" = None
+) -> Run:
+    """Run all stages of an experiment: ingest, train, evaluate and report. What is finished already is reused.
+
+    Parameters
+    ----------
+    config : Experiment, or path of its TOML file
+    executor : {"local", "ray"}
+        In this process, or on a Ray cluster; both give the same store and metrics.
+    on_status : callable, optional
+        Takes each line of what happens; by default they go to the logger ``voxray``.
+
+    Raises
+    ------
+    VoxrayError
+        With the reason, see `voxray.errors`.
+
+    Examples
+    --------
+    >>> run = voxray.run(experiment_file, executor="local")
+    >>> run.metrics["test"]["samples"] > 0
+    True
+    """
+    from voxray.executors import get_executor
+    from voxray.stages.pipeline import run as run_all
+
+    experiment = _as_config(config)
+    run_all(experiment, get_executor(executor), on_status or _log)
+    return load_run(experiment.out, experiment.training.device)
+
+
+def ingest(
+    config: "Experiment | AnyText", executor: ExecutorName = "local", *, on_status: "OnStatus | None" = None
+) -> Store:
+    """Fill the patch store of an experiment; parameters and errors are those of `run`.
+
+    Examples
+    --------
+    >>> store = voxray.ingest(experiment_file)
+    >>> list(store.splits)
+    ['train', 'val', 'test']
+    """
+    from voxray.executors import get_executor
+    from voxray.stages.ingest import ingest as ingest_stage
+
+    experiment = _as_config(config)
+    ingest_stage(experiment, get_executor(executor), on_status or _log)
+    return open_store(str(experiment.store_path), experiment)
+
+
+def train(
+    config: "Experiment | AnyText", executor: ExecutorName = "local", *, on_status: "OnStatus | None" = None
+) -> Run:
+    """Train the network of an experiment on its finished store; parameters and errors are those of `run`.
+
+    Examples
+    --------
+    >>> voxray.train(experiment_file).history.num_rows
+    2
+    """
+    from voxray.executors import get_executor
+    from voxray.stages.train import train as train_stage
+
+    experiment = _as_config(config)
+    train_stage(experiment, get_executor(executor), on_status or _log)
+    return load_run(experiment.out, experiment.training.device)
+
+
+def evaluate(
+    config: "Experiment | AnyText", executor: ExecutorName = "local", *, on_status: "OnStatus | None" = None
+) -> Run:
+    """Evaluate the trained network of an experiment; parameters and errors are those of `run`.
+
+    Examples
+    --------
+    >>> 0 <= voxray.evaluate(experiment_file).metrics["test"]["recall"] <= 1
+    True
+    """
+    from voxray.executors import get_executor
+    from voxray.stages.evaluate import evaluate as evaluate_stage
+
+    experiment = _as_config(config)
+    evaluate_stage(experiment, get_executor(executor), on_status or _log)
+    return load_run(experiment.out, experiment.training.device)
+
+
+def report(config: "Experiment | AnyText", *, on_status: "OnStatus | None" = None) -> AnyPath:
+    """Write the report of an evaluated experiment; returns its path. Parameters and errors are those of `run`.
+
+    Examples
+    --------
+    >>> voxray.report(experiment_file).name
+    'report.html'
+    """
+    from voxray.stages.report import report as report_stage
+
+    return report_stage(_as_config(config), on_status or _log)
+
+
+def _as_config(config: "Experiment | AnyText") -> "Experiment":
+    return load_config(config) if isinstance(config, str | os.PathLike) else config
+
+
+def _log(line: str) -> None:
+    logging.getLogger("voxray").info(line)

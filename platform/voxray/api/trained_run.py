@@ -1,0 +1,153 @@
+"""A trained run: its results, and predictions with its model."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from voxray.api import AnyText
+from voxray.api.volumes import as_volume
+from voxray.errors import ConfigError, NotReadyError
+from voxray.storage.paths import AnyPath, exists, read_bytes, to_path
+from voxray.store.layout import read_parquet
+from voxray.volume import Volume
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+    from torch import nn
+
+    from voxray.config.experiment import Experiment
+    from voxray.inference.classifier import Prediction
+    from voxray.inference.load import TrainedRun
+    from voxray.inference.segmenter import Segmentation
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Run:
+    """A trained run, or a cross-validation of several; made by `load_run`.
+
+    Attributes
+    ----------
+    path : path
+    config : Experiment
+    metrics : dict
+        Split → the content of ``metrics.json``; empty before the run is evaluated.
+    history : pyarrow.Table
+        A row for each epoch; with a column ``fold`` in a cross-validation.
+    classes : tuple of str
+    threshold : float, optional
+        Operating point of class 1 of two; the mean over folds.
+    folds : tuple of Run
+        Those of a cross-validation, else empty.
+
+    Examples
+    --------
+    >>> run = voxray.load_run(run_folder)
+    >>> run
+    <Run small: classification of other, nodule>
+    >>> run.history.column_names[:2], sorted(run.metrics)
+    (['epoch', 'learning_rate'], ['test', 'val'])
+    """
+
+    path: AnyPath
+    config: "Experiment"
+    metrics: dict[str, Any]
+    history: pa.Table
+    classes: tuple[str, ...]
+    threshold: float | None
+    trained: "Sequence[TrainedRun]"
+    folds: "tuple[Run, ...]" = ()
+
+    @property
+    def model(self) -> "nn.Module":
+        """The trained network, in evaluation mode; ConfigError in a cross-validation, which has several."""
+        if self.folds:
+            raise ConfigError(str(self.path), f"has a model for each of {len(self.folds)} folds", "Use run.folds[0]")
+        return self.trained[0].model
+
+    def predict(
+        self, volume: "Volume | ArrayLike", *, affine: "ArrayLike | None" = None, mask: Volume | None = None
+    ) -> "Prediction | Segmentation":
+        """Predict a scan, exactly as ``voxray predict`` does; a cross-validation averages its folds' probabilities.
+
+        Parameters
+        ----------
+        volume : Volume or array, (channel, x, y, z) or (x, y, z)
+            In the scan's own numbers, in any axes.
+        affine : array, (4, 4), optional
+            Voxel index to world millimeters, RAS+; needed with an array.
+        mask : Volume, optional
+            Chooses the slices, where a classifier's training chose them by masks.
+
+        Returns
+        -------
+        Prediction
+            Of a classifier: ``probabilities`` (classes,) and ``label``.
+        Segmentation
+            Of a segmentation: the volumes ``labels`` and ``probabilities``, on the grid of the scan.
+
+        Raises
+        ------
+        ScanError
+            The scan cannot be used.
+
+        Examples
+        --------
+        >>> prediction = voxray.load_run(classifier_folder).predict(voxray.read_scan(chest))
+        >>> prediction.probabilities.shape, prediction.label in (0, 1)
+        ((2,), True)
+        """
+        from voxray.inference.predict import predict_volume
+
+        return predict_volume(self.trained, as_volume(volume, affine), mask, self.threshold)
+
+    def __repr__(self) -> str:
+        folds = f", {len(self.folds)} folds" if self.folds else ""
+        return f"<Run {self.config.name}: {self.trained[0].task} of {', '.join(self.classes)}{folds}>"
+
+
+def load_run(folder: AnyText, device: str = "auto") -> Run:
+    """Load a trained run, or all folds of a cross-validation as one.
+
+    Parameters
+    ----------
+    folder : str or path
+    device : {"auto", "cpu", "cuda"}
+
+    Raises
+    ------
+    NotReadyError
+        The run has not been trained.
+
+    Examples
+    --------
+    >>> run = voxray.load_run(run_folder, device="cpu")
+    >>> run.classes, type(run.model).__name__
+    (('other', 'nodule'), 'SequentialModel')
+    """
+    from voxray.config.folds import fold_experiments
+    from voxray.config.load import read_experiment
+    from voxray.inference.load import load_trained
+    from voxray.runs.folder import RunFolder
+    from voxray.training.loop import choose_device
+
+    files = RunFolder(to_path(folder))
+    if not exists(files.experiment):
+        raise NotReadyError(str(files.path), "no run is here", "Run voxray train first")
+    config = read_experiment(files.experiment)
+    metrics = json.loads(read_bytes(files.metrics)) if exists(files.metrics) else {}
+    experiments = fold_experiments(config)
+    if len(experiments) > 1:
+        folds = tuple(load_run(f"{files.path}/{to_path(fold.out).name}", device) for fold in experiments)
+        tables = [fold.history.append_column("fold", pa.array([n] * len(fold.history))) for n, fold in enumerate(folds)]
+        thresholds = [fold.threshold for fold in folds if fold.threshold is not None]
+        threshold = float(np.mean(thresholds)) if len(thresholds) == len(folds) else None
+        trained_folds = [fold.trained[0] for fold in folds]
+        history = pa.concat_tables(tables, promote_options="default")
+        return Run(files.path, config, metrics, history, folds[0].classes, threshold, trained_folds, folds)
+    trained = load_trained(files.path, choose_device(device))
+    history = read_parquet(files.history)
+    return Run(files.path, config, metrics, history, trained.classes, trained.threshold, [trained])

@@ -1,0 +1,63 @@
+"""Scans as volumes."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from voxray.api import AnyText
+from voxray.errors import ScanError
+from voxray.storage.paths import to_path
+from voxray.volume import Volume
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+
+def read_scan(path: AnyText) -> Volume:
+    """Read a scan of any format: MetaImage, NIfTI, NRRD, DICOM, a picture, or a row of an ``.npz`` file.
+
+    Parameters
+    ----------
+    path : str or path
+        A file, the folder of a DICOM series, or files that are the channels of one scan, ``scan_{t1,t2}.nii.gz``.
+
+    Returns
+    -------
+    Volume
+        (channel, x, y, z), RAS+, in the scan's own numbers.
+
+    Raises
+    ------
+    ScanError
+        The scan cannot be read.
+
+    Examples
+    --------
+    >>> volume = voxray.read_scan(scan)
+    >>> volume
+    <Volume 1x40x36x14 int16, 0.7x0.7x2 mm>
+    """
+    from voxray.scans.read import open_scan
+
+    file = to_path(path)
+    return replace(open_scan(file), name=file.name)
+
+
+def as_volume(volume: "Volume | ArrayLike", affine: "ArrayLike | None") -> Volume:
+    """A volume, or an array and its affine as one; ScanError where they do not fit."""
+    if isinstance(volume, Volume):
+        return volume
+    array = np.asarray(volume)
+    if affine is None:
+        raise ScanError("volume", "an array was given without affine", "Give affine=, voxel index to world millimeters")
+    if array.ndim not in (3, 4):
+        problem = f"expected shape (channel, x, y, z) or (x, y, z), got {array.shape}"
+        raise ScanError("volume", problem, "Give the array of one scan")
+    from voxray.scans.geometry import check_affine
+
+    matrix = np.asarray(affine, np.float64)
+    if matrix.shape != (4, 4):
+        raise ScanError("affine", f"expected shape (4, 4), got {matrix.shape}", "Give voxel index to world millimeters")
+    check_affine(matrix, "affine")
+    return Volume(array if array.ndim == 4 else array[None], matrix)
