@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import SimpleITK
+import tomli_w
 from numpy.typing import NDArray
 
 from voxray.config.experiment import Experiment
@@ -85,18 +86,5 @@ SMALL_NET = """[
 
 def write_toml(path: Path, spec: Experiment) -> Path:
     """An experiment as the TOML file that a user would write."""
-    lines = [f'name = "{spec.name}"', f"seed = {spec.seed}", f'out = "{spec.out}"']
-    for section, values in spec.model_dump(mode="json", exclude_none=True).items():
-        if isinstance(values, dict):
-            lines.append(f"[{section}]")
-            lines += [f"{key} = {_toml(value)}" for key, value in values.items()]
-    path.write_text("\n".join(lines) + "\n")
+    path.write_text(tomli_w.dumps(spec.model_dump(mode="json", exclude_none=True)))
     return path
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_toml, value))}]"
-    return f'"{value}"' if isinstance(value, str) else repr(value)

@@ -13,9 +13,9 @@ from PIL import Image
 from voxray.config.preprocessing import IntensitySpec
 from voxray.loader.normalize import scale_window
 from voxray.loader.standardize import clip_percentiles
+from voxray.scans.formats.picture import PICTURE
 from voxray.scans.intensity import PERCENTILES
 
-PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png"}
 STACKED = re.compile(r"(train|val|test)_images/\d+")
 ID_LETTERS = 20
 MOST_SLICES = 24
@@ -23,7 +23,7 @@ MOST_SLICES = 24
 
 def is_picture(path: str) -> bool:
     """Whether a patch comes from a picture, or an image of a stack (MedMNIST's), which have no patient axes."""
-    return PurePosixPath(path.lower()).suffix in PICTURE_SUFFIXES or STACKED.fullmatch(path) is not None
+    return PurePosixPath(path.lower()).suffix in PICTURE.suffixes or STACKED.fullmatch(path) is not None
 
 
 def slice_step(depth: int) -> int:

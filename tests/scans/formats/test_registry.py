@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -68,3 +70,8 @@ def test_the_suffix_decides_before_the_content(tmp_path: Path) -> None:
     assert find_format(tmp_path / "a.nii").name == "NIfTI"
     assert find_format(tmp_path / "a.npz" / "train_images" / "7").name == "NPZ stack"
     assert find_format(tmp_path).name == "DICOM"
+
+
+def test_reading_a_nifti_scan_imports_the_libraries_of_no_other_format() -> None:
+    code = "import sys, voxray.scans.read; print(*({'SimpleITK', 'pydicom', 'gdcm', 'torch'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
