@@ -8,7 +8,7 @@ from voxray.scans.formats.base import FileHeader, Format, on_disk
 from voxray.storage.paths import AnyPath, read_start
 from voxray.volume import Volume
 
-# pydicom is imported where it is used: other formats need not wait for it.
+# The series reader, with pydicom and GDCM, is imported where it is used.
 
 
 def is_dicom(path: AnyPath) -> bool:
