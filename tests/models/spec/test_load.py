@@ -8,6 +8,7 @@ import pytest
 
 from voxray.errors import ConfigError
 from voxray.models.layers import LAYERS
+from voxray.models.shapes import count_parameters, infer_shapes, parse_input
 from voxray.models.spec.load import architecture_schema, load_architecture, parse_architecture
 from voxray.models.spec.sequential import Sequential
 
@@ -114,6 +115,16 @@ def test_every_example_of_the_documentation_is_accepted(project: Path) -> None:
         one_layer = isinstance(example, dict) and example["type"] in LAYERS
         layers = [example] if one_layer and example["type"] == "T" else [example, T]
         parse_architecture(layers if one_layer else example, "architectures.md")
+
+
+def test_the_documentation_lists_every_shipped_architecture_with_its_parameters(project: Path) -> None:
+    text = (project / "docs" / "architectures.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)\.json` \| .* \| ([\dx]+) \| (\d) \| ([\d,]+) \|$", text, re.MULTILINE)
+    folder = project / "configs" / "architectures"
+    assert sorted(name for name, *_ in rows) == sorted(path.stem for path in folder.glob("*.json"))
+    for name, shape, classes, parameters in rows:
+        table = infer_shapes(load_architecture(folder / f"{name}.json"), parse_input(shape), int(classes), name)
+        assert f"{count_parameters(table):,}" == parameters
 
 
 def test_the_shipped_schema_is_that_of_the_specs(project: Path) -> None:
