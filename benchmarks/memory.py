@@ -19,7 +19,7 @@ from voxray.executors.ray.shard_tasks import write_shards
 from voxray.store.finish import finish_store
 from voxray.store.write import unfinished_shards
 
-EVERY_S = 0.1
+EVERY_S = 0.02
 
 
 class Peaks:

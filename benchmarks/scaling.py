@@ -62,7 +62,7 @@ def ingest_seconds(cpus: int, made: list[tuple[Experiment, StoreInfo]]) -> float
     with on_cores(cpus), local_cluster(cpus):
         for spec, info in made:
             began = time.perf_counter()
-            list(write_shards(spec.store_path, Path(spec.data.root), 0, unfinished_shards(spec.store_path, info)))
+            list(write_shards(spec.store_path, Path(spec.data.root), unfinished_shards(spec.store_path, info)))
             seconds = time.perf_counter() - began
     return seconds
 
