@@ -59,7 +59,7 @@ class SplitSpec(Spec):
         if self.folds is None and self.val + self.test >= 1:
             raise ValueError("val: val and test together must leave patients to train on")
         if self.fold is not None and (self.folds is None or self.fold >= self.folds):
-            raise ValueError(f"fold: none of the folds 0 to {(self.folds or 0) - 1}, got {self.fold}; set split.folds")
+            raise ValueError(f"fold: expected a fold below split.folds = {self.folds}, got {self.fold}")
         return self
 
 

@@ -90,7 +90,7 @@ def _read_json(path: AnyPath) -> dict[str, Any]:
 
 def _value(path: AnyPath, content: dict[str, Any], key: str, kind: type) -> Any:
     if key not in content:
-        hint = nearest(key, content)
+        hint = nearest(key, content) if content else "the object is empty"
         raise DataError(str(path), f"has no key '{key}' ({hint})", "Add or rename the key")
     if not isinstance(content[key], kind):
         expected = "an object {…}" if kind is dict else "a list […]"

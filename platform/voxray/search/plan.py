@@ -16,7 +16,6 @@ from voxray.search.space.inverse import find_point
 from voxray.search.space.sampling import Decisions, Space
 from voxray.search.trials import Goal, Trial, trial_folder
 from voxray.storage.paths import AnyPath
-from voxray.store.layout import StoreInfo
 
 Method = Literal["tpe", "random"]
 Minimized = Literal["parameters"]
@@ -69,7 +68,7 @@ class Search:
         return Conditions(self.patch_shape, self.classes, self.experiment.training, self.gpu, self.limits)
 
 
-def parse_metric(metric: str, info: StoreInfo, monitor: str) -> Goal:
+def parse_metric(metric: str, task: str, classes: Sequence[str], monitor: str) -> Goal:
     """``val/roc_auc`` as the goal of a search.
 
     Raises
@@ -78,7 +77,7 @@ def parse_metric(metric: str, info: StoreInfo, monitor: str) -> Goal:
         Validation has no such metric.
     """
     split, _, name = metric.partition("/")
-    names = epoch_metrics(info.task, info.classes)
+    names = epoch_metrics(task, classes)
     if split != "val" or name not in names:
         known = ", ".join(f"val/{known}" for known in names)
         raise ConfigError("--metric", f"unknown metric '{metric}'", f"Known: {known}")

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from voxray.errors import NotReadyError, WorkError
+from voxray.errors import NotReadyError, StoreError, WorkError
 from voxray.storage.atomic import atomic_write
 from voxray.storage.paths import AnyPath, exists, local_copy
 
@@ -84,10 +84,13 @@ def save_checkpoint(
 def load_checkpoint(
     path: AnyPath, model: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None, key: str
 ) -> Progress:
-    """Restore a checkpoint of the same training; the initial progress if there is none."""
+    """Restore a checkpoint of the same training; the initial progress if there is none that can be read."""
     if not exists(path):
         return Progress(key=key)
-    tensors, metadata = _load(path)
+    try:
+        tensors, metadata = _load(path)
+    except StoreError:
+        return Progress(key=key)
     progress = Progress(**metadata["progress"])
     if progress.key != key:
         return Progress(key=key)
@@ -123,7 +126,9 @@ def _save(path: AnyPath, tensors: dict[str, torch.Tensor], metadata: dict[str, A
 def _load(path: AnyPath, *, tensors: bool = True) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     try:
         with local_copy(path) as copy, safe_open(copy, framework="pt") as file:
-            metadata = json.loads((file.metadata() or {}).get("voxray", "{}"))
+            metadata = json.loads((file.metadata() or {})["voxray"])
             return {name: file.get_tensor(name) for name in file.keys()} if tensors else {}, metadata  # noqa: SIM118
     except FileNotFoundError:
         raise NotReadyError(str(path), "no such model", "Run voxray train first") from None
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise StoreError(str(path), f"not a model of Voxray: {error}", "Delete it and run voxray train again") from None
