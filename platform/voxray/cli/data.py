@@ -31,7 +31,7 @@ def inspect(
 
     Example: voxray inspect data/luna16 --voxels --out inspection
     """
-    from voxray.report.inspection.page import issues_table, summary_lines, summary_sentence
+    from voxray.reporting.inspection.page import issues_table, summary_lines, summary_sentence
     from voxray.stages.inspect import inspect as inspect_data
 
     inspection = inspect_data(source, choose_executor(no_ray), echo, settings=set_ or (), out=out, voxels=voxels)

@@ -10,7 +10,7 @@ from voxray.console.progress import OnProgress
 from voxray.evaluation.patches import evaluated_splits, write_patch_metrics
 from voxray.evaluation.scans import scans_to_evaluate, write_scan_metrics
 from voxray.executors.base import Executor
-from voxray.report.run.contents import read_run
+from voxray.reporting.run.contents import read_run
 from voxray.runs.folder import RunFolder, evaluate_key, run_folder
 from voxray.runs.status import reported
 from voxray.stages.common import OnStatus, echo_metrics, is_finished
@@ -37,7 +37,7 @@ def evaluate(experiment: Experiment, executor: Executor, on_status: OnStatus) ->
         on_status("evaluate: finished earlier, reused")
         echo_metrics(json.loads(read_bytes(folder.metrics)), on_status)
         return
-    from voxray.report.run.wandb_media import log_evaluation  # imports matplotlib, which takes a second
+    from voxray.reporting.run.wandb_media import log_evaluation  # imports matplotlib, which takes a second
 
     store = open_store(experiment.store_path)
     unit, evaluate_splits = TASKS[store.info.task]

@@ -56,7 +56,7 @@ def inspect(
             tables.append(scan_stats)
             on_progress(sum(table.num_rows for table in tables), target.targets.num_rows, "")
         inspection = finish_inspection(target, pa.concat_tables(tables), voxels)
-        from voxray.report.inspection.page import write_inspection  # imports matplotlib, which takes a second
+        from voxray.reporting.inspection.page import write_inspection  # imports matplotlib, which takes a second
 
         page = write_inspection(folder, inspection)
     on_status(f"inspect: {page}")

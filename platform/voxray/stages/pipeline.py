@@ -46,7 +46,7 @@ def run(experiment: Experiment, executor: Executor, on_status: OnStatus) -> None
 
 
 def _cross_validate(experiment: Experiment, executor: Executor, on_status: OnStatus) -> None:
-    from voxray.report.run.fold_page import write_fold_report
+    from voxray.reporting.run.fold_page import write_fold_report
 
     folds = fold_experiments(experiment)
     with (

@@ -2,7 +2,7 @@
 
 from voxray.config.experiment import Experiment
 from voxray.errors import NotReadyError
-from voxray.report.run.contents import read_run
+from voxray.reporting.run.contents import read_run
 from voxray.runs.folder import evaluate_key, run_folder
 from voxray.runs.status import heartbeat
 from voxray.stages.common import OnStatus, is_finished
@@ -23,7 +23,7 @@ def report(experiment: Experiment, on_status: OnStatus) -> AnyPath:
     key = evaluate_key(experiment, need_training(experiment, folder))
     if not is_finished(folder, "evaluate", key):
         raise NotReadyError(str(folder.path), "no finished evaluation of this experiment", "Run voxray evaluate first")
-    from voxray.report.run.page import write_report
+    from voxray.reporting.run.page import write_report
 
     with heartbeat(folder, "report", "pages") as on_progress:
         write_report(folder.report, read_run(folder.path, open_store(experiment.store_path)))

@@ -138,7 +138,7 @@ def preview(experiment: Experiment, options: TuneOptions, output: Callable[[Any]
     output : callable
         Receives tables and lines.
     """
-    from voxray.report.search.survey_chart import survey_tables, write_survey_chart  # matplotlib takes a second
+    from voxray.reporting.search.survey_chart import survey_tables, write_survey_chart  # matplotlib takes a second
 
     experiment = fold_experiments(_with_shared_store(experiment, options.folds))[0]
     planned = plan_run(experiment)
@@ -199,7 +199,7 @@ def _check_same(search: Search, stores: Sequence[PatchStore]) -> None:
 
 
 def _write_results(study: Study, on_status: OnStatus, command: Sequence[str]) -> None:
-    from voxray.report.search.page import write_search_report  # imports matplotlib, which takes a second
+    from voxray.reporting.search.page import write_search_report  # imports matplotlib, which takes a second
 
     search, trials, folder = study.search, study.trials, SearchFolder(study.search.folder)
     if not trials:

@@ -1,0 +1,234 @@
+"""The charts of a classifier's report: ROC, precision-recall, scores, calibration."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+
+from voxray.metrics.curves import Floats, Ints
+from voxray.reporting.run.contents import RunContents, SplitPredictions
+from voxray.reporting.text.numbers import SPLIT_NAMES, decimals, plural
+from voxray.visualization.style import (
+    CLASS_COLORS,
+    DASHES,
+    INK,
+    MUTED,
+    SPLIT_COLORS,
+    SQUARE,
+    WIDE,
+    legend_above,
+    legend_text,
+    new_axes,
+    styled,
+    thin_curve,
+    to_svg,
+    unit_axis,
+)
+
+BINS = 25
+CALIBRATION_BINS = 10
+NAMED_CURVES = 10
+DOTTED: dict[str, Any] = {"color": MUTED, "linewidth": 0.9, "linestyle": (0, (1, 2))}
+
+
+@dataclass(frozen=True, eq=False)
+class _Curve:
+    """The data and look of a ROC or precision-recall curve."""
+
+    split: str
+    label: str
+    color: str
+    dash: str
+    truth: Ints
+    scores: Floats
+
+
+def curve_charts(run: RunContents) -> dict[str, Markup]:
+    """ROC and precision-recall curves by name: of all splits together, or of each split with more than two classes."""
+    if len(run.classes) == 2:
+        return {"roc": _roc(run, run.splits), "precision-recall": _precision_recall(run, run.splits)}
+    charts = {}
+    for split in run.splits:
+        charts[f"roc-{split}"] = _roc(run, (split,))
+        charts[f"precision-recall-{split}"] = _precision_recall(run, (split,))
+    return charts
+
+
+@styled
+def _roc(run: RunContents, splits: Sequence[str]) -> Markup:
+    from sklearn.metrics import roc_curve  # takes a second to import
+
+    figure, axes = new_axes(SQUARE, "false-positive rate (1 − specificity)", "recall (sensitivity)")
+    for curve in _curves(run, splits):
+        false_rates, recalls, _ = roc_curve(curve.truth, curve.scores, drop_intermediate=False)
+        area = f", AUC {decimals(run.metrics[curve.split].get('roc_auc'))}" if len(run.classes) == 2 else ""
+        x, y = thin_curve(false_rates, recalls)
+        axes.plot(x, y, color=curve.color, linestyle=curve.dash, label=curve.label + area)
+    for split, (false_rate, recall, _) in _operating_points(run, splits).items():
+        _mark(axes, false_rate, recall, SPLIT_COLORS[split])
+    _legend_threshold(axes, run)
+    axes.plot([0, 1], [0, 1], **DOTTED, label="chance")
+    unit_axis(axes, x=True, y=True)
+    legend_above(axes, 2)
+    return to_svg(figure, _name("roc", run, splits), f"ROC curve, {_split_names(splits)}")
+
+
+@styled
+def _precision_recall(run: RunContents, splits: Sequence[str]) -> Markup:
+    from sklearn.metrics import precision_recall_curve  # takes a second to import
+
+    figure, axes = new_axes(SQUARE, "recall (sensitivity)", "precision")
+    two = len(run.classes) == 2
+    for curve in _curves(run, splits):
+        precisions, recalls, _ = precision_recall_curve(curve.truth, curve.scores)
+        area = f", AP {decimals(run.metrics[curve.split].get('average_precision'))}" if two else ""
+        # From the highest threshold down, without the last point of scikit-learn, which no threshold gives.
+        x, y = thin_curve(recalls[-2::-1], precisions[-2::-1])
+        axes.plot(x, y, color=curve.color, linestyle=curve.dash, label=curve.label + area)
+        if two:
+            axes.axhline(curve.truth.mean(), **{**DOTTED, "color": curve.color})
+    for split, (_, recall, precision) in _operating_points(run, splits).items():
+        _mark(axes, recall, precision, SPLIT_COLORS[split])
+    _legend_threshold(axes, run)
+    if two:
+        axes.plot([], [], **DOTTED, label="chance")
+    unit_axis(axes, x=True, y=True)
+    legend_above(axes, 2)
+    return to_svg(figure, _name("precision-recall", run, splits), f"Precision-recall curve, {_split_names(splits)}")
+
+
+def score_charts(run: RunContents) -> dict[str, Markup]:
+    """The score distribution of each class and split, and calibration."""
+    draw = _score_histogram if len(run.classes) == 2 else _score_ranges
+    charts = {f"scores-{split}": draw(run, split) for split in run.splits}
+    return {**charts, "calibration": _calibration(run)}
+
+
+@styled
+def _score_histogram(run: RunContents, split: str) -> Markup:
+    score = f"probability of {run.classes[1]}"
+    figure, axes = new_axes(WIDE, score, f"{plural(run.level)} of the class (%)")
+    predictions = run.predictions[split]
+    edges = np.linspace(0, 1, BINS + 1)
+    for number, name in enumerate(run.classes):
+        scores = predictions.probabilities[predictions.labels == number, 1]
+        if not len(scores):
+            continue
+        share = 100 * np.histogram(scores, edges)[0] / len(scores)
+        color = CLASS_COLORS[number]
+        axes.stairs(share, edges, fill=True, color=color, alpha=0.25)
+        axes.stairs(share, edges, color=color, linewidth=1.5, label=f"{legend_text(name)} ({len(scores):,})")
+    if run.threshold is not None:
+        label = f"threshold {run.threshold:.3f}"
+        axes.axvline(run.threshold, color=INK, linewidth=1.1, linestyle=(0, (4, 2)), label=label)
+    unit_axis(axes, x=True)
+    axes.set_ylim(bottom=0)
+    legend_above(axes, 3)
+    return to_svg(figure, f"scores-{split}", f"Distribution of the {score}, {SPLIT_NAMES[split].lower()}")
+
+
+@styled
+def _score_ranges(run: RunContents, split: str) -> Markup:
+    """A line per class: median, quartiles and 5th to 95th percentile of the true class's probability."""
+    score = "probability of the true class"
+    width, height = WIDE
+    figure, axes = new_axes((width, max(height, 0.9 + 0.24 * len(run.classes))), score, "")
+    predictions = run.predictions[split]
+    true_scores = predictions.truth_probabilities()
+    for number in range(len(run.classes)):
+        scores = true_scores[predictions.labels == number]
+        if len(scores):
+            low, quarter, median, three_quarters, high = np.percentile(scores, [5, 25, 50, 75, 95])
+            color = CLASS_COLORS[number % len(CLASS_COLORS)]
+            axes.plot([low, high], [number, number], color=color, linewidth=1.2)
+            axes.plot([quarter, three_quarters], [number, number], color=color, linewidth=6, solid_capstyle="butt")
+            axes.plot([median], [number], "o", color="white", markeredgecolor=INK, markersize=5)
+    axes.set_yticks(range(len(run.classes)), [legend_text(name) for name in run.classes])
+    axes.set_ylim(len(run.classes) - 0.5, -0.5)
+    unit_axis(axes, x=True)
+    return to_svg(figure, f"scores-{split}", f"Range of the {score}, {SPLIT_NAMES[split].lower()}")
+
+
+@styled
+def _calibration(run: RunContents) -> Markup:
+    two = len(run.classes) == 2
+    x_label, y_label = f"predicted probability of {run.classes[1]}", f"observed share of {run.classes[1]}"
+    if not two:
+        x_label, y_label = "probability of the predicted class", "observed share of correct predictions"
+    figure, axes = new_axes(SQUARE, x_label, y_label)
+    for split in run.splits:
+        predicted, observed, sizes = calibration_bins(*_probabilities_and_outcomes(run.predictions[split], two))
+        areas = 8 + 80 * sizes / max(sizes.max(initial=1), 1)
+        color = SPLIT_COLORS[split]
+        axes.plot(predicted, observed, color=color, linewidth=1.2, label=SPLIT_NAMES[split].lower())
+        axes.scatter(predicted, observed, s=areas, color=color, edgecolor="white", linewidth=0.6, zorder=3)
+    axes.plot([], [], "o", color=MUTED, markersize=6, label=f"area: {plural(run.level)}")
+    axes.plot([0, 1], [0, 1], **DOTTED, label="perfect")
+    unit_axis(axes, x=True, y=True)
+    legend_above(axes, 2)
+    return to_svg(figure, "calibration", f"Calibration: {y_label} against {x_label}")
+
+
+def calibration_bins(predicted: Floats, outcomes: Floats) -> tuple[Floats, Floats, Floats]:
+    """Mean prediction, observed share and size of each nonempty bin of ten."""
+    bins = np.minimum((predicted * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+    sizes = np.bincount(bins, minlength=CALIBRATION_BINS).astype(np.float64)
+    used = sizes > 0
+    means = [np.bincount(bins, values, CALIBRATION_BINS)[used] / sizes[used] for values in (predicted, outcomes)]
+    return means[0], means[1], sizes[used]
+
+
+def _probabilities_and_outcomes(predictions: SplitPredictions, two: bool) -> tuple[Floats, Floats]:
+    if two:
+        return predictions.probabilities[:, 1], (predictions.labels == 1).astype(np.float64)
+    correct = predictions.predicted(None) == predictions.labels
+    return predictions.probabilities.max(axis=1, initial=0), correct.astype(np.float64)
+
+
+def _curves(run: RunContents, splits: Sequence[str]) -> list[_Curve]:
+    """Every curve that is defined: both classes must occur."""
+    labels = [1] if len(run.classes) == 2 else range(len(run.classes))
+    curves = (_curve(run, split, label) for split in splits for label in labels)
+    return [curve for curve in curves if 0 < curve.truth.sum() < len(curve.truth)]
+
+
+def _curve(run: RunContents, split: str, label: int) -> _Curve:
+    predictions = run.predictions[split]
+    truth, scores = (predictions.labels == label).astype(np.int64), predictions.probabilities[:, label]
+    if len(run.classes) == 2:
+        return _Curve(split, SPLIT_NAMES[split].lower(), SPLIT_COLORS[split], "-", truth, scores)
+    name = legend_text(run.classes[label]) if label < NAMED_CURVES else ""
+    cycle, color = divmod(label, len(CLASS_COLORS))
+    return _Curve(split, name, CLASS_COLORS[color], DASHES[cycle % len(DASHES)], truth, scores)
+
+
+def _operating_points(run: RunContents, splits: Sequence[str]) -> Mapping[str, tuple[float, float, float]]:
+    """False-positive rate, recall and precision of each split at the threshold, where all three have a value."""
+    if len(run.classes) != 2 or run.threshold is None:
+        return {}
+    points = {}
+    for split in splits:
+        (tn, fp), (fn, tp) = run.metrics[split]["confusion_matrix"]
+        if tn + fp and fn + tp and fp + tp:
+            points[split] = (fp / (tn + fp), tp / (fn + tp), tp / (fp + tp))
+    return points
+
+
+def _mark(axes: Axes, x: float, y: float, color: str) -> None:
+    axes.plot([x], [y], "o", markersize=8, color=color, markeredgecolor="white", markeredgewidth=1.4, zorder=4)
+
+
+def _legend_threshold(axes: Axes, run: RunContents) -> None:
+    if len(run.classes) == 2 and run.threshold is not None:
+        axes.plot([], [], "o", color=MUTED, markersize=6, label=f"threshold {run.threshold:.3f}")
+
+
+def _name(kind: str, run: RunContents, splits: Sequence[str]) -> str:
+    return kind if len(run.classes) == 2 else f"{kind}-{splits[0]}"
+
+
+def _split_names(splits: Sequence[str]) -> str:
+    return " and ".join(SPLIT_NAMES[split].lower() for split in splits)

@@ -1,0 +1,90 @@
+"""The part of a report that only classifiers have: metrics, predictions and worst errors."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow.compute as pc
+
+from voxray.config.tasks import TASKS
+from voxray.datasets.layouts import find_layout
+from voxray.metrics.registry import task_metrics
+from voxray.reporting.charts.classifier_curves import curve_charts, score_charts
+from voxray.reporting.run.contents import RunContents
+from voxray.reporting.run.worst_errors import error_groups, is_one_image
+from voxray.reporting.text.caveats import classifier_caveats
+from voxray.reporting.text.metric_values import Card, MetricValue, metric_value, undefined_notes
+from voxray.reporting.text.numbers import SPLIT_NAMES, count, decimals, minus, percent, plural
+from voxray.reporting.text.sentences import operating_sentence
+from voxray.visualization.slices import is_picture, slice_step
+
+
+def classifier_parts(run: RunContents) -> dict[str, Any]:
+    """The variables of ``classification.html.jinja`` beside the shared ones."""
+    classes, splits = run.classes, run.splits
+    metrics = {split: run.metrics[split] for split in splits}
+    table = _metric_table(run)
+    return {
+        "cards": [_card(run, split) for split in splits],
+        "caveats": list(classifier_caveats(metrics, classes)),
+        "metric_table": table,
+        "level": run.level,
+        "levels": plural(run.level),
+        "threshold": decimals(run.threshold),
+        "undefined_notes": [*undefined_notes(table), *_threshold_note(run)],
+        "confusions": {split: _confusion(metrics[split]["confusion_matrix"]) for split in splits},
+        "curves": curve_charts(run),
+        "scores": score_charts(run),
+        "oversample_rotations": run.experiment.patches.oversample_rotations,
+        "error_groups": error_groups(run),
+        "pictures": all(map(is_picture, pc.unique(run.predictions[splits[0]].rows["path"]).to_pylist())),
+        "gray_levels": _gray_levels(run),
+        "one_image": is_one_image(run),
+        "slice_step": slice_step(run.store.info.size[2]),
+        "flat": run.store.info.size[2] == 1,
+    }
+
+
+def _metric_table(run: RunContents) -> list[dict[str, MetricValue]]:
+    """Every metric of the task that was computed, for each split."""
+    keys = [metric.name for metric in task_metrics(run.store.info.task) if metric.name in run.metrics[run.splits[0]]]
+    return [{split: metric_value(key, run.metrics[split], run.classes) for split in run.splits} for key in keys]
+
+
+def _threshold_note(run: RunContents) -> Iterator[str]:
+    if len(run.classes) == 2 and run.threshold is None:
+        yield f"Threshold: validation has no {run.level} to choose it on; the more probable class is predicted"
+
+
+def _card(run: RunContents, split: str) -> Card:
+    metrics = run.metrics[split]
+    counts = [f"{sum(row):,} {name}" for row, name in zip(metrics["confusion_matrix"], run.classes, strict=True)]
+    size = f"{count(metrics['samples'], run.level)} ({', '.join(counts)})"
+    size += f" of {count(metrics['patients'], 'patient')}" if run.level == "patch" else ""
+    target = run.experiment.evaluation.target_recall
+    sentence = operating_sentence(split, metrics, run.classes, target, repeated=split != run.splits[0])
+    values = tuple(metric_value(key, metrics, run.classes) for key in TASKS[run.store.info.task].headline)
+    return Card(split, SPLIT_NAMES[split], size, sentence, values)
+
+
+def _gray_levels(run: RunContents) -> str:
+    """The intensities that are black and white in the pictures."""
+    if run.experiment.intensity.kind != "window":
+        return "gray levels span the 0.5th to 99.5th percentile of each patch and channel"
+    unit = f" {find_layout(run.experiment.data.layout).unit}".rstrip()
+    return minus("gray levels span {:g} to {:g}".format(*run.experiment.intensity.windows[0])) + unit
+
+
+def _confusion(counts: list[list[int]]) -> list[list[dict[str, Any]]]:
+    """Rows of cells: the count, its share of the row as text and as a fraction, and whether it is on the diagonal."""
+    return [
+        [
+            {
+                "number": number,
+                "share": percent(number, sum(row)),
+                "fraction": number / sum(row) if sum(row) else 0.0,
+                "is_correct": true == predicted,
+            }
+            for predicted, number in enumerate(row)
+        ]
+        for true, row in enumerate(counts)
+    ]

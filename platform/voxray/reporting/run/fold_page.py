@@ -1,0 +1,66 @@
+"""The page of a cross-validation: metrics of all patients pooled, and of each fold."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from voxray.config.experiment import Experiment
+from voxray.reporting.html import template_environment
+from voxray.reporting.run.reproduce import settings_text
+from voxray.reporting.text.metric_values import label_of
+from voxray.reporting.text.numbers import MISSING, count, decimals, plural
+from voxray.storage.atomic import write_text
+from voxray.storage.paths import AnyPath
+from voxray.visualization.style import MUTED, SPLIT_COLORS, WIDE, new_axes, styled, to_svg, unit_axis
+
+
+def write_fold_report(path: AnyPath, experiment: Experiment, metrics: Mapping[str, Any]) -> None:
+    """Write the page atomically.
+
+    Parameters
+    ----------
+    path : AnyPath
+        The HTML file, beside the folders of the folds.
+    experiment : Experiment
+    metrics : mapping
+        Content of the cross-validation's ``metrics.json``.
+    """
+    test = metrics["test"]
+    folds: Mapping[str, Sequence[float | None]] = test["folds"]
+    rows = [(label_of(key), _pooled(test, key), [*map(decimals, values)]) for key, values in folds.items()]
+    page = template_environment().get_template("folds.html.jinja")
+    text = page.render(
+        name=experiment.name,
+        folds=experiment.split.folds,
+        size=count(test["patients"], "patient"),
+        levels=plural(test.get("level", "scan")),
+        headline=rows[list(folds).index("roc_auc" if "roc_auc" in folds else "dice")],
+        rows=rows,
+        chart=_fold_chart(test),
+        settings=settings_text(experiment),
+    )
+    write_text(path, text + "\n")
+
+
+def _pooled(test: Mapping[str, Any], key: str) -> tuple[str, str]:
+    low, high = test["intervals"][key]
+    return decimals(test[key]), MISSING if low is None else f"{decimals(low)} to {decimals(high)}"
+
+
+@styled
+def _fold_chart(test: Mapping[str, Any]) -> Markup:
+    """Metrics between 0 and 1: a dot for each fold, a mark for all patients with its interval."""
+    # None becomes NaN, which is not drawn.
+    folds = {key: np.array(values, np.float64) for key, values in test["folds"].items()}
+    keys = [key for key, values in reversed(folds.items()) if not ((values < 0) | (values > 1)).any()]
+    figure, axes = new_axes((WIDE[0] * 1.4, 0.6 + 0.32 * len(keys)), "", "")
+    for line, key in enumerate(keys):
+        axes.plot(folds[key], [line] * len(folds[key]), "o", color=MUTED, markersize=4, alpha=0.6, markeredgewidth=0)
+        axes.plot(np.array(test["intervals"][key], np.float64), [line, line], color=SPLIT_COLORS["test"], linewidth=1.2)
+        pooled = np.array([test[key]], np.float64)
+        axes.plot(pooled, [line], "|", color=SPLIT_COLORS["test"], markersize=13, markeredgewidth=2.4)
+    axes.set_yticks(range(len(keys)), list(map(label_of, keys)))
+    unit_axis(axes, x=True)
+    return to_svg(figure, "folds", "Metrics of each fold and of all patients pooled")

@@ -1,0 +1,158 @@
+"""The worst errors of a run."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+
+from voxray.metrics.curves import Floats, Ints
+from voxray.reporting.run.contents import RunContents
+from voxray.reporting.text.numbers import SPLIT_NAMES, count, decimals, minus
+from voxray.visualization.slices import display_slices, encode_png, is_picture, shorten_id, slice_step, to_display_range
+
+FLAT_CASES, DEEP_CASES = 12, 4
+FLAT_PIXELS, DEEP_PIXELS = 192, 112
+SLICES_PER_LINE = 12
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One slice of a patch: a PNG data URI, its number, and whether it is the middle one."""
+
+    uri: str
+    number: int
+    is_middle: bool
+
+
+@dataclass(frozen=True)
+class ErrorCase:
+    """One misclassified patch.
+
+    Attributes
+    ----------
+    scan_id, short_id : str
+    position : str
+        World coordinates in mm; empty for a picture.
+    scores : str
+        The probability, with more than two classes also the true and the predicted class.
+    slices : tuple of Slice
+    """
+
+    scan_id: str
+    short_id: str
+    position: str
+    scores: str
+    slices: tuple[Slice, ...]
+
+    @property
+    def columns(self) -> int:
+        """Slices per line: all of them, or as many as give lines of about equal length."""
+        lines = -(-len(self.slices) // SLICES_PER_LINE)
+        return -(-len(self.slices) // max(lines, 1))
+
+
+@dataclass(frozen=True)
+class ErrorGroup:
+    """The worst patches of one kind of error, and the number of errors of that kind."""
+
+    title: str
+    summary: str
+    total: int
+    cases: tuple[ErrorCase, ...]
+
+
+def find_worst(
+    labels: Ints, predicted: Ints, probabilities: Floats, label: int | None, limit: int
+) -> NDArray[np.int64]:
+    """The errors with the lowest probability of the true class.
+
+    Parameters
+    ----------
+    labels, predicted : ndarray of int, (n,)
+    probabilities : ndarray, (n, classes)
+    label : int, optional
+        Errors on patches of this true class only.
+    limit : int
+
+    Returns
+    -------
+    ndarray of int
+        At most `limit` positions, the worst first; ties in their order.
+    """
+    wrong = labels != predicted
+    errors = np.flatnonzero(wrong if label is None else wrong & (labels == label))
+    scores = probabilities[errors, labels[errors]]
+    return errors[np.argsort(scores, kind="stable")[:limit]].astype(np.int64)
+
+
+def error_groups(run: RunContents) -> list[ErrorGroup]:
+    """For each split the false negatives and false positives, or all errors with more than two classes."""
+    labels = (1, 0) if len(run.classes) == 2 else (None,)
+    return [_group(run, split, label) for split in run.splits for label in labels]
+
+
+def is_one_image(run: RunContents) -> bool:
+    """Whether a patch is displayed as one image, not as several slices or channels."""
+    info = run.store.info
+    paths = run.predictions[run.splits[0]].rows["path"].slice(0, 1).to_pylist()
+    return info.size[2] == 1 and (info.channels == 1 or any(map(is_picture, paths)))
+
+
+def _group(run: RunContents, split: str, label: int | None) -> ErrorGroup:
+    predictions = run.predictions[split]
+    predicted = predictions.predicted(run.threshold)
+    limit = FLAT_CASES if is_one_image(run) else DEEP_CASES
+    errors = find_worst(predictions.labels, predicted, predictions.probabilities, label, len(predicted))
+    where = SPLIT_NAMES[split].lower()
+    if label is None:
+        title, patches, error, order = (
+            "Misclassified",
+            run.level,
+            "misclassified",
+            "lowest probability of the true class",
+        )
+    else:
+        title = "False negatives" if label else "False positives"
+        patches = f"{run.classes[label]} {run.level}"
+        error = f"predicted as {run.classes[1 - label]}"
+        order = f"{'lowest' if label else 'highest'} probability of {run.classes[1]}"
+    summary = f"None: no {patches} of the {where} split is {error}"
+    if len(errors):
+        limited = "" if len(errors) <= limit else f"the first {limit} are displayed, "
+        summary = f"{count(len(errors), patches)} of the {where} split {error}; {limited}{order} first"
+    cases = _cases(run, split, predicted, errors[:limit])
+    return ErrorGroup(f"{title}, {where}", summary, len(errors), cases)
+
+
+def _cases(run: RunContents, split: str, predicted: Ints, chosen: NDArray[np.int64]) -> tuple[ErrorCase, ...]:
+    predictions = run.predictions[split]
+    rows = predictions.rows.take(pa.array(chosen)).to_pylist()
+    slots = np.array([row["slot"] for row in rows], dtype=np.int64)
+    patches = torch.from_numpy(run.store.read_patches(split, slots).copy())
+    scaled = to_display_range(patches, run.experiment.intensity).numpy()
+    cases = []
+    for row, index, patch in zip(rows, chosen.tolist(), scaled, strict=True):
+        picture = is_picture(row["path"])
+        position = "" if picture else minus(f"x {row['x_mm']:.1f}, y {row['y_mm']:.1f}, z {row['z_mm']:.1f} mm")
+        scores = _scores(run, predictions.probabilities[index], row["label"], int(predicted[index]))
+        cases.append(ErrorCase(row["scan_id"], shorten_id(row["scan_id"]), position, scores, _slices(patch, picture)))
+    return tuple(cases)
+
+
+def _scores(run: RunContents, probabilities: Floats, label: int, predicted: int) -> str:
+    if len(run.classes) == 2:
+        return decimals(float(probabilities[1]))
+    true, wrong = (f"{run.classes[index]} {decimals(float(probabilities[index]))}" for index in (label, predicted))
+    return f"{true}, predicted {wrong}"
+
+
+def _slices(scaled: NDArray[np.float32], picture: bool) -> tuple[Slice, ...]:
+    images = display_slices(scaled, picture)
+    depth = scaled.shape[3]
+    middle, longest = depth // 2, FLAT_PIXELS if len(images) == 1 else DEEP_PIXELS
+    if depth == 1:
+        return tuple(Slice(encode_png(image, longest), number, False) for number, image in enumerate(images, 1))
+    step = slice_step(depth)
+    return tuple(Slice(encode_png(images[z], longest), z + 1, z == middle) for z in range(middle % step, depth, step))

@@ -1,0 +1,141 @@
+"""Metrics of ``metrics.json`` with labels, descriptions and intervals, as pages display them."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from voxray.metrics.metric import Metric
+from voxray.metrics.registry import METRICS, metric_name
+from voxray.reporting.text.numbers import MISSING, SPLIT_NAMES, decimals, finite
+
+CLASS_MEAN = "mean"
+
+
+@dataclass(frozen=True)
+class MetricValue:
+    """One metric of one split, ready for display.
+
+    Attributes
+    ----------
+    key, label, description : str
+    value : float, optional
+    text : str
+        The value with its unit, or an en dash.
+    low, high : float, optional
+        Ends of the 95 % confidence interval; both or neither.
+    interval : str
+        As text; empty where there is none.
+    undefined : str
+        Why there is no value; empty where there is one.
+    is_share : bool
+        Whether it lies between 0 and 1.
+    note : str
+        Displayed where there is no interval.
+    """
+
+    key: str
+    label: str
+    description: str
+    value: float | None
+    text: str
+    low: float | None
+    high: float | None
+    interval: str
+    undefined: str
+    is_share: bool = True
+    note: str = "no interval from one patient"
+
+
+@dataclass(frozen=True)
+class Card:
+    """The headline of one split; the first metric is displayed in large type."""
+
+    split: str
+    title: str
+    size: str
+    sentence: str
+    metrics: tuple[MetricValue, ...]
+
+
+def metric_value(
+    key: str, metrics: Mapping[str, Any], classes: Sequence[str], tolerance_mm: float = 1.0
+) -> MetricValue:
+    """A metric of one split.
+
+    Parameters
+    ----------
+    key : str
+        ``recall``, or with a class ``hd95_mm/liver``.
+    metrics : mapping
+        The split's part of ``metrics.json``.
+    classes : sequence of str
+        Names of the labels 0, 1, …
+    tolerance_mm : float
+        Of surface Dice.
+    """
+    metric, level = describe(key), metrics.get("level", "scan")
+    value, low, high = value_and_interval(key, metrics)
+    return MetricValue(
+        key=key,
+        label=label_of(key),
+        description=metric.describe(classes, level, tolerance_mm),
+        value=value,
+        text=with_unit(value, metric),
+        low=low,
+        high=high,
+        interval="" if low is None else f"{decimals(low, metric.digits)} to {decimals(high, metric.digits)}",
+        undefined=metric.explain_undefined(classes, level) if value is None else "",
+        is_share=metric.is_share,
+    )
+
+
+def describe(key: str) -> Metric:
+    """The registered metric of a key; an unknown one has its own name and no description."""
+    name = metric_name(key)
+    label = name.replace("_", " ").capitalize()
+    return METRICS.get(name) or Metric(name, label, None, "", undefined="undefined in every scan", is_share=False)
+
+
+def label_of(key: str) -> str:
+    """The label of ``dice`` or, with the class, of ``dice/liver``."""
+    return ", ".join(filter(None, (describe(key).label, key.partition("/")[2])))
+
+
+def inline_label(key: str) -> str:
+    """The label inside a sentence: lowercase but for names and abbreviations."""
+    words = label_of(key).split()
+    return " ".join(word.lower() if word[1:].islower() and word != "Dice" else word for word in words)
+
+
+def axis_label(metric: Metric) -> str:
+    """The label with its unit, as axes and columns have it."""
+    return f"{metric.label} ({metric.unit})" if metric.unit else metric.label
+
+
+def direction(metric: Metric) -> str:
+    """Which values are better."""
+    return "higher is better" if metric.higher_is_better else "lower is better"
+
+
+def with_unit(value: float | None, metric: Metric) -> str:
+    """A value with the metric's digits, and its unit after a narrow space."""
+    text = decimals(value, metric.digits)
+    return f"{text}\u202f{metric.unit}" if metric.unit and text != MISSING else text
+
+
+def value_and_interval(key: str, metrics: Mapping[str, Any]) -> tuple[float | None, float | None, float | None]:
+    """A metric of one split and the ends of its interval, None where undefined."""
+    value = finite(metrics.get(key))
+    low, high = map(finite, metrics.get("intervals", {}).get(key) or (None, None))
+    # Every resample of a single patient gives the same value, which is no interval.
+    if None in (value, low, high) or metrics.get("patients", 0) < 2:
+        return value, None, None
+    return value, low, high
+
+
+def undefined_notes(rows: Iterable[Mapping[str, MetricValue]]) -> Iterator[str]:
+    """Why a value is an en dash, from rows of split → value."""
+    for row in rows:
+        for split, value in row.items():
+            if value.undefined:
+                yield f"{value.label}, {SPLIT_NAMES[split].lower()}: {value.undefined}"

@@ -1,0 +1,52 @@
+"""The sentences of the headline of a report."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from voxray.reporting.run.contents import Case
+from voxray.reporting.text.numbers import count, decimals, finite, percent, plural
+
+SPLITS = {"val": "validation split", "test": "test split"}
+
+
+def operating_sentence(
+    split: str, metrics: Mapping[str, Any], classes: Sequence[str], target_recall: float, *, repeated: bool = False
+) -> str:
+    """The performance of a classifier at its operating point in one sentence; shorter where it is `repeated`."""
+    confusion, levels = metrics["confusion_matrix"], plural(metrics["level"])
+    total = sum(map(sum, confusion))
+    if len(classes) != 2:
+        correct = sum(confusion[label][label] for label in range(len(classes)))
+        counts = f"{correct:,} of {total:,} {levels} ({percent(correct, total)})"
+        return f"The model assigns the correct one of {len(classes)} classes to {counts} in the {SPLITS[split]}."
+    (_, false_positives), (missed, detected) = confusion
+    negatives, positives = sum(confusion[0]), missed + detected
+    return (
+        f"{_subject(finite(metrics.get('threshold')), target_recall, repeated)} detects {detected:,} of {positives:,} "
+        f"{classes[1]} {levels} ({percent(detected, positives)}) in the {SPLITS[split]}, with "
+        f"{count(false_positives, 'false positive')} among {negatives:,} {classes[0]} {levels} "
+        f"({percent(false_positives, negatives)})."
+    )
+
+
+def _subject(threshold: float | None, target_recall: float, repeated: bool) -> str:
+    if repeated:
+        return "Likewise, it" if threshold is None else "At the same threshold, it"
+    if threshold is None:
+        return "Without an operating point, predicting the more probable class, the model"
+    goal = f"chosen on validation for a recall of at least {target_recall:.2f}"
+    return f"At threshold {threshold:.3f}, {goal}, the model"
+
+
+def scans_sentence(metrics: Mapping[str, Any], cases: Sequence[Case], classes: Sequence[str], split: str) -> str:
+    """The Dice of the scans of one split in one sentence."""
+    names = classes[1] if len(classes) == 2 else f"{', '.join(classes[1:-1])} and {classes[-1]}"
+    dice = sorted(case["dice"] for case in cases if math.isfinite(case["dice"]))
+    if not dice:
+        return f"No scan of the {SPLITS[split]} has {names} in ground truth or prediction, so no metric is defined."
+    mean = "The Dice" if len(classes) == 2 else "The mean Dice"
+    per_scan = f", per scan: median {statistics.median(dice):.3f}, range {dice[0]:.3f} to {dice[-1]:.3f}"
+    scans = f"{count(len(dice), 'scan')} of the {SPLITS[split]}{per_scan if len(dice) > 1 else ''}"
+    return f"{mean} of {names} is {decimals(metrics['dice'])} over {scans}."
