@@ -9,9 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from sklearn.metrics import precision_recall_curve
-
-from voxray.metrics.curves import roc_auc
+from sklearn.metrics import precision_recall_curve, roc_auc_score
 
 PRECISIONS = (0.5, 0.74, 0.85)
 
@@ -36,7 +34,7 @@ def main() -> None:
         scores = np.array(table["probabilities"].to_pylist())[:, 1]
         samples.add(tuple(sorted(zip(table["scan_id"].to_pylist(), table["row"].to_pylist(), strict=True))))
         values = {f"recall at precision {p}": round(recall_at(p, labels, scores), 3) for p in PRECISIONS}
-        values["roc_auc"] = round(roc_auc(labels, scores), 3)
+        values["roc_auc"] = round(float(roc_auc_score(labels, scores)), 3)
         results[run.name] = values
         print(f"{run.name:20}", "  ".join(f"{name} {value:.3f}" for name, value in values.items()))
     means = {name: round(float(np.mean([result[name] for result in results.values()])), 3) for name in values}

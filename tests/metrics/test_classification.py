@@ -9,7 +9,14 @@ from sklearn import metrics as sk
 from voxray.metrics.bootstrap import bootstrap_samples
 from voxray.metrics.classification import confusion_counts, predict_labels
 from voxray.metrics.compute import compute_metrics, without_nan
-from voxray.metrics.curves import Ranking, average_precision, choose_threshold, ratio, recall_at_precision, roc_auc
+from voxray.metrics.curves import (
+    Ranking,
+    area_under_precision_recall,
+    area_under_roc,
+    choose_threshold,
+    ratio,
+    recall_at_precision,
+)
 
 
 @st.composite
@@ -27,9 +34,10 @@ def scored(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def test_areas_are_those_of_scikit_learn_with_and_without_weights(data: tuple[np.ndarray, ...]) -> None:
     labels, scores, weights = data
     for amount in (None, weights):
-        assert roc_auc(labels, scores, amount) == pytest.approx(sk.roc_auc_score(labels, scores, sample_weight=amount))
+        counts = Ranking(labels, scores).counts(amount)
+        assert area_under_roc(*counts) == pytest.approx(sk.roc_auc_score(labels, scores, sample_weight=amount))
         expected = sk.average_precision_score(labels, scores, sample_weight=amount)
-        assert average_precision(labels, scores, amount) == pytest.approx(expected)
+        assert area_under_precision_recall(*counts) == pytest.approx(expected)
 
 
 @given(scored(), st.floats(0.05, 1))

@@ -48,21 +48,7 @@ def scan_metrics(
 ) -> dict[str, float]:
     """The segmentation metrics of one scan as ``<metric>/<class>``; NaN as `voxray.metrics.segmentation` says.
 
-    Parameters
-    ----------
-    truth, prediction : ndarray of int, (x, y, z)
-        Label maps in the scan's own voxels.
-    spacing_mm : (x, y, z)
-        Of the scan itself, not of the network's input.
-    classes : sequence of str
-        Names of the labels 0, 1, …; the first is the background and has no metrics.
-    tolerance_mm : float
-        Of surface Dice.
-
-    Raises
-    ------
-    ScanError
-        The shapes differ, a value is no label, or a spacing is not positive.
+    Parameters and errors are those of `class_voxels`; `classes` are the names of the labels 0, 1, …
     """
     return voxel_metrics(class_voxels(truth, prediction, spacing_mm, len(classes), tolerance_mm), classes)
 

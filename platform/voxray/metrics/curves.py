@@ -57,16 +57,6 @@ def area_under_precision_recall(true: Floats, false: Floats) -> float:
     return float(ratio(np.sum(precision * gains[steps]), true[-1:].sum()))
 
 
-def roc_auc(labels: Ints, scores: Floats, weights: Floats | None = None) -> float:
-    """Area under the ROC curve of labels 0 and 1; NaN if either is missing."""
-    return area_under_roc(*Ranking(labels, scores).counts(weights))
-
-
-def average_precision(labels: Ints, scores: Floats, weights: Floats | None = None) -> float:
-    """Average precision of labels 0 and 1; NaN if there is no positive."""
-    return area_under_precision_recall(*Ranking(labels, scores).counts(weights))
-
-
 def choose_threshold(ranking: Ranking, target_recall: float) -> float:
     """The highest threshold whose recall is at least `target_recall`; NaN if there is no positive."""
     true, _ = ranking.counts()

@@ -117,8 +117,7 @@ def class_voxels(
     from scipy.ndimage import find_objects
 
     check_labels(truth, prediction, classes)
-    if len(spacing_mm) != truth.ndim or not all(0 < step < math.inf for step in spacing_mm):
-        raise ScanError("spacing_mm", f"must be a positive number for each of {truth.ndim} axes, got {spacing_mm}")
+    _check_spacing(spacing_mm, truth.ndim)
     # In a single slice a voxel is of the surface by its neighbors in the slice only.
     axes = [axis for axis, voxels in enumerate(truth.shape) if voxels != 1] or [0]
     shape, spacing = [truth.shape[axis] for axis in axes], [spacing_mm[axis] for axis in axes]
@@ -126,27 +125,35 @@ def class_voxels(
     boxes = zip(find_objects(truth, classes - 1), find_objects(prediction, classes - 1), strict=True)
     regions = []
     for label, pair in enumerate(boxes, 1):
-        bounds = zip(*[box for box in pair if box is not None], strict=True)
-        joint = tuple(slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in bounds)
-        # A class that neither has keeps no voxels.
-        joint = joint or (slice(0),) * truth.ndim
-        true, predicted = truth[joint] == label, prediction[joint] == label
+        box = _joint_box([box for box in pair if box is not None], truth.ndim)
+        true, predicted = truth[box] == label, prediction[box] == label
         tp = int(np.count_nonzero(true & predicted))
         fp, fn = int(np.count_nonzero(predicted)) - tp, int(np.count_nonzero(true)) - tp
         regions.append(ClassVoxels(tp, fp, fn, truth.size - tp - fp - fn, true, predicted, spacing, tolerance_mm))
     return regions
 
 
+def _joint_box(boxes: Sequence[tuple[slice, ...]], axes: int) -> tuple[slice, ...]:
+    """The smallest box around all of them; an empty one without any."""
+    joint = tuple(slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*boxes, strict=True))
+    return joint or (slice(0),) * axes
+
+
 def check_labels(truth: Labels, prediction: Labels, classes: int) -> None:
-    """Refuse label maps that do not belong together, or hold what is no label."""
+    """Raise ScanError if label maps differ in shape, or a value is no label."""
     if truth.shape != prediction.shape:
-        raise ScanError("prediction", f"must have the shape {truth.shape} of the truth, got {prediction.shape}")
+        raise ScanError("prediction", f"expected the shape {truth.shape} of the truth, got {prediction.shape}")
     for where, labels in (("truth", truth), ("prediction", prediction)):
         if not np.issubdtype(labels.dtype, np.integer):
-            raise ScanError(where, f"must hold whole numbers, got {labels.dtype}")
+            raise ScanError(where, f"expected whole numbers, got {labels.dtype}")
         wrong = [int(end) for end in (labels.min(initial=0), labels.max(initial=0)) if not 0 <= end < classes]
         if wrong:
             raise ScanError(where, f"holds the value {wrong[0]}, but labels are 0 to {classes - 1}")
+
+
+def _check_spacing(spacing_mm: Sequence[float], axes: int) -> None:
+    if len(spacing_mm) != axes or not all(0 < step < math.inf for step in spacing_mm):
+        raise ScanError("spacing_mm", f"expected a positive number for each of {axes} axes, got {spacing_mm}")
 
 
 def surface_distances(truth: Bools, prediction: Bools, spacing_mm: Sequence[float]) -> tuple[Floats, Floats]:

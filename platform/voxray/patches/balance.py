@@ -1,4 +1,8 @@
-"""Which patients go to which split, and which negatives are kept. Pure functions of their arguments and a seed."""
+"""Which patients go to which split, and which negatives are kept. Pure functions of their arguments and a seed.
+
+scikit-learn's StratifiedGroupKFold makes equal folds only and assigns other patients to them. Here shares are
+arbitrary, and a patient keeps its split whatever the order of the list.
+"""
 
 from collections.abc import Mapping
 

@@ -95,6 +95,7 @@ def train(
     progress = load_checkpoint(folder / LAST_CHECKPOINT, model, optimizer, average, key)
     kept = model if average is None else average.module
     parallel = _parallel(model)
+    save = partial(_save, folder, model, optimizer, average)
     request = _StopRequest(stop, preprocessing.device)
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
@@ -113,16 +114,11 @@ def train(
         for network in (model, kept):
             sync_batchnorm_stats(network, result.local_patches)
         if result.done < result.steps:
-            progress = replace(progress, step=result.done, loss_sums=result.loss_sums)
-            if rank == 0:
-                save_checkpoint(folder / LAST_CHECKPOINT, model, optimizer, average, progress)
+            save(replace(progress, step=result.done, loss_sums=result.loss_sums), best=False)
             raise Interrupted
         row = _history_row(progress.epoch, result, task.validate(kept, val_loader, preprocessing), spec)
         progress, improved = _advance(progress, row, spec)
-        if rank == 0:
-            if improved:
-                save_model(folder / BEST_CHECKPOINT, kept, {"epoch": progress.epoch})
-            save_checkpoint(folder / LAST_CHECKPOINT, model, optimizer, average, progress)
+        save(progress, best=improved)
         watcher.on_epoch(row)
         report(row)
     if rank == 0:
@@ -179,6 +175,24 @@ def _parallel(model: nn.Module) -> nn.Module:
         return model
     # Buffers are constants of the architecture, or statistics that are synchronized after each epoch.
     return nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
+
+
+def _save(
+    folder: AnyPath,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: AveragedModel | None,
+    progress: Progress,
+    *,
+    best: bool,
+) -> None:
+    """Write the last checkpoint, and the best one if the last epoch is the best so far; on rank 0 only."""
+    if rank_and_world_size()[0]:
+        return
+    if best:
+        kept = model if average is None else average.module
+        save_model(folder / BEST_CHECKPOINT, kept, {"epoch": progress.epoch})
+    save_checkpoint(folder / LAST_CHECKPOINT, model, optimizer, average, progress)
 
 
 def _history_row(epoch: int, result: EpochResult, validation: dict[str, float], spec: TrainingSpec) -> dict[str, Any]:
