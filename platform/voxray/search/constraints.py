@@ -38,16 +38,13 @@ class Limits:
         ------
         ConfigError
         """
-        problem = ""
-        if self.parameters is not None and cost.parameters > self.parameters:
-            problem = f"has {cost.parameters:,} parameters, more than {self.parameters:,}"
-        elif self.flops is not None and cost.forward_flops > self.flops:
-            problem = f"takes {count_text(cost.forward_flops)}FLOP a patch, more than {count_text(self.flops)}FLOP"
-        elif self.memory_bytes is not None and cost.peak_bytes > self.memory_bytes:
-            needed, limit = bytes_text(cost.peak_bytes), bytes_text(self.memory_bytes)
-            problem = f"needs {needed} of memory, more than {limit}"
-        if problem:
-            raise ConfigError("sample", problem)
+        for limit, amount, text, problem in (
+            (self.parameters, cost.parameters, "{:,}".format, "has {} parameters, more than {}"),
+            (self.flops, cost.forward_flops, _flops_text, "takes {} a patch, more than {}"),
+            (self.memory_bytes, cost.peak_bytes, bytes_text, "needs {} of memory, more than {}"),
+        ):
+            if limit is not None and amount > limit:
+                raise ConfigError("sample", problem.format(text(amount), text(limit)))
 
 
 @dataclass(frozen=True)
@@ -100,3 +97,7 @@ def estimate(drawn: Sample, conditions: Conditions) -> Cost:
     cost = estimate_cost(architecture, shape, classes, training, "sample", gpu=conditions.gpu)
     conditions.limits.check(cost)
     return cost
+
+
+def _flops_text(flops: float) -> str:
+    return f"{count_text(flops)}FLOP"

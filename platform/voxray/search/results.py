@@ -70,11 +70,13 @@ def write_winner(folder: Path, winner: Trial) -> list[str]:
 
 def pareto_front(goal: Goal, trials: Iterable[Trial]) -> list[Trial]:
     """Finished trials that no trial with as few parameters beats, from the smallest to the largest."""
-    finished = [trial for trial in trials if trial.state == "finished" and math.isfinite(goal.value(trial))]
-    front: list[Trial] = []
-    for trial in sorted(finished, key=lambda trial: (trial.parameters, -goal.sign * goal.value(trial))):
-        if not front or goal.sign * goal.value(trial) > goal.sign * goal.value(front[-1]):
+    scored = [(goal.sign * goal.value(trial), trial) for trial in trials if trial.state == "finished"]
+    finite = [(score, trial) for score, trial in scored if math.isfinite(score)]
+    front, best = [], -math.inf
+    for score, trial in sorted(finite, key=lambda pair: (pair[1].parameters, -pair[0])):
+        if score > best:
             front.append(trial)
+            best = score
     return front
 
 

@@ -1,4 +1,4 @@
-"""What a network costs before it exists: parameters, floating-point operations and the memory of training."""
+"""The cost of a network before it is allocated: parameters, floating-point operations and the memory of training."""
 
 import math
 from dataclasses import dataclass
@@ -14,28 +14,28 @@ from voxray.models.spec.unet import UNet
 
 MOMENTS = {"adam": 2, "adamw": 2, "sgd": 1}  # copies of the weights that an optimizer keeps
 STEPPING = {"adam": 4, "adamw": 3, "sgd": 3}  # copies of a tensor of weights while it is updated
-LABEL, INSIDE = 8, 1  # bytes of a class, and of whether a voxel is inside the scan
+LABEL, INSIDE = 8, 1  # bytes of a class, and of the mask of voxels inside the scan
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a network costs.
+    """The cost of a network.
 
     Attributes
     ----------
     parameters : int
         Trainable ones.
     forward_flops, training_flops : int
-        Of convolutions and dense layers, for a patch: through the network, and forward and backward. A multiplication
-        and an addition are two.
+        Of convolutions and dense layers, for a patch: of the forward pass, and of forward and backward pass. A
+        multiplication and an addition are two.
     weights_bytes, gradients_bytes, optimizer_bytes : int
-        Kept all the time. Those of the optimizer hold the running mean of the weights too, if there is one.
+        Allocated all the time. The optimizer includes the moving average of the weights, if there is one.
     batch_bytes, activations_bytes : int
-        The network's input, and what is kept of a batch when the forward pass ends.
+        The network's input, and tensors that exist at the end of the forward pass.
     workspace_bytes : int
-        What else there is when memory is fullest: gradients of activations, the loss, copies that kernels make.
+        Other memory at the peak: gradients of activations, the loss, copies by kernels.
     unused_bytes : int
-        What a CPU's C library holds of freed memory: blocks up to 32 MiB go back to its heap and not to the system.
+        Freed memory that a CPU's C library keeps: blocks up to 32 MiB return to its heap and not to the system.
     """
 
     parameters: int
@@ -51,7 +51,7 @@ class Cost:
 
     @property
     def peak_bytes(self) -> int:
-        """The most memory that training takes."""
+        """Peak memory of training."""
         return (
             self.weights_bytes
             + self.gradients_bytes
@@ -72,10 +72,9 @@ def estimate_cost(
     *,
     gpu: bool = False,
 ) -> Cost:
-    """The cost of training a network, from integers alone: no tensor is made.
+    """The cost of training a network, from integers alone: no tensor is allocated.
 
-    Memory is what PyTorch has asked for and not given back; its libraries, and what an allocator of a GPU keeps for
-    later, come on top (docs/cost.md).
+    Memory is what PyTorch allocates. Its libraries and the cache of a GPU's allocator are not included (docs/cost.md).
 
     Parameters
     ----------
@@ -85,16 +84,16 @@ def estimate_cost(
     classes : int
         Background included, where there is one.
     training : TrainingSpec
-        The memory is that of one of its workers.
+        Memory is that of one worker.
     where : str
         File, named in errors.
     gpu : bool
-        Kernels of a GPU, not those of a CPU.
+        Whether kernels run on a GPU.
 
     Raises
     ------
     ConfigError
-        The network doesn't fit the input, as `models.shapes.infer_shapes` says.
+        The network doesn't fit the input, see `models.shapes.infer_shapes`.
     """
     steps = check_fit(architecture, input_shape, classes, where)
     batch_size = math.ceil(training.batch_size / training.fewest_workers)
@@ -128,28 +127,28 @@ def estimate_cost(
 
 
 def loss_bytes(loss: str, channels: int, classes: int) -> tuple[int, int, int]:
-    """What a loss of `voxray.training.losses` keeps, and needs for a moment forward and backward, for a voxel.
+    """Bytes for each voxel that a loss of `voxray.training.losses` keeps, and needs temporarily forward and backward.
 
     Parameters
     ----------
     loss : str
         Terms joined by ``_``, as `TrainingSpec.loss`.
     channels : int
-        Of the logits: with softmax one for each class, with sigmoid one for each but the background.
+        Of the logits: with softmax one for each class, with sigmoid one for each foreground class.
     classes : int
         Without the background.
     """
     softmax = channels > classes
     kept = before = after = 0
     if "dice" in loss:
-        # Probabilities, those inside and the truth as numbers, two masks of each class; products and squares pass.
+        # Probabilities, masked probabilities and truth as numbers, two masks of each class; temporary products.
         kept, before, after = FLOAT * (channels + 2 * classes) + 2 * classes, FLOAT * 2 * classes, FLOAT * 3 * classes
     if "cross_entropy" in loss:
         # The logarithms of probabilities and the labels, or the truth as numbers and masks.
         kept += FLOAT * (channels + 1) + LABEL if softmax else (FLOAT + 1) * classes
         after = max(after, FLOAT * 2 * channels)
     if "focal" in loss:
-        # The logarithm of the probability of what is true, its complement, a power of it and their product.
+        # The logarithm of the probability of the true class, its complement, a power of it and their product.
         kept += FLOAT * (channels + 5) + LABEL if softmax else FLOAT * 8 * classes
         after = max(after, FLOAT * 2 * channels)
     return kept, max(before, FLOAT * 2 * classes), after

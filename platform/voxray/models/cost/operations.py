@@ -1,15 +1,15 @@
-"""The operations of a network, and what each of them costs a training step.
+"""The operations of a network, and what each of them costs in a training step.
 
-What an operation keeps for its backward pass is said in PyTorch's ``derivatives.yaml``. What kernels need for a moment
-was read off ``torch.profiler`` with ``profile_memory=True``, on a CPU and with PyTorch 2.13.
+PyTorch's ``derivatives.yaml`` defines what an operation keeps for its backward pass. The temporary memory of kernels
+was measured by ``torch.profiler`` with ``profile_memory=True``, on a CPU and with PyTorch 2.13.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 FLOAT, HALF, INDEX = 4, 2, 8  # bytes of a number
-FROM_RESULT = ("relu", "tanh", "sigmoid")  # whose gradient is made of the result, that of the others of what enters
-FEW = 16  # patches; with fewer, a CPU's convolutions of size and stride 1 are not those of oneDNN
+FROM_RESULT = ("relu", "tanh", "sigmoid")  # their gradient needs the result, that of other activations the input
+FEW = 16  # patches; for fewer, convolutions of size and stride 1 don't use oneDNN on a CPU
 
 
 class Value(NamedTuple):
@@ -18,13 +18,13 @@ class Value(NamedTuple):
     Attributes
     ----------
     number : int
-        Of the operation that makes it; -1 for the network's input.
+        Number of the operation that computes it; -1 for the network's input.
     storage : int
-        Number of the memory that it lies in; what is computed in place shares one.
+        Number of its memory; results of in-place operations share one.
     numbers, width : int
-        Numbers for each patch, and bytes of each.
+        Numbers for each patch, and bytes of each number.
     learns : bool
-        Whether its gradient is computed; the input's is not.
+        Whether its gradient is computed; that of the input is not.
     """
 
     number: int
@@ -42,13 +42,13 @@ class Operation(NamedTuple):
     inputs : sequence of Value
     result : Value
     kept : sequence of int
-        Storages that the backward pass wants.
+        Storages that the backward pass needs.
     extra, before, after : int
-        Bytes that it keeps besides, and that it needs for a moment in the forward and in the backward pass.
+        Bytes that it keeps in addition, and bytes that it needs temporarily in the forward and in the backward pass.
     weights : int
         Bytes of the gradients of its parameters.
     passes : bool
-        Whether the gradient of the result serves as that of the inputs, without a copy.
+        Whether the gradient of the result is that of the inputs, without a copy.
     """
 
     inputs: Sequence[Value]
@@ -77,9 +77,9 @@ class Operations:
     sizes : list of int
         Bytes of the storages.
     image : Value
-        What enters the network.
+        The input of the network.
     parameters, buffers, largest : int
-        Numbers that are trained, that are not, and those of the largest tensor of weights.
+        Trainable numbers, others, and numbers of the largest tensor of weights.
     forward_flops, backward_flops : int
         Of convolutions and dense layers for a patch; a multiplication and an addition are two.
     """
@@ -110,13 +110,13 @@ class Operations:
         count : int
             Numbers of the result for each patch.
         positions : int
-            How often the kernel is applied to a patch.
+            Number of times that the kernel is applied to a patch.
         weights, bias : int
             Numbers of the kernel and of the bias.
         thin : bool
             Whether it is a convolution of size and stride 1.
         part : bool
-            Whether the result's gradient is a part of a larger one, so that it is copied before use.
+            Whether the result's gradient is a part of a larger one, so that it must be copied.
         """
         self.parameters += weights + bias
         self.largest = max(self.largest, weights)
@@ -129,7 +129,7 @@ class Operations:
         if self.gpu:
             after = weights * width
         elif self.half:
-            # oneDNN's copies of what enters and leaves, in blocks of channels.
+            # oneDNN's copies of input and output, in blocks of channels.
             before, after = max(given, taken), given + taken
         elif thin and self.batch_size < FEW:
             before, after = given, given
@@ -162,7 +162,7 @@ class Operations:
         )
 
     def activate(self, maps: Value, kind: str | None, *, in_place: bool = False) -> Value:
-        """An activation; in place it takes the memory of what enters."""
+        """An activation; in place it uses the memory of its input."""
         if kind is None:
             return maps
         if in_place:
@@ -176,18 +176,18 @@ class Operations:
         return self._add((maps,), maps.numbers, maps.width, extra=mask)
 
     def pool(self, kind: str, maps: Value, count: int, spatial_dims: int) -> Value:
-        """Pooling keeps what enters, and that of maxima where in it each was."""
+        """Pooling keeps its input, and max pooling the position of each maximum."""
         on_cpu = spatial_dims == 3 and not self.gpu
         # On a CPU autocast pools volumes in float32.
         entering = self.cast(maps, FLOAT if on_cpu else maps.width)
         kept, width = (entering.storage,), entering.width
         if kind == "max":
             return self._add((entering,), count, width, kept=kept, extra=count * INDEX * self.batch_size)
-        # The CPU's kernel wants a copy in the order of channels.
+        # The CPU's kernel needs a copy in the order of channels.
         return self._add((entering,), count, width, kept=kept, before=self.sizes[entering.storage] if on_cpu else 0)
 
     def copy(self, maps: Value, count: int, *, part: bool = False) -> Value:
-        """A result that keeps nothing: with a border, scaled, larger, the mean of each map; `part` is as above."""
+        """A result that keeps nothing: padded, scaled, upsampled or averaged maps; `part` is as above."""
         return self._add((maps,), count, maps.width, after=count * maps.width * self.batch_size * part)
 
     def flatten(self, maps: Value) -> Value:
@@ -196,7 +196,7 @@ class Operations:
         return self._add((maps,), maps.numbers, maps.width, storage=storage, passes=True)
 
     def cut(self, maps: Value, count: int) -> Value:
-        """A part of the maps, in their memory."""
+        """A part of the maps, in the same memory."""
         return self._add((maps,), count, maps.width, storage=maps.storage)
 
     def add(self, first: Value, second: Value) -> Value:
@@ -204,7 +204,7 @@ class Operations:
         return self._add((first, second), first.numbers, max(first.width, second.width), passes=True)
 
     def join(self, first: Value, second: Value) -> Value:
-        """Channels beside each other; the gradients of both lie in that of the result."""
+        """A concatenation of channels; the gradients of both are parts of that of the result."""
         return self._add((first, second), first.numbers + second.numbers, max(first.width, second.width), passes=True)
 
     def cast(self, maps: Value, width: int) -> Value:
@@ -212,11 +212,11 @@ class Operations:
         return maps if maps.width == width else self._add((maps,), maps.numbers, width)
 
     def lose(self, logits: Value, kept: int, before: int, after: int) -> Value:
-        """A loss: bytes that it keeps, and that it needs for a moment."""
+        """A loss: bytes that it keeps, and bytes that it needs temporarily."""
         return self._add((logits,), 0, FLOAT, extra=kept, before=before, after=after)
 
     def hold(self, maps: Value) -> None:
-        """A variable of the program holds the maps until here."""
+        """A variable of the program keeps the maps until here."""
         nothing = Value(len(self.all), maps.storage, 0, maps.width, learns=False)
         self.all.append(Operation((maps,), nothing, (), 0, 0, 0, 0, passes=False))
 
@@ -234,7 +234,7 @@ class Operations:
         weights: int = 0,
         passes: bool = False,
     ) -> Value:
-        """Note an operation whose result has memory of its own, unless a storage is given."""
+        """Add an operation; its result has new memory unless a storage is given."""
         if storage is None:
             storage = len(self.sizes)
             self.sizes.append(count * width * self.batch_size)

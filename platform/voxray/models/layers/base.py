@@ -1,7 +1,7 @@
 """The interface of a layer: what its class states about shapes, parameters, cost and its torch module."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple, TypeAlias
 
 from pydantic import Field
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 Shape = tuple[int, ...]
+Modules: TypeAlias = "list[nn.Module]"
 Activation = Literal["relu", "leaky_relu", "elu", "tanh", "sigmoid"] | None
 Sizes = Annotated[
     tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=2, max_length=3, description="x, y or x, y, z")
@@ -63,7 +64,7 @@ class Layer(Spec):
     needs_maps: ClassVar[bool] = True
     ends_maps: ClassVar[bool] = False
 
-    def output_shape(self, shape: Shape, classes: int) -> Shape:  # noqa: ARG002
+    def output_shape(self, shape: Shape, classes: int) -> Shape:
         """Shape of the output for an input of `shape`; unchanged unless overridden."""
         return shape
 
@@ -71,11 +72,11 @@ class Layer(Spec):
         """The step of this layer for an input of `shape`."""
         return Step(key_path, self, shape, self.output_shape(shape, classes))
 
-    def problems(self, step: Step) -> Sequence[str]:  # noqa: ARG002
+    def problems(self, step: Step) -> Sequence[str]:
         """Reasons why the layer cannot process its input, each with its key path."""
         return ()
 
-    def count_parameters(self, step: Step) -> int:  # noqa: ARG002
+    def count_parameters(self, step: Step) -> int:
         """Trainable parameters of the layer itself, without those of its branches."""
         return 0
 
@@ -87,7 +88,7 @@ class Layer(Spec):
         """Add what the layer computes to `network`; returns its output."""
         raise NotImplementedError
 
-    def build(self, shape: Shape, classes: int) -> "list[nn.Module]":
+    def build(self, shape: Shape, classes: int) -> Modules:
         """Torch modules that run one after the other on an input of (n, *shape)."""
         raise NotImplementedError
 
@@ -115,9 +116,9 @@ def add_all_operations(network: Operations, steps: Iterable[Step], value: Value)
     return value
 
 
-def build_layers(layers: Sequence[Layer], shape: Shape, classes: int) -> "list[nn.Module]":
+def build_layers(layers: Sequence[Layer], shape: Shape, classes: int) -> Modules:
     """Torch modules of consecutive layers for an input of (n, *shape)."""
-    modules: list[nn.Module] = []
+    modules: Modules = []
     for layer in layers:
         modules += layer.build(shape, classes)
         shape = layer.output_shape(shape, classes)

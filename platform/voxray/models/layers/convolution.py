@@ -1,16 +1,13 @@
 """Convolutions."""
 
 import math
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, StrictBool
 
 from voxray.models.cost.operations import Operations, Value
-from voxray.models.layers.base import Activation, Shape, Step, phrase
+from voxray.models.layers.base import Activation, Modules, Shape, Step, phrase
 from voxray.models.layers.window import WindowLayer
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 class Convolution(WindowLayer):
@@ -22,20 +19,16 @@ class Convolution(WindowLayer):
     num_output: Annotated[int, Field(ge=1, description="filters")]
     bias: StrictBool = True
 
-    def output_shape(self, shape: Shape, classes: int) -> Shape:  # noqa: ARG002
-        """See `Layer`."""
+    def output_shape(self, shape: Shape, classes: int) -> Shape:
         return self.num_output, *self.sizes(shape)
 
     def count_parameters(self, step: Step) -> int:
-        """See `Layer`."""
         return (math.prod(self.kernel_size) * step.entering[0] + self.bias) * self.num_output
 
     def describe(self) -> str:
-        """See `Layer`."""
         return phrase(self.window(), "" if self.bias else "no bias", self.activation, self.dropout_text())
 
     def add_operations(self, network: Operations, step: Step, value: Value) -> Value:
-        """See `Layer`."""
         # Padding that is the same on both sides is done by the convolution itself.
         if any(before != after for before, after in self.pairs(step.entering)):
             value = self.pad(network, step, value)
@@ -49,8 +42,7 @@ class Convolution(WindowLayer):
         )
         return self.drop(network, network.activate(value, self.activation))
 
-    def build(self, shape: Shape, classes: int) -> "list[nn.Module]":  # noqa: ARG002
-        """See `Layer`."""
+    def build(self, shape: Shape, classes: int) -> Modules:
         from voxray.models.blocks import ACTIVATIONS, PaddedConvolution
 
         window = self.kernel_size, self.stride, self.pairs(shape)

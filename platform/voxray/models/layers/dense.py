@@ -1,20 +1,17 @@
 """Dense layers."""
 
 import math
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from voxray.models.cost.operations import Operations, Value
-from voxray.models.layers.base import Activation, Shape, Step, phrase
+from voxray.models.layers.base import Activation, Modules, Shape, Step, phrase
 from voxray.models.layers.dropout import DropoutLayer
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 class Dense(DropoutLayer):
-    """`FC`: a dense layer; the first one flattens what comes before."""
+    """`FC`: a dense layer; the first one flattens its input."""
 
     label = "dense"
     needs_maps = False
@@ -23,25 +20,20 @@ class Dense(DropoutLayer):
     activation: Activation
     num_output: Annotated[int, Field(ge=1, description="units")]
 
-    def output_shape(self, shape: Shape, classes: int) -> Shape:  # noqa: ARG002
-        """See `Layer`."""
+    def output_shape(self, shape: Shape, classes: int) -> Shape:
         return (self.num_output,)
 
     def count_parameters(self, step: Step) -> int:
-        """See `Layer`."""
         return (math.prod(step.entering) + 1) * self.num_output
 
     def describe(self) -> str:
-        """See `Layer`."""
         return phrase(self.activation, self.dropout_text())
 
     def add_operations(self, network: Operations, step: Step, value: Value) -> Value:
-        """See `Layer`."""
         value = add_linear(network, step.entering, value, self.num_output)
         return self.drop(network, network.activate(value, self.activation))
 
-    def build(self, shape: Shape, classes: int) -> "list[nn.Module]":  # noqa: ARG002
-        """See `Layer`."""
+    def build(self, shape: Shape, classes: int) -> Modules:
         from voxray.models.blocks import ACTIVATIONS
 
         return [*build_linear(shape, self.num_output), ACTIVATIONS[self.activation](), *self.dropout_modules()]
@@ -53,7 +45,7 @@ def add_linear(network: Operations, entering: Shape, value: Value, units: int) -
     return network.convolve(value, units, 1, math.prod(entering) * units, units)
 
 
-def build_linear(shape: Shape, units: int) -> "list[nn.Module]":
+def build_linear(shape: Shape, units: int) -> Modules:
     """The torch modules of a dense layer without its activation; maps are flattened."""
     from torch import nn
 

@@ -1,15 +1,12 @@
 """Dropout: a layer, and the last part of other layers."""
 
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
 from voxray.config.validation import Spec
 from voxray.models.cost.operations import Operations, Value
-from voxray.models.layers.base import Layer, Shape, Step
-
-if TYPE_CHECKING:
-    from torch import nn
+from voxray.models.layers.base import Layer, Modules, Shape, Step
 
 KEYS = {"drop_out", "dropout"}
 
@@ -37,7 +34,7 @@ class DropoutKeys(Spec):
         """The percentage in words, empty for none."""
         return f"drop {self.drop_out:g} %" if self.drop_out else ""
 
-    def dropout_modules(self) -> "list[nn.Module]":
+    def dropout_modules(self) -> Modules:
         """The torch module, or none."""
         from torch import nn
 
@@ -53,7 +50,7 @@ class DropoutLayer(DropoutKeys, Layer):
 
 
 class Dropout(DropoutLayer):
-    """`D`: drops values of what comes before, where that has no `drop_out` of its own."""
+    """`D`: dropout after a layer without dropout of its own."""
 
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [key]} for key in sorted(KEYS)]})
     label = "dropout"
@@ -67,13 +64,10 @@ class Dropout(DropoutLayer):
         return self
 
     def describe(self) -> str:
-        """See `Layer`."""
         return self.dropout_text()
 
-    def add_operations(self, network: Operations, step: Step, value: Value) -> Value:  # noqa: ARG002
-        """See `Layer`."""
+    def add_operations(self, network: Operations, step: Step, value: Value) -> Value:
         return self.drop(network, value)
 
-    def build(self, shape: Shape, classes: int) -> "list[nn.Module]":  # noqa: ARG002
-        """See `Layer`."""
+    def build(self, shape: Shape, classes: int) -> Modules:
         return self.dropout_modules()

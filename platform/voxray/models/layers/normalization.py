@@ -1,15 +1,12 @@
 """Normalization."""
 
 import math
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from voxray.models.cost.operations import Operations, Value
-from voxray.models.layers.base import Activation, Layer, Shape, Step, phrase
-
-if TYPE_CHECKING:
-    from torch import nn
+from voxray.models.layers.base import Activation, Layer, Modules, Shape, Step, phrase
 
 
 class Normalization(Layer):
@@ -35,26 +32,21 @@ class Normalization(Layer):
         return self
 
     def problems(self, step: Step) -> list[str]:
-        """See `Layer`."""
         if math.prod(step.entering[1:]) != 1:
             return []
         problem = f"{self.normalization} normalization of a map of one voxel leaves nothing of it"
         return [f"{step.key_path}: {problem}; give a larger patch or smaller strides"]
 
     def count_parameters(self, step: Step) -> int:
-        """See `Layer`."""
         return 2 * step.entering[0]
 
     def describe(self) -> str:
-        """See `Layer`."""
         return phrase(self.normalization, self.activation)
 
     def add_operations(self, network: Operations, step: Step, value: Value) -> Value:
-        """See `Layer`."""
         return network.activate(network.normalize(value, step.entering[0], self.normalization), self.activation)
 
-    def build(self, shape: Shape, classes: int) -> "list[nn.Module]":  # noqa: ARG002
-        """See `Layer`."""
+    def build(self, shape: Shape, classes: int) -> Modules:
         from voxray.models.blocks import ACTIVATIONS, build_normalization
 
         kind, spatial_dims = self.normalization, len(shape) - 1

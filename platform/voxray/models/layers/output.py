@@ -1,14 +1,11 @@
 """The output layer."""
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from voxray.models.cost.operations import Operations, Value
-from voxray.models.layers.base import Layer, Shape, Step, phrase
+from voxray.models.layers.base import Layer, Modules, Shape, Step, phrase
 from voxray.models.layers.dense import add_linear, build_linear
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 class Output(Layer):
@@ -27,34 +24,28 @@ class Output(Layer):
         """Logits that are computed for so many classes."""
         return 1 if self.activation == "sigmoid" else classes
 
-    def output_shape(self, shape: Shape, classes: int) -> Shape:  # noqa: ARG002
-        """See `Layer`."""
+    def output_shape(self, shape: Shape, classes: int) -> Shape:
         return (classes,)
 
     def problems(self, step: Step) -> list[str]:
-        """See `Layer`."""
         (classes,) = step.leaving
         if self.activation != "sigmoid" or classes == 2:
             return []
         return [f"{step.key_path}.activation: 'sigmoid' tells two classes apart, there are {classes}; use 'softmax'"]
 
     def count_parameters(self, step: Step) -> int:
-        """See `Layer`."""
         return (math.prod(step.entering) + 1) * self.units(step.leaving[0])
 
     def describe(self) -> str:
-        """See `Layer`."""
         return phrase("one logit" if self.activation == "sigmoid" else "logits", self.activation)
 
     def add_operations(self, network: Operations, step: Step, value: Value) -> Value:
-        """See `Layer`."""
         (classes,) = step.leaving
         units = self.units(classes)
         value = add_linear(network, step.entering, value, units)
         return value if units == classes else network.copy(value, classes)
 
-    def build(self, shape: Shape, classes: int) -> "list[nn.Module]":
-        """See `Layer`."""
+    def build(self, shape: Shape, classes: int) -> Modules:
         from voxray.models.blocks import BinaryToTwoLogits
 
         modules = build_linear(shape, self.units(classes))

@@ -1,14 +1,11 @@
 """Pooling."""
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from voxray.models.cost.operations import Operations, Value
-from voxray.models.layers.base import Shape, Step, phrase
+from voxray.models.layers.base import Modules, Shape, Step, phrase
 from voxray.models.layers.window import WindowLayer
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 class Pooling(WindowLayer):
@@ -18,16 +15,13 @@ class Pooling(WindowLayer):
     type: Literal["P"]
     pool: Literal["max", "avg"]
 
-    def output_shape(self, shape: Shape, classes: int) -> Shape:  # noqa: ARG002
-        """See `Layer`."""
+    def output_shape(self, shape: Shape, classes: int) -> Shape:
         return shape[0], *self.sizes(shape)
 
     def describe(self) -> str:
-        """See `Layer`."""
         return phrase(f"{self.pool} {self.window()}", self.dropout_text())
 
     def add_operations(self, network: Operations, step: Step, value: Value) -> Value:
-        """See `Layer`."""
         padded = any(map(any, self.pairs(step.entering)))
         value = self.pad(network, step, value) if padded else value
         value = network.pool(self.pool, value, math.prod(step.leaving), len(step.entering) - 1)
@@ -36,8 +30,7 @@ class Pooling(WindowLayer):
             value = network.copy(value, value.numbers)
         return self.drop(network, value)
 
-    def build(self, shape: Shape, classes: int) -> "list[nn.Module]":  # noqa: ARG002
-        """See `Layer`."""
+    def build(self, shape: Shape, classes: int) -> Modules:
         from voxray.models.blocks import PaddedPooling
 
         pooling = PaddedPooling(self.pool, shape[1:], self.kernel_size, self.stride, self.pairs(shape))

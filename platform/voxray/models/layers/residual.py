@@ -2,7 +2,7 @@
 
 import math
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, SerializeAsAny
 
@@ -10,6 +10,7 @@ from voxray.models.cost.operations import Operations, Value
 from voxray.models.layers.base import (
     Activation,
     Layer,
+    Modules,
     Shape,
     Step,
     add_all_operations,
@@ -21,12 +22,9 @@ from voxray.models.layers.base import (
 from voxray.models.layers.convolution import Convolution
 from voxray.models.layers.normalization import Normalization
 
-if TYPE_CHECKING:
-    from torch import nn
-
 
 class Residual(Layer):
-    """`R`: what enters is added to what its layers give, before the activation (He et al. 2016)."""
+    """`R`: the sum of the input and the output of its layers, then an activation (He et al. 2016)."""
 
     label = "residual sum"
     type: Literal["R"]
@@ -52,13 +50,11 @@ class Residual(Layer):
         return _projection(filters, stride, not normalizations), *map(_without_activation, normalizations[-1:])
 
     def output_shape(self, shape: Shape, classes: int) -> Shape:
-        """See `Layer`."""
         for layer in self.layers:
             shape = layer.output_shape(shape, classes)
         return shape
 
     def walk(self, key_path: str, shape: Shape, classes: int) -> Step:
-        """See `Layer`."""
         body = tuple(walk_layers(self.layers, shape, classes, f"{key_path}.layers"))
         leaving = body[-1].leaving
         shortcut = self.shortcut(shape[0], leaving[0])
@@ -67,7 +63,6 @@ class Residual(Layer):
         )
 
     def problems(self, step: Step) -> list[str]:
-        """See `Layer`."""
         _, shortcut = step.branches
         given = shortcut[-1].leaving if shortcut else step.entering
         if given == step.leaving or 0 in step.leaving:
@@ -76,16 +71,13 @@ class Residual(Layer):
         return [f"{step.key_path}.layers: {problem}; use the padding 'same' or 'centered' in them"]
 
     def describe(self) -> str:
-        """See `Layer`."""
         return phrase("+ shortcut", self.activation)
 
     def add_operations(self, network: Operations, step: Step, value: Value) -> Value:
-        """See `Layer`."""
         body, shortcut = (add_all_operations(network, branch, value) for branch in step.branches)
         return network.activate(network.add(body, shortcut), self.activation)
 
-    def build(self, shape: Shape, classes: int) -> "list[nn.Module]":
-        """See `Layer`."""
+    def build(self, shape: Shape, classes: int) -> Modules:
         from torch import nn
 
         from voxray.models.blocks import ACTIVATIONS, ResidualBlock

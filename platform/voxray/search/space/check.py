@@ -134,21 +134,29 @@ def _setting_name_problems(space: Space) -> Iterator[str]:
 def _setting_problems(point: Sample) -> Iterator[str]:
     for path, value in point.settings.items():
         table, _, key = path.partition(".")
-        if table not in TABLES or key not in _spec_of(table).model_fields:
-            continue
-        try:
-            # As strict as for an experiment file.
-            _spec_of(table).model_validate_json(json.dumps({key: value}), strict=True)
-        except ValidationError as error:
-            yield from describe_problems(error, _spec_of(table), f"experiment.{table}")
-            continue
-        try:
-            if path == "training.loss":
-                find_loss(value, "classification" if isinstance(point.architecture, list) else "segmentation")
-            elif key.endswith("monitor") and value is not None:
-                find_metric(value)
-        except ConfigError as error:
-            yield f"experiment.{path}: {error.problem}"
+        if table in TABLES and key in _spec_of(table).model_fields:
+            yield from _value_problems(table, key, value) or _name_problems(path, value, point)
+
+
+def _value_problems(table: str, key: str, value: Any) -> list[str]:
+    try:
+        # As strict as for an experiment file.
+        _spec_of(table).model_validate_json(json.dumps({key: value}), strict=True)
+    except ValidationError as error:
+        return describe_problems(error, _spec_of(table), f"experiment.{table}")
+    return []
+
+
+def _name_problems(path: str, value: Any, point: Sample) -> list[str]:
+    """A loss or metric that doesn't exist."""
+    try:
+        if path == "training.loss":
+            find_loss(value, "classification" if isinstance(point.architecture, list) else "segmentation")
+        elif path.endswith("monitor") and value is not None:
+            find_metric(value)
+    except ConfigError as error:
+        return [f"experiment.{path}: {error.problem}"]
+    return []
 
 
 def _spec_of(table: str) -> type[Spec]:

@@ -9,22 +9,25 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 Label = str | int | float | bool | None
 
 
-class Distribution(Protocol):
+class Distribution:
     """The labels that a decision may have."""
 
     def draw(self, fraction: float) -> Label:
         """The label at `fraction`, in [0, 1), of all labels."""
+        raise NotImplementedError
 
     def some_labels(self) -> Sequence[Label]:
         """All labels if they are countable, else both ends of the range."""
+        raise NotImplementedError
 
     def allows(self, label: Label) -> bool:
         """Whether `label` is one of the labels."""
+        raise NotImplementedError
 
     def value(self, label: Label) -> Any:
         """The value that a label represents."""
@@ -51,19 +54,15 @@ class Choice(Distribution):
         object.__setattr__(self, "lists", lists)
 
     def draw(self, fraction: float) -> Label:
-        """See `Distribution`."""
         return self.labels[int(fraction * len(self.labels))]
 
     def some_labels(self) -> Sequence[Label]:
-        """See `Distribution`."""
         return self.labels
 
     def allows(self, label: Label) -> bool:
-        """See `Distribution`."""
         return label in self.labels
 
     def value(self, label: Label) -> Any:
-        """See `Distribution`."""
         return self.lists.get(label, label)
 
 
@@ -76,15 +75,12 @@ class Int(Distribution):
     step: int = 1
 
     def draw(self, fraction: float) -> Label:
-        """See `Distribution`."""
         return self.low + self.step * int(fraction * ((self.high - self.low) // self.step + 1))
 
     def some_labels(self) -> Sequence[Label]:
-        """See `Distribution`."""
         return range(self.low, self.high + 1, self.step)
 
     def allows(self, label: Label) -> bool:
-        """See `Distribution`."""
         return isinstance(label, int) and not isinstance(label, bool) and label in self.some_labels()
 
 
@@ -96,15 +92,12 @@ class LogUniform(Distribution):
     high: float
 
     def draw(self, fraction: float) -> Label:
-        """See `Distribution`."""
         return min(self.low * math.exp(fraction * math.log(self.high / self.low)), self.high)
 
     def some_labels(self) -> Sequence[Label]:
-        """See `Distribution`."""
         return self.low, self.high
 
     def allows(self, label: Label) -> bool:
-        """See `Distribution`."""
         return isinstance(label, int | float) and not isinstance(label, bool) and self.low <= label <= self.high
 
 

@@ -37,13 +37,13 @@ def parse_space(raw: Any, where: str) -> Space:
     ------
     ConfigError
     """
-    if not isinstance(raw, dict) or not isinstance(raw.get("architecture"), list | dict):
-        problem = f"got {type(raw).__name__}" if not isinstance(raw, dict) else "'architecture' is missing or no list"
+    content = raw.get("architecture") if isinstance(raw, dict) else None
+    if not isinstance(content, list | dict):
+        problem = "'architecture' is missing or no list" if isinstance(raw, dict) else f"got {type(raw).__name__}"
         raise ConfigFileError(where, f'expected {{"architecture": [ … ], "experiment": {{ … }}}}, {problem}')
     problems = [f"{key}: unknown key; {nearest(key, KEYS)}" for key in raw if key not in KEYS]
     parser = Parser()
     lets, names = parser.lets(raw.get("let", {}), "let", {})
-    content = raw["architecture"]
     parse_content: Any = parser.items if isinstance(content, list) else parser.object
     architecture: List | Object = parse_content(content, "architecture", names)
     settings = parser.settings(raw.get("experiment", {}), names)

@@ -6,7 +6,7 @@ effect on a sample are not part of it.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from voxray.errors import ConfigError
 from voxray.search.space.distributions import Distribution, Label, text_of
@@ -70,48 +70,46 @@ class Scope:
         raise KeyError(name)
 
 
-class Form(Protocol):
+class Form:
     """A node that gives plain JSON."""
 
     def give(self, scope: Scope, path: str, /) -> Any:
         """The value for the decisions of a walk; decisions without a name of their own are named `path`."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False)
-class Plain:
+class Plain(Form):
     """A value without decisions."""
 
     value: Any
 
-    def give(self, _scope: Scope, _path: str, /) -> Any:
-        """See `Form`."""
+    def give(self, scope: Scope, path: str, /) -> Any:
         return self.value
 
 
 @dataclass(frozen=True, eq=False)
-class Decision:
+class Decision(Form):
     """A decision in place of a value, or in a `let`."""
 
     distribution: Distribution
 
     def give(self, scope: Scope, path: str, /) -> Any:
-        """See `Form`."""
         return scope.walk.decide(path, self.distribution)
 
 
 @dataclass(frozen=True, eq=False)
-class Name:
+class Name(Form):
     """``"$name"``: the value of a name."""
 
     name: str
 
-    def give(self, scope: Scope, _path: str, /) -> Any:
-        """See `Form`."""
+    def give(self, scope: Scope, path: str, /) -> Any:
         return scope.value(self.name)
 
 
 @dataclass(frozen=True, eq=False)
-class Lookup:
+class Lookup(Form):
     """``{"$name": {"label": …, "else": …}}``: the case of the label of a name."""
 
     name: str
@@ -119,7 +117,6 @@ class Lookup:
     key_path: str
 
     def give(self, scope: Scope, path: str, /) -> Any:
-        """See `Form`."""
         text = text_of(scope.value(self.name))
         case = self.cases.get(text) or self.cases.get("else")
         if case is None:
@@ -128,7 +125,7 @@ class Lookup:
 
 
 @dataclass(frozen=True, eq=False)
-class Product:
+class Product(Form):
     """``{"times": [a, b], "at_most": c}``: a × b, but no more than c."""
 
     factors: tuple[Form, ...]
@@ -136,7 +133,6 @@ class Product:
     key_path: str
 
     def give(self, scope: Scope, path: str, /) -> Any:
-        """See `Form`."""
         product: Any = 1
         for number, factor in enumerate(self.factors):
             product *= self._number(factor.give(scope, f"{path}.times[{number}]"))
@@ -151,25 +147,23 @@ class Product:
 
 
 @dataclass(frozen=True, eq=False)
-class Sizes:
+class Sizes(Form):
     """Sizes along the axes; a single number applies to all of them."""
 
     form: Form
 
     def give(self, scope: Scope, path: str, /) -> Any:
-        """See `Form`."""
         value = self.form.give(scope, path)
         return [value] * scope.walk.spatial_dims if type(value) is int else value
 
 
 @dataclass(frozen=True, eq=False)
-class Condition:
+class Condition(Form):
     """``{"$name": label, "$other": [label, label]}``: all names have one of their labels."""
 
     labels: tuple[tuple[str, frozenset[str]], ...]
 
-    def give(self, scope: Scope, _path: str, /) -> Any:
-        """See `Form`."""
+    def give(self, scope: Scope, path: str, /) -> Any:
         # A generator in `all` would take longer than the few names.
         for name, labels in self.labels:  # noqa: SIM110
             if text_of(scope.value(name)) not in labels:
@@ -178,7 +172,7 @@ class Condition:
 
 
 @dataclass(frozen=True, eq=False)
-class Object:
+class Object(Form):
     """An object whose values are forms; in a list it may have a condition."""
 
     entries: Mapping[str, Form]
@@ -194,7 +188,6 @@ class Object:
         object.__setattr__(self, "pending", pending)
 
     def give(self, scope: Scope, path: str, /) -> Any:
-        """See `Form`."""
         content: dict[str, Any] = {}
         self.fill(content, scope, path)
         return content
@@ -239,13 +232,12 @@ class Block:
 
 
 @dataclass(frozen=True, eq=False)
-class List:
+class List(Form):
     """A list whose items are forms or blocks."""
 
     items: tuple["Form | Block", ...]
 
     def give(self, scope: Scope, path: str, /) -> Any:
-        """See `Form`."""
         content: list[Any] = []
         self.fill(content, scope, path)
         return content

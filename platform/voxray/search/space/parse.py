@@ -109,14 +109,8 @@ class Parser:
     def finish(self) -> list[str]:
         """All problems, with those of names that are undefined, unused or never have a label."""
         for use in self._uses:
-            if use.name not in use.names and use.name not in BUILT_IN:
-                known = nearest(use.name, [*use.names, *BUILT_IN])
-                self._report(use.key_path, f"unknown name ${use.name}; {known}")
-                continue
-            options = _labels(use)
-            for label in use.labels:
-                if options and label not in options:
-                    self._report(use.key_path, f"${use.name} is never {label}; {nearest(label, options)}")
+            for problem in _name_problems(use):
+                self._report(use.key_path, problem)
         used = {use.name for use in self._uses}
         self.problems += [f"{key_path}: is used nowhere" for name, key_path in self._definitions if name not in used]
         return self.problems
@@ -147,16 +141,17 @@ class Parser:
             self._report(f"{key_path}.of", f"expected a list, got {items!r}")
             items = []
         when = self._when(raw, key_path, names)
-        repeat = self.form(raw["repeat"], f"{key_path}.repeat", names) if "repeat" in raw else None
+        repeat = self._optional(raw, "repeat", key_path, names)
         lets, inner = self.lets(raw.get("let", {}), f"{key_path}.let", names)
         return Block(name, repeat, when, lets, self.items(items, f"{key_path}.of", inner), key_path)
 
     def _when(self, raw: Mapping[str, Any], key_path: str, names: Names) -> Form | None:
-        if "when" not in raw:
-            return None
-        condition, key_path = raw["when"], f"{key_path}.when"
+        condition = raw.get("when")
         if not isinstance(condition, dict) or not next(iter(condition), "").startswith("$"):
-            return self.form(condition, key_path, names)
+            return self._optional(raw, "when", key_path, names)
+        return self._condition(condition, f"{key_path}.when", names)
+
+    def _condition(self, condition: Mapping[str, Any], key_path: str, names: Names) -> Condition:
         labels = {}
         for key, value in condition.items():
             texts = [text_of(label) for label in (value if isinstance(value, list) else [value])]
@@ -188,8 +183,10 @@ class Parser:
             problem = f'expected {{"times": [number, number]}} or "at_most" beside it, got {raw!r}'
             return self._refuse(key_path, problem)
         forms = [self.form(factor, f"{key_path}.times[{number}]", names) for number, factor in enumerate(factors)]
-        limit = self.form(raw["at_most"], f"{key_path}.at_most", names) if "at_most" in raw else None
-        return Product(tuple(forms), limit, key_path)
+        return Product(tuple(forms), self._optional(raw, "at_most", key_path, names), key_path)
+
+    def _optional(self, raw: Mapping[str, Any], key: str, key_path: str, names: Names) -> Form | None:
+        return self.form(raw[key], f"{key_path}.{key}", names) if key in raw else None
 
     def _use(self, name: str, key_path: str, names: Names, *labels: str) -> None:
         self._uses.append(_Use(name, key_path, names, labels))
@@ -210,13 +207,17 @@ PARSERS: Mapping[str, Callable[[Parser, Mapping[str, Any], str, Names], Form]] =
 }
 
 
-def _labels(use: _Use) -> list[str]:
-    """All labels of a name, if it is a decision among countable ones."""
-    node = use.names.get(use.name)
-    if not isinstance(node, Decision):
-        return BUILT_IN.get(use.name, [])
-    return [text_of(label) for label in node.distribution.some_labels()] if _is_countable(node) else []
+def _name_problems(use: _Use) -> list[str]:
+    """Whether a name is unknown, or never has a label."""
+    if use.name not in use.names and use.name not in BUILT_IN:
+        return [f"unknown name ${use.name}; {nearest(use.name, [*use.names, *BUILT_IN])}"]
+    options = _options(use.names.get(use.name)) or BUILT_IN.get(use.name, [])
+    unknown = [label for label in use.labels if options and label not in options]
+    return [f"${use.name} is never {label}; {nearest(label, options)}" for label in unknown]
 
 
-def _is_countable(node: Decision) -> bool:
-    return isinstance(node.distribution, Choice | Int)
+def _options(node: Any) -> list[str]:
+    """The labels of a decision among countable ones."""
+    if not isinstance(node, Decision) or not isinstance(node.distribution, Choice | Int):
+        return []
+    return [text_of(label) for label in node.distribution.some_labels()]
