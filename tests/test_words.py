@@ -106,7 +106,7 @@ def pages() -> Iterator[Path]:
     """Every page, template and configuration file."""
     yield from (PROJECT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"))
     yield from sorted((PROJECT / "docs").glob("*.md"))
-    yield from sorted((PROJECT / "platform/voxray/report/templates").glob("*.jinja"))
+    yield from sorted((PROJECT / "platform/voxray").rglob("*.jinja"))
     yield from sorted((PROJECT / "configs").rglob("*.toml"))
     yield from (PROJECT / name for name in ("cluster.yaml", "kuberay.yaml", "jobs/runtime_env.yaml", "Makefile"))
 
