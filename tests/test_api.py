@@ -206,6 +206,8 @@ def test_settings_replace_those_of_the_file(api_runs: ApiRuns, tmp_path: Path) -
     assert config.name == 'a "name"'
     with pytest.raises(ConfigError, match=r"training\.epoch"):
         voxray.load_config(path, {"training.epoch": 7})
+    with pytest.raises(ConfigError, match=r"data\.layout: unknown layout 'lunar16'; did you mean 'luna16'\?"):
+        voxray.load_config(path, {"data.layout": "lunar16"})
 
 
 def test_stages_log_what_they_do(api_runs: ApiRuns, caplog: pytest.LogCaptureFixture) -> None:

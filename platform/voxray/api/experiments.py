@@ -41,10 +41,13 @@ def load_config(path: AnyText, settings: Mapping[str, Any] | None = None) -> "Ex
     5
     """
     from voxray.config.load import load_experiment
+    from voxray.datasets.layouts import check_layout
 
     # A JSON value is a TOML value, but for null and objects, which no setting needs.
     texts = [f"{key}={json.dumps(value, default=os.fspath)}" for key, value in (settings or {}).items()]
-    return load_experiment(Path(path), texts)
+    experiment = load_experiment(Path(path), texts)
+    check_layout(experiment.data)
+    return experiment
 
 
 def run(

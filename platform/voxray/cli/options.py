@@ -37,8 +37,11 @@ NoRay = Annotated[bool, typer.Option("--no-ray", help="Work in this process, wit
 def read_experiment(path: Path, settings: list[str] | None) -> "Experiment":
     """The experiment of a file, with the values of ``--set``."""
     from voxray.config.load import load_experiment
+    from voxray.datasets.layouts import check_layout
 
-    return load_experiment(path, settings or ())
+    experiment = load_experiment(path, settings or ())
+    check_layout(experiment.data)
+    return experiment
 
 
 def choose_executor(no_ray: bool) -> "Executor":

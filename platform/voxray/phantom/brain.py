@@ -87,16 +87,9 @@ def check_shape(shape: tuple[int, int, int], where: str) -> None:
 
 
 def draw_brain(rng: np.random.Generator, shape: tuple[int, int, int], channels: int, parts: Parts = NESTED) -> Brain:
-    """Draw one case.
+    """Draw one case: the first so many channels of FLAIR, T1w, T1gd and T2w, and a tumor of some parts.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    shape : (x, y, z)
-    channels : int
-        The first so many of FLAIR, T1w, T1gd and T2w.
-    parts : tuple
-        Of the tumor: oedema, non-enhancing core and enhancing core inside each other, unless told otherwise.
+    By default these are oedema, non-enhancing core and enhancing core inside each other.
     """
     canvas = _lay_out(rng, shape)
     radius = canvas.distance((0, 0, 0), (1, 1, 1)) + 0.025 * smooth_field(rng, canvas.shape, 5)
@@ -141,7 +134,7 @@ def _lay_out(rng: np.random.Generator, shape: tuple[int, int, int]) -> _Canvas:
         low, high = max(0, int(middle - ROOM * half)), min(count, int(middle + ROOM * half) + 2)
         along = ((np.arange(low, high) - middle) / half).astype(np.float32)
         starts.append(low)
-        axes.append(along.reshape([-1 if each == axis else 1 for each in range(3)]))
+        axes.append(along.reshape(np.where(np.arange(3) == axis, -1, 1)))
     return _Canvas(tuple(starts), (axes[0], axes[1], axes[2]))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from voxray.phantom.brain import AFFINE, CHANNELS, NESTED, Brain, Parts, check_shape, draw_brain
-from voxray.phantom.parallel import OnWritten, check_count
+from voxray.phantom.parallel import OnWritten, check_count, run_jobs
 from voxray.scans.write import write_nifti
 from voxray.storage.atomic import write_text
 from voxray.volume import Volume
@@ -66,15 +66,9 @@ def write_brats2020(
     """
     check_count(WHERE, "patients", patients)
     check_shape(shape, WHERE)
-    lines = [",".join(COLUMNS)]
-    for number in range(1, patients + 1):
-        name, grade = _name(number), grade_of(number)
-        _write_patient(root / name, number, draw_patient(seed, number, shape=shape))
-        lines.append(",".join([grade, *["NA"] * (len(COLUMNS) - 2), name]))
-        if progress is not None:
-            progress(number, patients)
+    lines = run_jobs(_write_patient, [(root, seed, number, shape) for number in range(1, patients + 1)], progress)
     # Last, so that a folder with this file is complete.
-    write_text(root / "name_mapping.csv", "\n".join(lines) + "\n")
+    write_text(root / "name_mapping.csv", "\n".join([",".join(COLUMNS), *lines]) + "\n")
 
 
 def grade_of(number: int) -> str:
@@ -89,12 +83,11 @@ def draw_patient(seed: int, number: int, *, shape: tuple[int, int, int]) -> Brai
     return Brain(brain.voxels, np.array(LABELS[grade], np.uint8)[brain.label])
 
 
-def _name(number: int) -> str:
-    return f"BraTS20_Training_{number:03d}"
-
-
-def _write_patient(folder: Path, number: int, brain: Brain) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+def _write_patient(root: Path, seed: int, number: int, shape: tuple[int, int, int]) -> str:
+    """Write the files of a patient; its line in the list."""
+    name, brain = f"BraTS20_Training_{number:03d}", draw_patient(seed, number, shape=shape)
+    (root / name).mkdir(parents=True, exist_ok=True)
     for channel, sequence in enumerate(SEQUENCES):
-        write_nifti(folder / f"{_name(number)}_{sequence}.nii", Volume(brain.voxels[None, ..., channel], AFFINE))
-    write_nifti(folder / f"{MASK_NAMES.get(number, f'{_name(number)}_seg')}.nii", Volume(brain.label[None], AFFINE))
+        write_nifti(root / name / f"{name}_{sequence}.nii", Volume(brain.voxels[None, ..., channel], AFFINE))
+    write_nifti(root / name / f"{MASK_NAMES.get(number, f'{name}_seg')}.nii", Volume(brain.label[None], AFFINE))
+    return ",".join([grade_of(number), *["NA"] * (len(COLUMNS) - 2), name])

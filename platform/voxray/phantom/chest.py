@@ -44,22 +44,11 @@ class Grid:
 
 @dataclass(frozen=True)
 class Chest:
-    """Shape of one chest. Lengths are half axes or positions in body millimeters.
+    """Shape of one chest: half axes or positions in body millimeters, in x, y (and z).
 
-    Parameters
-    ----------
-    body_mm
-        Half axes of the body's outline in x and y.
-    lung_mm
-        Half axes of a lung in x, y and z.
-    lung_center_mm
-        Distance of a lung's center from the mid-plane, and its y.
-    heart_mm, heart_center_mm
-        Half axes and center of the heart in x and y; it pushes into the lower left lung.
-    fat
-        Thickness of the fat under the skin as a part of the body's half axis.
-    rib_phase
-        Where the first rib stands, in radians.
+    The center of a lung is its distance from the mid-plane, and its y. The heart pushes into the lower left lung. `fat`
+    is the thickness of the fat under the skin as a part of the body's half axis; `rib_phase` is where the first rib
+    stands, in radians.
     """
 
     body_mm: tuple[float, float]
@@ -92,20 +81,10 @@ def draw_chest(rng: np.random.Generator, grid: Grid) -> Chest:
 
 
 def lung_depth_mm(chest: Chest, x: Floats, y: Floats, z: Floats) -> Floats:
-    """How deep points lie inside a lung.
+    """How deep points lie inside a lung, for x, y, z in body millimeters, of shapes that broadcast together.
 
-    Parameters
-    ----------
-    chest
-        The chest.
-    x, y, z
-        Body millimeters, of shapes that broadcast together.
-
-    Returns
-    -------
-    array
-        About the distance in mm to the lung's in-plane border; negative outside. Exact on the border, and never more
-        than the true distance by much, which is all that placing needs.
+    About the distance in mm to the lung's in-plane border; negative outside. Exact on the border, and never more than
+    the true distance by much, which is all that placing needs.
     """
     height = z / chest.lung_mm[2]
     # A lung is wide at its base and narrow at its apex.
@@ -122,13 +101,7 @@ def lung_depth_mm(chest: Chest, x: Floats, y: Floats, z: Floats) -> Floats:
 
 
 def paint_chest(rng: np.random.Generator, chest: Chest, grid: Grid) -> Voxels:
-    """Paint the chest without findings and without noise.
-
-    Returns
-    -------
-    array
-        (z, y, x) int16, Hounsfield units.
-    """
+    """Paint the chest without findings and without noise: (z, y, x) int16, Hounsfield units."""
     wall, with_ribs = _paint_wall(chest, grid), _rib_painter(chest, grid)
     x, y = grid.axis_mm(0), grid.axis_mm(1)
     reach = chest.lung_center_mm[0] + 1.25 * chest.lung_mm[0]
@@ -151,19 +124,10 @@ def paint_chest(rng: np.random.Generator, chest: Chest, grid: Grid) -> Voxels:
 
 
 def add_noise(rng: np.random.Generator, voxels: Voxels, sigma_hu: float) -> None:
-    """Add Gaussian noise that is correlated between neighbors in a plane, as a reconstruction kernel leaves it.
+    """Add Gaussian noise in place, correlated between neighbors in a plane, as a reconstruction kernel leaves it.
 
     Fresh numbers for each of 30 million voxels would cost more than all the rest, so windows at random places of a few
     prepared slabs are used; a patch never sees the same noise twice.
-
-    Parameters
-    ----------
-    rng
-        Source of the noise.
-    voxels
-        (z, y, x) int16; changed in place.
-    sigma_hu
-        Standard deviation of the noise.
     """
     depth, rows, columns = voxels.shape
     margin = 128

@@ -12,7 +12,7 @@ import numpy as np
 
 from voxray.errors import ConfigError
 from voxray.phantom.brain import AFFINE, CHANNELS, Brain, check_shape, draw_brain
-from voxray.phantom.parallel import OnWritten, check_count, in_any_order
+from voxray.phantom.parallel import OnWritten, check_count, run_jobs
 from voxray.scans.write import write_nifti
 from voxray.storage.atomic import write_text
 from voxray.volume import Volume
@@ -48,7 +48,7 @@ def write_decathlon(
     progress : callable, optional
         Called after each case.
     workers : int
-        Processes; the files do not depend on it. See `in_any_order`.
+        Processes; the files do not depend on it. See `run_jobs`.
 
     Raises
     ------
@@ -62,9 +62,7 @@ def write_decathlon(
     for folder in ("imagesTr", "labelsTr"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     jobs = [(root, seed, number, shape, channels) for number in range(cases)]
-    for done, _ in enumerate(in_any_order(_write_case, jobs, workers), start=1):
-        if progress is not None:
-            progress(done, cases)
+    run_jobs(_write_case, jobs, progress, workers)
     # Last, so that a folder with this file is complete.
     write_text(root / "dataset.json", json.dumps(_description(cases, channels), indent=1))
 
@@ -84,8 +82,8 @@ def _description(cases: int, channels: int) -> dict[str, Any]:
         "licence": "CC0",
         "release": "1.0",
         "tensorImageSize": "4D" if channels > 1 else "3D",
-        "modality": {str(number): name for number, name in enumerate(MODALITY[:channels])},
-        "labels": {str(number): name for number, name in enumerate(LABELS)},
+        "modality": dict(zip("0123", MODALITY[:channels], strict=False)),
+        "labels": dict(zip("0123", LABELS, strict=True)),
         "numTraining": cases,
         "numTest": 0,
         "training": [{"image": f"./imagesTr/{name}", "label": f"./labelsTr/{name}"} for name in names],

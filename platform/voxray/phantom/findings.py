@@ -37,18 +37,16 @@ _TRIES = 12
 
 @dataclass(frozen=True)
 class Findings:
-    """All that is in the lungs of a scan, and the candidates, in body millimeters (see `chest`).
+    """All that is in the lungs of a scan, to be painted, and the candidates, in body millimeters (see `chest`).
 
-    Parameters
+    Attributes
     ----------
-    stacks
-        Everything to paint.
-    nodules
-        (n, 4): center x, y, z and diameter.
-    candidates
-        (m, 3) positions; the first n belong to the nodules, in order, and all others are negatives.
-    kinds
-        (m,) int8: what a candidate is, `NODULE`, `VESSEL` or `ELSEWHERE`.
+    nodules : ndarray, (n, 4)
+        Center x, y, z and diameter.
+    candidates : ndarray, (m, 3)
+        The first n belong to the nodules, in order, and all others are negatives.
+    kinds : ndarray of int8, (m,)
+        What a candidate is, `NODULE`, `VESSEL` or `ELSEWHERE`.
     """
 
     stacks: tuple[Stack, ...]
@@ -58,16 +56,9 @@ class Findings:
 
 
 def place_findings(rng: np.random.Generator, grid: Grid, chest: Chest, nodules: int) -> Findings:
-    """Place nodules and vessels in a chest, and choose what a detector would report.
+    """Place so many nodules and vessels in a chest, and choose what a detector would report.
 
-    Parameters
-    ----------
-    rng
-        Source of all choices.
-    grid, chest
-        Where; a small chest gets fewer vessels than candidates on vessels, and these lie at several heights of each.
-    nodules
-        How many nodules.
+    A small chest gets fewer vessels than candidates on vessels, and these lie at several heights of each.
     """
     least, most = NEGATIVES_PER_NODULE
     negatives = int(rng.integers(least, most + 1, max(nodules, 1)).sum())

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from voxray.errors import ConfigError
 from voxray.phantom.chest import Grid, Voxels, add_noise, draw_chest, paint_chest
 from voxray.phantom.findings import NODULE, place_findings
-from voxray.phantom.parallel import OnWritten, check_count, in_any_order
+from voxray.phantom.parallel import OnWritten, check_count, run_jobs
 from voxray.phantom.sections import paint_stack
 from voxray.scans.write import write_metaimage
 from voxray.storage.atomic import write_text
@@ -25,8 +25,8 @@ SLICE_SPACINGS_MM = (0.625, 1.0, 1.25, 2.0, 2.5)
 SLICES = (16, 300)
 FLIPPED_EVERY = 6
 LEAST_MATRIX = 48
-CANDIDATES_HEADER = "seriesuid,coordX,coordY,coordZ,class"
-ANNOTATIONS_HEADER = "seriesuid,coordX,coordY,coordZ,diameter_mm"
+CANDIDATES_HEADER = "seriesuid,coordX,coordY,coordZ,class\n"
+ANNOTATIONS_HEADER = "seriesuid,coordX,coordY,coordZ,diameter_mm\n"
 
 Vector = tuple[float, float, float]
 UPRIGHT: tuple[Vector, ...] = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
@@ -35,22 +35,18 @@ FLIPPED: tuple[Vector, ...] = ((-1, 0, 0), (0, -1, 0), (0, 0, 1))
 
 @dataclass(frozen=True)
 class PhantomScan:
-    """One scan and what is known about it.
+    """One scan; its geometry is in x, y, z order, LPS: world = origin + direction · (index * spacing).
 
-    Parameters
+    Attributes
     ----------
-    seriesuid
-        Name of the scan and its files.
-    voxels
-        (z, y, x) int16, Hounsfield units.
-    spacing_mm, origin_mm, direction
-        Geometry in x, y, z order, LPS: world = origin + direction · (index * spacing).
-    nodules
-        (n, 4) float64: world x, y, z and diameter in mm.
-    candidates
-        (m, 3) float64, world mm; the first n lie on the nodules, in order, and all others on none.
-    kinds
-        (m,) int8: what a candidate is, `findings.NODULE`, `VESSEL` or `ELSEWHERE`.
+    voxels : ndarray of int16, (z, y, x)
+        Hounsfield units.
+    nodules : ndarray, (n, 4)
+        World x, y, z and diameter in mm.
+    candidates : ndarray, (m, 3)
+        World mm; the first n lie on the nodules, in order, and all others on none.
+    kinds : ndarray of int8, (m,)
+        What a candidate is, `findings.NODULE`, `VESSEL` or `ELSEWHERE`.
     """
 
     seriesuid: str
@@ -93,7 +89,7 @@ def write_luna16(
     progress : callable, optional
         Called after each scan.
     workers : int
-        Processes; the files do not depend on it. See `in_any_order`.
+        Processes; the files do not depend on it. See `run_jobs`.
 
     Raises
     ------
@@ -104,23 +100,16 @@ def write_luna16(
     for subset in range(SUBSETS):
         (root / f"subset{subset}").mkdir(parents=True, exist_ok=True)
     jobs = [(root, seed, number, matrix, nodules_per_scan, compressed) for number in range(scans)]
-    lines: dict[int, tuple[list[str], list[str]]] = {}
-    for number, candidates, annotations in in_any_order(_write_scan, jobs, workers):
-        lines[number] = candidates, annotations
-        if progress is not None:
-            progress(len(lines), scans)
-    tables = (("candidates.csv", CANDIDATES_HEADER), ("annotations.csv", ANNOTATIONS_HEADER))
-    for index, (name, header) in enumerate(tables):
-        text = "\n".join([header, *(line for number in range(scans) for line in lines[number][index])])
-        write_text(root / name, text + "\n")
+    candidates, annotations = zip(*run_jobs(_write_scan, jobs, progress, workers), strict=True)
+    write_text(root / "candidates.csv", "".join([CANDIDATES_HEADER, *candidates]))
+    write_text(root / "annotations.csv", "".join([ANNOTATIONS_HEADER, *annotations]))
 
 
 def draw_scan(seed: int, number: int, *, matrix: int, nodules_per_scan: tuple[int, int] = (4, 12)) -> PhantomScan:
     """Draw one scan; a pure function of its arguments, which are those of `write_luna16` and the scan's number."""
     rng = np.random.default_rng([seed, number])
-    seriesuid = "1.3.6.1.4.1.14519.5.2.1.6279.6001." + "".join(
-        str(digit) for digit in (rng.integers(1, 10), *rng.integers(0, 10, 29))
-    )
+    digits = (rng.integers(1, 10), *rng.integers(0, 10, 29))
+    seriesuid = "1.3.6.1.4.1.14519.5.2.1.6279.6001." + "".join(map(str, digits))
     grid = _draw_grid(rng, matrix)
     chest = draw_chest(rng, grid)
     found = place_findings(rng, grid, chest, int(rng.integers(nodules_per_scan[0], nodules_per_scan[1] + 1)))
@@ -140,7 +129,7 @@ def draw_scan(seed: int, number: int, *, matrix: int, nodules_per_scan: tuple[in
         seriesuid=seriesuid,
         voxels=voxels,
         spacing_mm=grid.spacing_mm,
-        origin_mm=(float(first_mm[0]), float(first_mm[1]), float(first_mm[2])),
+        origin_mm=tuple(first_mm.tolist()),
         direction=direction,
         nodules=found.nodules + np.array([*middle_mm, 0.0]),
         candidates=found.candidates + middle_mm,
@@ -168,8 +157,8 @@ def _draw_grid(rng: np.random.Generator, matrix: int) -> Grid:
 
 def _write_scan(
     root: Path, seed: int, number: int, matrix: int, nodules_per_scan: tuple[int, int], compressed: bool
-) -> tuple[int, list[str], list[str]]:
-    """Write the files of a scan; its number, and its lines of the tables of candidates and annotations."""
+) -> tuple[str, str]:
+    """Write the files of a scan; its lines of the tables of candidates and annotations."""
     scan = draw_scan(seed, number, matrix=matrix, nodules_per_scan=nodules_per_scan)
     write_metaimage(
         root / f"subset{number % SUBSETS}" / f"{scan.seriesuid}.mhd",
@@ -181,9 +170,9 @@ def _write_scan(
     )
     classes = (scan.kinds == NODULE).astype(int)
     candidates = [
-        f"{scan.seriesuid},{x:.6f},{y:.6f},{z:.6f},{kind}"
+        f"{scan.seriesuid},{x:.6f},{y:.6f},{z:.6f},{kind}\n"
         for (x, y, z), kind in zip(scan.candidates, classes, strict=True)
     ]
-    annotations = [f"{scan.seriesuid},{x:.6f},{y:.6f},{z:.6f},{size:.6f}" for x, y, z, size in scan.nodules]
+    annotations = [f"{scan.seriesuid},{x:.6f},{y:.6f},{z:.6f},{size:.6f}\n" for x, y, z, size in scan.nodules]
     order = np.random.default_rng([seed, number, 1]).permutation(len(candidates))
-    return number, [candidates[index] for index in order], annotations
+    return "".join(candidates[index] for index in order), "".join(annotations)

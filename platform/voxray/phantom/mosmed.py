@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from voxray.errors import ConfigError
 from voxray.phantom.chest import Chest, Grid, add_noise, draw_chest, lung_depth_mm, paint_chest
-from voxray.phantom.parallel import OnWritten, check_count
+from voxray.phantom.parallel import OnWritten, check_count, run_jobs
 from voxray.scans.write import write_nifti
 from voxray.volume import Volume
 
@@ -60,12 +60,7 @@ class _Patch:
 
 
 def write_mosmed(
-    root: Path,
-    *,
-    scans: int = 20,
-    seed: int = 0,
-    matrix: int = 512,
-    progress: OnWritten | None = None,
+    root: Path, *, scans: int = 20, seed: int = 0, matrix: int = 512, progress: OnWritten | None = None
 ) -> None:
     """Write a synthetic MosMedData set.
 
@@ -90,11 +85,7 @@ def write_mosmed(
         raise ConfigError(WHERE, f"matrix: expected {LEAST_MATRIX} or more, got {matrix}", "Raise matrix")
     for folder in FIRST_STUDY:
         (root / folder).mkdir(parents=True, exist_ok=True)
-    for number in range(scans):
-        study = draw_study(seed, number, matrix=matrix)
-        write_nifti(root / study.folder / f"{study.name}.nii.gz", Volume(study.voxels[None], study.affine))
-        if progress is not None:
-            progress(number + 1, scans)
+    run_jobs(_write_study, [(root, seed, number, matrix) for number in range(scans)], progress)
 
 
 def draw_study(seed: int, number: int, *, matrix: int = 512) -> PhantomStudy:
@@ -112,6 +103,11 @@ def draw_study(seed: int, number: int, *, matrix: int = 512) -> PhantomStudy:
     affine = np.diag([-grid.spacing_mm[0], grid.spacing_mm[1], SLICE_MM, 1.0])
     affine[:3, 3] = -affine[:3, :3] @ (np.array(stored.shape) - 1) / 2
     return PhantomStudy(folder, f"study_{FIRST_STUDY[folder] + number // 2:04d}", np.asfortranarray(stored), affine)
+
+
+def _write_study(root: Path, seed: int, number: int, matrix: int) -> None:
+    study = draw_study(seed, number, matrix=matrix)
+    write_nifti(root / study.folder / f"{study.name}.nii.gz", Volume(study.voxels[None], study.affine))
 
 
 def _draw_patches(rng: np.random.Generator, chest: Chest) -> list[_Patch]:

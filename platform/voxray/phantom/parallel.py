@@ -1,7 +1,7 @@
 """The scans of a data set, written here or in several processes."""
 
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import TypeVar
 
@@ -11,18 +11,27 @@ Result = TypeVar("Result")
 OnWritten = Callable[[int, int], None]  # scans written, all scans
 
 
-def in_any_order(write: Callable[..., Result], jobs: Sequence[tuple[object, ...]], workers: int) -> Iterator[Result]:
-    """Call `write` for the arguments of each job and yield the results as they come.
+def run_jobs(
+    write: Callable[..., Result], jobs: Sequence[tuple[object, ...]], progress: OnWritten | None, workers: int = 1
+) -> list[Result]:
+    """Call `write` for the arguments of each job; the results are in the order of the jobs.
 
     More than one worker starts new interpreters, so the calling script needs ``if __name__ == "__main__"``.
     """
+    on_written = progress or (lambda done, total: None)
     if workers <= 1:
-        yield from (write(*job) for job in jobs)
-        return
+        results = []
+        for job in jobs:
+            results.append(write(*job))
+            on_written(len(results), len(jobs))
+        return results
     # A fork of a process with threads (torch, ray) may deadlock.
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        for future in as_completed([pool.submit(write, *job) for job in jobs]):
-            yield future.result()
+        futures = [pool.submit(write, *job) for job in jobs]
+        for done, future in enumerate(as_completed(futures), start=1):
+            future.result()
+            on_written(done, len(jobs))
+        return [future.result() for future in futures]
 
 
 def check_count(where: str, setting: str, count: int) -> None:

@@ -22,19 +22,17 @@ LARGE_SHARE = 0.2
 class Section:
     """A cross section: an ellipse with three shallow lobes and a soft edge.
 
-    Parameters
+    Attributes
     ----------
-    radius_mm
+    radius_mm : float
         Radius of the circle of the same area.
-    aspect
-        Long axis divided by short axis.
-    angle
-        Direction of the long axis from x, radians.
-    lobes, lobe_angle
+    aspect, angle : float
+        Long axis divided by short axis, and the direction of the long axis from x, radians.
+    lobes, lobe_angle : float
         Height of the lobes as a part of the radius, and where they stand.
-    edge_mm
+    edge_mm : float
         Width over which the density falls from all to nothing.
-    hu
+    hu : float
         Density at the center.
     """
 
@@ -54,19 +52,15 @@ class Section:
 
 @dataclass(frozen=True)
 class Stack:
-    """A section that moves and changes its size along z.
+    """A section, given at the anchor, that moves and changes its size along z.
 
-    Parameters
+    Attributes
     ----------
-    section
-        The section at the anchor.
-    anchor_mm
-        Its center x, y, z.
-    slope, bend
-        Drift of the center in x and y per mm of z, and per mm² of it.
-    below_mm, above_mm
+    slope, bend : (x, y)
+        Drift of the center per mm of z, and per mm² of it.
+    below_mm, above_mm : float
         How far the stack goes on from its anchor.
-    taper
+    taper : float, optional
         None for a nodule, whose size is that of an ellipsoid: 1 at the anchor and 0 at both ends. For a vessel, the
         part by which it is wider at the upper end and narrower at the lower than at its anchor.
     """
@@ -158,17 +152,7 @@ def draw_twig(rng: np.random.Generator, anchor_mm: Floats) -> Stack:
 
 
 def paint_stack(voxels: Voxels, grid: Grid, chest: Chest, stack: Stack) -> None:
-    """Paint a stack where it is denser than what is there already; a vessel ends where it leaves the lung.
-
-    Parameters
-    ----------
-    voxels
-        (z, y, x) int16 HU; changed in place.
-    grid, chest
-        What the voxels show.
-    stack
-        What to paint.
-    """
+    """Paint a stack in place where it is denser than what is there already; a vessel ends where it leaves the lung."""
     section = stack.section
     slices, centers, scale = _slices_inside(grid, chest, stack)
     margin = int(np.ceil(section.reach_mm * 1.2 / grid.spacing_mm[0])) + 1
@@ -243,13 +227,5 @@ def _stack(
     taper: float | None,
 ) -> Stack:
     """A stack of plain Python numbers."""
-    x, y, z = (float(value) for value in anchor_mm)
-    return Stack(
-        section=section,
-        anchor_mm=(x, y, z),
-        slope=(float(slope[0]), float(slope[1])),
-        bend=(float(bend[0]), float(bend[1])),
-        below_mm=below_mm,
-        above_mm=above_mm,
-        taper=taper,
-    )
+    anchor, drift, curve = (tuple(vector.tolist()) for vector in (anchor_mm, slope, bend))
+    return Stack(section, anchor, drift, curve, below_mm, above_mm, taper)
