@@ -85,8 +85,8 @@ def test_nodes_install_what_the_package_stands_on(aws: dict[str, Any], project: 
     target.write_text((project / "pyproject.toml").read_text())
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     subprocess.run(["bash", "-c", command], env={"HOME": str(tmp_path), "PATH": path}, check=True)
-    wanted = tomllib.loads((project / "pyproject.toml").read_text())["project"]["dependencies"]
-    assert (tmp_path / "requirements.txt").read_text().splitlines() == wanted
+    dependencies = tomllib.loads((project / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert (tmp_path / "requirements.txt").read_text().splitlines() == dependencies
 
 
 def test_the_image_has_the_ray_of_the_constraints(
@@ -106,8 +106,8 @@ def test_kubernetes_runs_a_job_of_this_folder_under_a_token(kubernetes: dict[str
     assert program == "python"
     assert (project / job).exists()
     assert (project / experiment).exists()
-    own = yaml.safe_load((project / "jobs" / "runtime_env.yaml").read_text())
-    assert yaml.safe_load(spec["runtimeEnvYAML"])["env_vars"] == own["env_vars"]
+    environment = yaml.safe_load((project / "jobs" / "runtime_env.yaml").read_text())
+    assert yaml.safe_load(spec["runtimeEnvYAML"])["env_vars"] == environment["env_vars"]
     assert spec["shutdownAfterJobFinishes"]
     assert cluster["authOptions"] == {"mode": "token"}
     assert cluster["headGroupSpec"]["serviceType"] == "ClusterIP"

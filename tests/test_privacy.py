@@ -51,7 +51,7 @@ def test_two_keys_are_one_too_many() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "hidden"),
     [
         ("Doe Ann/CT/IM 1.dcm: is cut off: it holds 3 of 5 bytes", "… … …: is cut off: it holds 3 of 5 bytes"),
         ("4711007 and Doe: misses 20 slices, 512x512", "… and …: misses 20 slices, 512x512"),
@@ -60,5 +60,5 @@ def test_two_keys_are_one_too_many() -> None:
         ("store.dtype 'int16' cannot hold its value 0.5", "store.dtype 'int16' cannot hold its value 0.5"),
     ],
 )
-def test_messages_keep_what_is_wrong_and_lose_whose_it_is(text: str, told: str) -> None:
-    assert without_names(text, telling_words(["Doe Ann/4711007", None])) == told
+def test_messages_keep_what_is_wrong_and_lose_whose_it_is(text: str, hidden: str) -> None:
+    assert without_names(text, telling_words(["Doe Ann/4711007", None])) == hidden

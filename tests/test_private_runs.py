@@ -65,12 +65,12 @@ def check_absent(files: dict[str, bytes], *words: str) -> None:
 def dicom_run(root: Path, out: Path, folder: Callable[[int], str], **changes: object) -> Experiment:
     for number in range(8):
         every = slices(stored_voxels(number))
-        mine = [with_secrets(each, f"ID-9317-{number // 2}") for each in every]
+        series = [with_secrets(each, f"ID-9317-{number // 2}") for each in every]
         if number == 5:
-            del mine[3]
+            del series[3]
         if number == 7:
-            mine[2].ImageOrientationPatient = [0, 1, 0, 1, 0, 0]
-        write_series(root / folder(number), mine, "Jane_Roe_{}.dcm")
+            series[2].ImageOrientationPatient = [0, 1, 0, 1, 0, 0]
+        write_series(root / folder(number), series, "Jane_Roe_{}.dcm")
     cut = next((root / folder(6)).iterdir())
     cut.write_bytes(cut.read_bytes()[:-50])
     lines = [f"{folder(number)},{'ill' if number % 2 else 'well'}" for number in range(8)]
@@ -154,7 +154,7 @@ def test_a_private_store_is_gone_on_with_under_the_same_key_only(
         ingest(spec, LocalExecutor(), quiet)
 
 
-def test_whole_scans_are_judged_and_shown_under_pseudonyms(
+def test_whole_scans_are_evaluated_and_shown_under_pseudonyms(
     tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOME_KEY", KEY)

@@ -71,10 +71,10 @@ def test_no_key_of_the_environment_is_kept_printed_or_sent(luna: Path, out: Path
     assert logs
     for log in logs:
         all_records(log)  # waits until it is whole
-    said = {path: path.read_bytes() for path in out.parent.rglob("*") if path.is_file()}
-    said |= {Path("stdout"): done.stdout, Path("stderr"): done.stderr}
-    assert len(said) > 10
-    assert [(path, name) for path, text in said.items() for name in SECRETS if SECRETS[name].encode() in text] == []
+    contents = {path: path.read_bytes() for path in out.parent.rglob("*") if path.is_file()}
+    contents |= {Path("stdout"): done.stdout, Path("stderr"): done.stderr}
+    assert len(contents) > 10
+    assert [(path, name) for path, text in contents.items() for name in SECRETS if SECRETS[name].encode() in text] == []
 
 
 @pytest.mark.parametrize("name", [*SECRETS, "db_password", "PGPASSWORD", "SECRET", "SSH_PASSPHRASE"])

@@ -103,7 +103,7 @@ SHORT = ("training.epochs=1", "training.device=cpu", "tracking.mode=disabled", "
 
 
 @pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda file: file.stem)
-def test_it_runs_from_scans_to_figures(file: Path, tmp_path: Path) -> None:
+def test_it_runs_from_scans_to_metrics(file: Path, tmp_path: Path) -> None:
     small = SMALL[file.stem]
     (tmp_path / "data").mkdir()
     root = small.data(tmp_path / "data")

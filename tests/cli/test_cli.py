@@ -113,8 +113,8 @@ def test_stages_reuse_what_is_finished_and_say_so(luna: Path, out: Path, capsys:
     before = {path: path.stat().st_mtime_ns for path in (out / "store").rglob("*")}
     assert voxray("status", out) == 0
     stages = ("ingest", "train", "evaluate", "report")
-    told = capsys.readouterr().out.splitlines()
-    assert [line.split(" after")[0] for line in told] == [f"{stage}: finished" for stage in stages]
+    stage_lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" after")[0] for line in stage_lines] == [f"{stage}: finished" for stage in stages]
     assert voxray("run", file, "--no-ray") == 0
     text = capsys.readouterr().out
     for words in ("is finished, reused", "train: finished earlier", "evaluate: finished earlier"):
@@ -139,7 +139,7 @@ def test_an_empty_class_in_a_split_is_refused_before_any_work(
     assert not out.exists()
 
 
-def test_a_full_disk_is_one_line_and_the_same_command_goes_on(luna: Path, tmp_path: Path) -> None:
+def test_a_full_disk_is_one_line_and_the_same_command_resumes(luna: Path, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     (tmp_path / "architecture.json").write_text('[{"type": "T", "activation": null}]')
@@ -163,7 +163,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(luna: Path, tmp_pa
         subprocess.run(["umount", disk], check=True)
 
 
-def test_ctrl_c_says_how_to_go_on(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ctrl_c_says_how_to_resume(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_luna(tmp_path / "luna", 90, negatives=100)
     spec = experiment(tmp_path / "luna", out, patches={"negatives_per_positive": "all"})
     file = write_toml(out.parent / "a.toml", spec)

@@ -43,7 +43,7 @@ def test_a_standstill_lowers_the_rate(clock: SimpleNamespace) -> None:
     assert pace.left_s == pytest.approx(16)
 
 
-def test_a_second_split_begins_anew(clock: SimpleNamespace) -> None:
+def test_a_second_split_restarts_the_rate(clock: SimpleNamespace) -> None:
     pace = Pace()
     pace.move(1, 10)
     clock.now += 1
@@ -60,5 +60,5 @@ def test_a_second_split_begins_anew(clock: SimpleNamespace) -> None:
     ("per_s", "text"),
     [(0, "0.0 steps/s"), (1234.5, "1,234.5 steps/s"), (0.025, "1.5 steps/min"), (0.01, "36.0 steps/h")],
 )
-def test_a_rate_is_told_in_a_span_in_which_it_can_be_seen(per_s: float, text: str) -> None:
+def test_a_rate_is_printed_in_a_span_in_which_it_can_be_seen(per_s: float, text: str) -> None:
     assert rate_text(per_s, "steps") == text

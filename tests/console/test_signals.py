@@ -35,7 +35,7 @@ def test_a_request_to_end_is_noted_and_obeyed_when_the_block_is_over() -> None:
 
 
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)])
-def test_a_training_whose_process_is_ended_goes_on_by_the_same_command_to_the_same_model(
+def test_a_training_whose_process_is_ended_resumes_by_the_same_command_to_the_same_model(
     luna: Path, tmp_path: Path, out: Path, how: signal.Signals, code: int
 ) -> None:
     changes = {"store": {"path": str(tmp_path / "store")}, "training": {"epochs": 20, "batch_size": 4}}

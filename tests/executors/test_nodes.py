@@ -88,18 +88,18 @@ def wait_until(what: Callable[[], object]) -> None:
 
 
 def train_workers() -> list[psutil.Process]:
-    found = []
+    processes = []
     for process in psutil.Process().children(recursive=True):
         try:
             if "RayTrainWorker" in " ".join(process.cmdline()):
-                found.append(process)
+                processes.append(process)
         except (psutil.NoSuchProcess, psutil.ZombieProcess):
             continue
-    return found
+    return processes
 
 
 def history(spec: Experiment) -> list[dict[str, float]]:
-    """The figures of each epoch, of those that are numbers."""
+    """The metrics of each epoch, of those that are numbers."""
     rows = pq.read_table(spec.out_path / "history.parquet").to_pylist()
     kinds = ("epoch", "train", "val")
     return [{name: x for name, x in row.items() if name.split("_")[0] in kinds and x == x} for row in rows]

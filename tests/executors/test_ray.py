@@ -38,7 +38,7 @@ def test_the_store_is_the_same_with_and_without_ray(luna: Path, out: Path, tmp_p
     assert contents(plain.store_path) == contents(spread.store_path)
 
 
-def test_a_run_on_ray_with_everything_in_storage_has_the_figures_of_one_without_either(
+def test_a_run_on_ray_with_everything_in_storage_has_the_metrics_of_one_without_either(
     s3: S3, luna: Path, out: Path
 ) -> None:
     # Dropout is drawn by each worker.
@@ -54,8 +54,8 @@ def test_a_run_on_ray_with_everything_in_storage_has_the_figures_of_one_without_
         metrics.append(json.loads(folder.metrics.read_text()))
         for path in (folder.experiment, folder.architecture, folder.model, folder.history, folder.report):
             assert path.exists()
-        told = [line.split(" after")[0] for line in status_lines(folder.path, time.time())]
-        assert told == [f"{stage}: finished" for stage in ("ingest", "train", "evaluate", "report")]
+        lines = [line.split(" after")[0] for line in status_lines(folder.path, time.time())]
+        assert lines == [f"{stage}: finished" for stage in ("ingest", "train", "evaluate", "report")]
     # Two workers add up in another order than one process, so sums differ in their last bits.
     for split in ("val", "test"):
         for name in ("samples", "loss", "roc_auc", "recall", "precision", "confusion_matrix"):
@@ -129,14 +129,14 @@ def test_ingest_killed_half_way_and_run_again_gives_the_identical_store(tmp_path
     (line,) = status_lines(other.out_path, time.time() + SILENT_S)
     assert line.startswith("ingest: silent, ")
     assert f"no update from process {process.pid} on " in line
-    said: list[str] = []
-    ingest(other, RayExecutor(), said.append)
-    assert any("shards are finished, resuming" in line for line in said)
+    statuses: list[str] = []
+    ingest(other, RayExecutor(), statuses.append)
+    assert any("shards are finished, resuming" in line for line in statuses)
     assert done >= 5
     assert contents(other.store_path) == contents(tmp_path / "whole" / "store")
 
 
-def test_ctrl_c_during_training_says_how_to_go_on(luna: Path, out: Path) -> None:
+def test_ctrl_c_during_training_says_how_to_resume(luna: Path, out: Path) -> None:
     spec = experiment(luna, out, training={"epochs": 2000})
     ingest(spec, RayExecutor(), quiet)
     command = [str(Path(sys.executable).with_name("voxray")), "train", str(write_toml(out.parent / "a.toml", spec))]

@@ -31,7 +31,7 @@ def quiet(line: str) -> None:
     """Swallow what a stage says."""
 
 
-def test_whole_scans_are_judged_and_predicted_alike_with_and_without_ray(tmp_path: Path) -> None:
+def test_whole_scans_are_evaluated_and_predicted_alike_with_and_without_ray(tmp_path: Path) -> None:
     root = tmp_path / "brains"
     write_decathlon(root, cases=5, seed=2, shape=(32, 30, 24))
     (tmp_path / "architecture.json").write_text(json.dumps(NET))
@@ -52,16 +52,16 @@ def test_whole_scans_are_judged_and_predicted_alike_with_and_without_ray(tmp_pat
     )
     ingest(spec, RayExecutor(), quiet)
     train(spec, LocalExecutor(), quiet)
-    found = []
+    metrics = []
     for executor in (LocalExecutor(), RayExecutor()):
         (spec.out_path / "metrics.json").unlink(missing_ok=True)
         run_folder(spec).begin("evaluate")
         evaluate(spec, executor, quiet)
-        found.append(json.loads((spec.out_path / "metrics.json").read_text()))
+        metrics.append(json.loads((spec.out_path / "metrics.json").read_text()))
     for split in ("val", "test"):
-        for name, value in found[0][split].items():
+        for name, value in metrics[0][split].items():
             if isinstance(value, float):
-                assert value == pytest.approx(found[1][split][name], rel=1e-3, abs=1e-3)
+                assert value == pytest.approx(metrics[1][split][name], rel=1e-3, abs=1e-3)
     scans = sorted((root / "imagesTr").glob("*.nii.gz"))[:2]
     predict(spec.out_path, scans, Options(tmp_path / "plain"), LocalExecutor(), quiet)
     predict(spec.out_path, scans, Options(tmp_path / "spread"), RayExecutor(), quiet)

@@ -73,8 +73,8 @@ def test_every_job_is_the_command_of_its_name(
 
 def test_data_runs_and_keys_stay_at_home(checkout: Path) -> None:
     traveling = {path.as_posix() for path, _ in traveling_files(checkout)}
-    own = {path.relative_to(checkout).as_posix() for path in (checkout / "jobs").iterdir()}
-    assert traveling == own | {"architecture.json", "small.toml", ".gitignore", "platform/voxray/data/kept.py"}
+    job_files = {path.relative_to(checkout).as_posix() for path in (checkout / "jobs").iterdir()}
+    assert traveling == job_files | {"architecture.json", "small.toml", ".gitignore", "platform/voxray/data/kept.py"}
 
 
 def test_what_is_counted_is_what_ray_packs(checkout: Path, tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_exactly_the_limit_may_travel() -> None:
 @pytest.mark.parametrize(
     ("command", "subject", "options", "settings", "words"),
     [
-        ("ingest", "small.toml", [], [], "out: is in the working directory, of which a job has a temporary copy"),
+        ("ingest", "small.toml", [], [], "out: is in the working directory, but a job has a temporary copy"),
         ("ingest", "small.toml", [], ["out=/o", "data.root=data"], "data.root: is in the working directory"),
         ("ingest", "small.toml", [], ["out=/o", "store.path=s"], "store.path: is in the working directory"),
         ("ingest", "none.toml", [], [], "no such experiment file"),
@@ -134,7 +134,7 @@ def test_an_experiment_that_stays_at_home_is_refused(checkout: Path, tmp_path: P
             job_command("ingest", str(place / "other.toml"), [], ["out=/elsewhere"], None)
 
 
-def test_outside_the_project_the_user_is_told_where_to_submit_from(
+def test_outside_the_project_the_user_reads_where_to_submit_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

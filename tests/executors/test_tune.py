@@ -160,9 +160,9 @@ def test_a_trial_of_several_folds_is_their_mean_and_finished_folds_are_not_repea
     assert float(row["value"]) == pytest.approx(np.mean(values))
     assert float(row["spread"]) == pytest.approx(np.std(values, ddof=1))
     assert (row["folds"], row["front"]) == ("2", "yes")
-    said = capsys.readouterr().out
-    assert "over 2 folds" in said
-    assert "repeat it with: voxray run " in said
+    printed = capsys.readouterr().out
+    assert "over 2 folds" in printed
+    assert "repeat it with: voxray run " in printed
     # As a process leaves it that is killed in its second fold.
     path = search / "trials" / "0000" / "trial.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "state": "running", "curve": trial.curve[:2]}))
@@ -176,7 +176,7 @@ def test_a_trial_of_several_folds_is_their_mean_and_finished_folds_are_not_repea
 
 
 @pytest.mark.usefixtures("ray_here")
-def test_a_search_that_is_killed_goes_on_without_repeating_what_is_finished(
+def test_a_search_that_is_killed_resumes_without_repeating_what_is_finished(
     luna: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (out.parent / "architecture.json").write_text(SMALL_NET)

@@ -71,7 +71,7 @@ def test_a_stage_that_ended_badly_says_how(folder: RunFolder, error: BaseExcepti
     assert line.startswith(f"evaluate: {words}")
 
 
-def test_a_stage_that_was_killed_falls_silent_and_its_age_is_told(folder: RunFolder) -> None:
+def test_a_stage_that_was_killed_falls_silent_and_its_age_is_printed(folder: RunFolder) -> None:
     with heartbeat(folder, "train", "steps") as tell:
         tell(5, 10, "")
     ended = read_status(folder)["train"]

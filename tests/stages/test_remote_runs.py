@@ -46,9 +46,9 @@ def metrics_of(spec: Experiment) -> Any:
 
 
 def run(spec: Experiment) -> list[str]:
-    said: list[str] = []
-    run_stage(spec, LocalExecutor(), said.append)
-    return said
+    statuses: list[str] = []
+    run_stage(spec, LocalExecutor(), statuses.append)
+    return statuses
 
 
 def test_a_run_in_storage_ends_like_one_on_the_disk(s3: S3, here: Experiment, remote: Experiment, luna: Path) -> None:
@@ -62,7 +62,7 @@ def test_a_run_in_storage_ends_like_one_on_the_disk(s3: S3, here: Experiment, re
     assert any("finished earlier" in line for line in run(spec))
 
 
-def test_a_training_that_was_cut_short_goes_on_elsewhere(here: Experiment, remote: Experiment) -> None:
+def test_a_training_that_was_interrupted_resumes_elsewhere(here: Experiment, remote: Experiment) -> None:
     def die(row: dict[str, Any]) -> None:
         raise KeyboardInterrupt
 
@@ -76,7 +76,7 @@ def test_a_training_that_was_cut_short_goes_on_elsewhere(here: Experiment, remot
     assert metrics_of(remote) == metrics_of(here)
 
 
-def test_a_run_that_was_killed_goes_on_in_another_process(
+def test_a_run_that_was_killed_resumes_in_another_process(
     s3: S3, here: Experiment, remote: Experiment, tmp_path: Path
 ) -> None:
     long = {"epochs": 40}
@@ -85,8 +85,8 @@ def test_a_run_that_was_killed_goes_on_in_another_process(
     run(whole.model_copy(update={"store": spec.store}))
     command = [sys.executable, "-c", "from voxray.cli.app import main; main()", "train", "--no-ray"]
     # As many threads as the tests have: sums of more differ in their last digits.
-    own = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen([*command, str(write_toml(tmp_path / "there.toml", spec))], env=own)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([*command, str(write_toml(tmp_path / "there.toml", spec))], env=environment)
     folder = run_folder(spec)
     while not (folder.checkpoints / "last.safetensors").exists():
         assert process.poll() is None
@@ -99,7 +99,7 @@ def test_a_run_that_was_killed_goes_on_in_another_process(
 
 
 @pytest.mark.parametrize("unlucky", ["last.safetensors", "model.safetensors", "metrics.json"])
-def test_storage_that_cannot_be_written_stops_a_run_and_the_same_command_goes_on(
+def test_storage_that_cannot_be_written_stops_a_run_and_the_same_command_resumes(
     s3: S3, here: Experiment, remote: Experiment, unlucky: str
 ) -> None:
     s3.fault = lambda method, path: 503 if method == "PUT" and unlucky in path else None
@@ -138,15 +138,15 @@ def test_a_password_on_the_command_line_is_refused_and_not_repeated(capsys: pyte
     with pytest.raises(SystemExit) as end:
         main(["status", "s3://me:pass-word@bucket/run"])
     assert end.value.code == 2
-    told = capsys.readouterr().err
-    assert "Set credentials in the environment" in " ".join(told.split())
-    assert "pass-word" not in told
+    error = capsys.readouterr().err
+    assert "Set credentials in the environment" in " ".join(error.split())
+    assert "pass-word" not in error
 
 
 def test_no_key_is_in_what_a_run_leaves(s3: S3, remote: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
-    said = run(remote.model_copy(update={"tracking": remote.tracking.model_copy(update={"mode": "offline"})}))
+    statuses = run(remote.model_copy(update={"tracking": remote.tracking.model_copy(update={"mode": "offline"})}))
     files = s3.contents(remote.out_path)
     assert any(name.startswith("wandb/") for name in files)
     for secret in (KEYS["AWS_SECRET_ACCESS_KEY"], KEYS["AWS_ACCESS_KEY_ID"]):
         assert not [name for name, content in files.items() if secret.encode() in content]
-        assert secret not in "".join([*said, *capsys.readouterr()])
+        assert secret not in "".join([*statuses, *capsys.readouterr()])

@@ -1,4 +1,4 @@
-"""Segmentation from a Decathlon folder to figures in millimeters and label maps, in one process."""
+"""Segmentation from a Decathlon folder to metrics in millimeters and label maps, in one process."""
 
 import json
 from pathlib import Path
@@ -182,20 +182,20 @@ def test_a_mask_may_keep_its_axes_in_another_order_than_its_image(
         evaluate_scan(segmenter, case | {"files": [str(brains / case["path"]), str(label)]})
         for label in (source, tmp_path / "turned.nii.gz")
     )
-    figures = {name: value for name, value in plain.items() if isinstance(value, float)}
-    assert sum(value > 0 for name, value in figures.items() if name.startswith("dice/")) > 0
-    assert figures == pytest.approx({name: again[name] for name in figures}, nan_ok=True)
+    metrics = {name: value for name, value in plain.items() if isinstance(value, float)}
+    assert sum(value > 0 for name, value in metrics.items() if name.startswith("dice/")) > 0
+    assert metrics == pytest.approx({name: again[name] for name in metrics}, nan_ok=True)
 
 
-def test_a_scan_that_cannot_be_segmented_is_named_and_the_others_go_on(
+def test_a_scan_that_cannot_be_segmented_is_named_and_the_others_are_segmented(
     finished: Experiment, brains: Path, tmp_path: Path
 ) -> None:
     label = sorted((brains / "labelsTr").glob("*.nii.gz"))[0]
     image = sorted((brains / "imagesTr").glob("*.nii.gz"))[1]
-    said: list[str] = []
+    statuses: list[str] = []
     with pytest.raises(WorkError, match="1 of 2 scans were skipped"):
-        predict(finished.out_path, [label, image], Options(tmp_path), LocalExecutor(), said.append)
-    assert any("expected 4 channels, got 1" in line for line in said)
+        predict(finished.out_path, [label, image], Options(tmp_path), LocalExecutor(), statuses.append)
+    assert any("expected 4 channels, got 1" in line for line in statuses)
     assert (tmp_path / f"{image.name[:-7]}_seg.nii.gz").exists()
 
 
@@ -261,7 +261,7 @@ def test_a_window_of_a_scan_is_what_training_saw_of_that_place(
     torch.testing.assert_close(torch.cat(seen), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_padding_counts_neither_in_the_loss_nor_in_the_figures(brains: Path, tmp_path: Path) -> None:
+def test_padding_counts_neither_in_the_loss_nor_in_the_metrics(brains: Path, tmp_path: Path) -> None:
     patches = {"size": [64, 64, 32], "sampling": "whole", "oversample_rotations": [], "pad_value": 0}
     spec = spec_of(brains, tmp_path, patches=patches, intensity={"kind": "zscore"}, store={"dtype": "float32"})
     ingest(spec, LocalExecutor(), quiet)

@@ -35,8 +35,8 @@ for write_phantom in phantom.COMMANDS:
 app.add_typer(phantoms, name="phantom")
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         from voxray import __version__
 
         echo(f"voxray {__version__}")

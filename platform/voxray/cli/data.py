@@ -71,7 +71,7 @@ def print_plan(experiment: "Experiment") -> None:
 
     planned = plan_run(experiment)
     plan, manifest = planned.plan, planned.manifest
-    # Where voxels have classes, a patch has none of its own.
+    # In a segmentation voxels have classes, patches have none.
     of_patches = () if plan.masks else plan.classes
     table = Table("split", "scans", "patients", *of_patches, "patches", "shards", title=f"plan of {experiment.name}")
     for split, shards in plan.shards.items():
@@ -79,16 +79,16 @@ def print_plan(experiment: "Experiment") -> None:
         units = [f"{plan.unique(split, column):,}" for column in ("scan_id", "patient_id")]
         table.add_row(split, *units, *counts, f"{plan.count(split):,}", str(shards))
     OUT.print(table)
-    turned = planned.rotated_rows
     size = "x".join(map(str, (planned.channels, *plan.size)))
-    everything = planned.channels * plan.patch_bytes * plan.table.num_rows
+    store_bytes = planned.channels * plan.patch_bytes * plan.table.num_rows
     echo(f"data      {manifest.scans.num_rows:,} scans, {manifest.samples.num_rows:,} samples in {manifest.root}")
     if plan.masks:
         echo(f"classes   {', '.join(plan.classes)}, of voxels")
-    echo(f"patches   {size} {plan.dtype}, {bytes_text(everything)} before compression")
+    echo(f"patches   {size} {plan.dtype}, {bytes_text(store_bytes)} before compression")
     shard = f"up to {plan.patches_per_shard} patches in chunks of {plan.patches_per_chunk}"
     echo(f"shards    {shard} → {experiment.store_path}")
-    rotations = f", {turned:,} of them rotations of positives" if turned else ""
+    rotated = planned.rotated_rows
+    rotations = f", {rotated:,} of them rotations of positives" if rotated else ""
     echo(f"epoch     {planned.training_rows:,} training rows{rotations}")
     echo(f"model     {planned.cost.parameters:,} trainable parameters ({experiment.model.architecture})")
     there, kind = bytes_text(memory_bytes(planned.device)), "GPU" if planned.device.type == "cuda" else "CPU"
@@ -98,4 +98,4 @@ def print_plan(experiment: "Experiment") -> None:
         echo(f"note      {note}")
     if manifest.quarantine.num_rows:
         lost = sum(manifest.quarantine["samples"].to_pylist())
-        echo(f"aside     {manifest.quarantine.num_rows} entries with {lost:,} samples, known before reading a voxel")
+        echo(f"excluded  {manifest.quarantine.num_rows} entries with {lost:,} samples, before any voxel is read")

@@ -59,7 +59,7 @@ def describe(
         return
     table = Table("layer", "type", "", "output", "parameters", title=str(architecture))
     for layer in layers:
-        # As text, because rich takes brackets for its own.
+        # As text, because rich interprets brackets as markup.
         output = "x".join(map(str, layer.output))
         table.add_row(Text(layer.key_path), layer.type, layer.detail, output, f"{layer.parameters:,}")
     OUT.print(table)

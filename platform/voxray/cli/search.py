@@ -1,5 +1,6 @@
 """The command that searches a space of architectures."""
 
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -74,11 +75,8 @@ def tune(
     from voxray.stages.tune import TuneOptions, preview
     from voxray.stages.tune import tune as search_space
 
-    limits = Limits(
-        max_parameters,
-        None if max_memory is None else parse_bytes(max_memory, "--max-memory"),
-        None if max_flops is None else parse_count(max_flops, "--max-flops"),
-    )
+    memory = _optional(parse_bytes, max_memory, "--max-memory")
+    flops = _optional(parse_count, max_flops, "--max-flops")
     options = TuneOptions(
         space=space,
         out=out.resolve(),
@@ -86,7 +84,7 @@ def tune(
         trials=trials,
         seed=seed,
         method=search.value,
-        limits=limits,
+        limits=Limits(max_parameters, memory, flops),
         starts=tuple(start or ()),
         minimize=minimize.value if minimize else None,
         folds=folds,
@@ -99,3 +97,7 @@ def tune(
     stage = "run" if len(fold_experiments(checked)) > 1 else "train"
     command = ["voxray", stage, str(experiment), *(word for setting in set_ or () for word in ("--set", setting))]
     search_space(checked, options, choose_executor(no_ray=False), echo, command)
+
+
+def _optional(parse: Callable[[str, str], int], text: str | None, option: str) -> int | None:
+    return None if text is None else parse(text, option)

@@ -1,4 +1,4 @@
-"""The work of the stages that needs a place to run, as one protocol."""
+"""The protocol of executors: the work of stages, in this process or on a cluster."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager

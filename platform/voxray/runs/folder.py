@@ -154,7 +154,7 @@ class SearchFolder:
         return self.path / "trials" / name
 
     def record(self, name: str) -> Path:
-        """What is known of a trial."""
+        """The record of a trial: its settings, state and history."""
         return self.trial(name) / "trial.json"
 
     def records(self) -> list[Path]:
@@ -202,7 +202,7 @@ def run_folder(experiment: Experiment) -> RunFolder:
 
 
 def read_state(path: AnyPath) -> dict[str, Any]:
-    """The JSON object in a file of a run's state; empty where there is none that can be read, so it is made again."""
+    """The JSON object in a file of a run's state; empty if it is missing or cannot be read."""
     try:
         content = json.loads(read_bytes(path))
     except (FileNotFoundError, NotADirectoryError, ValueError):

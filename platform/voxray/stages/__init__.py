@@ -1,1 +1,1 @@
-"""What each command does, step by step."""
+"""The stages of an experiment, which commands and the Python API run."""

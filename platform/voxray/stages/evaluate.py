@@ -42,14 +42,14 @@ def evaluate(experiment: Experiment, executor: Executor, on_status: OnStatus) ->
     store = open_store(experiment.store_path)
     unit, evaluate_splits = TASKS[store.info.task]
     with locked(folder.path), reported(folder, "evaluate", unit) as on_progress:
-        began = time.perf_counter()
+        started = time.perf_counter()
         folder.begin("evaluate")
         # The settings of the training are the same; those of the evaluation may have changed.
         write_json(folder.experiment, experiment.model_dump(mode="json"))
         metrics = evaluate_splits(experiment, store, executor, on_progress)
         with make_tracker(experiment, trained) as tracker:
             log_evaluation(tracker, read_run(folder.path, store))
-        folder.mark_finished("evaluate", key, time.perf_counter() - began, _written(folder, list(metrics)))
+        folder.mark_finished("evaluate", key, time.perf_counter() - started, _written(folder, list(metrics)))
     echo_metrics(metrics, on_status)
 
 

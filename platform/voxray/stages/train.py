@@ -33,14 +33,14 @@ def train(experiment: Experiment, executor: Executor, on_status: OnStatus) -> No
     if executor.max_workers == 1 and experiment.training.most_workers > 1:
         on_status(f"note: one process takes the steps of {experiment.training.most_workers} workers")
     with locked(folder.path), reported(folder, "train", "steps") as on_progress:
-        began = time.perf_counter()
+        started = time.perf_counter()
         folder.begin("train")
         # In this order, because Ray sets a handler of SIGTERM when it connects.
         with executor.session(), catch_sigterm() as stop:
             executor.fit(experiment, on_progress, stop)
             files = (folder.experiment, folder.architecture, folder.model, folder.history)
-            folder.mark_finished("train", key, time.perf_counter() - began, files)
-    on_status(f"train: finished in {time.perf_counter() - began:.0f} s → {folder.model}")
+            folder.mark_finished("train", key, time.perf_counter() - started, files)
+    on_status(f"train: finished in {time.perf_counter() - started:.0f} s → {folder.model}")
 
 
 def current_train_key(experiment: Experiment) -> str:

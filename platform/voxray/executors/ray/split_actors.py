@@ -1,4 +1,4 @@
-"""Predictions of splits by a pool of actors, each of which holds the model."""
+"""Predictions of splits by a pool of actors that hold the model."""
 
 from collections.abc import Sequence
 from typing import Any

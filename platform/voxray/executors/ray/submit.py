@@ -97,7 +97,7 @@ def _check_experiment(path: Path, settings: Sequence[str], sizes: dict[Path, int
     paths = {"out": experiment.out, "data.root": experiment.data.root, "store.path": experiment.store.path}
     for key, value in paths.items():
         if value and Path(value).is_relative_to(here):
-            problem = f"{key}: is in the working directory, of which a job has a temporary copy, got {value}"
+            problem = f"{key}: is in the working directory, but a job has a temporary copy of it, got {value}"
             raise ConfigError(str(path), problem, f"Name a folder that all nodes see: --set {key}=…")
     return inside.as_posix()
 

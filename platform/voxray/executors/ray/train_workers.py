@@ -1,4 +1,4 @@
-"""Training on Ray Train V2: one worker for each rank, each runs the loop of `voxray.training.loop`."""
+"""Training on Ray Train V2: one worker for each rank, which runs the loop of `voxray.training.loop`."""
 
 import signal
 import threading
@@ -22,7 +22,7 @@ from voxray.runs.folder import run_folder
 from voxray.storage.paths import AnyPath
 
 FINISHED, STOPPED = "finished", "stopped"
-MAX_FAILURES = 3  # lost workers, after each of which training resumes from the last epoch
+MAX_FAILURES = 3  # lost workers; after each, training resumes from the last epoch
 RESIZE_S = 30.0  # between checks for resources of more workers, in elastic training
 
 
@@ -134,9 +134,9 @@ def _describe(scaling: ray.train.ScalingConfig) -> str:
     """The requested workers in words: ``2 workers with 1 CPU and 1 GPU each``."""
     resources: Any = scaling.resources_per_worker
     workers: Any = scaling.num_workers
-    each = " and ".join(f"{amount:g} {name}" for name, amount in resources.items())
+    resources_text = " and ".join(f"{amount:g} {name}" for name, amount in resources.items())
     number = f"{workers[0]} to {workers[1]}" if isinstance(workers, tuple) else str(workers)
-    return f"{number} worker{'' if number == '1' else 's'} with {each} each"
+    return f"{number} worker{'' if number == '1' else 's'} with {resources_text} each"
 
 
 def _fixed_scaling(experiment: Experiment, resources: dict[str, float]) -> ray.train.ScalingConfig:
