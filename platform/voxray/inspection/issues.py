@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from voxray.datasets.manifest import shared_patients
-from voxray.inspection.kinds import ERROR, KINDS
+from voxray.inspection.kinds import KINDS
 from voxray.inspection.outliers import find_outliers
 from voxray.inspection.target import InspectionTarget
 from voxray.store.checksum import CONSTANT
@@ -31,18 +31,9 @@ Row = dict[str, Any]
 
 
 def find_issues(target: InspectionTarget, scan_stats: pa.Table) -> pa.Table:
-    """All errors and warnings of a data set.
+    """All errors and warnings of a data set (schema ISSUES), in the order of KINDS and the worst of a kind first.
 
-    Parameters
-    ----------
-    target : InspectionTarget
-    scan_stats : pyarrow.Table
-        Schema SCAN_STATS, in the order of the target's scans.
-
-    Returns
-    -------
-    pyarrow.Table
-        Schema ISSUES; in the order of KINDS, errors first, and the worst of a kind first.
+    `scan_stats` (schema SCAN_STATS) are in the order of the target's scans.
     """
     rows = [
         *({"kind": "plan", "detail": problem} for problem in target.plan_problems),
@@ -56,17 +47,6 @@ def find_issues(target: InspectionTarget, scan_stats: pa.Table) -> pa.Table:
         *find_outliers(scan_stats),
     ]
     return _table(rows, scan_stats)
-
-
-def count_kinds(issues: pa.Table) -> dict[str, int]:
-    """Number of issues of each kind, in the order of KINDS."""
-    counts = Counter(issues["kind"].to_pylist())
-    return {kind: counts[kind] for kind in KINDS if kind in counts}
-
-
-def count_errors(issues: pa.Table) -> int:
-    """Number of issues that are errors."""
-    return int(pc.sum(pc.equal(issues["severity"], ERROR)).as_py() or 0)
 
 
 def _table(rows: list[Row], scan_stats: pa.Table) -> pa.Table:
@@ -94,12 +74,11 @@ def _duplicates(scan_stats: pa.Table, published_split: bool) -> Iterator[Row]:
     keys = ["checksum", "channels", "dtype", "x_extent", "y_extent", "z_extent"]
     groups = checked.group_by(keys).aggregate([("number", "list"), ("number", "count")])
     for numbers in groups.filter(pc.greater(groups["number_count"], 1))["number_list"].to_pylist():
-        rows = scan_stats.take(sorted(numbers)).to_pylist()
-        yield {
-            "kind": _duplicate_kind(rows, published_split),
-            "number": rows[0]["number"],
-            "detail": f"same voxels as {_names([_describe(row) for row in rows[1:]])}",
-        }
+        first, *others = rows = scan_stats.take(sorted(numbers)).to_pylist()
+        names = ", ".join(map(_describe, others[:NAMES_SHOWN]))
+        more = f" and {len(others) - NAMES_SHOWN:,} more" if len(others) > NAMES_SHOWN else ""
+        kind = _duplicate_kind(rows, published_split)
+        yield {"kind": kind, "number": first["number"], "detail": f"same voxels as {names}{more}"}
 
 
 def _duplicate_kind(rows: list[Row], published_split: bool) -> str:
@@ -114,11 +93,6 @@ def _duplicate_kind(rows: list[Row], published_split: bool) -> str:
 def _describe(row: Row) -> str:
     notes = [str(row[key]) for key in ("label", "split") if row[key] is not None]
     return f"{row['path']} ({', '.join(notes)})" if notes else str(row["path"])
-
-
-def _names(names: list[str]) -> str:
-    more = f" and {len(names) - NAMES_SHOWN:,} more" if len(names) > NAMES_SHOWN else ""
-    return ", ".join(names[:NAMES_SHOWN]) + more
 
 
 def _scan_issues(scan_stats: pa.Table) -> Iterator[Row]:
@@ -143,11 +117,7 @@ def _channel_issues(target: InspectionTarget, scan_stats: pa.Table) -> Iterator[
     source = "the data set names" if target.manifest.channels else "most scans have"
     odd = scan_stats.filter(pc.fill_null(pc.not_equal(scan_stats["channels"], expected), False))
     for row in odd.select(["number", "channels"]).to_pylist():
-        yield {
-            "kind": "channels",
-            "number": row["number"],
-            "detail": f"has {row['channels']}, {source} {expected}",
-        }
+        yield {"kind": "channels", "number": row["number"], "detail": f"has {row['channels']}, {source} {expected}"}
 
 
 def _outside_samples(target: InspectionTarget, scan_stats: pa.Table) -> Iterator[Row]:

@@ -7,17 +7,10 @@ ERROR, WARNING = "error", "warning"
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of issue.
+    """One kind of issue, its consequence or what to do about it, and whether headers are not enough to detect it.
 
-    Attributes
-    ----------
-    severity : str
-        `ERROR` where work would fail, lose scans or give a wrong result; `WARNING` where a person should look.
-    title : str
-    meaning : str
-        The consequence, or what to do about it.
-    needs_voxels : bool
-        Whether headers and lists are not enough to detect it.
+    The severity is `ERROR` where work would fail, lose scans or give a wrong result; `WARNING` where a person should
+    look.
     """
 
     severity: str

@@ -8,6 +8,7 @@ of the median for shape and spacing, which are compared as ratios, and of the us
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -30,17 +31,9 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Quantity:
-    """One number of each scan.
+    """One number of each scan: values (n,), NaN where a scan has none, and their robust z (n,), 0 where they are NaN.
 
-    Attributes
-    ----------
-    kind, name : str
-    unit : str
-        With the space before it; empty where there is none.
-    values : ndarray, (n,)
-        NaN where a scan has none.
-    distances : ndarray, (n,)
-        Robust z; 0 where there is no value.
+    `unit` begins with a space, unless it is empty.
     """
 
     kind: str
@@ -51,14 +44,7 @@ class Quantity:
 
 
 def robust_z(values: Floats, floor: float) -> Floats:
-    """Distances from the median in units of 1.4826 × MAD, or of `floor` where that is larger; 0 for NaN.
-
-    Parameters
-    ----------
-    values : ndarray, (n,)
-    floor : float
-        Above 0.
-    """
+    """Distances (n,) of values from the median in units of 1.4826 × MAD, or of `floor` > 0 if larger; 0 for NaN."""
     finite = values[np.isfinite(values)]
     if len(finite) == 0:
         return np.zeros(len(values))
@@ -71,19 +57,11 @@ def find_outliers(scan_stats: pa.Table) -> list[dict[str, Any]]:
     """Issues of the kinds `shape`, `spacing` and `intensity`: one per scan and kind, of its farthest quantity.
 
     Where more than a tenth of the scans are far from the median, there is one issue `mixed` instead.
-
-    Parameters
-    ----------
-    scan_stats : pyarrow.Table
-        Schema SCAN_STATS.
     """
-    quantities = [*_sizes(scan_stats), *_intensities(scan_stats)]
-    issues: list[dict[str, Any]] = []
-    for kind in ("shape", "spacing", "intensity"):
-        of_kind = [quantity for quantity in quantities if quantity.kind == kind]
-        if of_kind:
-            issues += _outliers_of(kind, of_kind)
-    return issues
+    by_kind: dict[str, list[Quantity]] = {"shape": [], "spacing": [], "intensity": []}
+    for quantity in chain(_sizes(scan_stats), _intensities(scan_stats)):
+        by_kind[quantity.kind].append(quantity)
+    return [issue for kind, quantities in by_kind.items() if quantities for issue in _outliers_of(kind, quantities)]
 
 
 def percentile_array(scan_stats: pa.Table) -> Floats:

@@ -37,10 +37,7 @@ SCAN_STATS = pa.schema(
         ("mean", pa.list_(pa.float64())),
         ("deviation", pa.list_(pa.float64())),
         ("checksum", pa.string()),  # of all voxels; begins with "constant" where they have one value
-        (
-            "mask_voxels",
-            pa.list_(pa.int64()),
-        ),  # of each class, or of background and foreground
+        ("mask_voxels", pa.list_(pa.int64())),  # of each class, or of background and foreground
         ("issues", pa.list_(pa.struct([("kind", pa.string()), ("detail", pa.string())]))),
     ]
 )
@@ -55,23 +52,10 @@ def chunk_targets(targets: pa.Table, voxels: bool) -> list[pa.Table]:
 
 
 def inspect_scans(root: AnyPath, targets: pa.Table, classes: Sequence[str], voxels: bool) -> pa.Table:
-    """Statistics of some scans.
+    """Statistics (schema SCAN_STATS) of some scans (schema TARGETS) of a root folder, in their order.
 
-    Parameters
-    ----------
-    root : AnyPath
-        Folder that paths are relative to.
-    targets : pyarrow.Table
-        Schema TARGETS.
-    classes : sequence of str
-        Names of the mask values; empty where any value but 0 is foreground.
-    voxels : bool
-        Whether to read voxels in addition to headers.
-
-    Returns
-    -------
-    pyarrow.Table
-        Schema SCAN_STATS, in the order of `targets`.
+    `classes` are the names of the mask values, empty where any value but 0 is foreground. Without `voxels`, only
+    headers are read.
     """
     rows = [_inspect_scan(root, target, classes, voxels) for target in targets.to_pylist()]
     return pa.Table.from_pylist(rows, schema=SCAN_STATS)

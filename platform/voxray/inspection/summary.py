@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from voxray.inspection.issues import count_errors, count_kinds, find_issues
+from voxray.inspection.issues import find_issues
+from voxray.inspection.kinds import ERROR, WARNING
 from voxray.inspection.outliers import column, percentile_array
 from voxray.inspection.scan_stats import RANKS
 from voxray.inspection.target import InspectionTarget
@@ -19,16 +20,7 @@ NO_SPLIT = "all"
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """The result of inspecting a data set.
-
-    Attributes
-    ----------
-    target : InspectionTarget
-    scan_stats, issues : pyarrow.Table
-        Schemas SCAN_STATS and ISSUES.
-    voxels : bool
-        Whether voxels were read in addition to headers.
-    """
+    """The result of inspecting a data set: tables of schemas SCAN_STATS and ISSUES, and whether voxels were read."""
 
     target: InspectionTarget
     scan_stats: pa.Table
@@ -38,12 +30,12 @@ class Inspection:
     @property
     def errors(self) -> int:
         """Number of issues that are errors."""
-        return count_errors(self.issues)
+        return int(pc.sum(pc.equal(self.issues["severity"], ERROR)).as_py() or 0)
 
     @property
     def warnings(self) -> int:
         """Number of issues that are warnings."""
-        return int(self.issues.num_rows - self.errors)
+        return int(pc.sum(pc.equal(self.issues["severity"], WARNING)).as_py() or 0)
 
 
 def finish_inspection(target: InspectionTarget, scan_stats: pa.Table, voxels: bool) -> Inspection:
@@ -55,11 +47,8 @@ def finish_inspection(target: InspectionTarget, scan_stats: pa.Table, voxels: bo
 def summarize(inspection: Inspection) -> dict[str, Any]:
     """Everything but the statistics of single scans, as plain values.
 
-    Returns
-    -------
-    dict
-        `extent` and `spacing_mm` are [lowest, median, highest] for x, y and z; `intensity` has for each channel the
-        median over the scans of each percentile.
+    `extent` and `spacing_mm` are [lowest, median, highest] for x, y and z; `intensity` has for each channel the median
+    over the scans of each percentile.
     """
     target, scan_stats = inspection.target, inspection.scan_stats
     read = scan_stats.filter(pc.is_valid(scan_stats["channels"]))
@@ -69,7 +58,7 @@ def summarize(inspection: Inspection) -> dict[str, Any]:
         "voxels_read": inspection.voxels,
         "errors": inspection.errors,
         "warnings": inspection.warnings,
-        "kinds": count_kinds(inspection.issues),
+        "kinds": dict(Counter(inspection.issues["kind"].to_pylist())),
         "scans": scan_stats.num_rows,
         "readable": read.num_rows,
         "patients": len(pc.unique(scan_stats["patient_id"])),
@@ -94,14 +83,7 @@ def summarize(inspection: Inspection) -> dict[str, Any]:
 
 
 def store_bytes(target: InspectionTarget, read: pa.Table) -> int | None:
-    """Bytes of all planned patches, images and masks, before compression; None without a plan.
-
-    Parameters
-    ----------
-    target : InspectionTarget
-    read : pyarrow.Table
-        Statistics of the scans that could be read.
-    """
+    """Bytes of all planned patches, images and masks, before compression; None without a plan or a readable scan."""
     plan = target.plan
     if plan is None or read.num_rows == 0:
         return None

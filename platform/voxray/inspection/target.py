@@ -30,20 +30,10 @@ TARGETS = pa.schema(
 
 @dataclass(frozen=True, eq=False)
 class InspectionTarget:
-    """A data set as its lists describe it.
+    """A data set as its lists describe it, with a row of the schema TARGETS for each scan.
 
-    Attributes
-    ----------
-    name : str
-    layout : str
-        Empty for a folder without a known layout.
-    manifest : Manifest
-    targets : pyarrow.Table
-        Schema TARGETS, a row for each scan.
-    plan : Plan, optional
-        Of an experiment, unless planning failed.
-    plan_problems : tuple of str
-        Why the experiment cannot run.
+    `layout` is empty for a folder without a known one. An experiment has a plan unless planning failed, and
+    `plan_problems`, the reasons why it cannot run.
     """
 
     name: str
@@ -65,12 +55,7 @@ class InspectionTarget:
 
 
 def read_target(source: AnyPath) -> InspectionTarget:
-    """Read the lists of a data set; reads no scan.
-
-    Parameters
-    ----------
-    source : AnyPath
-        A folder or file of scans.
+    """Read the lists of a folder or file of scans; reads no scan.
 
     Raises
     ------

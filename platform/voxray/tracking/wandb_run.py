@@ -18,15 +18,7 @@ MODES = {"online", "offline", "disabled"}
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A picture with caption and masks.
-
-    Attributes
-    ----------
-    caption : str
-    pixels : ndarray of uint8, (line, column) or (line, column, 3)
-    masks : mapping
-        Name, such as ``truth`` → classes of the pixels, (line, column) uint8.
-    """
+    """A picture (line, column[, 3]) with caption and masks: name, such as ``truth`` → classes (line, column)."""
 
     caption: str
     pixels: NDArray[np.uint8]
@@ -96,14 +88,7 @@ class Tracker:
         self.run.log(renamed, step=int(row["epoch"]))
 
     def log_predictions(self, labels: Ints, predicted: Ints, probabilities: Floats, classes: Sequence[str]) -> None:
-        """Confusion matrix and PR curve of the validation patches.
-
-        Parameters
-        ----------
-        labels, predicted : ndarray of int, (n,)
-        probabilities : ndarray, (n, classes)
-        classes : sequence of str
-        """
+        """Confusion matrix and PR curve of n validation patches, whose probabilities are (n, classes)."""
         names = list(classes)
         matrix = wandb.plot.confusion_matrix(y_true=labels.tolist(), preds=predicted.tolist(), class_names=names)
         curve = wandb.plot.pr_curve(labels.tolist(), probabilities.tolist(), labels=names)
@@ -124,9 +109,8 @@ class Tracker:
 
     def log_table(self, key: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """A table of numbers, texts or None."""
-        self.run.log(
-            {key: wandb.Table(columns=list(columns), data=[list(row) for row in rows], allow_mixed_types=True)}
-        )
+        table = wandb.Table(columns=list(columns), data=list(map(list, rows)), allow_mixed_types=True)
+        self.run.log({key: table})
 
     def _log_after_training(self, content: Mapping[str, Any]) -> None:
         # Steps are epochs, and a resumed offline run counts them from 0 again.

@@ -14,14 +14,7 @@ SETTINGS = ("training.learning_rate", "training.batch_size", "training.weight_de
 
 
 def build_workspace(entity: str, project: str) -> Workspace:
-    """The workspace, not yet saved; its panels display what `Tracker` logs.
-
-    Parameters
-    ----------
-    entity : str
-        User or team at W&B.
-    project : str
-    """
+    """The workspace of a user's or team's project, not yet saved; its panels display what `Tracker` logs."""
     table = panels.WeavePanelSummaryTable(table_name="trials")
     sections = [
         *(Section(task.capitalize(), panels=[_curve(key) for key in _keys(task)], is_open=True) for task in TASKS),

@@ -32,16 +32,7 @@ HALO = "#303030"  # around light lines, for contrast on bright tissue
 
 @dataclass(frozen=True, eq=False)
 class Slices:
-    """The slices of a loop.
-
-    Attributes
-    ----------
-    image : ndarray, (x, y, z)
-    truth, prediction : ndarray of uint8, (x, y, z)
-    spacing_mm : tuple of float
-    window : tuple of float, optional
-        The intensities of black and white.
-    """
+    """The slices of a loop: arrays (x, y, z), and the intensities of black and white (None: percentiles)."""
 
     image: NDArray[np.generic]
     truth: NDArray[np.uint8]
@@ -58,16 +49,9 @@ def displayed_slices(slices: Slices, limit: int) -> list[int]:
 
 
 def animate(slices: Slices) -> tuple[str, str, int]:
-    """The loop as data URIs.
+    """The loop as an animated WebP of at most 300 kB, a still of its middle frame for print, and the number of frames.
 
-    Returns
-    -------
-    str
-        An animated WebP picture of at most 300 kB.
-    str
-        A still of its middle frame, for print and reduced motion.
-    int
-        Number of frames.
+    Both pictures are data URIs.
     """
     loop = b""
     for longest, quality, limit in ATTEMPTS:
@@ -90,7 +74,7 @@ def draw_frame(slices: Slices, z: int, longest: int) -> Image.Image:
     frame = Image.fromarray(np.ascontiguousarray(gray)).resize(size, Image.Resampling.BICUBIC).convert("RGB")
     pen = ImageDraw.Draw(frame)
     per_pixel = np.array([size[0] / columns, size[1] / lines])
-    for label in range(1, 1 + int(max(slices.truth.max(initial=0), slices.prediction.max(initial=0)))):
+    for label in range(1, 1 + int(slices.truth.max(initial=0))):
         for line in outlines(take_plane(slices.truth, AXIAL, z) == label):
             pen.line(_pairs(line * per_pixel), fill=class_color(label), width=2 * SCALE, joint="curve")
     for label in range(1, 1 + int(slices.prediction.max(initial=0))):
@@ -122,10 +106,7 @@ def _draw_level(pen: ImageDraw.ImageDraw, size: tuple[int, int], share: float) -
     x, low, high = width - 5 * SCALE, height - 8 * SCALE, 8 * SCALE
     level = low - share * (low - high)
     pen.line([(x, low), (x, high)], fill="#707070", width=SCALE)
-    pen.rectangle(
-        [x - 2 * SCALE, level - 2 * SCALE, x + 2 * SCALE, level + 2 * SCALE],
-        fill="#ffffff",
-    )
+    pen.rectangle([x - 2 * SCALE, level - 2 * SCALE, x + 2 * SCALE, level + 2 * SCALE], fill="#ffffff")
 
 
 def _pairs(line: Points) -> list[tuple[float, float]]:

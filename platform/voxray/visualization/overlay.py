@@ -43,17 +43,10 @@ def take_plane(volume: NDArray[Any], plane: PlaneAxes, index: int) -> NDArray[An
 
 
 def outlines(mask: NDArray[np.bool_]) -> list[Points]:
-    """Closed lines around the pixels of a mask.
+    """Closed lines (n, 2) around the pixels of a mask (line, column).
 
-    Parameters
-    ----------
-    mask : ndarray of bool, (line, column)
-
-    Returns
-    -------
-    list of ndarray, (n, 2)
-        Points (column, line) halfway between a pixel inside and one outside; a pixel's center is at its index plus
-        one half, so that a picture's edges are at 0 and at its size. The last point of each line is its first.
+    Their points (column, line) are halfway between a pixel inside and one outside; a pixel's center is at its index
+    plus one half, so that a picture's edges are at 0 and at its size. The last point of each line is its first.
     """
     if not mask.any():
         return []

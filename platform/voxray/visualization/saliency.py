@@ -18,13 +18,7 @@ OPACITY, CUTOFF = 0.6, 0.15  # of the highest saliency; the share of it below wh
 def saliency_picture(
     images: NDArray[np.float32], saliency: NDArray[np.float32], title: str, class_name: str
 ) -> tuple[bytes, list[tuple[int, int]]]:
-    """Draw slices of a scan's patches, each without and with the saliency.
-
-    Parameters
-    ----------
-    images, saliency : ndarray, (n, x, y, z)
-    title, class_name : str
-        The prediction, and the class that the saliency belongs to.
+    """Draw slices of a scan's patches (n, x, y, z), each without and with the saliency of a class (n, x, y, z).
 
     Returns
     -------

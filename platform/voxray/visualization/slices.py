@@ -39,14 +39,10 @@ def to_display_range(patches: torch.Tensor, intensity: IntensitySpec) -> torch.T
 
 
 def display_slices(scaled: NDArray[np.float32], picture: bool) -> NDArray[np.uint8]:
-    """The slices of a patch as they are displayed.
+    """The slices of a patch (channel, x, y, z) in [0, 1] as they are displayed.
 
-    Parameters
-    ----------
-    scaled : ndarray, (channel, x, y, z), in [0, 1]
-    picture : bool
-        Pictures keep their lines from top to bottom. Scans (RAS) are turned to the radiological view: the patient's
-        right on the left and anterior up, so both axes run against the index.
+    Pictures keep their lines from top to bottom. Scans (RAS) are turned to the radiological view: the patient's right
+    on the left and anterior up, so both axes run against the index.
 
     Returns
     -------

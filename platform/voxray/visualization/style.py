@@ -126,16 +126,7 @@ def thin_curve(x: Floats, y: Floats, limit: int = CURVE_POINTS) -> tuple[Floats,
 
 
 def to_svg(figure: Figure, name: str, description: str) -> Markup:
-    """A figure as an SVG element.
-
-    Parameters
-    ----------
-    figure : Figure
-    name : str
-        Prefix of its ids, unique within a page.
-    description : str
-        For screen readers.
-    """
+    """A figure as an SVG element; `name` is the prefix of its ids, `description` is for screen readers."""
     sink = io.BytesIO()
     with warnings.catch_warnings():
         # The browser supplies the glyphs that matplotlib's font lacks.

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from markupsafe import Markup
-from matplotlib.axes import Axes
 
 from voxray.metrics.curves import Floats, Ints
 from voxray.reporting.run.contents import RunContents, SplitPredictions
@@ -31,6 +30,11 @@ from voxray.visualization.style import (
 BINS = 25
 CALIBRATION_BINS = 10
 NAMED_CURVES = 10
+# Name → title, labels of the axes, and the name and the metric of the area under the curve.
+CURVES = {
+    "roc": ("ROC curve", "false-positive rate (1 − specificity)", "recall (sensitivity)", "AUC", "roc_auc"),
+    "precision-recall": ("Precision-recall curve", "recall (sensitivity)", "precision", "AP", "average_precision"),
+}
 DOTTED: dict[str, Any] = {"color": MUTED, "linewidth": 0.9, "linestyle": (0, (1, 2))}
 
 
@@ -49,55 +53,44 @@ class _Curve:
 def curve_charts(run: RunContents) -> dict[str, Markup]:
     """ROC and precision-recall curves by name: of all splits together, or of each split with more than two classes."""
     if len(run.classes) == 2:
-        return {"roc": _roc(run, run.splits), "precision-recall": _precision_recall(run, run.splits)}
-    charts = {}
-    for split in run.splits:
-        charts[f"roc-{split}"] = _roc(run, (split,))
-        charts[f"precision-recall-{split}"] = _precision_recall(run, (split,))
-    return charts
+        return {kind: _curve_chart(run, run.splits, kind, kind) for kind in CURVES}
+    names = {f"{kind}-{split}": (split, kind) for split in run.splits for kind in CURVES}
+    return {name: _curve_chart(run, (split,), kind, name) for name, (split, kind) in names.items()}
 
 
 @styled
-def _roc(run: RunContents, splits: Sequence[str]) -> Markup:
-    from sklearn.metrics import roc_curve  # takes a second to import
-
-    figure, axes = new_axes(SQUARE, "false-positive rate (1 − specificity)", "recall (sensitivity)")
-    for curve in _curves(run, splits):
-        false_rates, recalls, _ = roc_curve(curve.truth, curve.scores, drop_intermediate=False)
-        area = f", AUC {decimals(run.metrics[curve.split].get('roc_auc'))}" if len(run.classes) == 2 else ""
-        x, y = thin_curve(false_rates, recalls)
-        axes.plot(x, y, color=curve.color, linestyle=curve.dash, label=curve.label + area)
-    for split, (false_rate, recall, _) in _operating_points(run, splits).items():
-        _mark(axes, false_rate, recall, SPLIT_COLORS[split])
-    _legend_threshold(axes, run)
-    axes.plot([0, 1], [0, 1], **DOTTED, label="chance")
-    unit_axis(axes, x=True, y=True)
-    legend_above(axes, 2)
-    return to_svg(figure, _name("roc", run, splits), f"ROC curve, {_split_names(splits)}")
-
-
-@styled
-def _precision_recall(run: RunContents, splits: Sequence[str]) -> Markup:
-    from sklearn.metrics import precision_recall_curve  # takes a second to import
-
-    figure, axes = new_axes(SQUARE, "recall (sensitivity)", "precision")
+def _curve_chart(run: RunContents, splits: Sequence[str], kind: str, name: str) -> Markup:
+    title, *labels, area, metric = CURVES[kind]
     two = len(run.classes) == 2
+    figure, axes = new_axes(SQUARE, *labels)
     for curve in _curves(run, splits):
-        precisions, recalls, _ = precision_recall_curve(curve.truth, curve.scores)
-        area = f", AP {decimals(run.metrics[curve.split].get('average_precision'))}" if two else ""
-        # From the highest threshold down, without the last point of scikit-learn, which no threshold gives.
-        x, y = thin_curve(recalls[-2::-1], precisions[-2::-1])
-        axes.plot(x, y, color=curve.color, linestyle=curve.dash, label=curve.label + area)
-        if two:
+        text = f", {area} {decimals(run.metrics[curve.split].get(metric))}" if two else ""
+        axes.plot(*_points(kind, curve), color=curve.color, linestyle=curve.dash, label=curve.label + text)
+        if two and kind != "roc":
             axes.axhline(curve.truth.mean(), **{**DOTTED, "color": curve.color})
-    for split, (_, recall, precision) in _operating_points(run, splits).items():
-        _mark(axes, recall, precision, SPLIT_COLORS[split])
-    _legend_threshold(axes, run)
-    if two:
-        axes.plot([], [], **DOTTED, label="chance")
+    look: dict[str, Any] = {"markersize": 8, "markeredgecolor": "white", "markeredgewidth": 1.4, "zorder": 4}
+    for split, rates in _operating_points(run, splits).items():
+        x, y = rates[:2] if kind == "roc" else rates[1:]
+        axes.plot([x], [y], "o", color=SPLIT_COLORS[split], **look)
+    if two and run.threshold is not None:
+        axes.plot([], [], "o", color=MUTED, markersize=6, label=f"threshold {run.threshold:.3f}")
+    if two or kind == "roc":
+        diagonal = [0, 1] if kind == "roc" else []
+        axes.plot(diagonal, diagonal, **DOTTED, label="chance")
     unit_axis(axes, x=True, y=True)
     legend_above(axes, 2)
-    return to_svg(figure, _name("precision-recall", run, splits), f"Precision-recall curve, {_split_names(splits)}")
+    return to_svg(figure, name, f"{title}, {' and '.join(SPLIT_NAMES[split].lower() for split in splits)}")
+
+
+def _points(kind: str, curve: _Curve) -> tuple[Floats, Floats]:
+    from sklearn.metrics import precision_recall_curve, roc_curve  # takes a second to import
+
+    if kind == "roc":
+        false_rates, recalls, _ = roc_curve(curve.truth, curve.scores, drop_intermediate=False)
+        return thin_curve(false_rates, recalls)
+    precisions, recalls, _ = precision_recall_curve(curve.truth, curve.scores)
+    # From the highest threshold down, without the last point of scikit-learn, which no threshold gives.
+    return thin_curve(recalls[-2::-1], precisions[-2::-1])
 
 
 def score_charts(run: RunContents) -> dict[str, Markup]:
@@ -115,12 +108,11 @@ def _score_histogram(run: RunContents, split: str) -> Markup:
     edges = np.linspace(0, 1, BINS + 1)
     for number, name in enumerate(run.classes):
         scores = predictions.probabilities[predictions.labels == number, 1]
-        if not len(scores):
-            continue
-        share = 100 * np.histogram(scores, edges)[0] / len(scores)
-        color = CLASS_COLORS[number]
-        axes.stairs(share, edges, fill=True, color=color, alpha=0.25)
-        axes.stairs(share, edges, color=color, linewidth=1.5, label=f"{legend_text(name)} ({len(scores):,})")
+        if len(scores):
+            share = 100 * np.histogram(scores, edges)[0] / len(scores)
+            color = CLASS_COLORS[number]
+            axes.stairs(share, edges, fill=True, color=color, alpha=0.25)
+            axes.stairs(share, edges, color=color, linewidth=1.5, label=f"{legend_text(name)} ({len(scores):,})")
     if run.threshold is not None:
         label = f"threshold {run.threshold:.3f}"
         axes.axvline(run.threshold, color=INK, linewidth=1.1, linestyle=(0, (4, 2)), label=label)
@@ -215,20 +207,3 @@ def _operating_points(run: RunContents, splits: Sequence[str]) -> Mapping[str, t
         if tn + fp and fn + tp and fp + tp:
             points[split] = (fp / (tn + fp), tp / (fn + tp), tp / (fp + tp))
     return points
-
-
-def _mark(axes: Axes, x: float, y: float, color: str) -> None:
-    axes.plot([x], [y], "o", markersize=8, color=color, markeredgecolor="white", markeredgewidth=1.4, zorder=4)
-
-
-def _legend_threshold(axes: Axes, run: RunContents) -> None:
-    if len(run.classes) == 2 and run.threshold is not None:
-        axes.plot([], [], "o", color=MUTED, markersize=6, label=f"threshold {run.threshold:.3f}")
-
-
-def _name(kind: str, run: RunContents, splits: Sequence[str]) -> str:
-    return kind if len(run.classes) == 2 else f"{kind}-{splits[0]}"
-
-
-def _split_names(splits: Sequence[str]) -> str:
-    return " and ".join(SPLIT_NAMES[split].lower() for split in splits)

@@ -24,22 +24,14 @@ BANDS = ((0.0, 100.0, 0.12), (0.5, 99.5, 0.25), (25.0, 75.0, 0.55))
 
 
 def inspection_charts(scan_stats: pa.Table) -> dict[str, Markup]:
-    """Charts by name: ``extent``, ``spacing`` and, for each channel, ``intensity-N``; where scans differ.
-
-    Parameters
-    ----------
-    scan_stats : pyarrow.Table
-        Schema SCAN_STATS.
-    """
+    """Charts by name: ``extent``, ``spacing`` and, for each channel, ``intensity-N``; where scans differ."""
     read = scan_stats.filter(pc.is_valid(scan_stats["channels"]))
-    charts = {}
-    extents = [column(read, f"{axis}_extent") for axis in "xyz"]
-    if any(map(_differ, extents)):
-        charts["extent"] = _strip("extent", "voxels", extents, whole=True)
     with_axes = read.filter(pc.not_equal(read["axes"], ""))
-    spacings = [column(with_axes, f"{axis}_spacing_mm") for axis in "xyz"]
-    if any(map(_differ, spacings)):
-        charts["spacing"] = _strip("spacing", "mm", spacings)
+    charts = {}
+    for name, unit, table, key in (("extent", "voxels", read, "extent"), ("spacing", "mm", with_axes, "spacing_mm")):
+        sizes = [column(table, f"{axis}_{key}") for axis in "xyz"]
+        if any(map(_differ, sizes)):
+            charts[name] = _strip(name, unit, sizes, whole=name == "extent")
     percentiles = percentile_array(scan_stats)
     channels = percentiles.shape[1]
     for channel in range(min(MOST_CHANNELS, channels)):
@@ -50,7 +42,7 @@ def inspection_charts(scan_stats: pa.Table) -> dict[str, Markup]:
 
 
 @styled
-def _strip(name: str, unit: str, values: Sequence[Floats], *, whole: bool = False) -> Markup:
+def _strip(name: str, unit: str, values: Sequence[Floats], *, whole: bool) -> Markup:
     """Three histograms side by side, of x, y and z."""
     figure = Figure(figsize=STRIP, layout="constrained")
     for position, (axis, sizes) in enumerate(zip("xyz", values, strict=True)):

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, product
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from voxray.metrics.metric import Metric
 from voxray.reporting.run.contents import Case, RunContents
-from voxray.reporting.text.metric_values import axis_label, describe, direction
+from voxray.reporting.text.metric_values import axis_label, describe
 from voxray.reporting.text.numbers import SPLIT_NAMES
 from voxray.visualization.style import (
     INK,
@@ -42,27 +44,20 @@ class Strip:
 
 
 def strip_charts(run: RunContents, chosen: dict[str, list[tuple[str, Case]]]) -> dict[str, list[Strip]]:
-    """Dice and HD95 per class and scan, for each split.
-
-    Parameters
-    ----------
-    run : RunContents
-    chosen : dict
-        Split → scans to mark, each with its title.
-    """
-    return {
-        split: [
-            Strip(describe(name).label, direction(describe(name)), _strip(run, split, name, chosen.get(split, [])))
-            for name in SCAN_METRICS
-            if any(f"{name}/{class_name}" in case for case in run.cases[split] for class_name in run.classes[1:])
-        ]
-        for split in run.splits
-    }
+    """Dice and HD95 per class and scan, for each split; `chosen` are the scans to mark of a split with their titles."""
+    strips: dict[str, list[Strip]] = {split: [] for split in run.splits}
+    for split, name in product(run.splits, SCAN_METRICS):
+        columns = set(chain.from_iterable(run.cases[split]))
+        if not columns.isdisjoint(f"{name}/{class_name}" for class_name in run.classes[1:]):
+            metric = describe(name)
+            note = "higher is better" if metric.higher_is_better else "lower is better"
+            strips[split].append(Strip(metric.label, note, _strip(run, split, metric, chosen.get(split, []))))
+    return strips
 
 
 @styled
-def _strip(run: RunContents, split: str, name: str, chosen: Sequence[tuple[str, Case]]) -> Markup:
-    metric, classes = describe(name), run.classes[1:]
+def _strip(run: RunContents, split: str, metric: Metric, chosen: Sequence[tuple[str, Case]]) -> Markup:
+    name, classes = metric.name, run.classes[1:]
     width, _ = WIDE
     figure, axes = new_axes((width, 0.95 + 0.7 * len(classes)), axis_label(metric), "")
     rows = [_values(run.cases[split], f"{name}/{class_name}") for class_name in classes]

@@ -33,17 +33,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Tile:
-    """One scan of a montage.
-
-    Attributes
-    ----------
-    path, title, note : str
-    uri : str
-        The gray or colored picture.
-    width_mm, height_mm : float
-    outlines : tuple of Contour
-        Of the mask's classes.
-    """
+    """One scan of a montage: its picture (gray or colored), and the outlines of its mask's classes."""
 
     path: str
     title: str
@@ -61,14 +51,7 @@ class Tile:
 
 
 def choose_evenly(scan_stats: pa.Table, limit: int) -> list[Row]:
-    """At most `limit` readable scans, evenly spaced among those of each class, one class after the other.
-
-    Parameters
-    ----------
-    scan_stats : pyarrow.Table
-        Schema SCAN_STATS.
-    limit : int
-    """
+    """At most `limit` readable scans, evenly spaced among those of each class, one class after the other."""
     readable = scan_stats.filter(pc.is_valid(scan_stats["channels"])).sort_by(
         [("label", "ascending"), ("number", "ascending")]
     )

@@ -36,7 +36,6 @@ COLORS = {"error": "#d55e00", "warning": "#e69f00", "": "#009e73"}
 class KindIssues:
     """A kind of issue, the number of issues of it, and the worst of them."""
 
-    name: str
     kind: Kind
     total: int
     worst: list[dict[str, Any]]
@@ -97,7 +96,7 @@ def group_issues(issues: pa.Table) -> Iterator[KindIssues]:
     for name, kind in KINDS.items():
         of_kind = issues.filter(pc.equal(issues["kind"], name))
         if of_kind.num_rows:
-            yield KindIssues(name, kind, of_kind.num_rows, of_kind.slice(0, ISSUES_SHOWN).to_pylist())
+            yield KindIssues(kind, of_kind.num_rows, of_kind.slice(0, ISSUES_SHOWN).to_pylist())
 
 
 def issues_table(inspection: Inspection) -> Table:

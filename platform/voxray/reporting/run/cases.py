@@ -45,19 +45,7 @@ class Contour:
 
 @dataclass(frozen=True)
 class PlanePicture:
-    """One plane of a scan.
-
-    Attributes
-    ----------
-    axes : PlaneAxes
-    uri : str
-        The gray picture.
-    width_mm, height_mm : float
-    position : str
-        Of the plane, in world millimeters.
-    outlines : tuple of Contour
-        Ground truth first.
-    """
+    """One plane of a scan: its gray picture, its position in world millimeters, and outlines, ground truth first."""
 
     axes: PlaneAxes
     uri: str
@@ -79,17 +67,7 @@ class CasePictures:
 
 @dataclass(frozen=True)
 class DisplayedCase:
-    """The best, median or worst scan.
-
-    Attributes
-    ----------
-    title : str
-    row : dict
-        Its metrics.
-    pictures : CasePictures, optional
-    problem : str
-        Why there are no pictures.
-    """
+    """The best, median or worst scan with its metrics, and pictures or the reason why there are none."""
 
     title: str
     row: Case
@@ -132,13 +110,7 @@ def draw_cases(run: RunContents, split: str) -> list[DisplayedCase]:
 
 
 def read_case(run: RunContents, case: Case) -> tuple[Volume, NDArray[np.uint8], NDArray[np.uint8]]:
-    """A scan, its mask and its prediction, all in canonical axes.
-
-    Returns
-    -------
-    Volume
-    ndarray of uint8, (x, y, z), twice
-        Ground truth and prediction.
+    """A scan, its ground truth (x, y, z) and its prediction (x, y, z), all in canonical axes.
 
     Raises
     ------

@@ -33,13 +33,9 @@ Case = dict[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class SplitPredictions:
-    """The predictions of a split, per patch or per patient.
+    """The predictions of a split, per patch or per patient: probabilities (n, classes) and rows of the schema INDEX.
 
-    Attributes
-    ----------
-    rows : pyarrow.Table
-        Schema INDEX, one row per prediction; a patient's is that of the middle one of its patches.
-    probabilities : ndarray, (n, classes)
+    The row of a patient is that of the middle one of its patches.
     """
 
     rows: pa.Table
@@ -65,25 +61,9 @@ class SplitPredictions:
 class RunContents:
     """Everything that a report displays.
 
-    Attributes
-    ----------
-    experiment : Experiment
-    layers : Sequential or UNet
-        The trained architecture.
-    metrics : mapping
-        Split → content of ``metrics.json``.
-    history : list of dict
-        A row for each epoch.
-    predictions : mapping
-        Split → predictions of its patches or patients, for the splits of `metrics`. Empty for segmentation.
-    store : PatchStore
-    versions : mapping
-        Package → version that trained the model, where recorded.
-    cases : mapping
-        Split → rows of the scans: `scan_id`, `path`, `label_path`, `prediction` and metrics, `dice` being the mean
-        over the classes; undefined metrics are NaN. Empty for classifiers.
-    folder : AnyPath
-        The run's folder, to which `prediction` is relative.
+    Metrics, predictions and cases are by split; `versions` are those of the packages that trained the model.
+    Segmentations have no predictions and classifiers no cases, the rows of the scans: `scan_id`, `path`, `label_path`,
+    `prediction` (relative to the run's folder) and metrics, NaN if undefined; `dice` is the mean over the classes.
     """
 
     experiment: Experiment
@@ -124,14 +104,7 @@ class RunContents:
 
 
 def read_run(folder: AnyPath, store: PatchStore) -> RunContents:
-    """Read a finished run.
-
-    Parameters
-    ----------
-    folder : AnyPath
-        The run's folder.
-    store : PatchStore
-        The patches that the run was trained on.
+    """Read a finished run from its folder; `store` has the patches that it was trained on.
 
     Raises
     ------
@@ -156,14 +129,7 @@ def read_run(folder: AnyPath, store: PatchStore) -> RunContents:
 
 
 def find_best_epoch(history: list[dict[str, Any]], monitor: str) -> int | None:
-    """The first epoch with the best ``val_<monitor>``; None where no epoch has a value.
-
-    Parameters
-    ----------
-    history : list of dict
-    monitor : str
-        A metric of validation, such as ``loss`` or ``roc_auc``.
-    """
+    """The first epoch with the best ``val_<monitor>``, such as ``val_loss``; None where no epoch has a value."""
     values = find_metric(monitor).sign * history_column(history, f"val_{monitor}")
     finite = np.isfinite(values)
     return int(history[np.where(finite, values, -np.inf).argmax()]["epoch"]) if finite.any() else None

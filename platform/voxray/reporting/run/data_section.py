@@ -48,15 +48,9 @@ class Step:
 
 @dataclass(frozen=True)
 class QuarantineGroup:
-    """Entries of the quarantine with the same kind of reason.
+    """Entries of the quarantine with the same kind of reason, and the first of them as examples.
 
-    Attributes
-    ----------
-    kind, reason : str
-        Without the scan's name and, for several entries, without numbers.
-    entries, samples : int
-    examples : list of dict
-        The first rows, with the keys of QUARANTINE.
+    The reason is without the scan's name and, for several entries, without numbers.
     """
 
     kind: str

@@ -17,16 +17,7 @@ from voxray.visualization.style import MUTED, SPLIT_COLORS, WIDE, new_axes, styl
 
 
 def write_fold_report(path: AnyPath, experiment: Experiment, metrics: Mapping[str, Any]) -> None:
-    """Write the page atomically.
-
-    Parameters
-    ----------
-    path : AnyPath
-        The HTML file, beside the folders of the folds.
-    experiment : Experiment
-    metrics : mapping
-        Content of the cross-validation's ``metrics.json``.
-    """
+    """Write the page, beside the folders of the folds, atomically; `metrics` is the content of ``metrics.json``."""
     test = metrics["test"]
     folds: Mapping[str, Sequence[float | None]] = test["folds"]
     rows = [(label_of(key), _pooled(test, key), [*map(decimals, values)]) for key, values in folds.items()]

@@ -35,14 +35,7 @@ PARTS: Mapping[str, Callable[[RunContents], dict[str, Any]]] = {
 
 
 def write_report(path: AnyPath, run: RunContents) -> None:
-    """Write the report.
-
-    Parameters
-    ----------
-    path : AnyPath
-        The HTML file.
-    run : RunContents
-    """
+    """Write the report, an HTML file."""
     write_text(path, render_page(run))
 
 

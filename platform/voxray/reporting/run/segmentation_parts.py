@@ -43,15 +43,6 @@ class MetricRows:
     lines: list[tuple[str, dict[str, MetricValue]]]
 
 
-@dataclass(frozen=True)
-class CaseRow:
-    """A row of the table of scans; `metrics` are texts."""
-
-    scan_id: str
-    short_id: str
-    metrics: list[str]
-
-
 def segmentation_parts(run: RunContents) -> dict[str, Any]:
     """The variables of ``segmentation.html.jinja`` beside the shared ones."""
     split = run.splits[0]
@@ -164,9 +155,10 @@ def _column_groups(columns: Sequence[str]) -> list[tuple[str, list[str]]]:
     return list(groups.items())
 
 
-def _case_row(case: Case, columns: Sequence[str]) -> CaseRow:
+def _case_row(case: Case, columns: Sequence[str]) -> tuple[str, str, list[str]]:
+    """Name, shortened name and metrics of a scan."""
     scan_id = str(case["scan_id"])
-    return CaseRow(scan_id, shorten_id(scan_id), [decimals(case.get(key), describe(key).digits) for key in columns])
+    return scan_id, shorten_id(scan_id), [decimals(case.get(key), describe(key).digits) for key in columns]
 
 
 def _class_metrics(case: Case, name: str) -> str:

@@ -21,15 +21,7 @@ PICTURES = 8
 
 
 def log_evaluation(tracker: Tracker, run: RunContents) -> None:
-    """Log the metrics of an evaluation, and plots and pictures of the validation split.
-
-    Parameters
-    ----------
-    tracker : Tracker
-        Entered.
-    run : RunContents
-        With metrics and predictions.
-    """
+    """Log the metrics of an evaluation, and plots and pictures of the validation split, to an entered tracker."""
     tracker.log_summary(run.metrics)
     if tracker.mode == "disabled":
         return

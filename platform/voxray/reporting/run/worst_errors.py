@@ -28,22 +28,12 @@ class Slice:
 
 @dataclass(frozen=True)
 class ErrorCase:
-    """One misclassified patch.
-
-    Attributes
-    ----------
-    scan_id, short_id : str
-    position : str
-        World coordinates in mm; empty for a picture.
-    scores : str
-        The probability, with more than two classes also the true and the predicted class.
-    slices : tuple of Slice
-    """
+    """One misclassified patch."""
 
     scan_id: str
     short_id: str
-    position: str
-    scores: str
+    position: str  # in world millimeters; empty for a picture
+    scores: str  # the probability, with more than two classes also the true and the predicted class
     slices: tuple[Slice, ...]
 
     @property
@@ -66,20 +56,9 @@ class ErrorGroup:
 def find_worst(
     labels: Ints, predicted: Ints, probabilities: Floats, label: int | None, limit: int
 ) -> NDArray[np.int64]:
-    """The errors with the lowest probability of the true class.
+    """At most `limit` positions of errors, those with the lowest probability of the true class first.
 
-    Parameters
-    ----------
-    labels, predicted : ndarray of int, (n,)
-    probabilities : ndarray, (n, classes)
-    label : int, optional
-        Errors on patches of this true class only.
-    limit : int
-
-    Returns
-    -------
-    ndarray of int
-        At most `limit` positions, the worst first; ties in their order.
+    Labels and predictions are (n,), probabilities (n, classes). A `label` selects the errors on patches of this class.
     """
     wrong = labels != predicted
     errors = np.flatnonzero(wrong if label is None else wrong & (labels == label))
@@ -107,15 +86,10 @@ def _group(run: RunContents, split: str, label: int | None) -> ErrorGroup:
     errors = find_worst(predictions.labels, predicted, predictions.probabilities, label, len(predicted))
     where = SPLIT_NAMES[split].lower()
     if label is None:
-        title, patches, error, order = (
-            "Misclassified",
-            run.level,
-            "misclassified",
-            "lowest probability of the true class",
-        )
+        title, patches, error = "Misclassified", run.level, "misclassified"
+        order = "lowest probability of the true class"
     else:
-        title = "False negatives" if label else "False positives"
-        patches = f"{run.classes[label]} {run.level}"
+        title, patches = "False negatives" if label else "False positives", f"{run.classes[label]} {run.level}"
         error = f"predicted as {run.classes[1 - label]}"
         order = f"{'lowest' if label else 'highest'} probability of {run.classes[1]}"
     summary = f"None: no {patches} of the {where} split is {error}"

@@ -25,18 +25,9 @@ HYPERPARAMETERS_SHOWN = 12
 def write_search_report(
     path: AnyPath, search: Search, trials: Mapping[int, Trial], refused: Sequence[Mapping[str, Any]], command: str
 ) -> None:
-    """Write the page atomically.
+    """Write the page atomically: of trials by number and of rejected samples (origin, reason, decisions).
 
-    Parameters
-    ----------
-    path : AnyPath
-    search : Search
-    trials : mapping
-        By number.
-    refused : sequence of mapping
-        Rejected samples: origin, reason, decisions.
-    command : str
-        Trains the winner again; empty where there is none.
+    `command` trains the winner again; it is empty where there is none.
     """
     goal, ranked = search.goal, search.goal.ranked(trials)
     winner = goal.winner(trials)

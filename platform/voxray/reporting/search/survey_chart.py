@@ -40,11 +40,7 @@ class Measure(NamedTuple):
 def survey_tables(survey: Survey, seconds_per_flop: float) -> list[Table]:
     """Quantiles of the costs of valid samples, and why the others were rejected.
 
-    Parameters
-    ----------
-    survey : Survey
-    seconds_per_flop : float
-        Time of an epoch for each floating-point operation of training on one patch.
+    `seconds_per_flop` is the time of an epoch for each floating-point operation of training on one patch.
     """
     title = f"{survey.name}: {count(survey.drawn, 'sample')}, {len(survey.costs):,} valid"
     costs = Table(Column("valid samples", no_wrap=True), "min", "10 %", "median", "90 %", "max", title=title)

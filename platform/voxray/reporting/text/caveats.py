@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 from voxray.reporting.run.contents import Case
@@ -9,6 +10,8 @@ from voxray.reporting.text.metric_values import describe
 from voxray.reporting.text.numbers import SPLIT_NAMES, count, plural
 
 FEW_PATIENTS = 20
+# Why a metric of a scan is undefined.
+REASONS = {"dice": "neither ground truth nor prediction has", "hd95_mm": "ground truth or prediction lacks"}
 
 
 def classifier_caveats(metrics: Mapping[str, Mapping[str, Any]], classes: Sequence[str]) -> Iterator[str]:
@@ -38,14 +41,11 @@ def split_caveats(metrics: Mapping[str, Mapping[str, Any]], selected: str) -> It
 
 def scan_caveats(cases: Mapping[str, Sequence[Case]], classes: Sequence[str]) -> Iterator[str]:
     """Scans that a mean excludes."""
-    reasons = {"dice": "neither ground truth nor prediction has", "hd95_mm": "ground truth or prediction lacks"}
-    for split, rows in cases.items():
-        for metric, reason in reasons.items():
-            for name in classes[1:]:
-                undefined = sum(not math.isfinite(row.get(f"{metric}/{name}", 0)) for row in rows)
-                if undefined:
-                    scans = f"{undefined:,} of {count(len(rows), 'scan')} in the {SPLIT_NAMES[split].lower()} split"
-                    yield f"{describe(metric).label} of {name} excludes {scans}, where {reason} the class."
+    for split, metric, name in product(cases, REASONS, classes[1:]):
+        undefined = sum(not math.isfinite(row.get(f"{metric}/{name}", 0)) for row in cases[split])
+        if undefined:
+            scans = f"{undefined:,} of {count(len(cases[split]), 'scan')} in the {SPLIT_NAMES[split].lower()} split"
+            yield f"{describe(metric).label} of {name} excludes {scans}, where {REASONS[metric]} the class."
 
 
 def _class_ratio(split: str, metrics: Mapping[str, Any], classes: Sequence[str]) -> str:

@@ -13,37 +13,18 @@ CLASS_MEAN = "mean"
 
 @dataclass(frozen=True)
 class MetricValue:
-    """One metric of one split, ready for display.
+    """One metric of one split, ready for display."""
 
-    Attributes
-    ----------
-    key, label, description : str
-    value : float, optional
-    text : str
-        The value with its unit, or an en dash.
-    low, high : float, optional
-        Ends of the 95 % confidence interval; both or neither.
-    interval : str
-        As text; empty where there is none.
-    undefined : str
-        Why there is no value; empty where there is one.
-    is_share : bool
-        Whether it lies between 0 and 1.
-    note : str
-        Displayed where there is no interval.
-    """
-
-    key: str
     label: str
     description: str
     value: float | None
-    text: str
-    low: float | None
+    text: str  # with its unit, or an en dash
+    low: float | None  # the ends of the 95 % confidence interval; both or neither
     high: float | None
-    interval: str
-    undefined: str
-    is_share: bool = True
-    note: str = "no interval from one patient"
+    interval: str  # empty where there is none
+    undefined: str  # why there is no value; empty where there is one
+    is_share: bool = True  # whether it lies between 0 and 1
+    note: str = "no interval from one patient"  # displayed where there is no interval
 
 
 @dataclass(frozen=True)
@@ -60,23 +41,10 @@ class Card:
 def metric_value(
     key: str, metrics: Mapping[str, Any], classes: Sequence[str], tolerance_mm: float = 1.0
 ) -> MetricValue:
-    """A metric of one split.
-
-    Parameters
-    ----------
-    key : str
-        ``recall``, or with a class ``hd95_mm/liver``.
-    metrics : mapping
-        The split's part of ``metrics.json``.
-    classes : sequence of str
-        Names of the labels 0, 1, …
-    tolerance_mm : float
-        Of surface Dice.
-    """
+    """A metric of one split of ``metrics.json``: ``recall``, or with a class ``hd95_mm/liver``."""
     metric, level = describe(key), metrics.get("level", "scan")
     value, low, high = value_and_interval(key, metrics)
     return MetricValue(
-        key=key,
         label=label_of(key),
         description=metric.describe(classes, level, tolerance_mm),
         value=value,
@@ -110,11 +78,6 @@ def inline_label(key: str) -> str:
 def axis_label(metric: Metric) -> str:
     """The label with its unit, as axes and columns have it."""
     return f"{metric.label} ({metric.unit})" if metric.unit else metric.label
-
-
-def direction(metric: Metric) -> str:
-    """Which values are better."""
-    return "higher is better" if metric.higher_is_better else "lower is better"
 
 
 def with_unit(value: float | None, metric: Metric) -> str:
