@@ -146,7 +146,7 @@ def _outside_samples(target: InspectionTarget, scan_stats: pa.Table) -> Iterator
 
 def _unseen_classes(target: InspectionTarget, scan_stats: pa.Table) -> Iterator[Row]:
     """Classes that no mask has, where masks were read."""
-    counts = [row for row in scan_stats["mask_voxels"].to_pylist() if row]
+    counts = scan_stats["mask_voxels"].drop_null().to_pylist()
     if not counts:
         return
     totals = np.sum(counts, axis=0)

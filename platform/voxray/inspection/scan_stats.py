@@ -1,10 +1,12 @@
 """Statistics of one scan, from its header and optionally its voxels. A bad scan gives a row with issues."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from voxray.errors import ScanError
 from voxray.inspection.target import TARGETS
@@ -63,20 +65,14 @@ def inspect_scans(root: AnyPath, targets: pa.Table, classes: Sequence[str], voxe
 
 def _inspect_scan(root: AnyPath, target: Row, classes: Sequence[str], voxels: bool) -> Row:
     row: Row = {**dict.fromkeys(SCAN_STATS.names), **target, "issues": []}
-    image: Volume | None = None
-    try:
+    with _noting(row, "unreadable", root):
         header = read_header(root / target["path"])
         _check_numbers(header, target["path"])
         row |= _header_stats(header)
         if voxels:
-            image = open_scan(root / target["path"])
-    except ScanError as error:
-        _add_issue(row, "unreadable", error, root)
-        return row
-    if image is not None:
-        _add_voxel_stats(row, image, root)
-    if target["label_path"] is not None:
-        _add_mask_stats(row, header, root, classes, voxels)
+            _add_voxel_stats(row, open_scan(root / target["path"]), root)
+        if target["label_path"] is not None:
+            _add_mask_stats(row, header, root, classes, voxels)
     return row
 
 
@@ -85,6 +81,13 @@ def _check_numbers(header: ScanHeader, where: str) -> None:
         raise ScanError(where, f"expected at least one voxel, got {header.channels} channels of {header.shape}")
     if header.dtype.kind not in "iufb":
         raise ScanError(where, f"expected real numbers as voxels, got {header.dtype}")
+
+
+def _check_varied(percentiles: NDArray[np.float64], where: str) -> None:
+    constant = np.flatnonzero(percentiles[:, 0] == percentiles[:, -1]).tolist()
+    if constant:
+        voxels = f"channel {', '.join(map(str, constant))}" if len(percentiles) > 1 else "every voxel"
+        raise ScanError(where, f"{voxels} has the value {percentiles[constant[0], 0]:g}")
 
 
 def _header_stats(header: ScanHeader) -> Row:
@@ -101,52 +104,44 @@ def _header_stats(header: ScanHeader) -> Row:
 
 def _add_voxel_stats(row: Row, image: Volume, root: AnyPath) -> None:
     row["checksum"] = voxel_checksum(image.array)
-    try:
+    with _noting(row, "not_finite", root):
         check_finite(image, row["path"])
-    except ScanError as error:
-        _add_issue(row, "not_finite", error, root)
-        return
-    statistics = volume_statistics(image.array, RANKS)
-    row["percentiles"] = statistics.percentiles.tolist()
-    row["mean"], row["deviation"] = statistics.mean.tolist(), statistics.deviation.tolist()
-    constant = np.flatnonzero(statistics.percentiles[:, 0] == statistics.percentiles[:, -1]).tolist()
-    if constant:
-        value = statistics.percentiles[constant[0], 0]
-        voxels = f"channel {', '.join(map(str, constant))}" if len(image.array) > 1 else "every voxel"
-        _add_issue(row, "constant", ScanError(row["path"], f"{voxels} has the value {value:g}"), root)
+        statistics = volume_statistics(image.array, RANKS)
+        row["percentiles"] = statistics.percentiles.tolist()
+        row["mean"], row["deviation"] = statistics.mean.tolist(), statistics.deviation.tolist()
+        with _noting(row, "constant", root):
+            _check_varied(statistics.percentiles, row["path"])
 
 
 def _add_mask_stats(row: Row, header: ScanHeader, root: AnyPath, classes: Sequence[str], voxels: bool) -> None:
     path = root / row["label_path"]
-    try:
+    with _noting(row, "mask", root):
         mask = read_header(path)
         if mask.channels != 1:
             raise ScanError(row["label_path"], f"expected a mask of one channel, got {mask.channels}")
         volume = open_scan(path) if voxels else None
-    except ScanError as error:
-        _add_issue(row, "mask", error, root)
-        return
-    row["size_bytes"] += mask.size_bytes
-    try:
-        check_same_grid(header, mask, row["path"])
-    except ScanError as error:
-        _add_issue(row, "grid", error, root)
-    if volume is not None:
-        _add_label_stats(row, volume, root, classes)
+        row["size_bytes"] += mask.size_bytes
+        with _noting(row, "grid", root):
+            check_same_grid(header, mask, row["path"])
+        if volume is not None:
+            _add_label_stats(row, volume, root, classes)
 
 
 def _add_label_stats(row: Row, mask: Volume, root: AnyPath, classes: Sequence[str]) -> None:
-    try:
+    with _noting(row, "values", root):
         labels = label_classes(mask, classes, row["label_path"]) if classes else (mask.array[0] != 0)
+        row["mask_voxels"] = np.bincount(labels.ravel(order="K"), minlength=max(2, len(classes))).tolist()
+        with _noting(row, "empty", root):
+            if not labels.any():
+                raise ScanError(row["label_path"], "every voxel is background")
+
+
+@contextmanager
+def _noting(row: Row, kind: str, root: AnyPath) -> Iterator[None]:
+    """Turn an error into an issue of the scan."""
+    try:
+        yield
     except ScanError as error:
-        _add_issue(row, "values", error, root)
-        return
-    row["mask_voxels"] = np.bincount(labels.ravel(order="K"), minlength=max(2, len(classes))).tolist()
-    if not labels.any():
-        _add_issue(row, "empty", ScanError(row["label_path"], "every voxel is background"), root)
-
-
-def _add_issue(row: Row, kind: str, error: ScanError, root: AnyPath) -> None:
-    where, problem = (text.replace(f"{root}/", "") for text in (error.where, error.problem))
-    detail = problem if where == row["path"] else f"{where}: {problem}"
-    row["issues"].append({"kind": kind, "detail": detail})
+        where, problem = (text.replace(f"{root}/", "") for text in (error.where, error.problem))
+        detail = problem if where == row["path"] else f"{where}: {problem}"
+        row["issues"].append({"kind": kind, "detail": detail})

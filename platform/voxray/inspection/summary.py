@@ -133,7 +133,7 @@ def _is(values: pa.ChunkedArray, split: str | None) -> pa.ChunkedArray:
 
 def _mask_classes(target: InspectionTarget, scan_stats: pa.Table) -> dict[str, dict[str, Any]] | None:
     """Voxels of each class, and number of masks that contain it; None where no mask was read."""
-    rows = [row for row in scan_stats["mask_voxels"].to_pylist() if row]
+    rows = scan_stats["mask_voxels"].drop_null().to_pylist()
     if not rows:
         return None
     counts = np.array(rows, np.int64)

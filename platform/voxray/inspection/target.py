@@ -100,21 +100,14 @@ def read_experiment_target(experiment: Experiment) -> InspectionTarget:
 
 def _targets(manifest: Manifest, plan: Plan | None) -> pa.Table:
     scans = manifest.scans
-    splits = dict(zip(scans["path"].to_pylist(), scans["split"].to_pylist(), strict=True))
+    paths, ids = scans["path"].to_pylist(), scans["scan_id"].to_pylist()
+    splits = dict(zip(paths, scans["split"].to_pylist(), strict=True))
     if plan is not None:
         # By path: the scan ids of a plan may be pseudonyms.
         splits |= dict(zip(plan.table["path"].to_pylist(), plan.table["split"].to_pylist(), strict=True))
     labels = _scan_labels(manifest)
-    ids = scans["scan_id"].to_pylist()
-    columns = [
-        list(range(len(ids))),
-        ids,
-        scans["patient_id"],
-        [splits[path] for path in scans["path"].to_pylist()],
-        [labels.get(name) for name in ids],
-        scans["path"],
-        scans["label_path"],
-    ]
+    split, label = list(map(splits.get, paths)), list(map(labels.get, ids))
+    columns = [list(range(len(ids))), ids, scans["patient_id"], split, label, paths, scans["label_path"]]
     return pa.table(dict(zip(TARGETS.names, columns, strict=True)), schema=TARGETS)
 
 

@@ -76,14 +76,13 @@ def draw_frame(slices: Slices, z: int, longest: int) -> Image.Image:
     per_pixel = np.array([size[0] / columns, size[1] / lines])
     for label in range(1, 1 + int(slices.truth.max(initial=0))):
         for line in outlines(take_plane(slices.truth, AXIAL, z) == label):
-            pen.line(_pairs(line * per_pixel), fill=class_color(label), width=2 * SCALE, joint="curve")
+            pen.line((line * per_pixel).ravel().tolist(), fill=class_color(label), width=2 * SCALE, joint="curve")
     for label in range(1, 1 + int(slices.prediction.max(initial=0))):
         for line in outlines(take_plane(slices.prediction, AXIAL, z) == label):
             pieces = dashes(line * per_pixel, DASH * SCALE, GAP * SCALE)
-            for piece in pieces:
-                pen.line(_pairs(piece), fill=HALO, width=4 * SCALE, joint="curve")
-            for piece in pieces:
-                pen.line(_pairs(piece), fill=lighter(class_color(label), TINT), width=2 * SCALE, joint="curve")
+            for color, width in ((HALO, 4), (lighter(class_color(label), TINT), 2)):
+                for piece in pieces:
+                    pen.line(piece.ravel().tolist(), fill=color, width=width * SCALE, joint="curve")
     _draw_level(pen, size, (z + 0.5) / slices.image.shape[2])
     return frame.reduce(SCALE)
 
@@ -107,10 +106,6 @@ def _draw_level(pen: ImageDraw.ImageDraw, size: tuple[int, int], share: float) -
     level = low - share * (low - high)
     pen.line([(x, low), (x, high)], fill="#707070", width=SCALE)
     pen.rectangle([x - 2 * SCALE, level - 2 * SCALE, x + 2 * SCALE, level + 2 * SCALE], fill="#ffffff")
-
-
-def _pairs(line: Points) -> list[tuple[float, float]]:
-    return [(float(x), float(y)) for x, y in line]
 
 
 def _encode(frames: list[Image.Image], quality: int) -> bytes:

@@ -1,11 +1,13 @@
 """The charts of a classifier's report: ROC, precision-recall, scores, calibration."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
+from matplotlib.axes import Axes
 
 from voxray.metrics.curves import Floats, Ints
 from voxray.reporting.run.contents import RunContents, SplitPredictions
@@ -42,7 +44,6 @@ DOTTED: dict[str, Any] = {"color": MUTED, "linewidth": 0.9, "linestyle": (0, (1,
 class _Curve:
     """The data and look of a ROC or precision-recall curve."""
 
-    split: str
     label: str
     color: str
     dash: str
@@ -52,28 +53,21 @@ class _Curve:
 
 def curve_charts(run: RunContents) -> dict[str, Markup]:
     """ROC and precision-recall curves by name: of all splits together, or of each split with more than two classes."""
-    if len(run.classes) == 2:
-        return {kind: _curve_chart(run, run.splits, kind, kind) for kind in CURVES}
-    names = {f"{kind}-{split}": (split, kind) for split in run.splits for kind in CURVES}
-    return {name: _curve_chart(run, (split,), kind, name) for name, (split, kind) in names.items()}
+    groups = {"": run.splits} if len(run.classes) == 2 else {f"-{split}": (split,) for split in run.splits}
+    return {kind + end: _curve_chart(run, groups[end], kind, kind + end) for end, kind in product(groups, CURVES)}
 
 
 @styled
 def _curve_chart(run: RunContents, splits: Sequence[str], kind: str, name: str) -> Markup:
-    title, *labels, area, metric = CURVES[kind]
+    title, *labels = CURVES[kind][:3]
     two = len(run.classes) == 2
     figure, axes = new_axes(SQUARE, *labels)
-    for curve in _curves(run, splits):
-        text = f", {area} {decimals(run.metrics[curve.split].get(metric))}" if two else ""
-        axes.plot(*_points(kind, curve), color=curve.color, linestyle=curve.dash, label=curve.label + text)
+    for curve in _curves(run, splits, kind):
+        axes.plot(*_points(kind, curve), color=curve.color, linestyle=curve.dash, label=curve.label)
         if two and kind != "roc":
             axes.axhline(curve.truth.mean(), **{**DOTTED, "color": curve.color})
-    look: dict[str, Any] = {"markersize": 8, "markeredgecolor": "white", "markeredgewidth": 1.4, "zorder": 4}
-    for split, rates in _operating_points(run, splits).items():
-        x, y = rates[:2] if kind == "roc" else rates[1:]
-        axes.plot([x], [y], "o", color=SPLIT_COLORS[split], **look)
     if two and run.threshold is not None:
-        axes.plot([], [], "o", color=MUTED, markersize=6, label=f"threshold {run.threshold:.3f}")
+        _draw_threshold(axes, run, kind, run.threshold)
     if two or kind == "roc":
         diagonal = [0, 1] if kind == "roc" else []
         axes.plot(diagonal, diagonal, **DOTTED, label="chance")
@@ -180,30 +174,32 @@ def _probabilities_and_outcomes(predictions: SplitPredictions, two: bool) -> tup
     return predictions.probabilities.max(axis=1, initial=0), correct.astype(np.float64)
 
 
-def _curves(run: RunContents, splits: Sequence[str]) -> list[_Curve]:
+def _curves(run: RunContents, splits: Sequence[str], kind: str) -> list[_Curve]:
     """Every curve that is defined: both classes must occur."""
     labels = [1] if len(run.classes) == 2 else range(len(run.classes))
-    curves = (_curve(run, split, label) for split in splits for label in labels)
+    curves = (_curve(run, split, kind, label) for split in splits for label in labels)
     return [curve for curve in curves if 0 < curve.truth.sum() < len(curve.truth)]
 
 
-def _curve(run: RunContents, split: str, label: int) -> _Curve:
+def _curve(run: RunContents, split: str, kind: str, label: int) -> _Curve:
     predictions = run.predictions[split]
     truth, scores = (predictions.labels == label).astype(np.int64), predictions.probabilities[:, label]
     if len(run.classes) == 2:
-        return _Curve(split, SPLIT_NAMES[split].lower(), SPLIT_COLORS[split], "-", truth, scores)
+        area, metric = CURVES[kind][3:]
+        name = f"{SPLIT_NAMES[split].lower()}, {area} {decimals(run.metrics[split].get(metric))}"
+        return _Curve(name, SPLIT_COLORS[split], "-", truth, scores)
     name = legend_text(run.classes[label]) if label < NAMED_CURVES else ""
     cycle, color = divmod(label, len(CLASS_COLORS))
-    return _Curve(split, name, CLASS_COLORS[color], DASHES[cycle % len(DASHES)], truth, scores)
+    return _Curve(name, CLASS_COLORS[color], DASHES[cycle % len(DASHES)], truth, scores)
 
 
-def _operating_points(run: RunContents, splits: Sequence[str]) -> Mapping[str, tuple[float, float, float]]:
-    """False-positive rate, recall and precision of each split at the threshold, where all three have a value."""
-    if len(run.classes) != 2 or run.threshold is None:
-        return {}
-    points = {}
-    for split in splits:
+def _draw_threshold(axes: Axes, run: RunContents, kind: str, threshold: float) -> None:
+    """A dot for each split where false-positive rate, recall and precision have a value."""
+    look: dict[str, Any] = {"markersize": 8, "markeredgecolor": "white", "markeredgewidth": 1.4, "zorder": 4}
+    for split in run.splits:
         (tn, fp), (fn, tp) = run.metrics[split]["confusion_matrix"]
-        if tn + fp and fn + tp and fp + tp:
-            points[split] = (fp / (tn + fp), tp / (fn + tp), tp / (fp + tp))
-    return points
+        if all((tn + fp, fn + tp, fp + tp)):
+            recall = tp / (fn + tp)
+            x, y = (fp / (tn + fp), recall) if kind == "roc" else (recall, tp / (fp + tp))
+            axes.plot([x], [y], "o", color=SPLIT_COLORS[split], **look)
+    axes.plot([], [], "o", color=MUTED, markersize=6, label=f"threshold {threshold:.3f}")

@@ -84,9 +84,9 @@ def _curves(goal: Goal, ranked: Sequence[Trial]) -> Markup:
     for trial in reversed(ranked):
         state = "best" if trial is ranked[0] and trial.state == "finished" else trial.state
         color, width = CURVES.get(state, (RULE, 0.9))
-        for epochs, values in _fold_curves(goal, trial):
+        for points in _fold_curves(goal, trial):
             label = None if state in labeled else state
-            axes.plot(epochs, values, marker="o", markersize=2.5, label=label, color=color, linewidth=width)
+            axes.plot(*zip(*points, strict=True), marker="o", markersize=2.5, label=label, color=color, linewidth=width)
             labeled.add(state)
     last = max((row["epoch"] for trial in ranked for row in trial.curve), default=1)
     epoch_axis(axes, np.arange(1.0, last + 1))
@@ -94,20 +94,19 @@ def _curves(goal: Goal, ranked: Sequence[Trial]) -> Markup:
     return to_svg(figure, "curves", f"{goal.name} over the epochs of each trial")
 
 
-def _fold_curves(goal: Goal, trial: Trial) -> Iterator[tuple[list[int], list[float]]]:
+def _fold_curves(goal: Goal, trial: Trial) -> Iterator[list[tuple[int, float]]]:
     """Epochs and values of each fold of a trial that has any."""
-    for fold in range(trial.folds):
-        rows = [row for row in trial.of_fold(fold) if row.get(goal.column) is not None]
-        if rows:
-            yield [row["epoch"] for row in rows], [row[goal.column] for row in rows]
+    for rows in map(trial.of_fold, range(trial.folds)):
+        points = [(row["epoch"], row[goal.column]) for row in rows if row.get(goal.column) is not None]
+        if points:
+            yield points
 
 
 @styled
 def _importance(shares: Mapping[str, float]) -> Markup:
     figure, axes = new_axes((WIDE[0], 0.7 + 0.24 * len(shares)), "share of the variance explained", "")
-    names = list(reversed(list(shares)))
-    axes.barh(range(len(names)), [shares[name] for name in names], height=0.6, color=SPLIT_COLORS["val"])
-    axes.set_yticks(range(len(names)), [_short(name, 34) for name in names])
+    axes.barh(range(len(shares)), [*shares.values()][::-1], height=0.6, color=SPLIT_COLORS["val"])
+    axes.set_yticks(range(len(shares)), [_short(name, 34) for name in shares][::-1])
     axes.set_xlim(0, max(0.1, 1.05 * max(shares.values())))
     axes.grid(visible=False, axis="y")
     return to_svg(figure, "importance", "Share of the variance that each hyperparameter explains alone")
@@ -117,7 +116,7 @@ def _importance(shares: Mapping[str, float]) -> Markup:
 def _parallel(goal: Goal, measured: Sequence[Trial], names: Sequence[str]) -> Markup:
     figure, axes = new_axes((WIDE[0] * 2.1, 3.6), "", "")
     columns = [_positions([trial.decisions.get(name, "–") for trial in measured]) for name in names]
-    values = np.array([goal.value(trial) for trial in measured])
+    values = np.array(list(map(goal.value, measured)))
     low, high = float(values.min()), float(values.max())
     columns.append(((values - low) / ((high - low) or 1), [(0.0, f"{low:.3f}"), (1.0, f"{high:.3f}")]))
     lines = np.stack([positions for positions, _ in columns], axis=1)
@@ -128,19 +127,15 @@ def _parallel(goal: Goal, measured: Sequence[Trial], names: Sequence[str]) -> Ma
         axes.plot(lines[trial], color=colormaps["Blues"](shades[trial]), linewidth=1.0, alpha=0.8)
     axes.plot(lines[0], color=BEST, linewidth=2.2)
     for column, (_, ticks) in enumerate(columns):
-        _draw_ticks(axes, column, ticks)
+        axes.axvline(column, color=MUTED, linewidth=0.8)
+        for position, text in ticks:
+            axes.text(column + 0.03, position, text, fontsize=7.5, va="center", color=INK, bbox=PAPER)
     axes.set_xticks(range(len(columns)), [*(_short(name, 18) for name in names), label_of(goal.name)], fontsize=8)
     axes.set_yticks([])
     axes.set_ylim(-0.06, 1.06)
     axes.spines[["left", "bottom"]].set_visible(False)
     axes.grid(visible=False)
     return to_svg(figure, "parallel", f"Hyperparameters of {len(measured)} trials, the best one highlighted")
-
-
-def _draw_ticks(axes: Axes, column: int, ticks: Sequence[tuple[float, str]]) -> None:
-    axes.axvline(column, color=MUTED, linewidth=0.8)
-    for position, text in ticks:
-        axes.text(column + 0.03, position, text, fontsize=7.5, va="center", color=INK, bbox=PAPER)
 
 
 def _positions(labels: Sequence[Label]) -> tuple[Floats, list[tuple[float, str]]]:

@@ -1,6 +1,7 @@
 """Middle slices of scans side by side."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -13,15 +14,14 @@ from numpy.typing import NDArray
 
 from voxray.errors import ScanError
 from voxray.inspection.summary import Inspection
-from voxray.reporting.run.cases import Contour, svg_path
+from voxray.reporting.run.cases import Contour, draw_contours
 from voxray.scans.formats.channels import channel_files
 from voxray.scans.formats.registry import split_suffix
 from voxray.scans.masks import label_classes
 from voxray.scans.read import open_scan
 from voxray.storage.paths import AnyPath
-from voxray.visualization.overlay import AXIAL, LOW_HIGH, PLANES, PlaneAxes, outlines, take_plane, to_gray
+from voxray.visualization.overlay import AXIAL, LOW_HIGH, PLANES, PlaneAxes, take_plane, to_gray
 from voxray.visualization.slices import encode_png, is_picture, shorten_id
-from voxray.visualization.style import class_color
 from voxray.volume import Volume
 
 TILE_PIXELS = 192
@@ -82,10 +82,8 @@ def draw_tiles(inspection: Inspection, scans: Sequence[tuple[Row, str]]) -> list
     """Pictures of some scans, each with a note, without those that cannot be read."""
     tiles = []
     for row, note in scans:
-        try:
+        with suppress(ScanError):  # an issue already
             tiles.append(_draw(inspection, row, note))
-        except ScanError:
-            continue  # an issue already
     return tiles
 
 
@@ -95,13 +93,15 @@ def _draw(inspection: Inspection, row: Row, note: str) -> Tile:
     image = open_scan(root / row["path"])
     labels = None if row["label_path"] is None else _labels(root / row["label_path"], image, target.mask_classes)
     plane = AXIAL if is_picture(row["path"]) else slice_plane(image)
-    index = _middle(labels, plane) if labels is not None and labels.any() else image.shape[plane.cut] // 2
+    foreground = np.zeros(0) if labels is None else labels.any(axis=(plane.across, plane.up))
+    labeled = np.flatnonzero(foreground)
+    index = int(labeled[len(labeled) // 2]) if len(labeled) else image.shape[plane.cut] // 2  # middle of the foreground
     gray = _gray_slice(image, plane, index, is_picture(row["path"]))
     steps = np.array([image.spacing_mm[plane.across], image.spacing_mm[plane.up]])
     height_mm, width_mm = (float(size) for size in np.array(gray.shape[:2]) * steps[::-1])
-    contours = () if labels is None else _contours(take_plane(labels, plane, index), steps)
+    contours = [] if labels is None else draw_contours(take_plane(labels, plane, index), steps, is_truth=True)
     title = shorten_id(_stem(row["scan_id"]))
-    return Tile(row["path"], title, note, encode_png(gray, TILE_PIXELS), width_mm, height_mm, contours)
+    return Tile(row["path"], title, note, encode_png(gray, TILE_PIXELS), width_mm, height_mm, tuple(contours))
 
 
 def slice_plane(image: Volume) -> PlaneAxes:
@@ -124,8 +124,8 @@ def _gray_slice(image: Volume, plane: PlaneAxes, index: int, picture: bool) -> N
     """One slice (line, column) of the first channel, or (line, column, 3) of a color picture."""
     channels = image.array if len(image.array) == 3 and picture else image.array[:1]
     slices = [channel[:, :, index].T if picture else take_plane(channel, plane, index) for channel in channels]
-    gray = [_gray(pixels) for pixels in slices]
-    return gray[0] if len(gray) == 1 else np.stack(gray, axis=-1)
+    gray = np.stack(list(map(_gray, slices)), axis=-1)
+    return gray[..., 0] if len(slices) == 1 else gray
 
 
 def _gray(pixels: NDArray[Any]) -> NDArray[np.uint8]:
@@ -142,16 +142,3 @@ def _labels(path: AnyPath, image: Volume, classes: Sequence[str]) -> NDArray[np.
     except ScanError:
         return None
     return labels if mask.shape == image.shape else None
-
-
-def _middle(labels: NDArray[np.uint8], plane: PlaneAxes) -> int:
-    """The middle of the foreground along the axis that a plane cuts."""
-    labeled = np.flatnonzero(labels.any(axis=tuple(axis for axis in range(3) if axis != plane.cut)))
-    return int(labeled[len(labeled) // 2])
-
-
-def _contours(labels: NDArray[np.uint8], steps: NDArray[np.float64]) -> tuple[Contour, ...]:
-    return tuple(
-        Contour("".join(svg_path(line * steps) for line in outlines(labels == label)), class_color(label), True)
-        for label in np.unique(labels[labels > 0]).tolist()
-    )

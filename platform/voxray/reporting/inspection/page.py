@@ -172,9 +172,7 @@ def _caption(row: dict[str, Any]) -> str:
 def _variants(summary: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Number of scans of each kind, for properties that the scans of a data set should have in common."""
     for name, key in (("Channels", "channels"), ("Data type", "dtypes"), ("Axes", "axes"), ("Shape", "extents")):
-        counts = {value: number for value, number in summary[key].items() if value}
-        if not counts:
-            continue
-        most_common = [f"{value} ({number:,})" for value, number in list(counts.items())[:VALUES_SHOWN]]
-        others = f", and {len(counts) - VALUES_SHOWN:,} others" if len(counts) > VALUES_SHOWN else ""
-        yield name, ", ".join(most_common) + others
+        counts = [f"{value} ({number:,})" for value, number in summary[key].items() if value]
+        if counts:
+            others = f", and {len(counts) - VALUES_SHOWN:,} others" if len(counts) > VALUES_SHOWN else ""
+            yield name, ", ".join(counts[:VALUES_SHOWN]) + others

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from voxray.datasets.pseudonyms import files_of
 from voxray.errors import ScanError
 from voxray.reporting.run.contents import Case, RunContents
+from voxray.reporting.text.numbers import minus
 from voxray.scans.geometry import voxel_to_world
 from voxray.scans.masks import label_classes
 from voxray.scans.read import open_scan
@@ -160,15 +161,19 @@ def _draw_plane(slices: Slices, plane: PlaneAxes, index: int, world_mm: float) -
     gray = to_gray(take_plane(slices.image, plane, index), low, high)
     steps = np.array([slices.spacing_mm[plane.across], slices.spacing_mm[plane.up]])
     height_mm, width_mm = (float(size) for size in np.array(gray.shape) * steps[::-1])
+    truth = draw_contours(take_plane(slices.truth, plane, index), steps, is_truth=True)
+    prediction = draw_contours(take_plane(slices.prediction, plane, index), steps, is_truth=False)
+    position = minus(f"{'xyz'[plane.cut]} {world_mm:.1f} mm")
+    return PlanePicture(plane, encode_png(gray, PLANE_PIXELS), width_mm, height_mm, position, (*truth, *prediction))
+
+
+def draw_contours(labels: NDArray[np.uint8], steps: NDArray[np.float64], *, is_truth: bool) -> list[Contour]:
+    """The contour of each class of a plane (line, column); `steps` are the sizes of its pixels across and up in mm."""
     contours = []
-    for labels, is_truth in ((slices.truth, True), (slices.prediction, False)):
-        pixels = take_plane(labels, plane, index)
-        for label in np.unique(pixels[pixels > 0]).tolist():
-            path = "".join(svg_path(line * steps) for line in outlines(pixels == label))
-            color = class_color(label)
-            contours.append(Contour(path, color if is_truth else lighter(color, TINT), is_truth))
-    position = f"{'xyz'[plane.cut]} {world_mm:.1f} mm".replace("-", "\u2212")
-    return PlanePicture(plane, encode_png(gray, PLANE_PIXELS), width_mm, height_mm, position, tuple(contours))
+    for label in np.unique(labels[labels > 0]).tolist():
+        path = "".join(svg_path(line * steps) for line in outlines(labels == label))
+        contours.append(Contour(path, lighter(class_color(label), 0 if is_truth else TINT), is_truth))
+    return contours
 
 
 def svg_path(line: Points) -> str:

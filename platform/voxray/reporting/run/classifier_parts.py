@@ -13,8 +13,8 @@ from voxray.reporting.run.contents import RunContents
 from voxray.reporting.run.worst_errors import error_groups, is_one_image
 from voxray.reporting.text.caveats import classifier_caveats
 from voxray.reporting.text.metric_values import Card, MetricValue, metric_value, undefined_notes
-from voxray.reporting.text.numbers import SPLIT_NAMES, count, decimals, minus, percent, plural
-from voxray.reporting.text.sentences import operating_sentence
+from voxray.reporting.text.numbers import SPLIT_NAMES, count, decimals, percent, plural
+from voxray.reporting.text.sentences import gray_levels_note, operating_sentence
 from voxray.visualization.slices import is_picture, slice_step
 
 
@@ -23,6 +23,7 @@ def classifier_parts(run: RunContents) -> dict[str, Any]:
     classes, splits = run.classes, run.splits
     metrics = {split: run.metrics[split] for split in splits}
     table = _metric_table(run)
+    unit = find_layout(run.experiment.data.layout).unit
     return {
         "cards": [_card(run, split) for split in splits],
         "caveats": list(classifier_caveats(metrics, classes)),
@@ -37,7 +38,7 @@ def classifier_parts(run: RunContents) -> dict[str, Any]:
         "oversample_rotations": run.experiment.patches.oversample_rotations,
         "error_groups": error_groups(run),
         "pictures": all(map(is_picture, pc.unique(run.predictions[splits[0]].rows["path"]).to_pylist())),
-        "gray_levels": _gray_levels(run),
+        "gray_levels": gray_levels_note(run.experiment.intensity, "each patch and channel", unit),
         "one_image": is_one_image(run),
         "slice_step": slice_step(run.store.info.size[2]),
         "flat": run.store.info.size[2] == 1,
@@ -64,14 +65,6 @@ def _card(run: RunContents, split: str) -> Card:
     sentence = operating_sentence(split, metrics, run.classes, target, repeated=split != run.splits[0])
     values = tuple(metric_value(key, metrics, run.classes) for key in TASKS[run.store.info.task].headline)
     return Card(split, SPLIT_NAMES[split], size, sentence, values)
-
-
-def _gray_levels(run: RunContents) -> str:
-    """The intensities that are black and white in the pictures."""
-    if run.experiment.intensity.kind != "window":
-        return "gray levels span the 0.5th to 99.5th percentile of each patch and channel"
-    unit = f" {find_layout(run.experiment.data.layout).unit}".rstrip()
-    return minus("gray levels span {:g} to {:g}".format(*run.experiment.intensity.windows[0])) + unit
 
 
 def _confusion(counts: list[list[int]]) -> list[list[dict[str, Any]]]:

@@ -82,9 +82,9 @@ def trace_patches(store: PatchStore) -> list[Step]:
     quarantine = store.quarantine
     # Absent scans and samples that were never searched on disk are lost before planning.
     planned = pc.and_(pc.is_valid(quarantine["path"]), pc.not_equal(quarantine["kind"], "absent"))
-    excluded = int(pc.sum(quarantine.filter(planned)["samples"]).as_py() or 0)
-    unplanned = int(pc.sum(quarantine.filter(pc.invert(planned))["samples"]).as_py() or 0)
-    used = int(pc.sum(pc.equal(store.index["rotation"], 0)).as_py() or 0)
+    excluded = sum(quarantine.filter(planned)["samples"].to_pylist())
+    unplanned = sum(quarantine.filter(pc.invert(planned))["samples"].to_pylist())
+    used = store.index["rotation"].to_pylist().count(0)
     rotated = store.index.num_rows - used
     scans = len(pc.unique(store.index["scan_id"]))
     note = f"; {count(unplanned, 'listed sample')} excluded before" if unplanned else ""

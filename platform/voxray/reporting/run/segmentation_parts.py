@@ -22,8 +22,8 @@ from voxray.reporting.text.metric_values import (
     undefined_notes,
     with_unit,
 )
-from voxray.reporting.text.numbers import SPLIT_NAMES, count, decimals, minus
-from voxray.reporting.text.sentences import scans_sentence
+from voxray.reporting.text.numbers import SPLIT_NAMES, count, decimals
+from voxray.reporting.text.sentences import gray_levels_note, scans_sentence
 from voxray.visualization.animation import TINT
 from voxray.visualization.overlay import lighter
 from voxray.visualization.slices import shorten_id
@@ -68,7 +68,7 @@ def segmentation_parts(run: RunContents) -> dict[str, Any]:
         "worst": [_case_row(case, columns) for case in ranked[:WORST_CASES]],
         "ranked": len(ranked),
         "undefined": len(run.cases[split]) - len(ranked),
-        "gray_levels": _gray_levels(run),
+        "gray_levels": gray_levels_note(run.experiment.intensity, "each scan"),
         "channels": run.store.info.channels,
     }
 
@@ -165,10 +165,3 @@ def _class_metrics(case: Case, name: str) -> str:
     """The metrics of one class of a scan."""
     metrics: dict[str, Metric] = {f"{metric}/{name}": describe(metric) for metric in SCAN_METRICS}
     return ", ".join(f"{metric.label} {with_unit(case[key], metric)}" for key, metric in metrics.items() if key in case)
-
-
-def _gray_levels(run: RunContents) -> str:
-    spec = run.experiment.intensity
-    if spec.kind == "window":
-        return minus("gray levels span {:g} to {:g}".format(*spec.windows[0]))
-    return "gray levels span the 0.5th to 99.5th percentile of each scan"

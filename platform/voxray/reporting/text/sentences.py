@@ -5,8 +5,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from voxray.config.preprocessing import IntensitySpec
 from voxray.reporting.run.contents import Case
-from voxray.reporting.text.numbers import count, decimals, finite, percent, plural
+from voxray.reporting.text.numbers import count, decimals, finite, minus, percent, plural
 
 SPLITS = {"val": "validation split", "test": "test split"}
 
@@ -38,6 +39,13 @@ def _subject(threshold: float | None, target_recall: float, repeated: bool) -> s
         return "Without an operating point, predicting the more probable class, the model"
     goal = f"chosen on validation for a recall of at least {target_recall:.2f}"
     return f"At threshold {threshold:.3f}, {goal}, the model"
+
+
+def gray_levels_note(intensity: IntensitySpec, pixels: str, unit: str = "") -> str:
+    """The intensities that are black and white in the pictures."""
+    if intensity.kind != "window":
+        return f"gray levels span the 0.5th to 99.5th percentile of {pixels}"
+    return minus("gray levels span {:g} to {:g}".format(*intensity.windows[0])) + f" {unit}".rstrip()
 
 
 def scans_sentence(metrics: Mapping[str, Any], cases: Sequence[Case], classes: Sequence[str], split: str) -> str:
