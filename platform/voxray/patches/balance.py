@@ -4,7 +4,7 @@ scikit-learn's StratifiedGroupKFold makes equal folds only and assigns other pat
 arbitrary, and a patient keeps its split whatever the order of the list.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,6 @@ def split_patients(
         For example the highest label among a patient's samples.
     shares : mapping of str to float
         Share of the patients for ``val`` and ``test``; the rest trains.
-    seed : int
 
     Returns
     -------
@@ -33,10 +32,7 @@ def split_patients(
         Split of each patient.
     """
     splits = np.full(len(patients), "train", dtype="<U5")
-    for stratum in np.unique(strata):
-        members = np.flatnonzero(strata == stratum)
-        members = members[np.argsort(patients[members])]
-        members = np.random.default_rng([seed, int(stratum)]).permutation(members)
+    for members in _shuffled_strata(patients, strata, seed):
         start = 0
         for split, share in shares.items():
             count = round(share * len(members))
@@ -50,30 +46,24 @@ def split_patients(
 def choose_fold(
     patients: NDArray[np.str_], strata: NDArray[np.int64], folds: int, fold: int, seed: int
 ) -> NDArray[np.bool_]:
-    """The patients of one fold, stratum by stratum; each patient is in exactly one fold.
+    """Whether each patient is in one fold, stratum by stratum; each patient is in exactly one fold.
 
-    Parameters
-    ----------
-    patients : ndarray of str, (n,)
-        Unique names. Their order does not matter.
-    strata : ndarray of int, (n,)
-    folds, fold : int
-        Number of folds, and the index of this one.
-    seed : int
-
-    Returns
-    -------
-    ndarray of bool, (n,)
+    `patients` and `strata` are those of `split_patients`; `fold` counts from 0.
     """
     chosen = np.zeros(len(patients), bool)
     offset = 0  # otherwise the remainders of all strata would go to the first folds
-    for stratum in np.unique(strata):
-        members = np.flatnonzero(strata == stratum)
-        members = members[np.argsort(patients[members])]
-        members = np.random.default_rng([seed, folds, int(stratum)]).permutation(members)
+    for members in _shuffled_strata(patients, strata, seed, folds):
         chosen[members[(np.arange(len(members)) + offset) % folds == fold]] = True
         offset += len(members)
     return chosen
+
+
+def _shuffled_strata(patients: NDArray[np.str_], strata: NDArray[np.int64], *seeds: int) -> Iterator[NDArray[np.int64]]:
+    """The indices of each stratum's patients, in a random order that depends on their names alone."""
+    for stratum in np.unique(strata):
+        members = np.flatnonzero(strata == stratum)
+        members = members[np.argsort(patients[members])]
+        yield np.random.default_rng([*seeds, int(stratum)]).permutation(members)
 
 
 def keep_negatives(
@@ -81,17 +71,7 @@ def keep_negatives(
 ) -> NDArray[np.bool_]:
     """Keep every positive, and for each positive a number of negatives, within each split.
 
-    Parameters
-    ----------
-    labels : ndarray of int, (n,)
-        0 is negative, everything else positive. The order of the samples must not vary.
-    splits : ndarray of str, (n,)
-    negatives_per_positive : float
-    seed : int
-
-    Returns
-    -------
-    ndarray of bool, (n,)
+    Label 0 is negative, everything else positive. The order of the samples must not vary.
     """
     kept = labels > 0
     for number, split in enumerate(SPLITS):

@@ -30,13 +30,8 @@ class CutSettings:
 
     Attributes
     ----------
-    patches : PatchesSpec
-    dtype : str
-    channels : int
-    classes : tuple of str
     masks : bool
         Whether each patch has a label map of the classes.
-    seed : int
     statistics : bool
         Whether a batch needs statistics of the whole scan.
     windows : sequence of (low, high), optional
@@ -98,7 +93,6 @@ def prepare_volume(
     ----------
     volume, mask : Volume
         In canonical axes. A mask that the settings do not need is ignored.
-    settings : CutSettings
     where : str
         Name of the scan in messages.
 
@@ -151,7 +145,6 @@ def choose_boxes(
     ----------
     volume, mask : Volume
         As `prepare_volume` returns them.
-    settings : CutSettings
     where : str
         Name of the scan in messages.
     name : str
@@ -189,11 +182,8 @@ def center_boxes(volume: Volume, centers_mm: NDArray[np.float64] | None, size: t
 
     Parameters
     ----------
-    volume : Volume
     centers_mm : ndarray, (n, 3), optional
         World RAS; None means one box in the middle of the volume.
-    size : tuple of int
-        Voxels along x, y, z.
 
     Returns
     -------
@@ -216,26 +206,15 @@ def center_boxes(volume: Volume, centers_mm: NDArray[np.float64] | None, size: t
 def cut_patches(
     volume: Volume, mask: Volume | None, boxes: Boxes, settings: CutSettings, names: Sequence[str]
 ) -> list[Patch | ScanError]:
-    """Copy the patches of a prepared scan.
-
-    Parameters
-    ----------
-    volume, mask : Volume
-        As `prepare_volume` returns them.
-    boxes : sequence of PatchBox or ScanError
-    settings : CutSettings
-    names : sequence of str
-        Name of each patch in messages.
+    """Copy the patches of a scan from `prepare_volume`; `names` are those of the patches in messages.
 
     Returns
     -------
     list of Patch or ScanError
         An error for each box that is one, and where a patch cannot be stored in the settings' dtype.
     """
-    return [
-        _cut(volume, mask if settings.masks else None, box, settings, name)
-        for box, name in zip(boxes, names, strict=True)
-    ]
+    mask = mask if settings.masks else None
+    return [_cut(volume, mask, box, settings, name) for box, name in zip(boxes, names, strict=True)]
 
 
 def cut_patch(
@@ -303,9 +282,9 @@ def _cut(
 def _converted(
     volume: Volume, box: PatchBox, pad_value: float, dtype: np.dtype[np.generic], where: str
 ) -> NDArray[np.generic]:
-    low = tuple(max(0, start) for start in box.start)
-    high = (min(n, start + size) for n, start, size in zip(volume.shape, box.start, box.size, strict=True))
-    part = volume.array[(slice(None), *(slice(a, max(a, b)) for a, b in zip(low, high, strict=True)))]
+    low = np.maximum(box.start, 0)
+    high = np.maximum(np.minimum(np.add(box.start, box.size), volume.shape), low)
+    part = volume.array[(slice(None), *map(slice, low.tolist(), high.tolist()))]
     with np.errstate(invalid="ignore"):
         cast = part.astype(dtype)
     # A float is kept to the precision of the store's dtype; whole numbers are kept exactly.
@@ -314,5 +293,5 @@ def _converted(
     if lost.any():
         problem = f"store.dtype '{dtype}' cannot hold its value {part[lost][0]}"
         raise ScanError(where, problem, "Set store.dtype = 'float32'")
-    x, y, z = (start - first for start, first in zip(box.start, low, strict=True))
+    x, y, z = np.subtract(box.start, low).tolist()
     return read_region(Volume(cast, volume.affine), PatchBox((x, y, z), box.size), pad_value)

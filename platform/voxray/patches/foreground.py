@@ -3,6 +3,7 @@
 Along an axis where the volume is smaller than the box, the box has one position: the volume is in its middle.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -29,20 +30,14 @@ def draw_boxes(
     ----------
     label : ndarray of integers or bool, (x, y, z)
         0 is background.
-    size : (x, y, z)
     count : int
         Boxes to draw. They differ from each other as long as there are enough positions.
     min_foreground : float
         Share of the box's voxels inside the volume. Exactly that share is not enough: 0.05 equals drawing again while
         95 % or more are background. 0 means at least one voxel.
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    list of PatchBox
     """
     counts = foreground_counts(label, size)
-    inside = math.prod(min(extent, length) for extent, length in zip(label.shape, size, strict=True))
+    inside = math.prod(map(min, label.shape, size))
     # Integers: 0.05 * 409,600 in floating point is not 20,480.
     enough = math.floor(min_foreground * inside * (1 + 1e-12)) + 1
     positions = np.flatnonzero(counts >= min(enough, int(counts.max())))
@@ -62,19 +57,13 @@ def grid_boxes(shape: Sequence[int], size: Size) -> list[PatchBox]:
     """The fewest boxes in a regular grid that cover a volume; z runs fastest.
 
     The last box along an axis is moved back inside the volume, so that it overlaps the one before.
-
-    Parameters
-    ----------
-    shape : (x, y, z)
-        Of the volume.
-    size : (x, y, z)
     """
     axes = []
     for extent, length in zip(shape, size, strict=True):
         last = _positions([extent], (length,))[0] - 1
         first = _first_start(extent, length)
         axes.append([first + min(start, last) for start in range(0, last + length, length)])
-    return [PatchBox((x, y, z), size) for x in axes[0] for y in axes[1] for z in axes[2]]
+    return [PatchBox(start, size) for start in itertools.product(axes[0], axes[1], axes[2])]
 
 
 def whole_box(shape: Sequence[int], size: Size, where: str) -> PatchBox:
@@ -85,20 +74,15 @@ def whole_box(shape: Sequence[int], size: Size, where: str) -> PatchBox:
     ScanError
         The volume is larger than the box.
     """
-    if any(extent > length for extent, length in zip(shape, size, strict=True)):
+    if np.greater(shape, size).any():
         problem = f"does not fit into a patch of {_extent(size)} as a whole, got {_extent(shape)} voxels"
         raise ScanError(where, problem, "Enlarge patches.size, or cut the scan into a grid")
-    x, y, z = (_first_start(extent, length) for extent, length in zip(shape, size, strict=True))
+    x, y, z = map(_first_start, shape, size)
     return PatchBox((x, y, z), size)
 
 
 def foreground_counts(label: NDArray[np.generic], size: Sequence[int]) -> NDArray[np.int32]:
-    """Voxels other than 0 in the box at each possible position.
-
-    Parameters
-    ----------
-    label : ndarray, (x, y, z)
-    size : (x, y, z)
+    """Voxels other than 0 in the box at each possible position in a label (x, y, z).
 
     Returns
     -------
@@ -106,8 +90,7 @@ def foreground_counts(label: NDArray[np.generic], size: Sequence[int]) -> NDArra
         One entry for each position: volume minus box plus one along each axis, but at least one.
     """
     spans = _foreground_spans(label)
-    x, y, z = (slice(low, high) for low, high in spans)
-    sums: NDArray[np.int32] = (label[x, y, z] != 0).astype(np.int32)
+    sums: NDArray[np.int32] = (label[tuple(slice(*span) for span in spans)] != 0).astype(np.int32)
     positions = _positions(label.shape, size)
     # The axis that grows least comes first, which leaves less work for the others.
     growth = [count / max(1, high - low) for count, (low, high) in zip(positions, spans, strict=True)]
@@ -161,8 +144,7 @@ def _choose(positions: int, count: int, rng: np.random.Generator) -> NDArray[np.
 
 def _boxes(indices: NDArray[np.int64], counts: Sequence[int], shape: Sequence[int], size: Size) -> list[PatchBox]:
     """Boxes of flat indices into an array with an entry for each position."""
-    first = [_first_start(extent, length) for extent, length in zip(shape, size, strict=True)]
-    starts = np.stack(np.unravel_index(indices, tuple(counts)), axis=1) + first
+    starts = np.stack(np.unravel_index(indices, tuple(counts)), axis=1) + list(map(_first_start, shape, size))
     return [PatchBox((x, y, z), size) for x, y, z in starts.tolist()]
 
 

@@ -16,11 +16,7 @@ Shape = tuple[int, int, int]
 def measure_scans(manifest: Manifest, spacing_mm: tuple[float, float, float] | None) -> Manifest:
     """Add the shapes of the scans to a manifest; scans whose header cannot be read are quarantined.
 
-    Parameters
-    ----------
-    manifest : Manifest
-    spacing_mm : (x, y, z), optional
-        Spacing that scans are resampled to before patches are cut.
+    `spacing_mm` is the spacing that scans are resampled to before patches are cut.
 
     Raises
     ------

@@ -53,13 +53,10 @@ class Plan:
     ----------
     table : pyarrow.Table
         Schema CODED_PLAN; sorted by split (train, val, test), shard and slot.
-    classes : tuple of str
     task : str
         Key of `voxray.config.tasks.TASKS`: segmentation if scans have label maps to learn.
     size : tuple of int
         Voxels of a patch, x, y, z.
-    dtype : str
-    patches_per_chunk, patches_per_shard : int
     shards : dict of str to int
         Number of shards of each split.
     provenance : dict

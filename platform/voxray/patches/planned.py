@@ -11,11 +11,7 @@ from voxray.patches.plan import Plan, plan_patches
 def plan_experiment(experiment: Experiment, manifest: Manifest | None = None) -> tuple[Manifest, Plan]:
     """Read the lists of the data set and plan the patches.
 
-    Parameters
-    ----------
-    experiment : Experiment
-    manifest : Manifest, optional
-        Of the same data, where it has been read already. With a key for pseudonyms it is read again, with patients.
+    A manifest of the same data spares reading it, but with a key for pseudonyms it is read again, with patients.
 
     Raises
     ------

@@ -16,15 +16,6 @@ def slice_boxes(
     the region touches fewer slices, neighbors around its middle are taken, or around the middle of the volume if there
     is no region or nothing in it.
 
-    Parameters
-    ----------
-    shape : (x, y, z)
-        Of the volume.
-    size : (x, y, 1)
-    count : int
-    region : ndarray, (x, y, z), optional
-        0 is background.
-
     Returns
     -------
     list of PatchBox or ScanError

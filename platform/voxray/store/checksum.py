@@ -17,7 +17,7 @@ def voxel_checksum(voxels: NDArray[np.generic]) -> str:
     return xxhash.xxh3_128_hexdigest(contiguous.data)
 
 
-def patch_checksum(image: NDArray[np.generic], mask: NDArray[np.generic] | None) -> str:
+def patch_checksum(image: NDArray[np.generic], mask: NDArray[np.generic] | None = None) -> str:
     """The checksum of a patch and, where there is one, its mask."""
     checksum = voxel_checksum(image)
     return checksum if mask is None else f"{checksum} {voxel_checksum(mask)}"

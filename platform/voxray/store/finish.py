@@ -27,17 +27,10 @@ USABLE = ("absent", "empty")  # kinds of scans that do not exist, or that a sett
 
 @dataclass(frozen=True)
 class StoreSummary:
-    """What a finished store holds.
-
-    Attributes
-    ----------
-    patches, rows : int
-        Patches, and rows of the index, which repeat some of them rotated.
-    quarantined_scans, quarantined_samples : int
-    """
+    """What a finished store holds."""
 
     patches: int
-    rows: int
+    rows: int  # of the index, which repeat some patches rotated
     quarantined_scans: int
     quarantined_samples: int
 
@@ -49,8 +42,6 @@ def finish_store(
 
     Parameters
     ----------
-    path : AnyPath
-    info : StoreInfo
     rotations : tuple of int
         Degrees by which each positive of the training split is repeated, as further rows of the index.
     max_quarantined : float

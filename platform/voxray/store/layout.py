@@ -1,7 +1,8 @@
 """The layout of a store on disk: names, schemas, arrays."""
 
+import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -62,14 +63,10 @@ class StoreInfo:
 
     Attributes
     ----------
-    classes : tuple of str
     task : str
         Key of `voxray.config.tasks.TASKS`; for segmentation the classes are those of voxels.
     size : tuple of int
         Voxels of a patch, x, y, z.
-    channels : int
-    dtype : str
-    patches_per_chunk, patches_per_shard : int
     shards : dict of str to int
         Number of shards of each split.
     scans : int
@@ -101,12 +98,6 @@ class StoreInfo:
         return TASKS[self.task].needs_masks
 
     @property
-    def patches(self) -> Mapping[str, Any]:
-        """The experiment's settings of patches."""
-        settings: Mapping[str, Any] = self.provenance["patches"]
-        return settings
-
-    @property
     def private(self) -> bool:
         """Whether scans and files go by pseudonyms."""
         return bool(self.provenance.get("private", False))
@@ -121,37 +112,26 @@ class StoreInfo:
         """Bytes of a decoded patch."""
         return int(np.prod(self.patch_shape)) * np.dtype(self.dtype).itemsize
 
-    def to_attributes(self) -> dict[str, Any]:
-        """The attributes in ``zarr.json``."""
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        plain = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
-        return {"format": FORMAT, "version": VERSION, **plain}
-
 
 def create_arrays(path: AnyPath, info: StoreInfo) -> None:
     """Write the metadata of a new store: an array for each split, and the root group last."""
-    for split, shards in info.shards.items():
-        _create_array(path / split, IMAGES, info, shards, info.patch_shape, info.dtype, ("n", "c", "x", "y", "z"))
-        if info.masks:
-            _create_array(path / split, MASKS, info, shards, info.size, "uint8", ("n", "x", "y", "z"))
-    zarr.create_group(zarr_store(path), attributes=info.to_attributes())
-
-
-def _create_array(
-    folder: AnyPath, name: str, info: StoreInfo, shards: int, shape: tuple[int, ...], dtype: str, axes: tuple[str, ...]
-) -> None:
-    zarr.create_array(
-        store=zarr_store(folder),
-        name=name,
-        shape=(shards * info.patches_per_shard, *shape),
-        chunks=(info.patches_per_chunk, *shape),
-        shards=(info.patches_per_shard, *shape),
-        dtype=dtype,
-        compressors=[BloscCodec(cname=COMPRESSION, clevel=LEVEL, shuffle="bitshuffle")],
-        fill_value=0,
-        dimension_names=axes,
-        overwrite=True,
-    )
+    arrays: list[tuple[str, tuple[int, ...], str, str]] = [(IMAGES, info.patch_shape, info.dtype, "ncxyz")]
+    if info.masks:
+        arrays.append((MASKS, info.size, "uint8", "nxyz"))
+    for (split, shards), (name, shape, dtype, axes) in itertools.product(info.shards.items(), arrays):
+        zarr.create_array(
+            store=zarr_store(path / split),
+            name=name,
+            shape=(shards * info.patches_per_shard, *shape),
+            chunks=(info.patches_per_chunk, *shape),
+            shards=(info.patches_per_shard, *shape),
+            dtype=dtype,
+            compressors=[BloscCodec(cname=COMPRESSION, clevel=LEVEL, shuffle="bitshuffle")],
+            fill_value=0,
+            dimension_names=tuple(axes),
+            overwrite=True,
+        )
+    zarr.create_group(zarr_store(path), attributes={"format": FORMAT, "version": VERSION, **asdict(info)})
 
 
 def read_info(path: AnyPath) -> StoreInfo | None:

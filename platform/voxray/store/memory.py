@@ -23,18 +23,12 @@ Key = tuple[str, int]
 
 
 def scan_bytes(header: ScanHeader, info: StoreInfo) -> int:
-    """The most bytes that a scan takes while its patches are cut.
-
-    Parameters
-    ----------
-    header : ScanHeader
-    info : StoreInfo
-        Of the store.
-    """
+    """The most bytes that a scan takes while its patches are cut."""
     voxels = math.prod(header.shape)
-    spacing = info.patches["spacing_mm"]
+    settings = info.provenance["patches"]
+    spacing = settings["spacing_mm"]
     after = 0 if spacing is None else math.prod(resampled_shape(header.shape, header.spacing_mm, tuple(spacing)))
-    floats = max(voxels if info.provenance["statistics"] or info.patches["sampling"] == "resized" else 0, after)
+    floats = max(voxels if info.provenance["statistics"] or settings["sampling"] == "resized" else 0, after)
     masks = (voxels + after) * MASK_BYTES if info.masks else 0
     held = voxels * header.dtype.itemsize * COPIES + floats * FLOAT_BYTES
     return header.size_bytes + header.channels * held + masks
@@ -50,34 +44,17 @@ def block_bytes(info: StoreInfo) -> int:
 def shard_bytes(root: AnyPath, rows: list[Row], info: StoreInfo) -> int:
     """Bytes that writing a shard takes: its block, and the largest of its scans, which are read one after another.
 
-    A scan whose header cannot be read counts as 0 and is quarantined later.
-
-    Parameters
-    ----------
-    root : AnyPath
-        Folder of the scans.
-    rows : list of dict
-        The shard's rows of the plan.
-    info : StoreInfo
+    `rows` are those of the plan. A scan whose header cannot be read counts as 0 and is quarantined later.
     """
     scans = {row["path"] for row in rows}
     return PROCESS_BYTES + block_bytes(info) + max((_bytes_at(root / path, info) for path in scans), default=0)
 
 
 def memory_classes(needs: Mapping[Key, int], room: int | None) -> dict[int, list[Key]]:
-    """Group shards by the bytes that their tasks are given: powers of two, so that there are few groups.
+    """Group shards by the bytes that their tasks are given, ascending: powers of two, so that there are few groups.
 
-    Parameters
-    ----------
-    needs : mapping
-        Bytes of each shard.
-    room : int, optional
-        Bytes of the largest node, which no task exceeds; a task that is given all of them has the node to itself.
-
-    Returns
-    -------
-    dict
-        Bytes → shards, in ascending order.
+    `room` is the memory of the largest node in bytes, which no task exceeds; a task that is given all has the node to
+    itself.
     """
     groups: dict[int, list[Key]] = {}
     for key, needed in needs.items():

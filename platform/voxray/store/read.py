@@ -29,14 +29,7 @@ RUST_PIPELINE = "zarrs.ZarrsCodecPipeline"
 
 @dataclass(frozen=True, eq=False)
 class PatchStore:
-    """A finished store, open for reading.
-
-    Attributes
-    ----------
-    path : AnyPath
-    info : StoreInfo
-    index, quarantine : pyarrow.Table
-    """
+    """A finished store, open for reading."""
 
     path: AnyPath
     info: StoreInfo
@@ -63,9 +56,8 @@ class PatchStore:
     def read_patches(self, split: str, slots: NDArray[np.int64]) -> NDArray[np.generic]:
         """A few patches by slot, (n, channel, x, y, z); slow, for pictures."""
         images = self.open_images(split)
-        if len(slots) == 0:
-            return np.empty((0, *self.info.patch_shape), self.info.dtype)
-        return np.stack([np.asarray(images[int(slot)]) for slot in slots])
+        patches = np.array([images[int(slot)] for slot in slots], self.info.dtype)
+        return patches.reshape(len(slots), *self.info.patch_shape)
 
 
 def open_store(path: AnyPath) -> PatchStore:
@@ -111,18 +103,16 @@ def check_store(store: PatchStore) -> Iterator[str]:
         A patch differs.
     """
     for split, shards in store.info.shards.items():
-        images, rows = store.open_images(split), store.rows(split)
-        masks = store.open_masks(split) if store.info.masks else None
+        arrays, rows = [store.open_images(split)], store.rows(split)
+        if store.info.masks:
+            arrays.append(store.open_masks(split))
         rows = rows.filter(pc.equal(rows["rotation"], 0))
         for shard in range(shards):
             first = shard * store.info.patches_per_shard
-            span = slice(first, first + store.info.patches_per_shard)
-            block, labels = np.asarray(images[span]), None if masks is None else np.asarray(masks[span])
+            blocks = [np.asarray(array[first : first + store.info.patches_per_shard]) for array in arrays]
             for row in rows.filter(pc.equal(rows["shard"], shard)).select(["slot", "checksum", "path"]).to_pylist():
-                slot = row["slot"] - first
-                if patch_checksum(block[slot], None if labels is None else labels[slot]) != row["checksum"]:
+                if patch_checksum(*(block[row["slot"] - first] for block in blocks)) != row["checksum"]:
                     where = f"{store.path}/{split} slot {row['slot']} ({row['path']})"
-                    raise StoreError(
-                        where, "the voxels differ from their checksum", "Delete the store and ingest again"
-                    )
+                    problem = "the voxels differ from their checksum"
+                    raise StoreError(where, problem, "Delete the store and ingest again")
             yield f"{split} shard {shard}"

@@ -1,6 +1,5 @@
 """One scan's files → its patches with their rows of the index, and rows of the quarantine."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,29 +20,15 @@ FROM_PLAN = ("split", "slot", "shard", "label", "scan_id", "patient_id", "row") 
 Row = dict[str, Any]
 
 
-@dataclass(frozen=True, eq=False)
-class IndexedPatch:
-    """A patch and its row of the index."""
-
-    row: Row
-    patch: Patch
-
-
-def cut_scan(root: AnyPath, rows: list[Row], info: StoreInfo) -> tuple[list[IndexedPatch], list[Row]]:
-    """Cut all patches of one scan.
-
-    Parameters
-    ----------
-    root : AnyPath
-        Folder of the scans.
-    rows : list of dict
-        The scan's rows of the plan.
-    info : StoreInfo
+def cut_scan(root: AnyPath, rows: list[Row], info: StoreInfo) -> tuple[list[tuple[Row, Patch]], list[Row]]:
+    """Cut all patches of one scan, given by its rows of the plan.
 
     Returns
     -------
-    list of IndexedPatch, list of dict
-        The good patches, and quarantine rows for the others.
+    list of (dict, Patch)
+        The good patches, each with its row of the index.
+    list of dict
+        Quarantine rows for the others.
     """
     scan = rows[0]
     settings = CutSettings.from_provenance(info.provenance, info.channels, info.classes, masks=info.masks)
@@ -66,14 +51,15 @@ def cut_scan(root: AnyPath, rows: list[Row], info: StoreInfo) -> tuple[list[Inde
             quarantine.append(_quarantine_row(row, "sample", 1, patch, root, info))
             continue
         checksum = patch_checksum(patch.image, patch.mask)
-        indexed.append(IndexedPatch(_index_row(row, volume, patch.box, info) | shared | {"checksum": checksum}, patch))
+        indexed.append((_index_row(row, volume, patch.box, info) | shared | {"checksum": checksum}, patch))
     return indexed, quarantine
 
 
 def _open(root: AnyPath, row: Row, settings: CutSettings) -> tuple[Volume, Volume | None]:
     volume = open_scan(join_path(root, row["path"]), by_regions=settings.needs_regions_only)
-    has_mask = settings.needs_mask and row["label_path"] is not None
-    mask = open_scan(join_path(root, row["label_path"])) if has_mask else None
+    mask = None
+    if settings.needs_mask and row["label_path"] is not None:
+        mask = open_scan(join_path(root, row["label_path"]))
     return prepare_volume(volume, mask, settings, row["path"])
 
 
@@ -122,15 +108,14 @@ def _quarantine_row(row: Row, kind: str, samples: int, error: ScanError, root: A
 
 def _public_paths(row: Row, info: StoreInfo) -> Row:
     """The paths in the store; under a privacy key they say no more than whether a scan is a picture."""
-    path, label_path = row["path"], row["label_path"]
     if not info.private:
-        return {"path": path, "label_path": label_path}
-    suffix = next((suffix for suffix in PICTURE.suffixes if path.lower().endswith(suffix)), "")
-    return {"path": row["scan_id"] + suffix, "label_path": None if label_path is None else row["scan_id"]}
+        return {"path": row["path"], "label_path": row["label_path"]}
+    suffix = next(filter(row["path"].lower().endswith, PICTURE.suffixes), "")
+    return {"path": row["scan_id"] + suffix, "label_path": row["label_path"] and row["scan_id"]}
 
 
 def _middle(volume: Volume, size: tuple[int, int, int]) -> PatchBox:
     """A patch's width in the scan's middle slice; its checksum finds the same voxels under two names."""
-    x, y, z = (min(extent, length) for extent, length in zip(volume.shape, (*size[:2], 1), strict=True))
-    (i, j, k) = ((extent - length) // 2 for extent, length in zip(volume.shape, (x, y, z), strict=True))
+    x, y, z = np.minimum(volume.shape, (*size[:2], 1)).tolist()
+    i, j, k = (np.subtract(volume.shape, (x, y, z)) // 2).tolist()
     return PatchBox((i, j, k), (x, y, z))

@@ -27,13 +27,7 @@ def shard_file(array: AnyPath, shard: int, ndim: int) -> AnyPath:
 def write_shard_file(path: AnyPath, block: NDArray[np.generic], slots_per_chunk: int, slots_per_shard: int) -> None:
     """Write a shard, whole or not at all.
 
-    Parameters
-    ----------
-    path : AnyPath
-        See `shard_file`.
-    block : ndarray, (slots, …), in C order
-        A whole number of chunks; the other chunks of the shard stay absent.
-    slots_per_chunk, slots_per_shard : int
+    `block`, (slots, …) in C order, is a whole number of chunks; the other chunks of the shard stay absent.
     """
     codec = Blosc(COMPRESSION, LEVEL, Blosc.BITSHUFFLE, typesize=block.itemsize)
     # Offset and size of each chunk.

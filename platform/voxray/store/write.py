@@ -47,24 +47,13 @@ ENOUGH_HEADERS = 5  # the number of channels is that of most of them
 
 @dataclass(frozen=True)
 class ShardReport:
-    """The outcome of one shard.
-
-    Attributes
-    ----------
-    split : str
-    shard : int
-    scans, patches : int
-        Scans read, and patches written.
-    quarantined : int
-        Samples that could not be used.
-    seconds : float
-    """
+    """The outcome of one shard."""
 
     split: str
     shard: int
-    scans: int
-    patches: int
-    quarantined: int
+    scans: int  # read
+    patches: int  # written
+    quarantined: int  # samples that could not be used
     seconds: float
 
 
@@ -79,8 +68,11 @@ def prepare_store(path: AnyPath, plan: Plan, manifest: Manifest) -> StoreInfo:
         None of the first scans can be read.
     """
     existing = read_info(path)
+    if existing is not None and existing.digest != plan.digest:
+        differences = "; ".join(_differences(existing.provenance, plan.provenance))
+        remedy = "Give another folder with --set store.path=…, or delete this one"
+        raise StoreError(str(path), f"holds a store with other settings: {differences}", remedy)
     if existing is not None:
-        _check_same_provenance(path, existing, plan)
         return existing
     _check_vacant(path)
     info = StoreInfo(
@@ -130,15 +122,6 @@ def quarantine_part(path: AnyPath, split: str, shard: int) -> AnyPath:
 def write_shard(path: AnyPath, root: AnyPath, split: str, shard: int) -> ShardReport:
     """Read the scans of one shard, write their patches, and then the part file that marks the shard as finished.
 
-    Parameters
-    ----------
-    path : AnyPath
-        The store.
-    root : AnyPath
-        Folder of the scans.
-    split : str
-    shard : int
-
     Raises
     ------
     StoreError
@@ -152,14 +135,9 @@ def write_shard(path: AnyPath, root: AnyPath, split: str, shard: int) -> ShardRe
 def write_shard_within(
     path: AnyPath, root: AnyPath, split: str, shard: int, given: int, room: int | None
 ) -> ShardReport | int:
-    """Write a shard as `write_shard` does if the memory of this task suffices; else return the bytes it needs.
+    """Write a shard as `write_shard` does if the bytes given to this task suffice; else return those it needs.
 
-    Parameters
-    ----------
-    given : int
-        Bytes that this task may take.
-    room : int, optional
-        The most bytes that any task can have; a task that has them starts whatever it needs.
+    `room` is the most bytes that any task can have; a task that has them starts whatever it needs.
     """
     info, rows = _planned(path, split, shard)
     needed = at_most(shard_bytes(root, rows, info), room)
@@ -190,11 +168,11 @@ def _write_rows(path: AnyPath, root: AnyPath, info: StoreInfo, rows: list[Row]) 
     for _, scan_rows in groupby(rows, itemgetter("scan_id")):
         indexed, quarantined = cut_scan(root, list(scan_rows), info)
         quarantine += quarantined
-        for item in indexed:
-            index.append(item.row)
-            blocks[IMAGES][item.row["slot"] - first] = item.patch.image
-            if item.patch.mask is not None:
-                blocks[MASKS][item.row["slot"] - first] = item.patch.mask
+        for row, patch in indexed:
+            index.append(row)
+            # Without masks there is one block.
+            for block, voxels in zip(blocks.values(), (patch.image, patch.mask), strict=False):
+                block[row["slot"] - first] = voxels
     with _disk_errors(path):
         for name, block in blocks.items() if index else ():
             file = shard_file(path / split / name, shard, block.ndim)
@@ -275,13 +253,6 @@ def _write_plan(plan: Plan, path: AnyPath) -> None:
             bounds = np.searchsorted(rows["shard"].to_numpy(), np.arange(count + 1))
             for start, end in pairwise(bounds):
                 writer.write_table(rows.slice(start, end - start).cast(PLAN), row_group_size=max(1, end - start))
-
-
-def _check_same_provenance(path: AnyPath, info: StoreInfo, plan: Plan) -> None:
-    if info.digest != plan.digest:
-        differences = "; ".join(_differences(info.provenance, plan.provenance))
-        remedy = "Give another folder with --set store.path=…, or delete this one"
-        raise StoreError(str(path), f"holds a store with other settings: {differences}", remedy)
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any], parent: str = "") -> Iterator[str]:
