@@ -30,7 +30,7 @@ def noise(*shape: int) -> torch.Tensor:
 
 def slide(*arguments: Any, **keywords: Any) -> torch.Tensor:
     """All slabs, one after the other along x."""
-    return torch.cat([slab.values for slab in slide_slabs(*arguments, **keywords)], dim=1)
+    return torch.cat([values for _, values in slide_slabs(*arguments, **keywords)], dim=1)
 
 
 def monai_slide(
@@ -158,10 +158,10 @@ def test_slabs_end_to_end_are_the_whole_and_come_before_the_last_window(overlap:
     for slab in slide_slabs(volume, predict, (8, 8, 6), overlap, batch_size=2):
         slabs.append(slab)
         seen_at.append(len(seen))
-    assert [slab.start for slab in slabs] == np.cumsum([0, *(slab.values.shape[1] for slab in slabs[:-1])]).tolist()
-    torch.testing.assert_close(torch.cat([slab.values for slab in slabs], 1), slide(volume, net, (8, 8, 6), overlap))
+    assert [start for start, _ in slabs] == np.cumsum([0, *(values.shape[1] for _, values in slabs[:-1])]).tolist()
+    torch.testing.assert_close(torch.cat([values for _, values in slabs], 1), slide(volume, net, (8, 8, 6), overlap))
     assert seen_at[0] < seen_at[-1] == len(seen)
-    assert max(slab.values.shape[1] for slab in slabs) <= 8
+    assert max(values.shape[1] for _, values in slabs) <= 8
 
 
 def test_arrays_of_any_number_type_and_memory_order_are_read_window_by_window() -> None:

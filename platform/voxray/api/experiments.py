@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +14,7 @@ from voxray.storage.paths import AnyPath
 
 if TYPE_CHECKING:
     from voxray.config.experiment import Experiment
+    from voxray.executors.base import Executor
     from voxray.stages.common import OnStatus
 
 ExecutorName = Literal["local", "ray"]
@@ -74,11 +75,9 @@ def run(
     >>> run.metrics["test"]["samples"] > 0
     True
     """
-    from voxray.executors import get_executor
     from voxray.stages.pipeline import run as run_all
 
-    experiment = _as_config(config)
-    run_all(experiment, get_executor(executor), on_status or _log)
+    experiment = _carry_out(run_all, config, executor, on_status)
     return load_run(experiment.out, experiment.training.device)
 
 
@@ -93,11 +92,9 @@ def ingest(
     >>> list(store.splits)
     ['train', 'val', 'test']
     """
-    from voxray.executors import get_executor
     from voxray.stages.ingest import ingest as ingest_stage
 
-    experiment = _as_config(config)
-    ingest_stage(experiment, get_executor(executor), on_status or _log)
+    experiment = _carry_out(ingest_stage, config, executor, on_status)
     return open_store(str(experiment.store_path), experiment)
 
 
@@ -111,11 +108,9 @@ def train(
     >>> voxray.train(experiment_file).history.num_rows
     2
     """
-    from voxray.executors import get_executor
     from voxray.stages.train import train as train_stage
 
-    experiment = _as_config(config)
-    train_stage(experiment, get_executor(executor), on_status or _log)
+    experiment = _carry_out(train_stage, config, executor, on_status)
     return load_run(experiment.out, experiment.training.device)
 
 
@@ -129,11 +124,9 @@ def evaluate(
     >>> 0 <= voxray.evaluate(experiment_file).metrics["test"]["recall"] <= 1
     True
     """
-    from voxray.executors import get_executor
     from voxray.stages.evaluate import evaluate as evaluate_stage
 
-    experiment = _as_config(config)
-    evaluate_stage(experiment, get_executor(executor), on_status or _log)
+    experiment = _carry_out(evaluate_stage, config, executor, on_status)
     return load_run(experiment.out, experiment.training.device)
 
 
@@ -148,6 +141,20 @@ def report(config: "Experiment | AnyText", *, on_status: "OnStatus | None" = Non
     from voxray.stages.report import report as report_stage
 
     return report_stage(_as_config(config), on_status or _log)
+
+
+def _carry_out(
+    stage: "Callable[[Experiment, Executor, OnStatus], object]",
+    config: "Experiment | AnyText",
+    executor: ExecutorName,
+    on_status: "OnStatus | None",
+) -> "Experiment":
+    """Carry out a stage; returns the experiment."""
+    from voxray.executors import get_executor
+
+    experiment = _as_config(config)
+    stage(experiment, get_executor(executor), on_status or _log)
+    return experiment
 
 
 def _as_config(config: "Experiment | AnyText") -> "Experiment":

@@ -143,8 +143,8 @@ def load_run(folder: AnyText, device: str = "auto") -> Run:
     if len(experiments) > 1:
         folds = tuple(load_run(f"{files.path}/{to_path(fold.out).name}", device) for fold in experiments)
         tables = [fold.history.append_column("fold", pa.array([n] * len(fold.history))) for n, fold in enumerate(folds)]
-        thresholds = [fold.threshold for fold in folds if fold.threshold is not None]
-        threshold = float(np.mean(thresholds)) if len(thresholds) == len(folds) else None
+        thresholds = np.array([fold.threshold for fold in folds], np.float64)  # NaN where a fold has none
+        threshold = None if np.isnan(thresholds).any() else float(thresholds.mean())
         trained_folds = [fold.trained[0] for fold in folds]
         history = pa.concat_tables(tables, promote_options="default")
         return Run(files.path, config, metrics, history, folds[0].classes, threshold, trained_folds, folds)

@@ -12,7 +12,6 @@ from voxray.evaluation.patches import unit_metrics
 from voxray.evaluation.scans import summarize_scans
 from voxray.metrics.aggregate import aggregate_predictions
 from voxray.metrics.compute import without_nan
-from voxray.metrics.curves import Floats
 from voxray.runs.folder import run_folder
 from voxray.storage.atomic import write_json
 from voxray.storage.paths import read_bytes
@@ -25,10 +24,7 @@ def join_folds(experiment: Experiment, folds: Sequence[Experiment]) -> dict[str,
     Writes ``predictions/test.parquet`` with a column ``fold``, and ``metrics.json`` in the folder of the
     cross-validation; there ``folds`` holds the metrics of each fold.
 
-    Returns
-    -------
-    dict
-        The content of ``metrics.json``.
+    Returns the content of ``metrics.json``.
     """
     tables = [read_parquet(run_folder(fold).predictions("test")) for fold in folds]
     fold_metrics = [json.loads(read_bytes(run_folder(fold).metrics))["test"] for fold in folds]
@@ -36,8 +32,10 @@ def join_folds(experiment: Experiment, folds: Sequence[Experiment]) -> dict[str,
     table = pa.concat_tables(tables).append_column("fold", pa.array(numbers, pa.int32()))
     if "probabilities" in table.column_names:
         units = aggregate_predictions(table, experiment.evaluation.level)
-        thresholds = _fold_thresholds(units, [metrics["threshold"] for metrics in fold_metrics])
-        joined = unit_metrics(experiment, units, thresholds)
+        # NaN for a fold without an operating point.
+        thresholds = np.array([metrics["threshold"] for metrics in fold_metrics], np.float64)
+        by_row = None if np.isnan(thresholds).any() else thresholds[units["fold"].to_numpy()]
+        joined = unit_metrics(experiment, units, by_row)
     else:
         joined = summarize_scans(experiment, table.drop_columns(["fold"]).to_pylist())
     names = [name for name in joined["intervals"] if name in fold_metrics[0]]
@@ -48,11 +46,3 @@ def join_folds(experiment: Experiment, folds: Sequence[Experiment]) -> dict[str,
     write_json(folder.experiment, experiment.model_dump(mode="json"))
     write_json(folder.metrics, content)
     return content
-
-
-def _fold_thresholds(units: pa.Table, thresholds: list[float | None]) -> Floats | None:
-    """The operating point for each row, that of its fold; None where a fold has none."""
-    if any(threshold is None for threshold in thresholds):
-        return None
-    by_row: Floats = np.array(thresholds, np.float64)[units["fold"].to_numpy()]
-    return by_row

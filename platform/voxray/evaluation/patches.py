@@ -31,7 +31,7 @@ from voxray.store.layout import write_parquet
 from voxray.store.read import PatchStore, open_store
 from voxray.training.checkpoint import read_metadata, write_metadata
 from voxray.training.fit import make_loader
-from voxray.training.predictions import Part, Predictions, join_predictions, predict_part
+from voxray.training.predictions import Part, join_predictions, predict_part
 
 EVALUATED = ("val", "test")
 
@@ -47,32 +47,22 @@ def predict_split(
 
 
 def write_patch_metrics(experiment: Experiment, parts: Mapping[str, list[Part]]) -> dict[str, Any]:
-    """Write predictions, ``metrics.json`` and the operating point.
-
-    Parameters
-    ----------
-    experiment : Experiment
-    parts : mapping
-        Split → the part that each rank predicted.
-
-    Returns
-    -------
-    dict
-        The content of ``metrics.json``.
-    """
+    """Write predictions, ``metrics.json`` (returned) and the operating point, from the parts of all ranks by split."""
     folder = run_folder(experiment)
     store = open_store(experiment.store_path)
-    rows = {split: store.rows(split) for split in parts}
-    joined = {
-        split: join_predictions(split_parts, rows[split]["label"].to_numpy()) for split, split_parts in parts.items()
-    }
-    tables = {split: _with_rows(predictions, rows[split]) for split, predictions in joined.items()}
-    units = {split: aggregate_predictions(table, experiment.evaluation.level) for split, table in tables.items()}
+    tables, units = {}, {}
+    for split, split_parts in parts.items():
+        rows = store.rows(split)
+        predictions = join_predictions(split_parts, rows["label"].to_numpy())
+        probabilities = pa.array(predictions.probabilities.tolist(), pa.list_(pa.float64()))
+        tables[split] = rows.take(pa.array(predictions.rows)).append_column("probabilities", probabilities)
+        units[split] = aggregate_predictions(tables[split], experiment.evaluation.level)
     threshold = _operating_point(units["val"], experiment.evaluation.target_recall)
+    metrics: dict[str, Any] = {}
     for split, table in tables.items():
         write_parquet(table, folder.predictions(split))
-    figures_of = {split: unit_metrics(experiment, table, threshold) for split, table in units.items()}
-    metrics = without_nan({split: {**values, "threshold": threshold} for split, values in figures_of.items()})
+        metrics[split] = {**unit_metrics(experiment, units[split], threshold), "threshold": threshold}
+    metrics = without_nan(metrics)
     write_json(folder.metrics, metrics)
     write_metadata(folder.model, {**read_metadata(folder.model), "threshold": threshold})
     return metrics
@@ -95,13 +85,8 @@ def evaluated_splits(store: PatchStore) -> list[str]:
 def unit_metrics(experiment: Experiment, units: pa.Table, threshold: float | Floats | None) -> dict[str, Any]:
     """The metrics of ``metrics.json`` with their confidence intervals.
 
-    Parameters
-    ----------
-    experiment : Experiment
-    units : pyarrow.Table
-        Patches, scans or patients, from `aggregate_predictions`.
-    threshold : float or ndarray, (n,), optional
-        The operating point, or one for each row.
+    `units` are patches, scans or patients, from `aggregate_predictions`; `threshold` is the operating point, or one for
+    each row, (n,).
     """
     labels, probabilities = labels_and_probabilities(units)
     patients = np.asarray(units["patient_id"].to_pylist(), dtype=str)
@@ -115,12 +100,6 @@ def unit_metrics(experiment: Experiment, units: pa.Table, threshold: float | Flo
             labels, probabilities, patients, threshold, spec.bootstrap_samples, experiment.seed
         ),
     }
-
-
-def _with_rows(predictions: Predictions, rows: pa.Table) -> pa.Table:
-    """Rows of the index with the probabilities of their patches."""
-    column = pa.array(predictions.probabilities.tolist(), pa.list_(pa.float64()))
-    return rows.take(pa.array(predictions.rows)).append_column("probabilities", column)
 
 
 def _operating_point(val: pa.Table, target_recall: float) -> float | None:

@@ -41,10 +41,6 @@ class Prediction:
 class Classifier:
     """Classifies scans with a trained run.
 
-    Parameters
-    ----------
-    run : TrainedRun
-
     Raises
     ------
     ConfigError

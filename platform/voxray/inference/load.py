@@ -25,12 +25,10 @@ class TrainedRun:
 
     Attributes
     ----------
-    folder : RunFolder
     task : str
         Key of `voxray.config.tasks.TASKS`.
     experiment : Experiment
         Of the run that trained the model.
-    architecture : Sequential or UNet
     classes : tuple of str
         For segmentation the background first.
     threshold : float, optional

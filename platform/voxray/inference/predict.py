@@ -1,6 +1,6 @@
 """Scans → files of their predictions in a folder: label maps, or probabilities with a picture of the saliency."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,29 +22,15 @@ from voxray.visualization.saliency import saliency_picture
 from voxray.volume import Volume
 
 SKIPPED = "skipped"  # the first word of an outcome without a prediction
-PREDICTORS: Mapping[str, type[Classifier] | type[Segmenter]] = {
-    "classification": Classifier,
-    "segmentation": Segmenter,
-}
 
 
 @dataclass(frozen=True)
 class Options:
-    """What is written for each scan, and where.
+    """What is written for each scan, and where."""
 
-    Attributes
-    ----------
-    out : AnyPath
-        The folder.
-    probabilities : bool
-        Whether a segmentation also writes probabilities.
-    mask : AnyPath, optional
-        Chooses the slices that a classifier is given, where those of its training were chosen by masks.
-    """
-
-    out: AnyPath
-    probabilities: bool = False
-    mask: AnyPath | None = None
+    out: AnyPath  # the folder
+    probabilities: bool = False  # also written by a segmentation
+    mask: AnyPath | None = None  # chooses a classifier's slices, where those of its training were chosen by masks
 
 
 def check_scans(paths: Sequence[AnyPath]) -> None:
@@ -141,15 +127,12 @@ def predict_here(
 
 def load_predictor(run: AnyPath, options: Options, device: torch.device) -> Callable[[AnyPath], str]:
     """A function that predicts a scan with a run's model, writes the result and returns it in words."""
-    predictor = make_predictor(load_trained(run, device))
-    if isinstance(predictor, Segmenter):
-        return lambda path: segment_file(predictor, path, options.out, options.probabilities)
-    return lambda path: classify_file(predictor, path, options.out, options.mask)
-
-
-def make_predictor(run: TrainedRun) -> Classifier | Segmenter:
-    """What predicts scans with a trained run."""
-    return PREDICTORS[run.task](run)
+    trained = load_trained(run, device)
+    if trained.task == "segmentation":
+        segmenter = Segmenter(trained)
+        return lambda path: segment_file(segmenter, path, options.out, options.probabilities)
+    classifier = Classifier(trained)
+    return lambda path: classify_file(classifier, path, options.out, options.mask)
 
 
 def predict_volume(
@@ -161,7 +144,6 @@ def predict_volume(
     ----------
     runs : sequence of TrainedRun
         Of the same task and classes.
-    volume, mask : Volume
     threshold : float, optional
         Operating point of the mean; a single run has its own.
 
@@ -173,11 +155,9 @@ def predict_volume(
         The scan cannot be used.
     """
     where = volume.name or "volume"
-    predictors = [make_predictor(run) for run in runs]
-    classifiers = [predictor for predictor in predictors if isinstance(predictor, Classifier)]
-    if classifiers:
-        return _classify([c.predict(volume, mask, where, volume.name) for c in classifiers], threshold)
-    segmenters = [predictor for predictor in predictors if isinstance(predictor, Segmenter)]
+    if runs[0].task == "classification":
+        return _classify([Classifier(run).predict(volume, mask, where, volume.name) for run in runs], threshold)
+    segmenters = [Segmenter(run) for run in runs]
     return _segment((segmenter.predict(volume, where) for segmenter in segmenters), segmenters)
 
 

@@ -42,10 +42,6 @@ class Segmentation:
 class Segmenter:
     """Segments scans with a trained run.
 
-    Parameters
-    ----------
-    run : TrainedRun
-
     Raises
     ------
     ConfigError
@@ -99,7 +95,7 @@ class Segmenter:
             probabilities = class_probabilities(logits.float(), self.network.output.activation)
             return probabilities[..., None] if flat else probabilities
 
-        for slab in slide_slabs(
+        for _, slab in slide_slabs(
             volume.array,
             predict,
             spec.patches.size,
@@ -108,7 +104,7 @@ class Segmenter:
             pad_value=spec.patches.pad_value,
             device=device,
         ):
-            yield slab.values.cpu().numpy()
+            yield slab.cpu().numpy()
 
     def _scaling(self, volume: Volume) -> Callable[[torch.Tensor], torch.Tensor]:
         """What turns windows in the scan's own numbers into the input that training made of patches."""

@@ -8,7 +8,6 @@ the scan is not copied.
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -28,21 +27,6 @@ SIGMA_SHARE = 0.125
 SMALLEST_WEIGHT = 1e-3
 
 
-@dataclass(frozen=True, eq=False)
-class Slab:
-    """A finished part of the result.
-
-    Attributes
-    ----------
-    start : int
-        First voxel along x.
-    values : Tensor of float32, (k, thickness, y, z)
-    """
-
-    start: int
-    values: torch.Tensor
-
-
 def slide_slabs(
     volume: Volume,
     predict: Predict,
@@ -53,7 +37,7 @@ def slide_slabs(
     batch_size: int = 4,
     pad_value: float = 0.0,
     device: torch.device | str | None = None,
-) -> Iterator[Slab]:
+) -> Iterator[tuple[int, torch.Tensor]]:
     """The weighted mean over windows of what `predict` returns, such as logits or probabilities.
 
     It comes in slabs from low to high x, each yielded as soon as it is finished. A caller that needs only a label map
@@ -82,8 +66,10 @@ def slide_slabs(
 
     Yields
     ------
-    Slab
-        On `device`. Concatenated along x they have the shape (k, x, y, z).
+    int
+        First voxel of a slab along x.
+    Tensor of float32, (k, thickness, y, z)
+        Its values, on `device`. Concatenated along x they have the shape (k, x, y, z).
 
     Raises
     ------
@@ -164,7 +150,7 @@ class _Sums:
                     self._sums[span] = torch.zeros(shape, device=self.weight.device)
                 self._sums[span][(slice(None), *target)].addcmul_(values[(slice(None), *source)], self.weight[source])
 
-    def finish(self, before: int) -> Iterator[Slab]:
+    def finish(self, before: int) -> Iterator[tuple[int, torch.Tensor]]:
         """Yield and drop the means of all spans that end at `before` or earlier, low x first."""
         thickness = len(self.weight)
         while self.spans and self.spans[0][1] <= before:
@@ -173,7 +159,7 @@ class _Sums:
             for start in range(low, high, thickness):
                 part = (start, min(start + thickness, high))
                 values[:, part[0] - low : part[1] - low] /= self._weight_sum(part)
-            yield Slab(low, values)
+            yield low, values
 
     def _weight_sum(self, span: Span) -> torch.Tensor:
         """Sum of the weights of all windows over a span, (thickness, y, z)."""
@@ -225,8 +211,9 @@ def _cut(volume: Volume, corners: list[Corner], window: Sequence[int], pad_value
         # NumPy reads what torch cannot: memory maps, flipped axes, swapped bytes. And for so small a copy the threads
         # of torch wait longer for each other on a busy machine than the copy takes.
         source, target = np.asarray(source), batch.numpy()
+    extents = [(0, width) for width in volume.shape[1:]]
     for number, corner in enumerate(corners):
-        inside, part = _overlap(corner, window, [(0, width) for width in volume.shape[1:]])
+        inside, part = _overlap(corner, window, extents)
         target[(number, slice(None), *part)] = source[(slice(None), *inside)]
     return batch
 
