@@ -245,6 +245,8 @@ def test_two_processes_do_not_write_into_one_folder(luna: Path, out: Path, capsy
         ("out=", "--set out: is empty"),
         ("patches=3", "patches: expected a table, got 3"),
         ("augment.rotate90=true", "augment.rotate90: needs a square patch"),
+        ("data.layout=lunar16", "data.layout: unknown layout 'lunar16'; did you mean 'luna16'?"),
+        ("data.manifest=a.csv", "data.manifest: layout 'luna16' does not use it, got 'a.csv'"),
     ],
 )
 def test_mistakes_that_once_were_tracebacks_are_one_line(

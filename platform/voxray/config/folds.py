@@ -15,11 +15,7 @@ def fold_experiments(experiment: Experiment) -> list[Experiment]:
     for fold in range(experiment.split.folds):
         name = f"fold_{fold}"
         path = f"{experiment.store.path}/{name}" if experiment.store.path else None
-        experiments.append(
-            Experiment.model_validate(
-                content
-                | {"name": f"{experiment.name}_{name}", "out": f"{experiment.out}/{name}"}
-                | {"split": content["split"] | {"fold": fold}, "store": content["store"] | {"path": path}}
-            )
-        )
+        changed = content | {"name": f"{experiment.name}_{name}", "out": f"{experiment.out}/{name}"}
+        changed |= {"split": content["split"] | {"fold": fold}, "store": content["store"] | {"path": path}}
+        experiments.append(Experiment.model_validate(changed))
     return experiments

@@ -16,7 +16,7 @@ from voxray.errors import ConfigError, ConfigFileError
 from voxray.storage.paths import AnyPath, is_url, read_bytes, to_path
 
 SECRET_NAME = re.compile(r"((^|_)(key|secret|token)|password|passwd|passphrase)(_id)?$", re.IGNORECASE)
-PATH_KEYS = (("out",), ("data", "root"), ("store", "path"), ("model", "architecture"), ("privacy", "key_file"))
+PATH_KEYS = ("out", "data.root", "store.path", "model.architecture", "privacy.key_file")
 
 
 def load_experiment(path: Path, settings: Sequence[str] = ()) -> Experiment:
@@ -67,7 +67,7 @@ def _apply_setting(raw: dict[str, Any], setting: str) -> None:
     except tomllib.TOMLDecodeError:
         value = text
     *parents, last = key.strip().split(".")
-    if (*parents, last) in PATH_KEYS:
+    if key.strip() in PATH_KEYS:
         value = _absolute(str(value), Path.cwd(), f"--set {key}")
     table = raw
     for parent in parents:
@@ -78,12 +78,11 @@ def _apply_setting(raw: dict[str, Any], setting: str) -> None:
 
 
 def _make_paths_absolute(raw: dict[str, Any], base: Path, where: str) -> None:
-    for *parents, last in PATH_KEYS:
-        table: Any = raw
-        for parent in parents:
-            table = table.get(parent, {}) if isinstance(table, dict) else {}
+    for key in PATH_KEYS:
+        parent, _, last = key.rpartition(".")
+        table = raw.get(parent) if parent else raw
         if isinstance(table, dict) and isinstance(table.get(last), str):
-            table[last] = _absolute(table[last], base, f"{where}: {'.'.join([*parents, last])}")
+            table[last] = _absolute(table[last], base, f"{where}: {key}")
 
 
 def _absolute(path: str, base: Path, where: str) -> str:

@@ -39,8 +39,7 @@ class IntensitySpec(Spec):
 
 
 def _windows(window: Window | tuple[Window, ...]) -> tuple[Window, ...]:
-    first = window[0]
-    return (window,) if isinstance(first, int | float) else window  # type: ignore[return-value]
+    return (window,) if isinstance(window[0], int | float) else window
 
 
 class AugmentSpec(Spec):

@@ -10,12 +10,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from voxray.errors import ConfigError
 from voxray.storage.paths import AnyPath, read_bytes
 
-SIZE = 'expected a number of bytes, or a size such as "1MiB"'
 EXPECTED = {
-    "byte_size": SIZE,
-    "byte_size_unit": SIZE,
-    "model_type": "expected a table",
-    "dict_type": "expected a table",
+    **dict.fromkeys(("byte_size", "byte_size_unit"), 'expected a number of bytes, or a size such as "1MiB"'),
+    **dict.fromkeys(("model_type", "dict_type"), "expected a table"),
 }
 
 
@@ -30,13 +27,7 @@ class Spec(BaseModel):
 
 
 def read_json(path: AnyPath, noun: str, remedy: str) -> Any:
-    """Content of a JSON file that a user named.
-
-    Raises
-    ------
-    ConfigError
-        The file is missing, cannot be read, or is not JSON.
-    """
+    """Content of a JSON file that a user named; ConfigError if it is missing, cannot be read, or is not JSON."""
     try:
         return json.loads(read_bytes(path))
     except FileNotFoundError:
@@ -76,22 +67,11 @@ def _spec_at(spec: type[BaseModel], location: Sequence[int | str]) -> type[BaseM
 def describe_problems(error: ValidationError, spec: type[BaseModel], prefix: str = "") -> list[str]:
     """One line for each problem of `error`: key path, what is wrong, the value, what to do.
 
-    Parameters
-    ----------
-    error : pydantic.ValidationError
-    spec : type
-        The model that was validated, for suggestions.
-    prefix : str
-        Key path of the value that was validated.
+    `spec` is the model that was validated, for suggestions; `prefix` the key path of the value that was validated.
     """
-    lines = [prefix_path(prefix, _describe(problem, spec)) for problem in error.errors(include_url=False)]
+    start = f"{prefix}." if prefix else ""
     # A value of a union type has a problem for each member.
-    return list(dict.fromkeys(lines))
-
-
-def prefix_path(prefix: str, line: str) -> str:
-    """`line` with the key path `prefix` in front of its own."""
-    return f"{prefix}.{line}" if prefix else line
+    return list(dict.fromkeys(start + _describe(problem, spec) for problem in error.errors(include_url=False)))
 
 
 def _describe(problem: Any, spec: type[BaseModel]) -> str:
@@ -99,7 +79,9 @@ def _describe(problem: Any, spec: type[BaseModel]) -> str:
     location = [part for part in problem["loc"] if isinstance(part, int) or part.isidentifier()]
     path, kind, value = key_path(location), problem["type"], problem["input"]
     if kind == "extra_forbidden":
-        return f"{path}: unknown key; {_nearest_key(str(location[-1]), _spec_at(spec, location[:-1]))}"
+        table = _spec_at(spec, location[:-1])
+        known, others = (table.model_fields, getattr(table, "also_called", {})) if table else ((), {})
+        return f"{path}: unknown key; {nearest(str(location[-1]), known, others)}"
     if kind == "missing":
         return f"{path}: missing. Give it a value"
     if kind in EXPECTED:
@@ -110,7 +92,3 @@ def _describe(problem: Any, spec: type[BaseModel]) -> str:
     # A rule between several keys starts with one of them.
     separator = "." if message.partition(":")[0].isidentifier() else ": "
     return f"{path}{separator}{message}" if path else message
-
-
-def _nearest_key(name: str, spec: type[BaseModel] | None) -> str:
-    return nearest(name, spec.model_fields if spec else (), getattr(spec, "also_called", {}))

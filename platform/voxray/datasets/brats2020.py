@@ -5,8 +5,6 @@
 mask of patient 355 has another name, ``W39_1998.09.19_Segm.nii``.
 """
 
-from dataclasses import dataclass
-
 from voxray.datasets.base import Layout
 from voxray.datasets.csv_lists import read_csv
 from voxray.datasets.files import SUFFIXES, case_name, nifti_files
@@ -21,12 +19,7 @@ MASK_ENDINGS = ("_seg", "_segm")
 INNER = ("", "MICCAI_BraTS2020_TrainingData", "BraTS2020_TrainingData/MICCAI_BraTS2020_TrainingData")
 
 
-@dataclass(frozen=True)
-class Listed:
-    """A patient in the list: its first row, and the different grades of all its rows."""
-
-    row: int
-    grades: tuple[str | None, ...]
+Grades = dict[str | None, int]  # of a patient in the list: each with the first row that gives it
 
 
 class _UnusableError(Exception):
@@ -53,13 +46,14 @@ def read_brats2020(root: AnyPath) -> Manifest:
     listed, quarantine = _read_list(base / LIST)
     quarantine += _not_listed(root, base, listed)
     rows: list[Row] = []
-    for name, patient in listed.items():
+    for name, grades in listed.items():
+        first_row = next(iter(grades.values()))
         try:
-            rows.append(_patient_row(root, base / name, patient))
+            rows.append({**_scan_row(root, base / name, grades), "row": first_row})
         except _UnusableError as error:
             kind = "scan" if (base / name).is_dir() else "absent"
             path, reason = relative_path(root, base / name), f"{name} {error}"
-            quarantine.append(quarantine_row(name, path, reason, kind=kind, samples=1, row=patient.row))
+            quarantine.append(quarantine_row(name, path, reason, kind=kind, samples=1, row=first_row))
     absent = sum(row["kind"] == "absent" for row in quarantine)
     return Manifest(
         root=root,
@@ -73,24 +67,23 @@ def read_brats2020(root: AnyPath) -> Manifest:
     )
 
 
-def _read_list(path: AnyPath) -> tuple[dict[str, Listed], list[Row]]:
+def _read_list(path: AnyPath) -> tuple[dict[str, Grades], list[Row]]:
     """Patients by name, and quarantine rows of lines without one."""
     table = read_csv(path, (GRADE, SUBJECT), text=(GRADE, SUBJECT))
-    listed: dict[str, Listed] = {}
+    listed: dict[str, Grades] = {}
     unnamed: list[Row] = []
     for row, (name, grade) in enumerate(zip(table[SUBJECT].to_pylist(), table[GRADE].to_pylist(), strict=True)):
         if name is None or "/" in name:
             reason = f"line {row + 2} of {LIST}: expected the name of a folder as {SUBJECT}, got '{name or ''}'"
             unnamed.append(quarantine_row(None, LIST, reason, kind="sample"))
-            continue
-        before = listed.get(name, Listed(row, ()))
-        listed[name] = Listed(before.row, tuple(dict.fromkeys([*before.grades, grade])))
+        else:
+            listed.setdefault(name, {}).setdefault(grade, row)
     return listed, unnamed
 
 
-def _patient_row(root: AnyPath, folder: AnyPath, patient: Listed) -> Row:
+def _scan_row(root: AnyPath, folder: AnyPath, grades: Grades) -> Row:
     """Scan and sample of a patient; _UnusableError where the files or the grade cannot be used."""
-    grade = _grade(folder, patient)
+    grade = _grade(folder, grades)
     names = [path.name for path in nifti_files(folder)]
     files = {sequence: _first_of(names, f"{folder.name}_{sequence}") for sequence in SEQUENCES}
     missing = [sequence for sequence, file in files.items() if file is None]
@@ -102,17 +95,16 @@ def _patient_row(root: AnyPath, folder: AnyPath, patient: Listed) -> Row:
         "scan_id": folder.name,
         "path": f"{path}/{folder.name}_{{{endings}}}",
         "label_path": mask and f"{path}/{mask}",
-        "row": patient.row,
         "label": CLASSES.index(grade),
     }
 
 
-def _grade(folder: AnyPath, patient: Listed) -> str:
+def _grade(folder: AnyPath, grades: Grades) -> str:
     if not folder.is_dir():
         raise _UnusableError(f"is listed in {LIST}, but has no folder")
-    grade, *others = patient.grades
+    grade, *others = grades
     if others:
-        raise _UnusableError(f"has different grades in {LIST}: {' and '.join(map(str, patient.grades))}")
+        raise _UnusableError(f"has different grades in {LIST}: {' and '.join(map(str, grades))}")
     if grade not in CLASSES:
         raise _UnusableError(f"needs the grade {' or '.join(CLASSES)} in {LIST}, got {grade or 'none'}")
     return str(grade)
@@ -131,16 +123,15 @@ def _first_of(names: list[str], stem: str) -> str | None:
     return next((f"{stem}{suffix}" for suffix in SUFFIXES if f"{stem}{suffix}" in names), None)
 
 
-def _not_listed(root: AnyPath, base: AnyPath, listed: dict[str, Listed]) -> list[Row]:
+def _not_listed(root: AnyPath, base: AnyPath, listed: dict[str, Grades]) -> list[Row]:
     """Folders of patients, and NIfTI files outside of any, that the list does not name."""
-    rows: list[Row] = []
-    for path in matching(base, "*"):
-        if path.name not in listed and path.is_dir() and any(nifti_files(path)):
-            text = relative_path(root, path)
-            rows.append(quarantine_row(path.name, text, f"{text} is a folder that {LIST} does not list"))
-    for path in nifti_files(base):
+    folders = [path for path in matching(base, "*") if path.name not in listed and path.is_dir()]
+    odd = [(path, path.name, f"is a folder that {LIST} does not list") for path in folders if any(nifti_files(path))]
+    odd += [(path, case_name(path.name), "lies outside of any patient's folder") for path in nifti_files(base)]
+    rows = []
+    for path, name, reason in odd:
         text = relative_path(root, path)
-        rows.append(quarantine_row(case_name(path.name), text, f"{text} lies outside of any patient's folder"))
+        rows.append(quarantine_row(name, text, f"{text} {reason}"))
     return rows
 
 

@@ -62,30 +62,18 @@ def without_empty_cells(table: pa.Table, path: AnyPath, more: Sequence[str] = ()
 def label_codes(
     column: pa.ChunkedArray, classes: tuple[str, ...] | None, path: AnyPath
 ) -> tuple[list[int], tuple[str, ...]]:
-    """The number of each row's class, and the names of the classes.
+    """The number of each row's class, and the names of the classes; DataError for an unknown class, or one class only.
 
-    Parameters
-    ----------
-    column : pyarrow.ChunkedArray of strings
-        Names of classes, or their numbers where `classes` are given.
-    classes : tuple of str, optional
-        In the order of their numbers; by default the different words, sorted.
-    path : path
-        Of the list, for messages.
-
-    Raises
-    ------
-    DataError
-        An unknown class, or one class only.
+    The column holds names of classes, or their numbers where `classes` are given; by default the classes are the
+    different words, sorted.
     """
     words = column.to_pylist()
     distinct = sorted(set(words))
     are_numbers = all(word.isdecimal() for word in distinct)
-    if classes is None:
-        names, numbers = tuple(sorted(distinct, key=int if are_numbers else str)), []
-    else:
-        names, numbers = classes, [str(number) for number in range(len(classes))] if are_numbers else []
-    codes = {**dict(zip(numbers, range(len(numbers)), strict=True)), **dict(zip(names, range(len(names)), strict=True))}
+    names = tuple(sorted(distinct, key=int if are_numbers else str)) if classes is None else classes
+    codes = {name: code for code, name in enumerate(names)}
+    if are_numbers:
+        codes = {str(code): code for code in range(len(names))} | codes
     if unknown := set(words) - codes.keys():
         word = min(unknown)
         raise DataError(str(path), f"label '{word}' is no class; {nearest(word, codes)}", "See data.classes")
@@ -98,8 +86,8 @@ def given_splits(table: pa.Table, path: AnyPath) -> list[str | None]:
     """The column ``split``; None for each row where there is none. DataError for an unknown word in it."""
     if "split" not in table.column_names:
         return [None] * table.num_rows
-    splits: list[str] = table["split"].to_pylist()
-    for word in sorted(set(splits)):
-        if word not in SPLITS:
-            raise DataError(str(path), f"unknown split '{word}'; {nearest(word, SPLITS)}", "Correct the column split")
-    return list(splits)
+    splits: list[str | None] = table["split"].to_pylist()
+    if unknown := set(splits).difference(SPLITS):
+        word = min(map(str, unknown))
+        raise DataError(str(path), f"unknown split '{word}'; {nearest(word, SPLITS)}", "Correct the column split")
+    return splits

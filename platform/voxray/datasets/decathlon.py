@@ -106,9 +106,9 @@ def _numbered_names(path: AnyPath, content: dict[str, Any], key: str, at_least: 
         problem = f"{key}: expected the keys '0' … '{len(names) - 1}' without a gap, got '{min(unexpected)}'"
         raise DataError(str(path), problem, f'Write {key} as {{"0": "name", "1": "name", …}}')
     ordered = tuple(names[number] for number in expected)
-    unnamed = next((number for number in expected if not isinstance(names[number], str) or not names[number]), None)
-    if unnamed is not None:
-        raise DataError(str(path), f"{key}.{unnamed}: expected a name, got {names[unnamed]!r}", "Give it one")
+    for number, name in zip(expected, ordered, strict=True):
+        if not isinstance(name, str) or not name:
+            raise DataError(str(path), f"{key}.{number}: expected a name, got {name!r}", "Give it one")
     if len(names) < at_least:
         raise DataError(str(path), f"{key}: expected {at_least} or more names, got {len(names)}", "Add what is missing")
     if len(set(ordered)) < len(ordered):
@@ -120,15 +120,14 @@ def _cases(path: AnyPath, content: dict[str, Any]) -> list[Case]:
     entries = _value(path, content, "training", list)
     if not entries:
         raise DataError(str(path), "training: expected at least one case, got []", "List the training cases")
-    return [Case(row, *_pair(path, row, entry)) for row, entry in enumerate(entries)]
-
-
-def _pair(path: AnyPath, row: int, entry: Any) -> tuple[str, str]:
-    if not isinstance(entry, dict):
-        problem = f"training[{row}]: expected an image and a label, got {entry!r:.80}"
-        raise DataError(str(path), problem, 'Write {"image": "./imagesTr/…", "label": "./labelsTr/…"}')
-    image, label = (_relative(path, f"training[{row}].{key}", entry.get(key)) for key in ("image", "label"))
-    return image, label
+    cases = []
+    for row, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            problem = f"training[{row}]: expected an image and a label, got {entry!r:.80}"
+            raise DataError(str(path), problem, 'Write {"image": "./imagesTr/…", "label": "./labelsTr/…"}')
+        image, label = (_relative(path, f"training[{row}].{key}", entry.get(key)) for key in ("image", "label"))
+        cases.append(Case(row, image, label))
+    return cases
 
 
 def _relative(path: AnyPath, where: str, text: Any) -> str:
@@ -146,9 +145,8 @@ def _without_repeats(cases: list[Case]) -> tuple[list[Case], list[Row]]:
     for case in cases:
         if first.setdefault(case.name, case) is not case:
             rows = f"training[{first[case.name].row}] and [{case.row}]"
-            repeats.append(
-                quarantine_row(case.name, case.image, f"{case.image} is listed twice: {rows}; the first counts")
-            )
+            reason = f"{case.image} is listed twice: {rows}; the first counts"
+            repeats.append(quarantine_row(case.name, case.image, reason))
     return list(first.values()), repeats
 
 
@@ -174,24 +172,21 @@ def _with_both_files(root: AnyPath, cases: list[Case]) -> tuple[list[Case], list
 def _not_listed(root: AnyPath, cases: list[Case]) -> list[Row]:
     """Files in ``imagesTr`` and ``labelsTr`` that no case names."""
     listed = {text for case in cases for text in (case.image, case.label)}
-    files = [
-        (f"{folder}/{file.name}", what)
-        for folder, what in ((IMAGES, "an image"), (LABELS, "a mask"))
-        for file in nifti_files(root / folder)
-    ]
-    return [
-        quarantine_row(case_name(text), text, f"{text} is {what} that {DATASET_FILE} does not list")
-        for text, what in files
-        if text not in listed
-    ]
+    rows = []
+    for folder, what in ((IMAGES, "an image"), (LABELS, "a mask")):
+        for file in nifti_files(root / folder):
+            text = f"{folder}/{file.name}"
+            if text not in listed:
+                reason = f"{text} is {what} that {DATASET_FILE} does not list"
+                rows.append(quarantine_row(case_name(text), text, reason))
+    return rows
 
 
 def _notes(content: dict[str, Any]) -> tuple[str, ...]:
-    notes = ["a Decathlon folder names no patients: each case counts as one patient"]
-    tests = content.get("test")
-    if isinstance(tests, list) and tests:
-        notes.append(f"{len(tests)} test images without masks are not used")
-    return tuple(notes)
+    note, tests = "a Decathlon folder names no patients: each case counts as one patient", content.get("test")
+    if not isinstance(tests, list) or not tests:
+        return (note,)
+    return (note, f"{len(tests)} test images without masks are not used")
 
 
 DECATHLON = Layout("decathlon", read_decathlon, recognize=lambda root: (root / DATASET_FILE).is_file())

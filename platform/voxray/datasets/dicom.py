@@ -104,17 +104,9 @@ def read_dicom(
             quarantine.append(_row(series.path, f"{labels} has no label for it"))
             continue
         patient = series.patient if listed.patients is None else listed.patients[row]
-        name = patient if with_patients else first.setdefault(patient, series.path)
-        rows.append(
-            {
-                "scan_id": series.path,
-                "path": series.path,
-                "patient_id": name if patient else series.path,
-                "split": listed.splits[row],
-                "row": row,
-                "label": listed.labels[row],
-            }
-        )
+        name = patient and (patient if with_patients else first.setdefault(patient, series.path))
+        content = {"split": listed.splits[row], "row": row, "label": listed.labels[row]}
+        rows.append({"scan_id": series.path, "path": series.path, "patient_id": name or series.path, **content})
     nameless = sum(not series.patient and listed.row_of(series) is not None for series in found)
     return Manifest(
         root=root,

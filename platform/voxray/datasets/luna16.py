@@ -3,26 +3,21 @@
 The public lists give no patient: each series counts as one.
 """
 
+from collections import Counter
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from voxray.datasets.base import Layout
 from voxray.datasets.csv_lists import read_csv
-from voxray.datasets.manifest import (
-    SAMPLES,
-    Manifest,
-    Row,
-    quarantine_row,
-    quarantine_rows,
-    samples_per_scan,
-    scans_table,
-)
+from voxray.datasets.manifest import SAMPLES, Manifest, Row, quarantine_row, quarantine_rows, scans_table
 from voxray.errors import DataError
 from voxray.storage.paths import AnyPath, matching, relative_path
 
 CLASSES = ("other", "nodule")
 LISTS = ("candidates_V2.csv", "candidates.csv")
+AXES = ("x_mm", "y_mm", "z_mm")
 SUBSETS = tuple(f"subset{number}" for number in range(10))
 
 
@@ -47,7 +42,8 @@ def read_luna16(root: AnyPath, candidates: str | None = None) -> Manifest:
     listed = _read_candidates(root, candidates)
     scans, duplicates = _find_scans(root, subsets)
     known = pc.is_in(listed["scan_id"], value_set=scans["scan_id"])
-    finite = _finite(listed)
+    x, y, z = (pc.fill_null(pc.is_finite(listed[axis]), False) for axis in AXES)
+    finite = pc.and_(pc.and_(x, y), z)
     usable = pc.and_(known, finite)
     quarantine = duplicates + _absent(listed.filter(pc.invert(known))) + _not_finite(listed, known, finite)
     return Manifest(
@@ -85,32 +81,28 @@ def _numbers(column: pa.ChunkedArray, path: AnyPath, name: str) -> np.ndarray[tu
 def _find_scans(root: AnyPath, subsets: list[AnyPath]) -> tuple[pa.Table, list[Row]]:
     paths: dict[str, AnyPath] = {}
     duplicates: list[Row] = []
-    for path in (path for subset in subsets for path in matching(subset, "*.mhd")):
-        first = paths.setdefault(path.stem, path)
-        if first != path:
-            reason = f"series also in {first.parent.name}; this second copy is not used"
-            duplicates.append(quarantine_row(path.stem, relative_path(root, path), reason))
+    for subset in subsets:
+        for path in matching(subset, "*.mhd"):
+            first = paths.setdefault(path.stem, path)
+            if first != path:
+                reason = f"series also in {first.parent.name}; this second copy is not used"
+                duplicates.append(quarantine_row(path.stem, relative_path(root, path), reason))
     rows: list[Row] = [{"scan_id": name, "path": relative_path(root, paths[name])} for name in sorted(paths)]
     return scans_table(rows), duplicates
 
 
 def _absent(lost: pa.Table) -> list[Row]:
-    counts = sorted(samples_per_scan(lost).items(), key=lambda item: str(item[0]))
+    counts = Counter(lost["scan_id"].to_pylist())
     return [
-        quarantine_row(scan_id, None, f"no subset folder holds {scan_id}.mhd", kind="absent", samples=count)
-        for scan_id, count in counts
+        quarantine_row(name, None, f"no subset folder holds {name}.mhd", kind="absent", samples=counts[name])
+        for name in sorted(counts, key=str)
     ]
-
-
-def _finite(table: pa.Table) -> pa.ChunkedArray:
-    x, y, z = (pc.fill_null(pc.is_finite(table[axis]), False) for axis in ("x_mm", "y_mm", "z_mm"))
-    return pc.and_(pc.and_(x, y), z)
 
 
 def _not_finite(listed: pa.Table, known: pa.ChunkedArray, finite: pa.ChunkedArray) -> list[Row]:
     rows = []
     for sample in listed.filter(pc.and_(known, pc.invert(finite))).to_pylist():
-        reason = f"coordinates are not numbers: {[sample[axis] for axis in ('x_mm', 'y_mm', 'z_mm')]}"
+        reason = f"coordinates are not numbers: {[sample[axis] for axis in AXES]}"
         rows.append(quarantine_row(sample["scan_id"], None, reason, kind="sample", samples=1, row=sample["row"]))
     return rows
 

@@ -49,13 +49,13 @@ def read_medmnist(path: AnyPath, classes: tuple[str, ...] | None = None) -> Mani
     shapes = {content.shape[1:] for content in splits.values()}
     if len(shapes) > 1:
         raise DataError(str(path), f"its splits hold images of different shapes: {shapes}", "Fetch the file again")
+    shape = shapes.pop()
     labels = np.concatenate([content.labels for content in splits.values()])
-    rows: list[Row] = [
-        {"scan_id": name, "path": name, "split": split, "row": row, "label": label}
-        for split, content in splits.items()
-        for row, label in enumerate(content.labels.tolist())
-        if (name := f"{split}_images/{row}")
-    ]
+    rows: list[Row] = []
+    for split, content in splits.items():
+        for row, label in enumerate(content.labels.tolist()):
+            name = f"{split}_images/{row}"
+            rows.append({"scan_id": name, "path": name, "split": split, "row": row, "label": label})
     return Manifest(
         root=path,
         classes=_classes(path, labels, classes),
@@ -63,7 +63,7 @@ def read_medmnist(path: AnyPath, classes: tuple[str, ...] | None = None) -> Mani
         samples=whole_scan_samples(rows),
         quarantine=quarantine_rows([]),
         notes=("MedMNIST names no patients: each image counts as one patient",),
-        channels=COLORS if _is_colored(shapes.pop()) else ("intensity",),
+        channels=COLORS if len(shape) == 3 and shape[-1] == len(COLORS) else ("intensity",),
         published_split=True,
     )
 
@@ -108,13 +108,9 @@ def _single_labels(path: AnyPath, split: str, values: NDArray[np.generic], count
     return values.reshape(-1).astype(np.int64)
 
 
-def _is_colored(shape: tuple[int, ...]) -> bool:
-    return len(shape) == 3 and shape[-1] == len(COLORS)
-
-
 def _classes(path: AnyPath, labels: NDArray[np.int64], names: tuple[str, ...] | None) -> tuple[str, ...]:
     count = max(2, int(labels.max()) + 1)
-    classes = names or tuple(str(number) for number in range(count))
+    classes = names or tuple(map(str, range(count)))
     if labels.min() < 0 or len(classes) < count:
         problem = f"its labels run from {labels.min()} to {labels.max()}, but data.classes names {len(classes)} classes"
         raise DataError(str(path), problem, "Name each class once, in the order of the labels")

@@ -69,9 +69,8 @@ def _choose_folders(base: AnyPath, folders: Mapping[str, str] | None) -> dict[st
     """The existing folders, each with its class."""
     existing = {name: kind for name, kind in (folders or FOLDERS).items() if (base / name).is_dir()}
     if missing := (folders or {}).keys() - existing.keys():
-        raise DataError(
-            str(base), f"has no folder '{min(missing)}', which data.folders names", "Correct one of the two"
-        )
+        problem = f"has no folder '{min(missing)}', which data.folders names"
+        raise DataError(str(base), problem, "Correct one of the two")
     if not existing:
         problem = f"holds none of the folders {', '.join(FOLDERS)}"
         raise DataError(str(base), problem, "Set data.root to the folder that does, or name yours in data.folders")

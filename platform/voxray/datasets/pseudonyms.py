@@ -45,18 +45,17 @@ def files_of(experiment: Experiment, rows: Sequence[Mapping[str, Any]]) -> list[
     DataError
         A pseudonym has no scan in the data set: the scan was removed, or the key differs.
     """
-    root = experiment.data_path
-    files: dict[str, tuple[str, str | None]] = {row["scan_id"]: (row["path"], row["label_path"]) for row in rows}
-    key = experiment.privacy.read_key()
-    if key is not None:
-        scans = hide_names(read_manifest(experiment.data), key).scans
-        known = {row["scan_id"]: (row["path"], row["label_path"]) for row in scans.to_pylist()}
-        for name in files:
-            if name not in known:
-                raise DataError(str(root), f"no scan has the pseudonym {name}", "Check data.root and the key")
-            files[name] = known[name]
-    pairs = [files[row["scan_id"]] for row in rows]
-    return [(root / scan, None if mask is None else root / mask) for scan, mask in pairs]
+    root, key = experiment.data_path, experiment.privacy.read_key()
+    listed = rows if key is None else hide_names(read_manifest(experiment.data), key).scans.to_pylist()
+    files: dict[str, tuple[str, str | None]] = {row["scan_id"]: (row["path"], row["label_path"]) for row in listed}
+    pairs = []
+    for row in rows:
+        name = row["scan_id"]
+        if name not in files:
+            raise DataError(str(root), f"no scan has the pseudonym {name}", "Check data.root and the key")
+        scan, mask = files[name]
+        pairs.append((root / scan, None if mask is None else root / mask))
+    return pairs
 
 
 def reveal(experiment: Experiment, name: str) -> str:

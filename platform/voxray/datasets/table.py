@@ -2,6 +2,8 @@
 
 from collections import Counter
 
+import pyarrow as pa
+
 from voxray.datasets.base import Layout
 from voxray.datasets.csv_lists import given_splits, label_codes, read_csv, without_empty_cells
 from voxray.datasets.manifest import Manifest, Row, quarantine_rows, scans_table, whole_scan_samples
@@ -52,7 +54,7 @@ def read_table(
         "row": range(len(paths)),
         "label": labels,
     }
-    rows: list[Row] = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    rows: list[Row] = pa.table(columns).to_pylist()
     note = "the manifest has no column patient_id: each row counts as a patient of its own"
     return Manifest(
         root=root,

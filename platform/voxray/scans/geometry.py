@@ -27,9 +27,7 @@ def canonical_volume(voxels: NDArray[np.generic], affine: NDArray[np.float64]) -
     Volume
         Voxels (channel, x, y, z) and their affine.
     """
-    orientation = _orientation(affine)
-    turned = apply_orientation(voxels.transpose(1, 2, 3, 0), orientation)
-    return Volume(turned.transpose(3, 0, 1, 2), affine @ inv_ornt_aff(orientation, voxels.shape[1:]))
+    return in_axes_of(Volume(voxels, affine), np.eye(4))
 
 
 def canonical_grid(
@@ -112,3 +110,8 @@ def corners_apart_mm(
     corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(shape) - 1)
     apart = voxel_to_world(affine, corners) - voxel_to_world(other, corners)
     return corners, np.linalg.norm(apart, axis=1)
+
+
+def extent(shape: tuple[int, ...]) -> str:
+    """Voxels along each axis, such as ``64x64x32``."""
+    return "x".join(map(str, shape))

@@ -59,12 +59,16 @@ def read_header(path: AnyPath) -> ScanHeader:
         The scan cannot be opened, as far as its header and the size of its files show.
     """
     files = channel_files(path)
-    header = _join([_read_file(file) for file in files], str(path))
-    size_bytes = sum(size_of(file) for file in header.files)
+    parts = [_read_file(file) for file in files]
+    check_one_grid([(part.shape, part.affine) for part in parts], [file.name for file in files], str(path))
+    first, *others = parts
+    channels = sum(part.channels for part in parts)
+    dtype = np.result_type(*(part.dtype for part in parts)) if others else first.dtype
+    size_bytes = sum(size_of(file) for part in parts for file in part.files)
     if not find_format(files[0]).oriented:
-        return ScanHeader(header.channels, header.shape, header.dtype, header.affine, "", size_bytes)
-    shape, affine = canonical_grid(header.shape, header.affine)
-    return ScanHeader(header.channels, shape, header.dtype, affine, axis_codes(header.affine), size_bytes)
+        return ScanHeader(channels, first.shape, dtype, first.affine, "", size_bytes)
+    shape, affine = canonical_grid(first.shape, first.affine)
+    return ScanHeader(channels, shape, dtype, affine, axis_codes(first.affine), size_bytes)
 
 
 def _read_file(path: AnyPath) -> FileHeader:
@@ -73,13 +77,3 @@ def _read_file(path: AnyPath) -> FileHeader:
         header = known.read_header(path) if known.read_header else header_of(known.read(path), path)
     check_affine(header.affine, str(path))
     return header
-
-
-def _join(parts: list[FileHeader], where: str) -> FileHeader:
-    """One header for the files of all channels."""
-    if len(parts) == 1:
-        return parts[0]
-    files = tuple(file for part in parts for file in part.files)
-    check_one_grid([(part.shape, part.affine) for part in parts], [part.files[0].name for part in parts], where)
-    dtype = np.result_type(*(part.dtype for part in parts))
-    return FileHeader(sum(part.channels for part in parts), parts[0].shape, dtype, parts[0].affine, files)

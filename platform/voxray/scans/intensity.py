@@ -32,23 +32,14 @@ class VolumeStatistics:
 
 
 def volume_statistics(voxels: NDArray[Any], ranks: Sequence[float] = PERCENTILES) -> VolumeStatistics:
-    """Statistics of a whole scan.
-
-    Parameters
-    ----------
-    voxels : ndarray, (channel, x, y, z)
-        Finite numbers.
-    ranks : sequence of float
-        Percentiles to find, from 0 to 100.
-    """
+    """Statistics of a whole scan of finite voxels (channel, x, y, z); `ranks` are percentiles, from 0 to 100."""
     rows = []
     for channel in voxels:
         # In memory order, so that nothing is copied.
         flat = channel.ravel(order="K")
         short = flat.dtype.kind in "iu" and flat.dtype.itemsize <= 2
         rows.append(_statistics_of_counts(flat, ranks) if short else _statistics_of_values(flat, ranks))
-    columns = [np.stack(column) for column in zip(*rows, strict=True)]
-    return VolumeStatistics(*columns)
+    return VolumeStatistics(*map(np.stack, zip(*rows, strict=True)))
 
 
 def statistics_rows(statistics: VolumeStatistics) -> list[list[float]]:
@@ -59,13 +50,9 @@ def statistics_rows(statistics: VolumeStatistics) -> list[list[float]]:
 
 
 def clip_voxels(voxels: NDArray[Any], windows: Sequence[Sequence[float]]) -> NDArray[Any]:
-    """Voxels of a scan clipped to a window, in their own dtype.
+    """Voxels (channel, x, y, z) clipped to one window for all channels or one for each, in their own dtype.
 
-    Parameters
-    ----------
-    voxels : ndarray, (channel, x, y, z)
-    windows : sequence of (low, high)
-        One for all channels, or one for each. For integers their ends are rounded inwards.
+    For integers the ends of a window are rounded inwards.
     """
     lows, highs = np.array(windows, np.float64).T
     if voxels.dtype.kind in "iu":

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxray.errors import ScanError
-from voxray.scans.geometry import corners_apart_mm
+from voxray.scans.geometry import corners_apart_mm, extent
 from voxray.scans.header import ScanHeader
 from voxray.volume import Volume
 
@@ -15,11 +15,7 @@ MOST_CLASSES = 256
 
 
 def check_label(
-    image: Volume,
-    label: Volume,
-    classes: Sequence[str],
-    where: str,
-    tolerance_mm: float = TOLERANCE_MM,
+    image: Volume, label: Volume, classes: Sequence[str], where: str, tolerance_mm: float = TOLERANCE_MM
 ) -> NDArray[np.uint8]:
     """Check that a mask fits its image voxel by voxel, and return its classes.
 
@@ -45,9 +41,8 @@ def check_label(
         Different shapes or positions, a voxel that is not finite, a value without a name.
     """
     if label.array.shape[0] != 1:
-        raise ScanError(
-            where, f"its mask: expected one channel, got {label.array.shape[0]}", "Give one value per voxel"
-        )
+        problem = f"its mask: expected one channel, got {label.array.shape[0]}"
+        raise ScanError(where, problem, "Give one value per voxel")
     check_same_grid(image, label, where, tolerance_mm)
     check_finite(image, where)
     return label_classes(label, classes, where)
@@ -56,14 +51,9 @@ def check_label(
 def check_same_grid(
     image: Volume | ScanHeader, label: Volume | ScanHeader, where: str, tolerance_mm: float = TOLERANCE_MM
 ) -> None:
-    """Check that a mask has the shape and position of its image, given volumes or headers.
-
-    Raises
-    ------
-    ScanError
-    """
+    """Raise ScanError if a mask has another shape or position than its image, given volumes or headers."""
     if image.shape != label.shape:
-        problem = f"its mask has {_extent(label.shape)} voxels, got an image of {_extent(image.shape)}"
+        problem = f"its mask has {extent(label.shape)} voxels, got an image of {extent(image.shape)}"
         raise ScanError(where, problem, "Give a mask of this image")
     corners, distances = corners_apart_mm(image.shape, image.affine, label.affine)
     # Written so that a NaN fails the check too.
@@ -71,10 +61,9 @@ def check_same_grid(
         return
     worst = int(np.argmax(distances))
     corner = ", ".join(map(str, corners[worst].tolist()))
-    problem = (
-        f"its mask has the image's shape but another position: voxel ({corner}) is {distances[worst]:.4g} mm apart"
-    )
-    raise ScanError(where, f"{problem}, more than {tolerance_mm:g}", "Give both files the same affine")
+    problem = f"its mask has the image's shape but another position: voxel ({corner}) is "
+    problem += f"{distances[worst]:.4g} mm apart, more than {tolerance_mm:g}"
+    raise ScanError(where, problem, "Give both files the same affine")
 
 
 def check_finite(image: Volume, where: str) -> None:
@@ -94,17 +83,7 @@ def check_finite(image: Volume, where: str) -> None:
 
 
 def label_classes(label: Volume, classes: Sequence[str], where: str) -> NDArray[np.uint8]:
-    """The mask's voxels as classes.
-
-    Returns
-    -------
-    ndarray of uint8, (x, y, z)
-
-    Raises
-    ------
-    ScanError
-        A value that is not one of 0, 1, … up to the number of classes.
-    """
+    """The mask's voxels as classes (x, y, z); ScanError for a value other than 0, 1, … up to their number."""
     if len(classes) > MOST_CLASSES:
         raise ScanError(where, f"a mask holds {MOST_CLASSES} classes or fewer, got {len(classes)}", "Join some")
     values = label.array[0]
@@ -126,7 +105,3 @@ def _in_range(values: NDArray[np.generic], codes: NDArray[np.uint8], count: int)
         # Extremes need no memory, unlike comparing every voxel; unsigned numbers need no look for negative ones.
         return int(values.max()) < count and (values.dtype.kind != "i" or int(values.min()) >= 0)
     return bool(np.array_equal(codes, values) and (codes < count).all())
-
-
-def _extent(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape))

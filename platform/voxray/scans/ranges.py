@@ -60,14 +60,7 @@ def join_ranges(ranges: Ranges, gap: int) -> Ranges:
 def fetch_views(path: "UPath", offset: int, memory: mmap.mmap, views: Sequence[NDArray[np.generic]]) -> None:
     """Fill views of some memory with the bytes of a file.
 
-    Parameters
-    ----------
-    path : UPath
-    offset : int
-        Byte of the file that is the first of the memory.
-    memory : mmap
-        As long as the file from there on.
-    views : sequence of ndarray
+    The memory is as long as the file from `offset` on, the byte of the file that is the first of the memory.
     """
     first = np.frombuffer(memory, np.uint8).ctypes.data
     ranges = join_ranges(np.concatenate([view_ranges(view, first) for view in views]), GAP_BYTES)

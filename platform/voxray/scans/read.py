@@ -46,17 +46,7 @@ def open_scan(path: AnyPath, *, by_regions: bool = False) -> Volume:
 
 
 def open_file(path: AnyPath, *, by_regions: bool = False) -> Volume:
-    """Open a scan as `open_scan` does, but in the axes of its file.
-
-    Returns
-    -------
-    Volume
-        (channel, i, j, k), with the affine of these axes.
-
-    Raises
-    ------
-    ScanError
-    """
+    """Open a scan as `open_scan` does, but in the axes (channel, i, j, k) of its file, with their affine."""
     files = channel_files(path)
     if len(files) > 1:
         return join_channels([open_file(file) for file in files], [file.name for file in files], str(path))
@@ -78,20 +68,14 @@ def fetch_regions(volume: Volume, boxes: Sequence[PatchBox]) -> None:
 
 def _inside(volume: Volume, box: PatchBox) -> list[slice]:
     """The part of a box inside a volume."""
-    ends = [(start, start + size) for start, size in zip(box.start, box.size, strict=True)]
     return [
-        slice(min(max(low, 0), extent), max(min(high, extent), 0))
-        for (low, high), extent in zip(ends, volume.shape, strict=True)
+        slice(min(max(low, 0), extent), max(min(low + size, extent), 0))
+        for low, size, extent in zip(box.start, box.size, volume.shape, strict=True)
     ]
 
 
 def read_region(volume: Volume, box: PatchBox, pad_value: float) -> NDArray[np.generic]:
-    """Copy a box out of a volume; voxels outside the volume become `pad_value`.
-
-    Returns
-    -------
-    ndarray, (channel, x, y, z), contiguous, dtype of the volume
-    """
+    """Copy a box out of a volume, contiguous and in its dtype; voxels outside the volume become `pad_value`."""
     spans = _inside(volume, box)
     inside = volume.array[(slice(None), *spans)]
     if inside.shape[1:] == box.size:

@@ -45,7 +45,7 @@ def resample(volume: Volume, spacing_mm: tuple[float, float, float], order: int)
     first = (old - 1) / 2 - ratios * (new - 1) / 2
     step = np.diag([*ratios, 1.0])
     step[:3, 3] = first
-    positions = [start + ratio * np.arange(count) for start, ratio, count in zip(first, ratios, new, strict=True)]
+    positions = [first[axis] + ratios[axis] * np.arange(new[axis]) for axis in range(3)]
     return Volume(_sampled(volume.array, positions, order), volume.affine @ step)
 
 
@@ -133,7 +133,7 @@ def resample_like(volume: Volume, reference: Volume, order: int) -> Volume:
         problem = f"the volume's axes are rotated against those of the reference, got {np.round(columns, 4).tolist()}"
         raise ScanError("resample", problem, "Give a reference along the same axes")
     positions: list[NDArray[np.float64]] = [np.empty(0)] * 3
-    for axis, count in zip(range(3), reference.shape, strict=True):
+    for axis, count in enumerate(reference.shape):
         source = int(axes[axis])
         positions[source] = between[source, 3] + between[source, axis] * np.arange(count)
     sampled = _sampled(volume.array, positions, order)

@@ -2,6 +2,7 @@
 
 import gzip
 import zlib
+from itertools import chain
 from pathlib import Path
 
 import nibabel
@@ -61,8 +62,6 @@ def write_metaimage(
         LPS millimeters; the origin is the center of the first voxel.
     direction : tuple
         Rows of the 3×3 direction matrix; the file has it column by column.
-    compressed : bool
-        Whether the voxels are deflated into a ``.zraw``.
     """
     data = header.with_suffix(".zraw" if compressed else ".raw")
     little = np.ascontiguousarray(voxels, "<i2")
@@ -71,16 +70,14 @@ def write_metaimage(
             unfinished.write_bytes(zlib.compress(little.data, level=1))
         else:
             little.tofile(unfinished)
-    size_bytes = data.stat().st_size
-    columns = [row[column] for column in range(3) for row in direction]
     lines = [
         "ObjectType = Image",
         "NDims = 3",
         "BinaryData = True",
         "BinaryDataByteOrderMSB = False",
         f"CompressedData = {compressed}",
-        *([f"CompressedDataSize = {size_bytes}"] if compressed else []),
-        f"TransformMatrix = {_numbers(columns)}",
+        *([f"CompressedDataSize = {data.stat().st_size}"] if compressed else []),
+        f"TransformMatrix = {_numbers(*zip(*direction, strict=True))}",
         f"Offset = {_numbers(origin_mm)}",
         "CenterOfRotation = 0 0 0",
         "AnatomicalOrientation = RAI",
@@ -92,6 +89,6 @@ def write_metaimage(
     write_text(header, "\n".join(lines) + "\n")
 
 
-def _numbers(values: tuple[float, ...] | list[float]) -> str:
+def _numbers(*vectors: tuple[float, ...]) -> str:
     """Numbers as the format has them: integers without a point."""
-    return " ".join(f"{value:.10g}" for value in values)
+    return " ".join(f"{value:.10g}" for value in chain(*vectors))

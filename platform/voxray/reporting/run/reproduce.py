@@ -16,10 +16,9 @@ _ABSOLUTE = re.compile(r"(?<![\w.…/:])(?:[A-Za-z]:)?[/\\](?:[^\s/\\'\":,;]+[/\
 def settings_text(experiment: Experiment) -> str:
     """The resolved experiment as TOML; a path is reduced to ``…/`` and its end."""
     values = experiment.model_dump(mode="json", exclude_none=True)
-    for *parents, last in PATH_KEYS:
-        table = values
-        for parent in parents:
-            table = table[parent]
+    for key in PATH_KEYS:
+        parent, _, last = key.rpartition(".")
+        table = values[parent] if parent else values
         if last in table:
             table[last] = ELSEWHERE + PurePath(table[last]).name
     # Lists on one line: no string of TOML contains a line break.

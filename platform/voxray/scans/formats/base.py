@@ -66,9 +66,8 @@ class Format:
 
 def header_of(volume: Volume, path: AnyPath) -> FileHeader:
     """The header of a decoded file."""
-    return FileHeader(
-        volume.array.shape[0], volume.shape, volume.array.dtype, volume.affine, (path,) if path.is_file() else ()
-    )
+    files = (path,) if path.is_file() else ()
+    return FileHeader(volume.array.shape[0], volume.shape, volume.array.dtype, volume.affine, files)
 
 
 @contextmanager

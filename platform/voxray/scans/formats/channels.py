@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxray.errors import ScanError
-from voxray.scans.geometry import corners_apart_mm
+from voxray.scans.geometry import corners_apart_mm, extent
 from voxray.storage.paths import AnyPath, to_path
 from voxray.volume import Volume
 
@@ -29,26 +29,13 @@ def channel_files(path: AnyPath) -> list[AnyPath]:
 
 
 def join_channels(volumes: Sequence[Volume], names: Sequence[str], where: str) -> Volume:
-    """One volume of all channels.
-
-    Parameters
-    ----------
-    volumes : sequence of Volume
-        In the axes of their files.
-    names : sequence of str
-        Their names for the message.
-    where : str
-        Name of the scan.
+    """One volume of all channels, of files that `names` name; ScanError if their shapes or affines differ.
 
     Returns
     -------
     Volume
-        (channel, i, j, k), of the smallest dtype that holds all of them, with the affine of the first.
-
-    Raises
-    ------
-    ScanError
-        Their shapes or affines differ.
+        (channel, i, j, k) in the axes of the files, of the smallest dtype that holds all of them, with the affine of
+        the first.
     """
     check_one_grid([(volume.shape, volume.affine) for volume in volumes], names, where)
     channels = [channel for volume in volumes for channel in volume.array]
@@ -64,14 +51,10 @@ def check_one_grid(
     shape, affine = grids[0]
     for (other_shape, other_affine), name in zip(grids[1:], names[1:], strict=True):
         if other_shape != shape:
-            shapes = f"{_extent(shape)} in {names[0]} and {_extent(other_shape)} in {name}"
+            shapes = f"{extent(shape)} in {names[0]} and {extent(other_shape)} in {name}"
             raise ScanError(where, f"its files have different shapes, got {shapes}", "Fetch it again")
         _, apart = corners_apart_mm(shape, affine, other_affine)
         # Written so that a NaN fails the check too.
         if not (apart <= TOLERANCE_MM).all():
             problem = f"{name} has another position than {names[0]}, got {np.max(apart):.4g} mm between their corners"
             raise ScanError(where, problem, "Give all its files the same affine")
-
-
-def _extent(shape: tuple[int, int, int]) -> str:
-    return "x".join(map(str, shape))

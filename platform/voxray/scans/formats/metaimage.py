@@ -4,10 +4,9 @@ Source: the MetaIO documentation of ``ObjectType = Image`` files.
 """
 
 import mmap
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from isal import isal_zlib
@@ -16,12 +15,9 @@ from numpy.typing import NDArray
 from voxray.errors import ScanError
 from voxray.scans.formats.base import FileHeader, Format
 from voxray.scans.geometry import lps_affine
-from voxray.scans.ranges import Fetch, fetch_views
+from voxray.scans.ranges import fetch_views
 from voxray.storage.paths import AnyPath, read_bytes, read_start, size_of
 from voxray.volume import Volume
-
-if TYPE_CHECKING:
-    from upath import UPath
 
 DTYPES = {
     "MET_CHAR": "i1",
@@ -71,23 +67,17 @@ class MetaImageHeader:
         return i * j * k * self.channels * self.dtype.itemsize
 
 
-def read_metaimage_header(path: AnyPath) -> MetaImageHeader:
-    """Parse a ``.mhd`` or ``.mha`` header.
-
-    Raises
-    ------
-    ScanError
-        A key is missing or has an invalid value.
-    """
+def _parse_header(path: AnyPath) -> MetaImageHeader:
+    """Parse a ``.mhd`` or ``.mha`` header; ScanError if a key is missing or has an invalid value."""
     fields, offset = _read_fields(path)
     dimensions = _numbers(path, fields, "DimSize")
     if len(dimensions) != 3 or min(dimensions) < 1:
         raise ScanError(str(path), f"DimSize: expected three sizes, got '{fields['DimSize']}'", CORRECT)
-    element = _need(path, fields, "ElementType")
+    element = _text(path, fields, "ElementType")
     if element not in DTYPES:
         raise ScanError(str(path), f"ElementType '{element}' is not supported", f"Known: {', '.join(DTYPES)}")
     big_endian = _flag(fields, "BinaryDataByteOrderMSB") or _flag(fields, "ElementByteOrderMSB")
-    data = _need(path, fields, "ElementDataFile")
+    data = _text(path, fields, "ElementDataFile")
     if data == "LIST" or "%" in data:
         raise ScanError(str(path), f"ElementDataFile '{data}' spreads over several files", "Write it as one file")
     return MetaImageHeader(
@@ -101,61 +91,12 @@ def read_metaimage_header(path: AnyPath) -> MetaImageHeader:
     )
 
 
-def map_metaimage(header: MetaImageHeader, path: Path, where: str) -> NDArray[np.generic]:
-    """The voxels of an uncompressed file, (channel, i, j, k), as a read-only view of the file.
-
-    Raises
-    ------
-    ScanError
-        The voxel file is missing, or shorter than the header requires.
-    """
-    offset = find_voxels(header, where)
-    with path.open("rb") as file:
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    # Otherwise the kernel reads ahead far beyond the lines of a patch.
-    mapped.madvise(mmap.MADV_RANDOM)
-    return _voxels(header, mapped, offset)
-
-
-def fetch_metaimage(header: MetaImageHeader, path: "UPath", where: str) -> tuple[NDArray[np.generic], Fetch]:
-    """The voxels of an uncompressed file in object storage, and a function that fetches them.
-
-    Returns
-    -------
-    ndarray, (channel, i, j, k)
-        Zeros where nothing has been fetched yet; such memory is not allocated before.
-    callable
-        Fetches the byte ranges of views of that array.
-
-    Raises
-    ------
-    ScanError
-        The voxel file is missing, or shorter than the header requires.
-    """
-    offset = find_voxels(header, where)
-    memory = mmap.mmap(-1, header.size_bytes)
-
-    def fetch(views: Sequence[NDArray[np.generic]]) -> None:
-        fetch_views(path, offset, memory, views)
-
-    return _voxels(header, memory, 0), fetch
-
-
-def _voxels(header: MetaImageHeader, memory: mmap.mmap, offset: int) -> NDArray[np.generic]:
-    i, j, k = header.shape
-    flat = np.frombuffer(memory, header.dtype, count=i * j * k * header.channels, offset=offset)
-    return flat.reshape(k, j, i, header.channels).transpose(3, 2, 1, 0)
-
-
-def find_voxels(header: MetaImageHeader, where: str) -> int:
-    """Byte of the voxel file at which the voxels begin, compressed or not.
-
-    Raises
-    ------
-    ScanError
-        The voxel file is missing, or shorter than the header requires.
-    """
-    size = _file_size(header, where)
+def _find_voxels(header: MetaImageHeader, where: str) -> int:
+    """Byte of the voxel file at which the voxels begin; ScanError if it is missing, or shorter than in the header."""
+    try:
+        size = size_of(header.data_path)
+    except FileNotFoundError:
+        raise ScanError(where, f"its voxel file {header.data_path.name} is missing", "Fetch it again") from None
     if header.compressed:
         return max(header.data_offset, 0)
     offset = header.data_offset if header.data_offset >= 0 else size - header.size_bytes
@@ -165,31 +106,16 @@ def find_voxels(header: MetaImageHeader, where: str) -> int:
     return offset
 
 
-def inflate_metaimage(header: MetaImageHeader, where: str) -> NDArray[np.generic]:
-    """The voxels of a compressed file, (channel, i, j, k).
-
-    Raises
-    ------
-    ScanError
-        The stream is damaged or has another length than in the header.
-    """
-    data = read_bytes(header.data_path)[find_voxels(header, where) :]
+def _inflate(header: MetaImageHeader, offset: int, where: str) -> bytes:
+    """The voxels of a compressed file; ScanError if the stream is damaged or has another length than in the header."""
     try:
-        plain = isal_zlib.decompress(data)
+        plain: bytes = isal_zlib.decompress(read_bytes(header.data_path)[offset:])
     except isal_zlib.error as error:  # type: ignore[misc]  # its stub does not say that it is an exception
         raise ScanError(where, f"{header.data_path.name} cannot be inflated: {error}", "Fetch it again") from None
     if len(plain) != header.size_bytes:
         problem = f"{header.data_path.name} holds {len(plain):,} bytes of voxels, expected "
         raise ScanError(where, f"{problem}{header.size_bytes:,}", "Fetch it again")
-    i, j, k = header.shape
-    return np.frombuffer(plain, header.dtype).reshape(k, j, i, header.channels).transpose(3, 2, 1, 0)
-
-
-def _file_size(header: MetaImageHeader, where: str) -> int:
-    try:
-        return size_of(header.data_path)
-    except FileNotFoundError:
-        raise ScanError(where, f"its voxel file {header.data_path.name} is missing", "Fetch it again") from None
+    return plain
 
 
 def _read_fields(path: AnyPath) -> tuple[dict[str, str], int]:
@@ -212,11 +138,9 @@ def _affine(path: AnyPath, fields: dict[str, str]) -> NDArray[np.float64]:
     spacing = _numbers(path, fields, "ElementSpacing", "ElementSize", default="1 1 1")
     origin = _numbers(path, fields, "Offset", "Origin", "Position", default="0 0 0")
     turn = _numbers(path, fields, "TransformMatrix", "Orientation", "Rotation", default="1 0 0 0 1 0 0 0 1")
-    if len(spacing) != 3 or len(origin) != 3 or len(turn) != 9:
-        counts = f"{len(spacing)}, {len(origin)} and {len(turn)}"
-        raise ScanError(
-            str(path), f"expected 3, 3 and 9 numbers for spacing, offset and direction, got {counts}", CORRECT
-        )
+    if (len(spacing), len(origin), len(turn)) != (3, 3, 9):
+        problem = "expected 3, 3 and 9 numbers for spacing, offset and direction, got "
+        raise ScanError(str(path), f"{problem}{len(spacing)}, {len(origin)} and {len(turn)}", CORRECT)
     if min(spacing) <= 0:
         raise ScanError(str(path), f"spacing must be above zero, got {spacing}", CORRECT)
     # The file lists one direction vector after the other; they are the columns of the matrix.
@@ -226,18 +150,18 @@ def _affine(path: AnyPath, fields: dict[str, str]) -> NDArray[np.float64]:
     return lps_affine(np.array(origin), direction, np.array(spacing))
 
 
-def _need(path: AnyPath, fields: dict[str, str], key: str) -> str:
-    if key not in fields:
-        raise ScanError(str(path), f"the header has no '{key}'", CORRECT)
-    return fields[key]
-
-
-def _numbers(path: AnyPath, fields: dict[str, str], *keys: str, default: str | None = None) -> list[float]:
+def _text(path: AnyPath, fields: dict[str, str], *keys: str, default: str | None = None) -> str:
+    """The value of the first of these keys that the header has."""
     text = next((fields[key] for key in keys if key in fields), default)
     if text is None:
         raise ScanError(str(path), f"the header has no '{keys[0]}'", CORRECT)
+    return text
+
+
+def _numbers(path: AnyPath, fields: dict[str, str], *keys: str, default: str | None = None) -> list[float]:
+    text = _text(path, fields, *keys, default=default)
     try:
-        numbers = [float(word) for word in text.split()]
+        numbers = list(map(float, text.split()))
     except ValueError:
         raise ScanError(str(path), f"'{keys[0]}': expected numbers, got '{text}'", CORRECT) from None
     if not np.isfinite(numbers).all():
@@ -250,19 +174,31 @@ def _flag(fields: dict[str, str], key: str) -> bool:
 
 
 def _read(path: AnyPath) -> Volume:
-    header = read_metaimage_header(path)
+    header = _parse_header(path)
+    offset = _find_voxels(header, str(path))
     if header.compressed:
-        return Volume(inflate_metaimage(header, str(path)), header.affine)
-    file = header.data_path
-    if isinstance(file, Path):
-        return Volume(map_metaimage(header, file, str(path)), header.affine)
-    voxels, fetch = fetch_metaimage(header, file, str(path))
-    return Volume(voxels, header.affine, fetch)
+        return Volume(_voxels(header, _inflate(header, offset, str(path)), 0), header.affine)
+    if isinstance(header.data_path, Path):
+        with header.data_path.open("rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        # Otherwise the kernel reads ahead far beyond the lines of a patch.
+        mapped.madvise(mmap.MADV_RANDOM)
+        return Volume(_voxels(header, mapped, offset), header.affine)
+    # Zeros where nothing has been fetched yet; such memory is not allocated before.
+    memory = mmap.mmap(-1, header.size_bytes)
+    return Volume(_voxels(header, memory, 0), header.affine, partial(fetch_views, header.data_path, offset, memory))
+
+
+def _voxels(header: MetaImageHeader, memory: mmap.mmap | bytes, offset: int) -> NDArray[np.generic]:
+    """A view (channel, i, j, k) of some memory."""
+    i, j, k = header.shape
+    flat = np.frombuffer(memory, header.dtype, i * j * k * header.channels, offset)
+    return flat.reshape(k, j, i, header.channels).transpose(3, 2, 1, 0)
 
 
 def _read_header(path: AnyPath) -> FileHeader:
-    header = read_metaimage_header(path)
-    find_voxels(header, str(path))
+    header = _parse_header(path)
+    _find_voxels(header, str(path))
     return FileHeader(header.channels, header.shape, header.dtype, header.affine, tuple({path, header.data_path}))
 
 

@@ -28,10 +28,6 @@ START_BYTES = 2**16  # of a file, packed or not: more than a header takes
 def read_nifti(path: AnyPath) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """Read a ``.nii`` or ``.nii.gz`` file whole, with one request from object storage.
 
-    Parameters
-    ----------
-    path : path
-
     Returns
     -------
     ndarray, (i, j, k, …)
@@ -47,80 +43,45 @@ def read_nifti(path: AnyPath) -> tuple[NDArray[Any], NDArray[np.float64]]:
         No gzip, cut off or damaged; no NIfTI.
     """
     content, packed = read_bytes(path), _is_packed(path)
-    header = _first_header(content, packed)
+    header = _parse_header(content, packed)
     shape, dtype, offset = header.get_data_shape(), header.get_data_dtype(), header.get_data_offset()
-    expected = math.prod(shape) * dtype.itemsize
-    plain = _inflate(content, offset + expected) if packed else content
-    if len(plain) < offset + expected:
-        raise _cut_off(path, len(plain) - offset, expected)
+    plain = _inflate(content, offset + math.prod(shape) * dtype.itemsize) if packed else content
+    _check_length(path, header, len(plain))
     voxels: NDArray[Any] = np.ndarray(shape, dtype, plain, offset, order="F")
-    if is_scaled(header):
+    if _is_scaled(header):
         slope, inter = header.get_slope_inter()
         voxels = voxels.astype(np.float32) * np.float32(slope) + np.float32(inter)
     return voxels, np.asarray(header.get_best_affine(), np.float64)
 
 
-def read_nifti_header(path: AnyPath) -> Any:
-    """nibabel's header of a ``.nii`` or ``.nii.gz`` file; no voxel is read.
-
-    Raises
-    ------
-    ScanError
-        An uncompressed file is shorter than its header requires.
-    OSError, EOFError, HeaderDataError
-        No gzip, cut off or damaged; no NIfTI.
-    """
-    packed = _is_packed(path)
-    header = _first_header(read_start(path, START_BYTES), packed)
-    if packed:
-        return header
-    expected = math.prod(header.get_data_shape()) * header.get_data_dtype().itemsize
-    size = size_of(path) - header.get_data_offset()
-    if size < expected:
-        raise _cut_off(path, size, expected)
-    return header
-
-
-def is_scaled(header: Any) -> bool:
+def _is_scaled(header: Any) -> bool:
     """Whether the file has a scale factor or offset."""
     slope, inter = header.get_slope_inter()
     return slope is not None and (slope, inter) != (1, 0)
 
 
-def split_channels(shape: Sequence[int], where: str) -> tuple[int, tuple[int, int, int]]:
-    """Channels and (i, j, k) of an array in the order of its file: a fourth dimension holds channels.
-
-    Raises
-    ------
-    ScanError
-        Fewer than two dimensions, or more than four.
-    """
+def _split_channels(shape: Sequence[int], where: str) -> tuple[int, tuple[int, int, int]]:
+    """Channels and (i, j, k) of an array in the order of its file: a fourth dimension holds channels."""
     sizes = list(shape)
     while len(sizes) > 3 and sizes[-1] == 1:
         sizes.pop()
-    if len(sizes) == 2:
-        sizes.append(1)
-    if len(sizes) not in (3, 4):
+    if len(sizes) not in (2, 3, 4):
         problem = f"expected 3 dimensions, or 4 with channels last, got shape {tuple(shape)}"
         raise ScanError(where, problem, "Write one file for each time or volume")
-    i, j, k = sizes[:3]
-    return (sizes[3] if len(sizes) == 4 else 1), (i, j, k)
+    i, j, k, channels = [*sizes, 1, 1][:4]
+    return channels, (i, j, k)
 
 
 def _is_packed(path: AnyPath) -> bool:
     return path.name.lower().endswith(".gz")
 
 
-def _first_header(content: bytes, packed: bool) -> Any:
+def _parse_header(content: bytes, packed: bool) -> Any:
     with igzip.open(BytesIO(content)) if packed else BytesIO(content) as file:
-        return _parse_header(file)
-
-
-def _parse_header(file: Any) -> Any:
-    first = file.read(4)
-    file.seek(0)
-    long = NIFTI2_HEADER_BYTES in (int.from_bytes(first, "little"), int.from_bytes(first, "big"))
-    return (nibabel.Nifti2Header if long else nibabel.Nifti1Header).from_fileobj(file)
+        first = file.read(4)
+        file.seek(0)
+        long = NIFTI2_HEADER_BYTES in (int.from_bytes(first, "little"), int.from_bytes(first, "big"))
+        return (nibabel.Nifti2Header if long else nibabel.Nifti1Header).from_fileobj(file)
 
 
 def _inflate(packed: bytes, size: int) -> bytearray | bytes:
@@ -133,15 +94,19 @@ def _inflate(packed: bytes, size: int) -> bytearray | bytes:
     return plain if len(plain) >= size else igzip.decompress(packed)
 
 
-def _cut_off(path: AnyPath, size: int, expected: int) -> ScanError:
-    problem = f"holds {max(size, 0):,} bytes of voxels, expected {expected:,}"
-    return ScanError(str(path), problem, "The file is cut off; fetch it again")
+def _check_length(path: AnyPath, header: Any, size: int) -> None:
+    """Raise ScanError if a file of so many bytes, inflated, is shorter than its header requires."""
+    expected = math.prod(header.get_data_shape()) * header.get_data_dtype().itemsize
+    held = size - header.get_data_offset()
+    if held < expected:
+        problem = f"holds {max(held, 0):,} bytes of voxels, expected {expected:,}"
+        raise ScanError(str(path), problem, "The file is cut off; fetch it again")
 
 
 def _read(path: AnyPath) -> Volume:
     plain = isinstance(path, Path) and not _is_packed(path)
     voxels, affine = _map_nifti(path) if plain else read_nifti(path)
-    channels, shape = split_channels(voxels.shape, str(path))
+    channels, shape = _split_channels(voxels.shape, str(path))
     return Volume(voxels.reshape(*shape, channels).transpose(3, 0, 1, 2), affine)
 
 
@@ -155,9 +120,12 @@ def _map_nifti(path: AnyPath) -> tuple[NDArray[Any], NDArray[np.float64]]:
 
 
 def _read_header(path: AnyPath) -> FileHeader:
-    header = read_nifti_header(path)
-    channels, shape = split_channels(header.get_data_shape(), str(path))
-    dtype = np.dtype(np.float32) if is_scaled(header) else header.get_data_dtype()
+    packed = _is_packed(path)
+    header = _parse_header(read_start(path, START_BYTES), packed)
+    if not packed:
+        _check_length(path, header, size_of(path))
+    channels, shape = _split_channels(header.get_data_shape(), str(path))
+    dtype = np.dtype(np.float32) if _is_scaled(header) else header.get_data_dtype()
     return FileHeader(channels, shape, dtype, np.asarray(header.get_best_affine(), np.float64), (path,))
 
 

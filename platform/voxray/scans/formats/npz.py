@@ -28,22 +28,9 @@ def is_npz_row(path: AnyPath) -> bool:
 
 
 def open_npz_row(path: AnyPath) -> Volume:
-    """Open one image of a stack.
+    """Open one image of a stack of (y, x), of (y, x, 3) or of (z, y, x).
 
-    Parameters
-    ----------
-    path : path
-        ``FILE.npz/MEMBER/ROW``; the member is a stack of (y, x), of (y, x, 3) or of (z, y, x).
-
-    Returns
-    -------
-    Volume
-        (channel, x, y, z); the affine is the identity, because such files keep no geometry.
-
-    Raises
-    ------
-    ScanError
-        No such row, or rows of another shape.
+    The affine is the identity, because such files keep no geometry.
     """
     file = path.parents[1]
     stack = _map_member(file, path.parent.name, file.stat().st_mtime_ns if isinstance(file, Path) else 0)
@@ -54,8 +41,7 @@ def open_npz_row(path: AnyPath) -> Volume:
         return Volume(image.transpose(2, 1, 0)[..., None], np.eye(4))
     if image.ndim not in (2, 3):
         raise ScanError(str(path), f"expected an image of 2 or 3 dimensions, got shape {image.shape}", "Fetch it again")
-    volume = image if image.ndim == 3 else image[None]
-    return Volume(volume.T[None], np.eye(4))
+    return Volume(np.atleast_3d(image.T)[None], np.eye(4))
 
 
 @lru_cache(maxsize=1)

@@ -21,8 +21,8 @@ def known_suffixes() -> tuple[str, ...]:
 def split_suffix(name: str) -> tuple[str, str]:
     """Split a file name into its stem and its suffix, ``a`` and ``.nii.gz``; an unknown suffix stays in the stem."""
     suffix = next((suffix for suffix in known_suffixes() if name.lower().endswith(suffix)), "")
-    stem = name[: len(name) - len(suffix)]
-    return stem, name[len(stem) :]
+    end = len(name) - len(suffix)
+    return name[:end], name[end:]
 
 
 def find_format(path: AnyPath) -> Format:

@@ -26,14 +26,7 @@ DIRECTORY = "1.2.840.10008.1.3.10"  # DICOMDIR
 SLICE_CLASSES = frozenset(
     f"1.2.840.10008.5.1.4.1.1.{end}" for end in ("2", "2.1", "2.2", "4", "4.1", "4.4", "128", "128.1", "130")
 )
-IDENTITY = (
-    "SOPClassUID",
-    "ImageType",
-    "SeriesInstanceUID",
-    "PatientID",
-    "Rows",
-    "SamplesPerPixel",
-)
+IDENTITY = ["SOPClassUID", "ImageType", "SeriesInstanceUID", "PatientID", "Rows", "SamplesPerPixel"]
 SUFFIXES = (".dcm", ".dicom", ".ima")
 DAMAGED = "is cut off or damaged: its header cannot be read"
 
@@ -125,27 +118,17 @@ class Slice:
 
 def read_folder(folder: AnyPath) -> DicomFolder:
     """Read the headers of the files directly in a folder, without pixels."""
-    files, broken, others = [], [], 0
+    files, broken = [], []
     for path in sorted(entry for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith(".")):
         try:
-            file = _identify(path)
+            files.append(_identify(path))
         except ScanError:
             broken.append(path)
-            continue
-        if file is not None:
-            files.append(file)
-        others += file is None
-    return DicomFolder(tuple(files), tuple(broken), others)
+    return DicomFolder(tuple(filter(None, files)), tuple(broken), files.count(None))
 
 
 def read_slices(path: AnyPath) -> list[Slice]:
-    """Read the geometry of a file's frames and the meaning of their numbers, without pixels.
-
-    Raises
-    ------
-    ScanError
-        A value is missing or invalid.
-    """
+    """Read the geometry of a file's frames and the meaning of their numbers, without pixels."""
     dataset = _read(path)
     if dataset.get("ModalityLUTSequence"):
         raise ScanError(str(path), "a Modality LUT is not supported", "Convert it to slope and intercept")
@@ -174,11 +157,9 @@ def nameless_errors(path: AnyPath, problem: str) -> Iterator[None]:
         raise ScanError(str(path), f"{problem} ({type(error).__name__})", "Fetch the file again") from None
 
 
-def _read(path: AnyPath, tags: Sequence[str] | None = None) -> Dataset:
+def _read(path: AnyPath, tags: list[str] | None = None) -> Dataset:
     with nameless_errors(path, DAMAGED):
-        return pydicom.dcmread(
-            as_file(path), stop_before_pixels=True, specific_tags=None if tags is None else list(tags)
-        )
+        return pydicom.dcmread(as_file(path), stop_before_pixels=True, specific_tags=tags)
 
 
 def _identify(path: AnyPath) -> DicomFile | None:

@@ -15,11 +15,7 @@ from voxray.storage.paths import AnyPath, as_file
 
 
 def read_frames(path: AnyPath) -> NDArray[np.generic]:
-    """Decode the frames of a file, without rescaling.
-
-    Returns
-    -------
-    ndarray, (frame, row, column)
+    """Decode the frames (frame, row, column) of a file, without rescaling.
 
     Raises
     ------

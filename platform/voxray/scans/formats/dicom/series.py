@@ -60,17 +60,7 @@ def read_series(path: AnyPath) -> Series:
 
 
 def open_series(path: AnyPath) -> Volume:
-    """Decode a series.
-
-    Returns
-    -------
-    Volume
-        (1, column, row, slice), with the affine of these axes.
-
-    Raises
-    ------
-    ScanError
-    """
+    """Decode a series: (1, column, row, slice), with the affine of these axes."""
     series = read_series(path)
     columns, rows, count = series.shape
     voxels = np.empty((count, rows, columns), series.dtype)
@@ -92,7 +82,7 @@ def _files_of_series(path: AnyPath) -> list[AnyPath]:
     if folder.broken:
         problem = "cannot be read, so that a slice beside it may be missing"
         raise ScanError(str(folder.broken[0]), problem, "Fetch the file again")
-    named = folder.files if path.is_dir() else tuple(file for file in folder.files if file.path == path)
+    named = [file for file in folder.files if path in (file.path, file.path.parent)]
     series = {file.series for file in named if not file.skipped}
     if len(series) > 1:
         raise ScanError(str(path), f"expected one series, got {len(series)}", "Name a file of one of them")
@@ -104,12 +94,12 @@ def _files_of_series(path: AnyPath) -> list[AnyPath]:
 
 def _dtype(slices: Sequence[Slice]) -> np.dtype[np.generic]:
     """The smallest type that holds all rescaled numbers of the slices' bits."""
-    lows = np.array([-(2 ** (frame.bits - 1)) if frame.signed else 0 for frame in slices], np.float64)
-    highs = lows + np.array([2.0**frame.bits - 1 for frame in slices])
-    slopes = np.array([(frame.slope, frame.intercept) for frame in slices])
-    if (slopes != np.rint(slopes)).any():
+    rows = [(frame.slope, frame.intercept, frame.bits, frame.signed) for frame in slices]
+    slopes, intercepts, bits, signed = columns = np.array(rows, np.float64).T
+    if (columns != np.rint(columns)).any():
         return np.dtype("float32")
-    bounds = np.stack([lows, highs]) * slopes[:, 0] + slopes[:, 1]
+    lows = np.where(signed, -(2 ** (bits - 1)), 0)
+    bounds = np.stack([lows, lows + 2**bits - 1]) * slopes + intercepts
     fitting = (name for name in INTEGERS if np.iinfo(name).min <= bounds.min() and bounds.max() <= np.iinfo(name).max)
     return np.dtype(next(fitting, "float32"))
 

@@ -18,14 +18,7 @@ Vector = NDArray[np.float64]
 
 
 def stack_slices(slices: Sequence[Slice], where: str) -> tuple[list[Slice], Vector]:
-    """Sort slices along their normal.
-
-    Parameters
-    ----------
-    slices : sequence of Slice
-        Of one series, in any order.
-    where : str
-        For messages.
+    """Sort the slices of one series along their normal.
 
     Returns
     -------
@@ -47,8 +40,7 @@ def stack_slices(slices: Sequence[Slice], where: str) -> tuple[list[Slice], Vect
     ordered = [slices[index] for index in order]
     step = _step(ordered, heights[order], normal, where)
     affine = np.eye(4)
-    affine[:3, 0] = first.directions[0] * first.spacing_mm[0]
-    affine[:3, 1] = first.directions[1] * first.spacing_mm[1]
+    affine[:3, :2] = first.directions.T * first.spacing_mm
     affine[:3, 2] = step
     affine[:3, 3] = ordered[0].position
     return ordered, LPS_TO_RAS @ affine
