@@ -1,6 +1,6 @@
 """Evaluation of a segmentation: whole scans against their masks, in millimeters."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import torch
 
 from voxray.config.experiment import Experiment
+from voxray.console.progress import OnProgress
 from voxray.datasets.pseudonyms import files_of
 from voxray.inference.load import load_trained
 from voxray.inference.predict import plain_name
@@ -40,11 +41,8 @@ def scans_to_evaluate(experiment: Experiment, store: PatchStore, split: str) -> 
 def evaluate_scan(segmenter: Segmenter, case: Case) -> Case:
     """Segment a scan, write the label map to the run's folder and compare it with the mask.
 
-    Returns
-    -------
-    dict
-        The case without `files`, ``prediction`` (path of the label map, relative to the run's folder) and metrics per
-        class.
+    Returns the case without `files`, ``prediction`` (path of the label map, relative to the run's folder) and metrics
+    per class.
     """
     scan, mask = map(to_path, case["files"])
     experiment, classes = segmenter.run.experiment, segmenter.run.classes
@@ -62,7 +60,7 @@ def evaluate_scan(segmenter: Segmenter, case: Case) -> Case:
 
 
 def evaluate_scans(
-    experiment: Experiment, cases: Sequence[Case], device: torch.device, on_progress: Callable[[int, int, str], None]
+    experiment: Experiment, cases: Sequence[Case], device: torch.device, on_progress: OnProgress
 ) -> Iterator[Case]:
     """Evaluate scans one after another in this process."""
     segmenter = Segmenter(load_trained(experiment.out_path, device))

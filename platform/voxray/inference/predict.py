@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from voxray.console.progress import OnProgress
 from voxray.errors import DataError, ScanError
 from voxray.inference.classifier import Classifier, Prediction, predict_label
 from voxray.inference.load import TrainedRun, load_trained
@@ -116,7 +117,7 @@ def predict_here(
     paths: Sequence[AnyPath],
     options: Options,
     device: torch.device,
-    on_progress: Callable[[int, int, str], None],
+    on_progress: OnProgress,
 ) -> Iterator[tuple[AnyPath, str]]:
     """Predict scans one after another in this process."""
     predict = load_predictor(run, options, device)
@@ -162,7 +163,6 @@ def predict_volume(
 
 
 def _classify(predictions: Sequence[Prediction], threshold: float | None) -> Prediction:
-    """The mean of predictions."""
     first, *others = predictions
     if not others:
         return first

@@ -37,7 +37,6 @@ PLAN = pa.schema(
     ]
 )
 
-
 CODED = ("scan_id", "patient_id", "path", "label_path")
 # In memory: a plan of ten million rows has few scans, but their names are long.
 CODED_PLAN = pa.schema(
@@ -103,11 +102,7 @@ class Plan:
 def plan_patches(manifest: Manifest, experiment: Experiment) -> Plan:
     """Choose the patches: split the patients, drop negatives, assign scans to shards.
 
-    Parameters
-    ----------
-    manifest : Manifest
-        With the shapes of its scans where patches are a grid: `voxray.patches.measure.measure_scans`.
-    experiment : Experiment
+    Where patches are a grid, the manifest has the shapes of its scans: `voxray.patches.measure.measure_scans`.
 
     Raises
     ------
