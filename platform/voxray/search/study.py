@@ -61,14 +61,9 @@ class Study:
         self.asked: dict[int, optuna.Trial] = {}
         self.misses = 0
         self.exhausted = False
-        self.tried = set()
+        self.tried: set[str] = set()
         for trial in self.trials.values():
-            point, drawn = self._ask_optuna(trial.decisions)
-            self.tried.add(_content(drawn))
-            if trial.state == "running":
-                self.asked[trial.number] = point
-            else:
-                self._tell_optuna(point, trial)
+            self._restore(trial)
         self.interrupted = deque(self.asked)
         started = {trial.origin for trial in self.trials.values()} | {row["origin"] for row in self.refused}
         self.starts = deque((name, point) for name, point in search.starts if name not in started)
@@ -122,6 +117,15 @@ class Study:
         experiments = trial_experiments(self.search, trial)
         rows = pq.read_table(str(run_folder(experiments[fold]).history)).to_pylist()
         return [_plain(row if len(experiments) == 1 else {**row, "fold": fold}) for row in rows]
+
+    def _restore(self, trial: Trial) -> None:
+        """Tell Optuna of a trial that the folder holds."""
+        point, drawn = self._ask_optuna(trial.decisions)
+        self.tried.add(_content(drawn))
+        if trial.state == "running":
+            self.asked[trial.number] = point
+        else:
+            self._tell_optuna(point, trial)
 
     def _from_start(self) -> Trial | None:
         """A trial of the networks that are tried first."""

@@ -77,6 +77,10 @@ class Form:
         """The value for the decisions of a walk; decisions without a name of their own are named `path`."""
         raise NotImplementedError
 
+    def add(self, content: list[Any], scope: Scope, path: str, number: int) -> None:
+        """Add the value to the list at `path`, as its item of this number."""
+        content.append(self.give(scope, f"{path}[{number}]"))
+
 
 @dataclass(frozen=True, eq=False)
 class Plain(Form):
@@ -192,6 +196,12 @@ class Object(Form):
         self.fill(content, scope, path)
         return content
 
+    def add(self, content: list[Any], scope: Scope, path: str, number: int) -> None:
+        inner = f"{path}[{number}]"
+        if _is_present(self, scope, inner):
+            content.append({})
+            self.fill(content[-1], scope, inner)
+
     def fill(self, content: dict[str, Any], scope: Scope, path: str) -> None:
         """Fill an object that is already part of the result, so that unfinished results can be inspected."""
         if scope.walk.key_paths is not None:
@@ -207,7 +217,7 @@ class Object(Form):
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
+class Block(Form):
     """``{"name": …, "repeat": n, "when": …, "let": {…}, "of": […]}``: adds its items n times to the enclosing list."""
 
     name: str | None
@@ -216,6 +226,11 @@ class Block:
     lets: Mapping[str, Form]
     items: "List"
     key_path: str
+
+    def add(self, content: list[Any], scope: Scope, path: str, number: int) -> None:
+        inner = join(path, self.name) if self.name else f"{path}[{number}]"
+        if _is_present(self, scope, inner):
+            self.extend(content, scope, inner)
 
     def extend(self, content: list[Any], scope: Scope, path: str) -> None:
         """Add the items to the enclosing list."""
@@ -233,9 +248,9 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class List(Form):
-    """A list whose items are forms or blocks."""
+    """A list of forms and blocks."""
 
-    items: tuple["Form | Block", ...]
+    items: tuple[Form, ...]
 
     def give(self, scope: Scope, path: str, /) -> Any:
         content: list[Any] = []
@@ -245,24 +260,18 @@ class List(Form):
     def fill(self, content: list[Any], scope: Scope, path: str) -> None:
         """Fill a list that is already part of the result."""
         for number, item in enumerate(self.items):
-            inner = f"{path}[{number}]"
-            if isinstance(item, Block):
-                inner = join(path, item.name) if item.name else inner
-                if item.when is None or _holds(item, item.when, scope, inner):
-                    item.extend(content, scope, inner)
-            elif isinstance(item, Object):
-                if item.when is None or _holds(item, item.when, scope, inner):
-                    content.append({})
-                    item.fill(content[-1], scope, inner)
-            elif isinstance(item, List):
-                content.append([])
-                item.fill(content[-1], scope, inner)
-            else:
-                content.append(item.give(scope, inner))
+            item.add(content, scope, path, number)
+
+    def add(self, content: list[Any], scope: Scope, path: str, number: int) -> None:
+        content.append([])
+        self.fill(content[-1], scope, f"{path}[{number}]")
 
 
-def _holds(item: Block | Object, when: Form, scope: Scope, path: str) -> bool:
-    holds = when.give(scope, join(path, "when"))
+def _is_present(item: Block | Object, scope: Scope, path: str) -> bool:
+    """Whether the condition of an item holds."""
+    if item.when is None:
+        return True
+    holds = item.when.give(scope, join(path, "when"))
     if not isinstance(holds, bool):
         raise ConfigError(f"{item.key_path}.when", f"expected true or false, may get {holds!r}", "Correct it there")
     return holds

@@ -115,7 +115,7 @@ class Parser:
         self.problems += [f"{key_path}: is used nowhere" for name, key_path in self._definitions if name not in used]
         return self.problems
 
-    def _item(self, raw: Any, key_path: str, names: Names) -> Form | Block:
+    def _item(self, raw: Any, key_path: str, names: Names) -> Form:
         if not isinstance(raw, dict):
             return self.form(raw, key_path, names)
         first = next(iter(raw), "")
