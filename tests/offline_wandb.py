@@ -24,6 +24,8 @@ def records(file: Path) -> Iterator[wandb_internal_pb2.Record]:
             continue
         _, length, kind = struct.unpack("<IHB", data[position : position + RECORD_HEADER])
         position += RECORD_HEADER
+        if position + length > len(data):  # still being written
+            return
         pieces += data[position : position + length]
         position += length
         if kind in (1, 4):  # whole, or the last piece
