@@ -22,7 +22,7 @@ from voxray.config.experiment import Experiment
 from voxray.config.training import TrainingSpec
 from voxray.errors import ConfigError
 from voxray.executors.ray.tune_trials import first_rung, trial_resources
-from voxray.search.study import read_refused
+from voxray.search.study import read_rejected
 from voxray.search.trials import Goal, read_trials
 
 SPACE = """{
@@ -80,8 +80,8 @@ def test_a_search_that_finds_nothing_to_try_says_so(
     with pytest.raises(SystemExit) as ended:
         main(command(tmp_path, experiment(luna, out), "--trials", "4", "--max-parameters", "10"))
     assert ended.value.code == 1
-    assert "refused or trained before, the search ends" in capsys.readouterr().out
-    assert len(read_refused(tmp_path / "search")) == 1 + 4 * 4  # the start, and each network of the space
+    assert "rejected or trained before, the search ends" in capsys.readouterr().out
+    assert len(read_rejected(tmp_path / "search")) == 1 + 4 * 4  # the start, and each network of the space
 
 
 @pytest.mark.parametrize(("epochs", "first"), [(1, 1), (2, 2), (6, 2), (16, 2), (24, 3), (100, 12)])

@@ -19,7 +19,7 @@ def shipped(project: Path, name: str, **settings: int) -> Sample:
     return Sample(content, {f"training.{key}": value for key, value in settings.items()}, {})
 
 
-def test_arch3d_at_batch_300_is_refused_before_it_starts_and_arch3dsm_is_not(project: Path) -> None:
+def test_arch3d_at_batch_300_is_rejected_before_it_starts_and_arch3dsm_is_not(project: Path) -> None:
     conditions = Conditions(PATCH, 2, TrainingSpec(batch_size=300), limits=Limits(memory_bytes=8 * GIBIBYTE))
     with pytest.raises(ConfigError, match=r"needs 1[0-9.]+ GiB of memory, more than 8 GiB"):
         estimate(shipped(project, "arch3d"), conditions)
@@ -65,10 +65,10 @@ def test_nearly_all_samples_of_the_shipped_spaces_can_be_trained(
         load_space(project / "configs" / "spaces" / f"{name}.json"),
         Conditions(patch, 2, TrainingSpec()),
     )
-    suggest, refused = at_random(np.random.default_rng(0)), 0
+    suggest, rejected = at_random(np.random.default_rng(0)), 0
     for _ in range(100):
         try:
             estimate(draw(space, conditions, suggest), conditions)
         except ConfigError:
-            refused += 1
-    assert refused <= 10
+            rejected += 1
+    assert rejected <= 10

@@ -109,19 +109,19 @@ def test_what_is_suggested_depends_on_seed_and_past_alone(tmp_path: Path) -> Non
     assert drawn[0] == drawn[1]
 
 
-def test_a_network_beyond_the_limit_is_refused_with_its_reason_and_never_started(search: Search) -> None:
+def test_a_network_beyond_the_limit_is_rejected_with_its_reason_and_never_started(search: Search) -> None:
     search = dataclasses.replace(search, limits=Limits(parameters=3000))
     study = Study(search)
     trials = [asked(study) for _ in range(5)]
     assert all(trial.parameters <= 3000 for trial in trials)
     assert not any(trial.origin for trial in trials)
-    assert "parameters, more than 3,000" in study.refused[0]["reason"]
-    assert len(Study(search).refused) == len(study.refused)
+    assert "parameters, more than 3,000" in study.rejected[0]["reason"]
+    assert len(Study(search).rejected) == len(study.rejected)
     assert not Study(search).starts
 
 
 @pytest.mark.parametrize("method", ["tpe", "random"])
-def test_a_limit_that_few_networks_keep_ends_no_search_and_each_refused_network_is_noted_once(
+def test_a_limit_that_few_networks_keep_ends_no_search_and_each_rejected_network_is_noted_once(
     search: Search, method: Method
 ) -> None:
     limits = Limits(parameters=FEW)
@@ -130,13 +130,13 @@ def test_a_limit_that_few_networks_keep_ends_no_search_and_each_refused_network_
         finish(study, asked(study), 0.5 + number / 100)
     assert all(trial.parameters <= FEW for trial in study.trials.values())
     assert len({json.dumps(trial.settings) for trial in study.trials.values()}) == 30
-    networks = {json.dumps([row["decisions"][name] for name in NETWORK]) for row in study.refused}
-    assert len(study.refused) == len(networks) > 5
+    networks = {json.dumps([row["decisions"][name] for name in NETWORK]) for row in study.rejected}
+    assert len(study.rejected) == len(networks) > 5
     again = Study(study.search)
-    assert again.refusals == study.refusals
+    assert again.rejections == study.rejections
 
 
-def test_suggestions_learn_what_is_refused(search: Search) -> None:
+def test_suggestions_learn_what_is_rejected(search: Search) -> None:
     study = Study(dataclasses.replace(search, limits=Limits(parameters=FEW), trials=40, starts=()))
     for _ in range(40):
         finish(study, asked(study), 0.5)

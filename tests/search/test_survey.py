@@ -8,13 +8,13 @@ from voxray.search.space.load import load_space
 from voxray.search.survey import kind_of, survey_space
 
 
-def test_every_sample_is_either_weighed_or_refused_with_a_reason(project: Path) -> None:
+def test_every_sample_is_either_weighed_or_rejected_with_a_reason(project: Path) -> None:
     space = load_space(project / "configs" / "spaces" / "cnn2d.json")
     conditions = Conditions((1, 32, 32, 1), 2, TrainingSpec(batch_size=8), limits=Limits(parameters=100_000))
     survey = survey_space(space, conditions, 0)
     assert survey.drawn == 1000
     one_voxel = "batch normalization of a map of one voxel leaves nothing of it"
-    assert set(survey.refused) == {"more parameters than 100,000", one_voxel}
+    assert set(survey.rejected) == {"more parameters than 100,000", one_voxel}
     assert 0 < len(survey.costs) < 1000
     assert max(cost.parameters for cost in survey.costs) <= 100_000
 

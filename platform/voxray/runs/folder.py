@@ -127,7 +127,7 @@ class SearchFolder:
         The folder.
     search : Path
         What all trials share.
-    refused : Path
+    rejected : Path
         A line for each network that exceeds a limit or cannot be built.
     leaderboard, report : Path
     best_architecture, best_settings : Path
@@ -141,7 +141,7 @@ class SearchFolder:
     path: Path
 
     search = _Entry[Path]("search.json")
-    refused = _Entry[Path]("refused.jsonl")
+    rejected = _Entry[Path]("rejected.jsonl")
     leaderboard = _Entry[Path]("leaderboard.csv")
     report = _Entry[Path]("report.html")
     best_architecture = _Entry[Path]("best/architecture.json")

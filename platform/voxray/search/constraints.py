@@ -1,4 +1,4 @@
-"""Samples of a space as networks for given patches: their cost, or why they are refused."""
+"""Samples of a space as networks for given patches: their cost, or why they are rejected."""
 
 from dataclasses import dataclass, replace
 

@@ -44,7 +44,7 @@ class Study:
     ----------
     trials : dict
         Number → Trial.
-    refused : list of dict
+    rejected : list of dict
         Samples that were not started: origin, reason, decisions.
     exhausted : bool
         Whether no new sample was found for the last `ask`.
@@ -53,10 +53,10 @@ class Study:
     def __init__(self, search: Search) -> None:
         self.search = search
         self.trials = read_trials(search.folder)
-        self.refused = read_refused(search.folder)
-        self.refusals = {self._refusal(row) for row in self.refused}
+        self.rejected = read_rejected(search.folder)
+        self.rejections = {self._rejection(row) for row in self.rejected}
         # Samples depend on seed and history alone, and a resumed search does not repeat its first draws.
-        self.rng = np.random.default_rng([search.seed, len(self.trials), len(self.refused)])
+        self.rng = np.random.default_rng([search.seed, len(self.trials), len(self.rejected)])
         self.optuna_study = _create_study(search, int(self.rng.integers(2**32)))
         self.asked: dict[int, optuna.Trial] = {}
         self.misses = 0
@@ -65,7 +65,7 @@ class Study:
         for trial in self.trials.values():
             self._restore(trial)
         self.interrupted = deque(self.asked)
-        started = {trial.origin for trial in self.trials.values()} | {row["origin"] for row in self.refused}
+        started = {trial.origin for trial in self.trials.values()} | {row["origin"] for row in self.rejected}
         self.starts = deque((name, point) for name, point in search.starts if name not in started)
 
     def ask(self) -> Trial | None:
@@ -138,7 +138,7 @@ class Study:
         return None
 
     def _from_suggestion(self) -> Trial | None:
-        """A trial that Optuna suggests; None if several suggestions in a row are refused."""
+        """A trial that Optuna suggests; None if several suggestions in a row are rejected."""
         evaluated = sum(trial.state in ("finished", "pruned") for trial in self.trials.values())
         for _ in range(SUGGESTIONS if self.search.method == "tpe" and evaluated >= STARTUP else 0):
             point, drawn = self._ask_optuna({})
@@ -146,7 +146,7 @@ class Study:
                 return self._start(trial, drawn, point)
             if self.misses < evaluated:
                 # TPE learns the limits from it. It takes a fixed fraction of all trials as good ones: with more
-                # refused than evaluated trials, mediocre ones would count as good.
+                # rejected than evaluated trials, mediocre ones would count as good.
                 self.misses += 1
                 point.set_constraint("is_within_limits", 1)
                 self.optuna_study.tell(point, state=TrialState.PRUNED)
@@ -163,7 +163,7 @@ class Study:
         return None
 
     def _trial_of(self, drawn: Sample, origin: str = "") -> Trial | None:
-        """A sample as a trial; None if it was tried before or is refused."""
+        """A sample as a trial; None if it was tried before or is rejected."""
         if _content(drawn) in self.tried:
             return None
         trial = Trial(max(self.trials, default=-1) + 1, "running", drawn.decisions, drawn.settings, 0, origin)
@@ -173,7 +173,7 @@ class Study:
             trial = replace(trial, parameters=parameters, memory_bytes=memory, flops=flops)
             trial_experiments(self.search, trial)
         except ConfigError as error:
-            self._refuse(trial, error)
+            self._reject(trial, error)
             return None
         return trial
 
@@ -209,25 +209,25 @@ class Study:
         self.trials[trial.number] = trial
         write_json(SearchFolder(self.search.folder).record(trial.name), trial_content(trial))
 
-    def _refuse(self, trial: Trial, error: ConfigError) -> None:
+    def _reject(self, trial: Trial, error: ConfigError) -> None:
         row = {"origin": trial.origin, "reason": error.problem.strip(), "decisions": trial.decisions}
-        if (key := self._refusal(row)) in self.refusals:
+        if (key := self._rejection(row)) in self.rejections:
             return
-        self.refusals.add(key)
-        self.refused.append(row)
+        self.rejections.add(key)
+        self.rejected.append(row)
         self.search.folder.mkdir(parents=True, exist_ok=True)
-        with SearchFolder(self.search.folder).refused.open("a", encoding="utf-8") as file:
+        with SearchFolder(self.search.folder).rejected.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
-    def _refusal(self, row: dict[str, Any]) -> str:
+    def _rejection(self, row: dict[str, Any]) -> str:
         """The network and the reason; settings such as the learning rate make no difference."""
         network = {name: label for name, label in row["decisions"].items() if name not in self.search.space.experiment}
         return json.dumps([row["origin"], row["reason"], network], sort_keys=True)
 
 
-def read_refused(folder: Path) -> list[dict[str, Any]]:
-    """Samples that were refused before they were started: origin, reason, decisions."""
-    path = SearchFolder(folder).refused
+def read_rejected(folder: Path) -> list[dict[str, Any]]:
+    """Samples that were rejected before they were started: origin, reason, decisions."""
+    path = SearchFolder(folder).rejected
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
     # The last line is incomplete if its process was killed.
     return [json.loads(line) for line in lines if line.endswith("}\n")]

@@ -1,4 +1,4 @@
-"""A survey of a space before a search: what its samples cost, and why some of them are refused."""
+"""A survey of a space before a search: what its samples cost, and why some of them are rejected."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -25,30 +25,30 @@ class Survey:
     conditions : Conditions
     costs : tuple of Cost
         Of the samples within the limits.
-    refused : Counter
+    rejected : Counter
         Number of the others by kind of reason.
     """
 
     name: str
     conditions: Conditions
     costs: tuple[Cost, ...]
-    refused: Counter[str]
+    rejected: Counter[str]
 
     @property
     def drawn(self) -> int:
         """All samples."""
-        return len(self.costs) + self.refused.total()
+        return len(self.costs) + self.rejected.total()
 
 
 def survey_space(space: Space, conditions: Conditions, seed: int) -> Survey:
     """Draw `SAMPLES` samples and estimate their costs."""
-    suggest, costs, refused = at_random(np.random.default_rng(seed)), [], Counter[str]()
+    suggest, costs, rejected = at_random(np.random.default_rng(seed)), [], Counter[str]()
     for _ in range(SAMPLES):
         try:
             costs.append(estimate(draw(space, conditions, suggest), conditions))
         except ConfigError as error:
-            refused[kind_of(error.problem)] += 1
-    return Survey(Path(space.where).name, conditions, tuple(costs), refused)
+            rejected[kind_of(error.problem)] += 1
+    return Survey(Path(space.where).name, conditions, tuple(costs), rejected)
 
 
 def kind_of(reason: str) -> str:

@@ -105,7 +105,7 @@ def tune(
         with reported(RunFolder(options.out), "tune", "trials", done) as on_progress:
             executor.run_trials(study, on_progress)
         if study.exhausted:
-            on_status(f"note: {DRAWN:,} samples in a row were refused or trained before, the search ends")
+            on_status(f"note: {DRAWN:,} samples in a row were rejected or trained before, the search ends")
         _write_results(study, on_status, command)
 
 
@@ -204,16 +204,16 @@ def _write_results(study: Study, on_status: OnStatus, command: Sequence[str]) ->
     search, trials, folder = study.search, study.trials, SearchFolder(study.search.folder)
     if not trials:
         problem = "every sampled network exceeds the limits"
-        raise WorkError(str(folder.path), problem, f"See the reasons in {folder.refused.name}")
+        raise WorkError(str(folder.path), problem, f"See the reasons in {folder.rejected.name}")
     columns, rows = leaderboard(search.goal, trials)
     write_leaderboard(folder.leaderboard, columns, rows)
     states = Counter(trial.state for trial in trials.values())
     counts = ", ".join(f"{states[state]} {state}" for state in ("finished", "pruned", "failed"))
-    on_status(f"tune: {counts}, {len(study.refused)} refused")
+    on_status(f"tune: {counts}, {len(study.rejected)} rejected")
     best = search.goal.winner(trials)
     settings = write_winner(folder.path, best) if best else []
     repeat = shlex.join([*command, *(word for setting in settings for word in ("--set", setting))])
-    write_search_report(folder.report, search, trials, study.refused, repeat if best else "")
+    write_search_report(folder.report, search, trials, study.rejected, repeat if best else "")
     _track_leaderboard(search, columns, rows)
     on_status(f"report: {folder.report}")
     if best is None:

@@ -43,9 +43,9 @@ def some_trials() -> dict[int, Trial]:
 def test_the_page_shows_every_trial_its_charts_and_the_rejected_networks(tmp_path: Path) -> None:
     search = search_in(tmp_path)
     reason = "has 9,000 parameters, more than 8,000"
-    refused = [{"origin": "", "reason": reason, "decisions": {}}, {"origin": "", "reason": reason, "decisions": {}}]
+    rejected = [{"origin": "", "reason": reason, "decisions": {}}, {"origin": "", "reason": reason, "decisions": {}}]
     path = tmp_path / "search" / "report.html"
-    write_search_report(path, search, some_trials(), refused, f"voxray train {tmp_path}/a.toml")
+    write_search_report(path, search, some_trials(), rejected, f"voxray train {tmp_path}/a.toml")
     page = path.read_text()
     for number in range(21):
         assert f'<th scope="row">{number:04d}' in page

@@ -23,7 +23,7 @@ HYPERPARAMETERS_SHOWN = 12
 
 
 def write_search_report(
-    path: AnyPath, search: Search, trials: Mapping[int, Trial], refused: Sequence[Mapping[str, Any]], command: str
+    path: AnyPath, search: Search, trials: Mapping[int, Trial], rejected: Sequence[Mapping[str, Any]], command: str
 ) -> None:
     """Write the page atomically: of trials by number and of rejected samples (origin, reason, decisions).
 
@@ -49,7 +49,7 @@ def write_search_report(
         omitted=max(0, len(ranked) - ROWS_SHOWN),
         front={trial.number for trial in pareto_front(goal, ranked)},
         charts=search_charts(search, ranked, shares),
-        reasons=_reasons(ranked, refused),
+        reasons=_reasons(ranked, rejected),
         command=shorten_paths(command),
         settings=settings_text(search.experiment),
         missing=MISSING,
@@ -70,11 +70,11 @@ def _settings(trial: Trial) -> str:
     )
 
 
-def _reasons(ranked: Sequence[Trial], refused: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, int]]:
+def _reasons(ranked: Sequence[Trial], rejected: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, int]]:
     """State, reason and number of networks that were not finished; the most frequent first."""
     reasons: Counter[tuple[str, str]] = Counter(
         (trial.state, trial.reason) for trial in ranked if trial.state in ("pruned", "failed")
     )
     # Numbers differ from sample to sample, so only the kind of reason is counted.
-    reasons.update(("rejected", kind_of(sample["reason"])) for sample in refused)
+    reasons.update(("rejected", kind_of(sample["reason"])) for sample in rejected)
     return [(state, shorten_paths(reason), number) for (state, reason), number in reasons.most_common(20)]

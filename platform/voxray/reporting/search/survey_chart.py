@@ -47,12 +47,12 @@ def survey_tables(survey: Survey, seconds_per_flop: float) -> list[Table]:
     for measure in _measures(survey, seconds_per_flop) if survey.costs else ():
         quantiles = np.percentile([measure.value(cost) for cost in survey.costs], SHARES)
         costs.add_row(measure.name, *map(measure.text, quantiles.tolist()))
-    if not survey.refused:
+    if not survey.rejected:
         return [costs]
-    refused = Table("rejected because of", "samples")
-    for reason, number in survey.refused.most_common(REASONS_SHOWN):
-        refused.add_row(reason, f"{number:,}")
-    return [costs, refused]
+    rejected = Table("rejected because of", "samples")
+    for reason, number in survey.rejected.most_common(REASONS_SHOWN):
+        rejected.add_row(reason, f"{number:,}")
+    return [costs, rejected]
 
 
 def write_survey_chart(folder: Path, survey: Survey, base: Cost, base_name: str, seconds_per_flop: float) -> Path:

@@ -86,7 +86,7 @@ class Parser:
         if parse := PARSERS.get(first):
             return parse(self, raw, key_path, names)
         if len(raw) == 1 and get_close_matches(first, FORMS):
-            return self._refuse(f"{key_path}.{first}", f"unknown form; {nearest(first, FORMS)}")
+            return self._reject(f"{key_path}.{first}", f"unknown form; {nearest(first, FORMS)}")
         return self.object(raw, key_path, names)
 
     def items(self, raw: list[Any], key_path: str, names: Names) -> List:
@@ -127,7 +127,7 @@ class Parser:
         if first in PARSERS or first.startswith("$"):
             return self.form(raw, key_path, names)
         problem = f"expected a layer with a 'type', a block with an 'of', or a decision, got {raw!r}"
-        return self._refuse(key_path, problem)
+        return self._reject(key_path, problem)
 
     def _block(self, raw: Mapping[str, Any], key_path: str, names: Names) -> Block:
         for key in raw:
@@ -166,13 +166,13 @@ class Parser:
     def _decision(self, raw: Mapping[str, Any], key_path: str, _names: Names) -> Form:
         distribution = parse_distribution(raw)
         if isinstance(distribution, str):
-            return self._refuse(f"{key_path}.{next(iter(raw))}", distribution)
+            return self._reject(f"{key_path}.{next(iter(raw))}", distribution)
         return Decision(distribution)
 
     def _lookup(self, raw: Mapping[str, Any], key_path: str, names: Names) -> Form:
         name, cases = next(iter(raw.items()))
         if len(raw) > 1 or not isinstance(cases, dict):
-            return self._refuse(key_path, f'expected {{"{name}": {{"label": value, …}}}}, got {raw!r}')
+            return self._reject(key_path, f'expected {{"{name}": {{"label": value, …}}}}, got {raw!r}')
         self._use(name[1:], key_path, names, *(label for label in cases if label != "else"))
         forms = {label: self.form(case, f"{key_path}.{name}.{label}", names) for label, case in cases.items()}
         return Lookup(name[1:], forms, key_path)
@@ -181,7 +181,7 @@ class Parser:
         factors = raw.get("times")
         if set(raw) - {"times", "at_most"} or not isinstance(factors, list) or not factors:
             problem = f'expected {{"times": [number, number]}} or "at_most" beside it, got {raw!r}'
-            return self._refuse(key_path, problem)
+            return self._reject(key_path, problem)
         forms = [self.form(factor, f"{key_path}.times[{number}]", names) for number, factor in enumerate(factors)]
         return Product(tuple(forms), self._optional(raw, "at_most", key_path, names), key_path)
 
@@ -194,7 +194,7 @@ class Parser:
     def _report(self, key_path: str, problem: str) -> None:
         self.problems.append(f"{key_path}: {problem}")
 
-    def _refuse(self, key_path: str, problem: str) -> Plain:
+    def _reject(self, key_path: str, problem: str) -> Plain:
         """Report a problem; the result takes the place of what cannot be parsed."""
         self._report(key_path, problem)
         return Plain(None)
