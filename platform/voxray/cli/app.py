@@ -18,10 +18,10 @@ HELP = """Train networks on medical scans: from folders of scans to a patch stor
 
 \b
 Examples:
-  voxray phantom luna16 scans               write a small data set
-  voxray inspect scans                      check a data set
-  voxray run configs/experiments/demo.toml  ingest, train, evaluate, report
-  voxray predict runs/demo CT.nii --out .   predict a new scan
+  voxray phantom luna16 scans                          write a small data set
+  voxray inspect scans                                 check a data set
+  voxray run configs/experiments/demo.toml             ingest, train, evaluate, report
+  voxray predict runs/mosmed_cnn3d CT.nii.gz --out .   classify a new scan
 """
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=HELP)

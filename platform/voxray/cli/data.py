@@ -51,7 +51,7 @@ def reveal(
 ) -> None:
     """Print the real names behind pseudonyms; needs the key and the data set.
 
-    Example: voxray reveal configs/experiments/demo.toml patient-4b1f0c2a
+    Example: voxray reveal configs/experiments/demo.toml 4b1f0c2a9d6e8735
     """
     from voxray.datasets.pseudonyms import reveal as find_name
 

@@ -102,9 +102,10 @@ def predict(
     """Segment or classify whole scans with a trained run.
 
     A segmentation writes label maps as NIfTI, each in its scan's own geometry. A classifier prints the classes with
-    their probabilities and writes them as JSON, with a picture of the saliency (Grad-CAM).
+    their probabilities and writes them as JSON, with a picture of the saliency (Grad-CAM). A run on the candidates of
+    a list (luna16) has no prediction for a whole scan.
 
-    Example: voxray predict runs/demo scan.nii.gz --out predictions
+    Example: voxray predict runs/hippocampus_unet3d scan.nii.gz --out predictions
     """
     from voxray.inference.predict import Options
     from voxray.stages.predict import predict as predict_scans
