@@ -33,7 +33,7 @@ def tune(
     metric: Annotated[str, typer.Option("--metric", help="Metric of validation, such as val/roc_auc.")] = "val/loss",
     trials: Annotated[int, typer.Option(min=1, help="Networks to train.")] = 50,
     search: Annotated[SearchMethod, typer.Option("--search", help="How networks are chosen.")] = SearchMethod.TPE,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the suggestions.")] = 0,
     max_parameters: Annotated[
         int | None,
         typer.Option(
