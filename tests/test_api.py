@@ -188,13 +188,20 @@ def test_errors_are_also_those_of_python(tmp_path: Path) -> None:
         (np.zeros((4, 4)), np.eye(4), r"expected shape \(channel, x, y, z\) or \(x, y, z\), got \(4, 4\)"),
         (np.zeros((4, 4, 4)), np.eye(3), r"expected shape \(4, 4\), got \(3, 3\)"),
         (np.zeros((4, 4, 4)), np.zeros((4, 4)), "affine"),
-        (np.zeros((2, 4, 4, 4)), np.eye(4), "expected 1 channels, got 2"),
+        (np.zeros((2, 4, 4, 4)), np.eye(4), "expected 1 channel, got 2"),
         (np.full((4, 4, 4), np.nan), np.eye(4), "no finite number|not finite"),
     ],
 )
 def test_an_array_that_cannot_be_predicted_says_why(api_runs: ApiRuns, array: Any, affine: Any, message: str) -> None:
     with pytest.raises(ScanError, match=message):
         voxray.load_run(api_runs.classifier).predict(array, affine=affine)
+
+
+def test_the_path_of_a_scan_in_place_of_a_volume_says_how_to_read_it(api_runs: ApiRuns) -> None:
+    run: Any = voxray.load_run(api_runs.classifier)
+    for path in ("scan.nii.gz", Path("scan.nii.gz")):
+        with pytest.raises(ConfigError, match=r"got .*scan\.nii\.gz.*\. Give voxray\.read_scan\(path\)"):
+            run.predict(path)
 
 
 def test_settings_replace_those_of_the_file(api_runs: ApiRuns, tmp_path: Path) -> None:

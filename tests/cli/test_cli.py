@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -208,6 +209,29 @@ def test_a_run_killed_between_its_results_and_its_record_is_not_taken_for_finish
     assert run_folder(experiment(luna, out)).finished("train") is not None
 
 
+def test_a_training_that_replaces_another_removes_what_the_other_model_left(
+    luna: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_toml(out.parent / "a.toml", experiment(luna, out))
+    assert voxray("run", file, "--no-ray") == 0
+    stale = [out / "metrics.json", out / "report.html", out / "predictions"]
+    assert all(path.exists() for path in stale)
+    first = capsys.readouterr().out
+    assert "replaces the model" not in first
+    assert re.search(r"finished in \d+ s, weights of epoch \d+ \(lowest val loss\) → \S+/model\.safetensors", first)
+    settings = ["--set", "training.learning_rate=0.002", "--set", "training.monitor='roc_auc'"]
+    # A training that fails before its first step removes nothing.
+    (out.parent / "empty.json").write_text("[]")
+    assert voxray("train", file, "--no-ray", *settings, "--set", f"model.architecture={out.parent / 'empty.json'}") == 2
+    assert all(path.exists() for path in stale)
+    assert voxray("train", file, "--no-ray", *settings) == 0
+    printed = capsys.readouterr().out
+    assert f"replaces the model in {out}; its metrics, predictions and report are removed" in printed
+    assert "(highest val ROC AUC) →" in printed
+    assert not any(path.exists() for path in stale)
+    assert (out / "model.safetensors").exists()
+
+
 def test_a_stage_with_a_missing_file_is_repeated(luna: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = write_toml(out.parent / "a.toml", experiment(luna, out))
     assert voxray("run", file, "--no-ray") == 0
@@ -237,7 +261,7 @@ def test_two_processes_do_not_write_into_one_folder(luna: Path, out: Path, capsy
             "training.class_weights: expected one weight for each of 2 classes, got 3",
         ),
         ("training.epochs=true", "training.epochs"),
-        ("intensity.window=[[0, 1], [0, 1]]", "intensity.window: expected one window, or one for each of 1 channels"),
+        ("intensity.window=[[0, 1], [0, 1]]", "intensity.window: expected one window, got 2"),
         (
             "patches.sampling=slices",
             "patches.size: sampling = 'slices' needs patches of one slice, got 6; write [x, y]",

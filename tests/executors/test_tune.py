@@ -1,4 +1,5 @@
 import csv
+import html
 import json
 import math
 import os
@@ -65,11 +66,13 @@ def test_a_search_records_a_trial_that_fails_and_its_winner_can_be_trained(
     assert len(rows) == 4
     assert (tmp_path / "search" / "report.html").exists()
     repeat = capsys.readouterr().out.rpartition("repeat it with: voxray ")[2]
+    assert repeat.split("\n")[0] in html.unescape((tmp_path / "search" / "report.html").read_text())
     with pytest.raises(SystemExit):
         main([*shlex.split(repeat), "--no-ray"])
+    assert not (out / "history.parquet").exists()  # the experiment's own run stays as it is
     winner = Goal("roc_auc", "loss").winner(trials)
     assert winner is not None
-    again = pq.read_table(out / "history.parquet")["val_roc_auc"].to_pylist()
+    again = pq.read_table(tmp_path / "search" / "best" / "run" / "history.parquet")["val_roc_auc"].to_pylist()
     assert again == pytest.approx([row["val_roc_auc"] for row in winner.curve])
 
 

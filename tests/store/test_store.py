@@ -330,7 +330,7 @@ def test_one_odd_scan_does_not_decide_on_the_channels(out: Path, tmp_path: Path)
         experiment(tmp_path, out, data=data, patches=patches, store={"dtype": "uint8", "max_quarantined": 0.1})
     )
     assert store.info.channels == 1
-    assert "expected 1 channels, got 3" in store.quarantine["reason"][0].as_py()
+    assert "expected 1 channel, got 3" in store.quarantine["reason"][0].as_py()
 
 
 def test_a_damaged_store_says_what_to_do(luna: Path, out: Path) -> None:

@@ -91,6 +91,8 @@ class Run:
 
         Raises
         ------
+        ConfigError
+            A path is given instead of a volume.
         ScanError
             The scan cannot be used.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from voxray.api import AnyText
-from voxray.errors import ScanError
+from voxray.errors import ConfigError, ScanError
 from voxray.storage.paths import to_path
 from voxray.volume import Volume
 
@@ -45,10 +45,12 @@ def read_scan(path: AnyText) -> Volume:
 
 
 def as_volume(volume: "Volume | ArrayLike", affine: "ArrayLike | None") -> Volume:
-    """A volume, or an array and its affine as one; ScanError where they do not fit."""
+    """A volume, or an array and its affine as one; ScanError where they do not fit, ConfigError for a path."""
     if isinstance(volume, Volume):
         return volume
     array = np.asarray(volume)
+    if array.dtype.kind in "OSU":  # a path, most likely
+        raise ConfigError("volume", f"expected a Volume or an array, got {volume!r:.80}", "Give voxray.read_scan(path)")
     if affine is None:
         raise ScanError("volume", "an array was given without affine", "Give affine=, voxel index to world millimeters")
     if array.ndim not in (3, 4):

@@ -121,7 +121,7 @@ def prepare_volume(
 def check_channels(volume: Volume, channels: int, where: str) -> None:
     """Raise ScanError where a volume has another number of channels."""
     if len(volume.array) != channels:
-        problem = f"expected {channels} channels, got {len(volume.array)}"
+        problem = f"expected {channels} channel{'' if channels == 1 else 's'}, got {len(volume.array)}"
         raise ScanError(where, problem, "Give the channels that the other scans of the data set have")
 
 

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from voxray.config.experiment import Experiment
 from voxray.storage.atomic import write_bytes, write_json
-from voxray.storage.paths import AnyPath, exists, matching, read_bytes, relative_path
+from voxray.storage.paths import AnyPath, exists, matching, read_bytes, relative_path, remove_folder
 
 STAGES = ("train", "evaluate")
 LAST_CHECKPOINT, BEST_CHECKPOINT = "last.safetensors", "best.safetensors"  # in `RunFolder.checkpoints`
@@ -93,6 +93,12 @@ class RunFolder:
         later = STAGES[STAGES.index(stage) :]
         write_json(self.stages, {name: record for name, record in read_state(self.stages).items() if name not in later})
 
+    def remove_results(self) -> None:
+        """Remove the model, and all that was computed with it."""
+        remove_folder(self.path / "predictions")
+        for path in (self.report, self.metrics, self.history, self.model):
+            path.unlink(missing_ok=True)
+
     def mark_finished(self, stage: str, key: str, seconds: float, files: Iterable[AnyPath]) -> None:
         """Record that a stage is finished.
 
@@ -130,8 +136,8 @@ class SearchFolder:
     rejected : Path
         A line for each network that exceeds a limit or cannot be built.
     leaderboard, report : Path
-    best_architecture, best_settings : Path
-        The best trial, for ``voxray train``.
+    best_architecture, best_settings, best_run : Path
+        The best trial, for ``voxray train``, and the folder of that run.
     survey : Path
         The chart of ``voxray tune --dry-run``.
     ray_tune : Path
@@ -146,6 +152,7 @@ class SearchFolder:
     report = _Entry[Path]("report.html")
     best_architecture = _Entry[Path]("best/architecture.json")
     best_settings = _Entry[Path]("best/settings.toml")
+    best_run = _Entry[Path]("best/run")
     survey = _Entry[Path]("dry_run.png")
     ray_tune = _Entry[Path]("ray_tune")
 

@@ -66,7 +66,8 @@ def plan_run(experiment: Experiment) -> RunPlan:
     check_settings(experiment.training, plan.task, plan.classes)
     channels = count_channels(plan, manifest)
     if len(windows := experiment.intensity.windows) not in (1, channels):
-        problem = f"expected one window, or one for each of {channels} channels, got {len(windows)}"
+        choice = f", or one for each of {channels} channels" if channels > 1 else ""
+        problem = f"expected one window{choice}, got {len(windows)}"
         raise ConfigError("intensity.window", problem, "Correct their number")
     check_unit(experiment, plan)
     network = load_network(path, (channels, *experiment.patches.size), len(plan.classes))

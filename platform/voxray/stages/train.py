@@ -6,12 +6,15 @@ from voxray.config.experiment import Experiment
 from voxray.console.signals import catch_sigterm
 from voxray.errors import NotReadyError
 from voxray.executors.base import Executor
+from voxray.metrics.registry import find_metric
+from voxray.reporting.text.metric_values import inline_label
 from voxray.runs.folder import RunFolder, run_folder, train_key
 from voxray.runs.status import reported
 from voxray.stages.common import OnStatus, is_finished
 from voxray.storage.locks import locked
-from voxray.storage.paths import read_bytes, to_path
+from voxray.storage.paths import exists, read_bytes, to_path
 from voxray.store.read import open_store
+from voxray.training.checkpoint import read_metadata
 
 
 def train(experiment: Experiment, executor: Executor, on_status: OnStatus) -> None:
@@ -28,8 +31,10 @@ def train(experiment: Experiment, executor: Executor, on_status: OnStatus) -> No
     if record and record["key"] == key:
         on_status(f"train: finished earlier (in {record['seconds']:.0f} s), reused")
         return
-    if record:
-        on_status("train: the settings differ from those of the finished training; training again")
+    if exists(folder.model):
+        reason = "the settings differ from those of the finished training; " if record else ""
+        replaced = f"replaces the model in {folder.path}; its metrics, predictions and report are removed"
+        on_status(f"train: {reason}{replaced}")
     if executor.max_workers == 1 and experiment.training.most_workers > 1:
         on_status(f"note: one process takes the steps of {experiment.training.most_workers} workers")
     with locked(folder.path), reported(folder, "train", "steps") as on_progress:
@@ -40,7 +45,10 @@ def train(experiment: Experiment, executor: Executor, on_status: OnStatus) -> No
             executor.fit(experiment, on_progress, stop)
             files = (folder.experiment, folder.architecture, folder.model, folder.history)
             folder.mark_finished("train", key, time.perf_counter() - started, files)
-    on_status(f"train: finished in {time.perf_counter() - started:.0f} s → {folder.model}")
+    monitor, epoch = experiment.training.monitor, read_metadata(folder.model)["best_epoch"]
+    best = f"{'highest' if find_metric(monitor).higher_is_better else 'lowest'} val {inline_label(monitor)}"
+    seconds = time.perf_counter() - started
+    on_status(f"train: finished in {seconds:.0f} s, weights of epoch {epoch} ({best}) → {folder.model}")
 
 
 def current_train_key(experiment: Experiment) -> str:

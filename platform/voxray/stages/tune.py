@@ -212,6 +212,8 @@ def _write_results(study: Study, on_status: OnStatus, command: Sequence[str]) ->
     on_status(f"tune: {counts}, {len(study.rejected)} rejected")
     best = search.goal.winner(trials)
     settings = write_winner(folder.path, best) if best else []
+    # A run of its own, on the store of the trials: the experiment's own run stays.
+    settings += [f"out={folder.best_run}", f"store.path={search.experiment.store.path}"]
     repeat = shlex.join([*command, *(word for setting in settings for word in ("--set", setting))])
     write_search_report(folder.report, search, trials, study.rejected, repeat if best else "")
     _track_leaderboard(search, columns, rows)

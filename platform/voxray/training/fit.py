@@ -125,6 +125,7 @@ def fit(
             _write_results(folder, model, network, experiment, store, progress.history, progress.best_epoch)
 
     if rank == 0:
+        folder.remove_results()  # of another training
         write_json(folder.experiment, experiment.model_dump(mode="json"))
         write_json(folder.architecture, json.loads(network.text))
         with make_tracker(experiment, key, {"parameters": network.parameters}) as tracker:

@@ -34,8 +34,8 @@ def predict_on_ray(experiment: Experiment, splits: Sequence[str], on_progress: O
     )(_Predictor)
     content = experiment.model_dump(mode="json")
     with follow_progress(on_progress) as progress:
-        pool = [actor_class.remote(content, (rank, actors), cpus, progress) for rank in range(actors)]
-        pending = {split: [actor.predict.remote(split) for actor in pool] for split in splits}
+        pool = [actor_class.remote(content, (rank, actors), cpus) for rank in range(actors)]
+        pending = {split: [actor.predict.remote(split, progress) for actor in pool] for split in splits}
         try:
             return {split: ray.get(parts) for split, parts in pending.items()}
         except ray.exceptions.RayError as error:
@@ -46,14 +46,15 @@ def predict_on_ray(experiment: Experiment, splits: Sequence[str], on_progress: O
 class _Predictor:
     """Holds the model, and predicts its part of each split."""
 
-    def __init__(self, content: dict[str, Any], part: tuple[int, int], cpus: int, progress: Any) -> None:
+    def __init__(self, content: dict[str, Any], part: tuple[int, int], cpus: int) -> None:
         torch.set_num_threads(max(1, cpus))
         self.experiment = Experiment.model_validate(content)
-        self.part, self.progress = part, progress
+        self.part = part
         self.trained = load_trained(self.experiment.out_path, choose_device(self.experiment.training.device))
 
-    def predict(self, split: str) -> Part:
-        reporter = ProgressReporter(self.progress, f"{split} {self.part[0]}")
+    def predict(self, split: str, progress: Any) -> Part:
+        # Not an argument of the constructor: Ray warns of references there, which a restarted actor could lack.
+        reporter = ProgressReporter(progress, f"{split} {self.part[0]}")
         try:
             return predict_split(self.experiment, self.trained, split, self.part, reporter)
         except VoxrayError as error:

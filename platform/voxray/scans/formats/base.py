@@ -76,7 +76,7 @@ def scan_errors(path: AnyPath) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise ScanError(str(path), "no such file", "Check the list and the folder") from None
+        raise ScanError(str(path), "no such file", "Check the path") from None
     except (ScanError, WorkError):
         raise
     except Exception as error:  # noqa: BLE001  decoders raise any type; one file must not stop the others

@@ -41,7 +41,7 @@ def find_format(path: AnyPath) -> Format:
         # Files of a DICOM series often have no suffix, or numbers that look like one.
         by_content = next((known for known in FORMATS.values() if known.matches(path)), None)
         if by_content is None and not path.exists():
-            raise ScanError(str(path), "no such file", "Check the list and the folder")
+            raise ScanError(str(path), "no such file", "Check the path")
     if by_content is None:
         raise ScanError(str(path), f"unknown file format '{path.suffix}'", f"Known: {', '.join(known_suffixes())}")
     return by_content
