@@ -23,6 +23,7 @@ from voxray.config.experiment import Experiment
 from voxray.config.training import TrainingSpec
 from voxray.errors import ConfigError
 from voxray.executors.ray.tune_trials import first_rung, trial_resources
+from voxray.reporting.run.reproduce import shorten_paths
 from voxray.search.study import read_rejected
 from voxray.search.trials import Goal, read_trials
 
@@ -66,7 +67,8 @@ def test_a_search_records_a_trial_that_fails_and_its_winner_can_be_trained(
     assert len(rows) == 4
     assert (tmp_path / "search" / "report.html").exists()
     repeat = capsys.readouterr().out.rpartition("repeat it with: voxray ")[2]
-    assert repeat.split("\n")[0] in html.unescape((tmp_path / "search" / "report.html").read_text())
+    shown = html.unescape((tmp_path / "search" / "report.html").read_text())
+    assert shorten_paths(repeat.strip()) in shown
     with pytest.raises(SystemExit):
         main([*shlex.split(repeat), "--no-ray"])
     assert not (out / "history.parquet").exists()  # the experiment's own run stays as it is

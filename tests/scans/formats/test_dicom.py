@@ -280,5 +280,5 @@ def test_messages_repeat_nothing_of_the_header(tmp_path: Path) -> None:
 def test_a_folder_without_dicom_is_named(tmp_path: Path) -> None:
     with pytest.raises(ScanError, match="holds no DICOM file"):
         open_file(tmp_path)
-    with pytest.raises(ScanError, match="no such file"):
+    with pytest.raises(ScanError, match=r"no such file\. Check the path"):
         open_file(tmp_path / "absent")
