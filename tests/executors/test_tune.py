@@ -74,7 +74,7 @@ def test_a_search_records_a_trial_that_fails_and_its_winner_can_be_trained(
     assert not (out / "history.parquet").exists()  # the experiment's own run stays as it is
     winner = Goal("roc_auc", "loss").winner(trials)
     assert winner is not None
-    again = pq.read_table(tmp_path / "search" / "best" / "run" / "history.parquet")["val_roc_auc"].to_pylist()
+    again = pq.read_table(tmp_path / "search" / "best" / "trained_run" / "history.parquet")["val_roc_auc"].to_pylist()
     assert again == pytest.approx([row["val_roc_auc"] for row in winner.curve])
 
 

@@ -152,7 +152,7 @@ class SearchFolder:
     report = _Entry[Path]("report.html")
     best_architecture = _Entry[Path]("best/architecture.json")
     best_settings = _Entry[Path]("best/settings.toml")
-    best_run = _Entry[Path]("best/run")
+    best_run = _Entry[Path]("best/trained_run")
     survey = _Entry[Path]("dry_run.png")
     ray_tune = _Entry[Path]("ray_tune")
 
