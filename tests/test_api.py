@@ -19,7 +19,8 @@ import voxray.api.trained_run
 import voxray.api.volumes
 import voxray.metrics.masks
 import voxray.volume
-from voxray.errors import ConfigError, NotReadyError, ScanError, VoxrayError
+from voxray.errors import ConfigError, NotReadyError, ScanError, StoreError, VoxrayError
+from voxray.executors import get_executor
 from voxray.executors.local import LocalExecutor
 from voxray.inference.predict import Options, predict_volume
 from voxray.scans.read import open_scan
@@ -110,6 +111,8 @@ def test_folds_load_as_one_run_that_averages_their_probabilities(api_runs: ApiRu
     assert prediction.label == int(prediction.probabilities[1] >= run.threshold)
     with pytest.raises(ConfigError, match="has a model for each of 2 folds"):
         run.model  # noqa: B018
+    with pytest.raises(ConfigError, match=r"is a cross-validation, expected one of its 2 folds\. Predict with one"):
+        predict(Path(api_runs.folds), [], Options(Path("out")), get_executor("local"), print)
 
 
 def test_folds_of_a_segmentation_average_their_probabilities(api_runs: ApiRuns) -> None:
@@ -190,6 +193,9 @@ def test_errors_are_also_those_of_python(tmp_path: Path) -> None:
         (np.zeros((4, 4, 4)), np.zeros((4, 4)), "affine"),
         (np.zeros((2, 4, 4, 4)), np.eye(4), "expected 1 channel, got 2"),
         (np.full((4, 4, 4), np.nan), np.eye(4), "no finite number|not finite"),
+        (np.zeros((4, 4, 4), bool), np.eye(4), "expected integers or floats, got bool"),
+        (np.zeros((4, 0, 4)), np.eye(4), "without empty axes"),
+        (np.zeros((4, 4, 4)), np.ones((4, 4)), "a last row of 0 0 0 1"),
     ],
 )
 def test_an_array_that_cannot_be_predicted_says_why(api_runs: ApiRuns, array: Any, affine: Any, message: str) -> None:
@@ -204,6 +210,18 @@ def test_the_path_of_a_scan_in_place_of_a_volume_says_how_to_read_it(api_runs: A
             run.predict(path)
 
 
+def test_devices_and_damaged_runs_are_refused_with_a_reason(api_runs: ApiRuns, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="expected 'auto', 'cpu' or 'cuda', got 'gpu'"):
+        voxray.load_run(api_runs.classifier, device="gpu")
+    volume = voxray.Volume(np.zeros((4, 4, 4)), np.eye(4))
+    with pytest.raises(ScanError, match=r"expected shape \(channel, x, y, z\)"):
+        voxray.load_run(api_runs.classifier).predict(volume)
+    for content in ("", "{}", '{"name": "x", "recipe": 1}'):
+        (tmp_path / "experiment.json").write_text(content)
+        with pytest.raises(StoreError, match=r"experiment\.json: cannot be read by this version.* Train again"):
+            voxray.load_run(tmp_path)
+
+
 def test_settings_replace_those_of_the_file(api_runs: ApiRuns, tmp_path: Path) -> None:
     source = voxray.load_config(api_runs.names["experiment_file"])
     path = write_toml(tmp_path / "experiment.toml", source)
@@ -211,6 +229,8 @@ def test_settings_replace_those_of_the_file(api_runs: ApiRuns, tmp_path: Path) -
     config = voxray.load_config(path, {**settings, "name": 'a "name"', "tracking.mode": "disabled"})
     assert (config.training.epochs, config.augment.flip, config.out) == (7, ("x",), str(tmp_path))
     assert config.name == 'a "name"'
+    config = voxray.load_config(path, {"name": "😀", "seed": np.int64(5), "tracking.group": None})
+    assert (config.name, config.seed, config.tracking.group) == ("😀", 5, None)
     with pytest.raises(ConfigError, match=r"training\.epoch"):
         voxray.load_config(path, {"training.epoch": 7})
     with pytest.raises(ConfigError, match=r"data\.layout: unknown layout 'lunar16'; did you mean 'luna16'\?"):

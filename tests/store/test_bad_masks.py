@@ -12,7 +12,7 @@ from nibabel.affines import from_matvec
 from scenes import experiment
 
 from voxray.config.experiment import Experiment
-from voxray.errors import DataError
+from voxray.errors import DataError, StoreError
 from voxray.executors.local import LocalExecutor
 from voxray.phantom.decathlon import write_decathlon
 from voxray.stages.evaluate import evaluate
@@ -165,3 +165,11 @@ def test_what_is_left_is_trained_on_and_judged(brains: Path, tmp_path: Path) -> 
     assert EMPTY in judged, "choose a seed that puts it there"
     assert metrics["val"]["scans"] == len(judged)
     assert 0 <= metrics["val"]["dice"] <= 1
+
+
+def test_a_missing_shard_of_masks_is_found_when_the_store_is_opened(brains: Path, tmp_path: Path) -> None:
+    spec = spec_of(brains, tmp_path, 1.0)
+    ingested(spec)
+    (spec.store_path / "train" / "label" / "c" / "0" / "0" / "0" / "0").unlink()
+    with pytest.raises(StoreError, match="this shard is missing"):
+        open_store(spec.store_path)

@@ -1,6 +1,5 @@
 """Experiments: their settings, and the stages that carry them out."""
 
-import json
 import logging
 import os
 from collections.abc import Callable, Mapping
@@ -28,7 +27,7 @@ def load_config(path: AnyText, settings: Mapping[str, Any] | None = None) -> "Ex
     path : str or path
         TOML file.
     settings : mapping, optional
-        Key path → value, in place of those of the file.
+        Key path → value, in place of those of the file; None stands for the default.
 
     Raises
     ------
@@ -44,9 +43,7 @@ def load_config(path: AnyText, settings: Mapping[str, Any] | None = None) -> "Ex
     from voxray.config.load import load_experiment
     from voxray.datasets.layouts import check_layout
 
-    # A JSON value is a TOML value, but for null and objects, which no setting needs.
-    texts = [f"{key}={json.dumps(value, default=os.fspath)}" for key, value in (settings or {}).items()]
-    experiment = load_experiment(Path(path), texts)
+    experiment = load_experiment(Path(path), settings or {})
     check_layout(experiment.data)
     return experiment
 

@@ -47,7 +47,9 @@ def read_scan(path: AnyText) -> Volume:
 def as_volume(volume: "Volume | ArrayLike", affine: "ArrayLike | None") -> Volume:
     """A volume, or an array and its affine as one; ScanError where they do not fit, ConfigError for a path."""
     if isinstance(volume, Volume):
-        return volume
+        if affine is not None:
+            raise ConfigError("affine", "a Volume has its own affine", "Leave it out, or give an array with an affine")
+        return _checked(volume)
     array = np.asarray(volume)
     if array.dtype.kind in "OSU":  # a path, most likely
         raise ConfigError("volume", f"expected a Volume or an array, got {volume!r:.80}", "Give voxray.read_scan(path)")
@@ -56,10 +58,22 @@ def as_volume(volume: "Volume | ArrayLike", affine: "ArrayLike | None") -> Volum
     if array.ndim not in (3, 4):
         problem = f"expected shape (channel, x, y, z) or (x, y, z), got {array.shape}"
         raise ScanError("volume", problem, "Give the array of one scan")
+    return _checked(Volume(array if array.ndim == 4 else array[None], np.asarray(affine, np.float64)))
+
+
+def _checked(volume: Volume) -> Volume:
     from voxray.scans.geometry import check_affine
 
-    matrix = np.asarray(affine, np.float64)
-    if matrix.shape != (4, 4):
-        raise ScanError("affine", f"expected shape (4, 4), got {matrix.shape}", "Give voxel index to world millimeters")
+    array, matrix = volume.array, volume.affine
+    if np.ndim(array) != 4 or not np.size(array):
+        problem = f"expected shape (channel, x, y, z) without empty axes, got {np.shape(array)}"
+        raise ScanError("volume", problem, "Give the array of one scan")
+    if array.dtype.kind not in "iuf":
+        raise ScanError("volume", f"expected integers or floats, got {array.dtype}", "Convert the array first")
+    if np.shape(matrix) != (4, 4):
+        problem = f"expected shape (4, 4), got {np.shape(matrix)}"
+        raise ScanError("affine", problem, "Give voxel index to world millimeters")
+    if not np.array_equal(matrix[3], (0, 0, 0, 1)):
+        raise ScanError("affine", f"expected a last row of 0 0 0 1, got {matrix[3]}", "Give an affine matrix")
     check_affine(matrix, "affine")
-    return Volume(array if array.ndim == 4 else array[None], matrix)
+    return volume

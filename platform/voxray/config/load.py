@@ -4,7 +4,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +12,22 @@ from pydantic import ValidationError
 
 from voxray.config.experiment import Experiment
 from voxray.config.validation import describe_problems
-from voxray.errors import ConfigError, ConfigFileError
+from voxray.errors import ConfigError, ConfigFileError, StoreError
 from voxray.storage.paths import AnyPath, is_url, read_bytes, to_path
 
 SECRET_NAME = re.compile(r"((^|_)(key|secret|token)|password|passwd|passphrase)(_id)?$", re.IGNORECASE)
 PATH_KEYS = ("out", "data.root", "store.path", "model.architecture", "privacy.key_file")
 
 
-def load_experiment(path: Path, settings: Sequence[str] = ()) -> Experiment:
+def load_experiment(path: Path, settings: Sequence[str] | Mapping[str, Any] = ()) -> Experiment:
     """Read and check an experiment file.
 
     Parameters
     ----------
     path : Path
         TOML file.
-    settings : sequence of str
-        ``key.path=value``; the value is TOML, or else plain text.
+    settings : sequence of str, or mapping
+        ``key.path=value``, whose value is TOML or else plain text; or key path → value, where None is the default.
 
     Raises
     ------
@@ -43,8 +43,8 @@ def load_experiment(path: Path, settings: Sequence[str] = ()) -> Experiment:
     except OSError as error:
         raise ConfigError(str(path), f"cannot be read: {error.strerror}", "Check the path") from None
     _make_paths_absolute(raw, path.resolve().parent, str(path))
-    for setting in settings:
-        _apply_setting(raw, setting)
+    for key, value in settings.items() if isinstance(settings, Mapping) else map(_parse_setting, settings):
+        _apply_setting(raw, key, value)
     try:
         # As JSON: strict mode then accepts lists as tuples, but no text as a number and no flag as an integer.
         return Experiment.model_validate_json(json.dumps(raw, default=str), strict=True)
@@ -54,27 +54,47 @@ def load_experiment(path: Path, settings: Sequence[str] = ()) -> Experiment:
 
 
 def read_experiment(path: AnyPath) -> Experiment:
-    """Read back the resolved ``experiment.json`` of a run."""
-    return Experiment.model_validate(json.loads(read_bytes(path)))
+    """Read back the resolved ``experiment.json`` of a run.
+
+    Raises
+    ------
+    StoreError
+        It is damaged, or was written by another version.
+    """
+    try:
+        return Experiment.model_validate(json.loads(read_bytes(path)))
+    except (ValidationError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        problem = f"cannot be read by this version: {reason}"
+        raise StoreError(str(path), problem, "Train again, or use the version that wrote it") from None
 
 
-def _apply_setting(raw: dict[str, Any], setting: str) -> None:
+def _parse_setting(setting: str) -> tuple[str, Any]:
     key, separator, text = setting.partition("=")
     if not separator or not key.strip():
         raise ConfigError("--set", f"expected key.path=value, got '{setting}'", "For example --set training.epochs=5")
     try:
-        value: Any = tomllib.loads(f"value = {text}")["value"]
+        return key.strip(), tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        value = text
-    *parents, last = key.strip().split(".")
-    if key.strip() in PATH_KEYS:
+        return key.strip(), text
+
+
+def _apply_setting(raw: dict[str, Any], key: str, value: Any) -> None:
+    if not isinstance(key, str):
+        raise ConfigError("settings", f"expected a key path such as 'training.epochs', got {key!r}", "Correct the key")
+    *parents, last = key.split(".")
+    if key in PATH_KEYS and value is not None:
         value = _absolute(str(value), Path.cwd(), f"--set {key}")
+    value = value.tolist() if hasattr(value, "tolist") else value  # NumPy's numbers and arrays
     table = raw
     for parent in parents:
         table = table.setdefault(parent, {})
         if not isinstance(table, dict):
             raise ConfigError("--set", f"'{parent}' in '{key}' is a value, not a table", "Check the key path")
-    table[last] = value
+    if value is None:
+        table.pop(last, None)
+    else:
+        table[last] = value
 
 
 def _make_paths_absolute(raw: dict[str, Any], base: Path, where: str) -> None:

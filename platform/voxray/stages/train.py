@@ -15,6 +15,7 @@ from voxray.storage.locks import locked
 from voxray.storage.paths import exists, read_bytes, to_path
 from voxray.store.read import open_store
 from voxray.training.checkpoint import read_metadata
+from voxray.training.tasks import check_settings
 
 
 def train(experiment: Experiment, executor: Executor, on_status: OnStatus) -> None:
@@ -54,6 +55,7 @@ def train(experiment: Experiment, executor: Executor, on_status: OnStatus) -> No
 def current_train_key(experiment: Experiment) -> str:
     """The key of the training that the experiment describes."""
     store = open_store(experiment.store_path)
+    check_settings(experiment.training, store.info.task, store.info.classes)
     text = read_bytes(to_path(experiment.model.architecture)).decode()
     return train_key(experiment, store.info.digest, text)
 

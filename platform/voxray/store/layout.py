@@ -19,7 +19,7 @@ from voxray.storage.atomic import atomic_write
 from voxray.storage.paths import AnyPath, as_file, exists
 
 FORMAT = "voxray-patch-store"
-VERSION = 1
+VERSION = 2
 INDEX_FILE = "index.parquet"
 QUARANTINE_FILE = "quarantine.parquet"
 PARTS_FOLDER = "parts"

@@ -1,6 +1,6 @@
 """Read a finished store. Imports neither torch nor a library that decodes scans."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,7 +74,7 @@ def open_store(path: AnyPath) -> PatchStore:
     if not exists(path / INDEX_FILE):
         raise NotReadyError(str(path), "the store is not finished: it has no index", "Run voxray ingest again")
     index, quarantine = _read_table(path / INDEX_FILE), _read_table(path / QUARANTINE_FILE)
-    _check_shards_exist(path, index)
+    _check_shards_exist(path, index, (IMAGES, MASKS) if info.masks else (IMAGES,))
     return PatchStore(path, info, index, quarantine)
 
 
@@ -85,13 +85,14 @@ def _read_table(path: AnyPath) -> pa.Table:
         raise StoreError(str(path), f"cannot be read: {error}", "Delete the store and ingest again") from None
 
 
-def _check_shards_exist(path: AnyPath, index: pa.Table) -> None:
+def _check_shards_exist(path: AnyPath, index: pa.Table, arrays: Sequence[str]) -> None:
     """Zarr reads a missing file as zeros, and nothing would show that training is given patches of zeros."""
     path = list_once(path)
     for row in index.group_by(["split", "shard"]).aggregate([("label", "max")]).to_pylist():
-        file = path / row["split"] / IMAGES / "c" / str(row["shard"]) / "0" / "0" / "0" / "0"
-        if not exists(file):
-            raise StoreError(str(file), "this shard is missing", "Delete the store and ingest again")
+        for name in arrays:
+            file = path.joinpath(row["split"], name, "c", str(row["shard"]), *["0"] * (4 if name == IMAGES else 3))
+            if not exists(file):
+                raise StoreError(str(file), "this shard is missing", "Delete the store and ingest again")
 
 
 def check_store(store: PatchStore) -> Iterator[str]:

@@ -148,6 +148,8 @@ def build_average(model: nn.Module, optimizer: torch.optim.Optimizer, spec: Trai
 
 def choose_device(setting: str) -> torch.device:
     """The device of `training.device`; ``auto`` is a GPU if there is one."""
+    if setting not in ("auto", "cpu", "cuda"):
+        raise ConfigError("device", f"expected 'auto', 'cpu' or 'cuda', got '{setting}'", "Correct it")
     if setting == "cuda" and not torch.cuda.is_available():
         raise ConfigError("training.device", "got 'cuda', but this machine has no GPU", "Set it to 'auto' or 'cpu'")
     return torch.device("cuda" if setting == "cuda" or (setting == "auto" and torch.cuda.is_available()) else "cpu")
