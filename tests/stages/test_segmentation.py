@@ -228,7 +228,7 @@ def test_settings_of_the_other_task_are_refused(brains: Path, tmp_path: Path) ->
         train(spec, LocalExecutor(), quiet)
     (tmp_path / "architecture.json").write_text('[{"type": "T", "activation": null}]')
     with pytest.raises(ConfigError, match="scans with masks need a U-Net"):
-        train(spec, LocalExecutor(), quiet)
+        train(spec_with_masks, LocalExecutor(), quiet)
 
 
 @pytest.mark.parametrize("size", [[24, 24, 12], [48, 16, 32]])
