@@ -21,7 +21,7 @@ class TrainingSpec(Spec):
     """How the network is trained.
 
     `workers` may be a pair, the fewest and the most: then as many work as the cluster has room for, and their number
-    may change during training. The batches stay those of the most workers, whoever computes them.
+    may change during training. The batches stay those of the most workers, whichever workers compute them.
     """
 
     also_called: ClassVar = {

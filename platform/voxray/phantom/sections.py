@@ -59,7 +59,7 @@ class Stack:
     slope, bend : (x, y)
         Drift of the center per mm of z, and per mm² of it.
     below_mm, above_mm : float
-        How far the stack goes on from its anchor.
+        How far the stack extends from its anchor.
     taper : float, optional
         None for a nodule, whose size is that of an ellipsoid: 1 at the anchor and 0 at both ends. For a vessel, the
         part by which it is wider at the upper end and narrower at the lower than at its anchor.
@@ -75,7 +75,7 @@ class Stack:
 
     @property
     def is_vessel(self) -> bool:
-        """Whether the section goes on through the slices instead of vanishing."""
+        """Whether the section continues through the slices instead of vanishing."""
         return self.taper is not None
 
     def center_at(self, z: Floats) -> tuple[Floats, Floats]:
@@ -116,7 +116,7 @@ def draw_nodule(rng: np.random.Generator, section: Section, anchor_mm: Floats, s
 
 
 def draw_vessel(rng: np.random.Generator, section: Section, anchor_mm: Floats, chest: Chest, slice_mm: float) -> Stack:
-    """Draw a vessel through an anchor (3,): the section goes on for 18 to 32 mm both ways, within 35° of z.
+    """Draw a vessel through an anchor (3,): the section extends 18 to 32 mm both ways, within 35° of z.
 
     It stays in the lung near its anchor. Raising it upright until it does, instead of drawing another place for it,
     keeps the places of vessels distributed like those of nodules.
