@@ -6,19 +6,10 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
-from scenes import SMALL_NET, experiment, write_luna, write_toml
+from scenes import SMALL_NET, SMALL_UNET, experiment, write_luna, write_toml
 
 import voxray
 from voxray.phantom.decathlon import write_decathlon
-
-UNET = {
-    "type": "unet",
-    "dimensions": 3,
-    "down": [[4], [8]],
-    "up": [[4]],
-    "normalization": "instance",
-    "output": {"activation": "softmax"},
-}
 
 
 @dataclass(frozen=True)
@@ -64,7 +55,9 @@ def make_api_runs(folder: Path) -> ApiRuns:
     """Ingest, train and evaluate all of them through the API."""
     for name in ("luna", "chests", "brains", "candidates", "classifier", "segmentation", "folds"):
         (folder / name).mkdir()
-        (folder / name / "architecture.json").write_text(json.dumps(UNET) if name == "segmentation" else SMALL_NET)
+        (folder / name / "architecture.json").write_text(
+            json.dumps(SMALL_UNET) if name == "segmentation" else SMALL_NET
+        )
     series = write_luna(folder / "luna", 8, bright=900)
     write_chests(folder / "chests")
     write_decathlon(folder / "brains", cases=6, seed=1, shape=(40, 36, 24))

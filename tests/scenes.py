@@ -76,6 +76,15 @@ def experiment(root: AnyPath, out: AnyPath, **changes: Any) -> Experiment:
     return Experiment.model_validate(content)
 
 
+SMALL_UNET = {
+    "type": "unet",
+    "dimensions": 3,
+    "down": [[4], [8]],
+    "up": [[4]],
+    "normalization": "instance",
+    "output": {"activation": "softmax"},
+}
+
 SMALL_NET = """[
   {"type": "C", "activation": "relu", "num_output": 4, "kernel_size": [3, 3, 3], "stride": [1, 1, 1]},
   {"type": "P", "pool": "max", "kernel_size": [2, 2, 2], "stride": [2, 2, 2]},

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from s3_server import S3
-from scenes import experiment
+from scenes import SMALL_UNET, experiment
 
 from voxray.cli.app import main
 from voxray.config.experiment import Experiment
@@ -34,14 +34,6 @@ from voxray.stages.train import train
 from voxray.store.read import open_store
 from voxray.training.fit import make_loader, make_preprocessing
 
-NET = {
-    "type": "unet",
-    "dimensions": 3,
-    "down": [[4], [8]],
-    "up": [[4]],
-    "normalization": "instance",
-    "output": {"activation": "softmax"},
-}
 SHAPE = (40, 36, 24)
 CPU = torch.device("cpu")
 PLACE = ["split", "scan_id", "x_start", "y_start", "z_start", "checksum"]
@@ -52,7 +44,7 @@ def quiet(line: str) -> None:
 
 
 def spec_of(root: Path, folder: Path, **changes: object) -> Experiment:
-    (folder / "architecture.json").write_text(json.dumps(NET))
+    (folder / "architecture.json").write_text(json.dumps(SMALL_UNET))
     sections: dict[str, object] = {
         "data": {"layout": "decathlon"},
         "patches": {
@@ -250,7 +242,7 @@ def test_a_window_of_a_scan_is_what_training_saw_of_that_place(
         seen.append(windows.clone())
         return windows
 
-    network = parse_architecture(NET, "net")
+    network = parse_architecture(SMALL_UNET, "net")
     assert isinstance(network, UNet)
     settings = CutSettings.from_provenance(store.info.provenance, 4, store.info.classes, masks=True)
     parts: tuple[Any, ...] = (network, store.info.classes, None, model, preprocessing, settings)

@@ -6,8 +6,8 @@ import zarr
 from numcodecs import blosc
 from zarr.codecs import BloscCodec
 
-from voxray.store.layout import COMPRESSION, LEVEL
-from voxray.store.shards import shard_file, write_shard_file
+from voxray.store.layout import COMPRESSION, LEVEL, shard_file
+from voxray.store.shards import write_shard_file
 
 
 def open_array(folder: Path, dtype: str, slots: int, per_chunk: int, shape: tuple[int, ...]) -> zarr.Array:

@@ -40,12 +40,9 @@ def load_config(path: AnyText, settings: Mapping[str, Any] | None = None) -> "Ex
     >>> config.training.epochs
     5
     """
-    from voxray.config.load import load_experiment
-    from voxray.datasets.layouts import check_layout
+    from voxray.datasets.layouts import load_checked_experiment
 
-    experiment = load_experiment(Path(path), settings or {})
-    check_layout(experiment.data)
-    return experiment
+    return load_checked_experiment(Path(path), settings or {})
 
 
 def run(

@@ -36,12 +36,9 @@ NoRay = Annotated[bool, typer.Option("--no-ray", help="Work in this process, wit
 
 def read_experiment(path: Path, settings: list[str] | None) -> "Experiment":
     """The experiment of a file, with the values of ``--set``."""
-    from voxray.config.load import load_experiment
-    from voxray.datasets.layouts import check_layout
+    from voxray.datasets.layouts import load_checked_experiment
 
-    experiment = load_experiment(path, settings or ())
-    check_layout(experiment.data)
-    return experiment
+    return load_checked_experiment(path, settings or ())
 
 
 def choose_executor(no_ray: bool) -> "Executor":

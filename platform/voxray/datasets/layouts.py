@@ -1,6 +1,12 @@
 """The table of layouts. A new layout is one module that defines a Layout, and its entry in `LAYOUTS`."""
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
 from voxray.config.data import DataSpec
+from voxray.config.experiment import Experiment
+from voxray.config.load import load_experiment
 from voxray.config.validation import nearest
 from voxray.datasets.base import Layout
 from voxray.datasets.brats2020 import BRATS2020
@@ -48,6 +54,13 @@ def check_layout(data: DataSpec) -> Layout:
             problem = f"layout '{layout.name}' does not use it, got {value!r}"
             raise ConfigError(f"data.{name}", problem, "Remove it, or correct data.layout")
     return layout
+
+
+def load_checked_experiment(path: Path, settings: Sequence[str] | Mapping[str, Any] = ()) -> Experiment:
+    """Load an experiment file, and check its layout, which the settings' own schema does not know."""
+    experiment = load_experiment(path, settings)
+    check_layout(experiment.data)
+    return experiment
 
 
 def read_manifest(data: DataSpec, *, with_patients: bool = False) -> Manifest:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from voxray.config.load import load_experiment
+from voxray.datasets.layouts import load_checked_experiment
 from voxray.executors.base import Executor
 from voxray.inspection.scan_stats import SCAN_STATS, chunk_targets
 from voxray.inspection.summary import Inspection, finish_inspection
@@ -42,7 +42,7 @@ def inspect(
         Whether to read voxels too, not only headers.
     """
     if isinstance(source, Path) and source.suffix == ".toml":
-        experiment = load_experiment(source, settings)
+        experiment = load_checked_experiment(source, settings)
         target, folder = read_experiment_target(experiment), experiment.out_path / "inspection"
     else:
         target = read_target(source)

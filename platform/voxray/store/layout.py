@@ -167,6 +167,11 @@ def add_note(path: AnyPath, note: str) -> None:
     attributes["notes"] = list(dict.fromkeys([*attributes["notes"], note]))  # type: ignore[misc]
 
 
+def shard_file(array: AnyPath, shard: int, ndim: int) -> AnyPath:
+    """The file of a shard of an array with `ndim` dimensions, sharded along the first."""
+    return array.joinpath("c", str(shard), *["0"] * (ndim - 1))
+
+
 def zarr_store(path: AnyPath) -> str | FsspecStore:
     """What Zarr opens a group or an array with."""
     return str(path) if isinstance(path, Path) else FsspecStore.from_url(str(path), dict(path.storage_options))

@@ -1,6 +1,6 @@
 """Read a finished store. Imports neither torch nor a library that decodes scans."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from voxray.store.layout import (
     StoreInfo,
     read_info,
     read_parquet,
+    shard_file,
     zarr_store,
 )
 
@@ -74,7 +75,7 @@ def open_store(path: AnyPath) -> PatchStore:
     if not exists(path / INDEX_FILE):
         raise NotReadyError(str(path), "the store is not finished: it has no index", "Run voxray ingest again")
     index, quarantine = _read_table(path / INDEX_FILE), _read_table(path / QUARANTINE_FILE)
-    _check_shards_exist(path, index, (IMAGES, MASKS) if info.masks else (IMAGES,))
+    _check_shards_exist(path, index, {IMAGES: 5, MASKS: 4} if info.masks else {IMAGES: 5})
     return PatchStore(path, info, index, quarantine)
 
 
@@ -85,12 +86,12 @@ def _read_table(path: AnyPath) -> pa.Table:
         raise StoreError(str(path), f"cannot be read: {error}", "Delete the store and ingest again") from None
 
 
-def _check_shards_exist(path: AnyPath, index: pa.Table, arrays: Sequence[str]) -> None:
-    """Zarr reads a missing file as zeros, and nothing would show that training is given patches of zeros."""
+def _check_shards_exist(path: AnyPath, index: pa.Table, arrays: Mapping[str, int]) -> None:
+    """Zarr reads a missing file as zeros, which would be trained on; `arrays` are name → dimensions."""
     path = list_once(path)
     for row in index.group_by(["split", "shard"]).aggregate([("label", "max")]).to_pylist():
-        for name in arrays:
-            file = path.joinpath(row["split"], name, "c", str(row["shard"]), *["0"] * (4 if name == IMAGES else 3))
+        for name, ndim in arrays.items():
+            file = shard_file(path / row["split"] / name, row["shard"], ndim)
             if not exists(file):
                 raise StoreError(str(file), "this shard is missing", "Delete the store and ingest again")
 

@@ -19,11 +19,6 @@ ABSENT = 2**64 - 1
 blosc.use_threads = False
 
 
-def shard_file(array: AnyPath, shard: int, ndim: int) -> AnyPath:
-    """The file of a shard of an array with `ndim` dimensions, sharded along the first."""
-    return array.joinpath("c", str(shard), *["0"] * (ndim - 1))
-
-
 def write_shard_file(path: AnyPath, block: NDArray[np.generic], slots_per_chunk: int, slots_per_shard: int) -> None:
     """Write a shard, whole or not at all.
 

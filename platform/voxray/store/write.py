@@ -35,11 +35,12 @@ from voxray.store.layout import (
     StoreInfo,
     create_arrays,
     read_info,
+    shard_file,
     write_parquet,
 )
 from voxray.store.memory import at_most, shard_bytes
 from voxray.store.rows import Row, cut_scan
-from voxray.store.shards import shard_file, write_shard_file
+from voxray.store.shards import write_shard_file
 
 MAX_HEADERS = 50  # that are tried until enough can be read
 ENOUGH_HEADERS = 5  # the number of channels is that of most of them

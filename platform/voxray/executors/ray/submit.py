@@ -8,8 +8,7 @@ from pathlib import Path
 import yaml
 from pathspec import GitIgnoreSpec
 
-from voxray.config.load import load_experiment
-from voxray.datasets.layouts import check_layout
+from voxray.datasets.layouts import load_checked_experiment
 from voxray.errors import ConfigError
 
 JOBS = Path("jobs")
@@ -88,8 +87,7 @@ def check_size(sizes: dict[Path, int]) -> None:
 
 def _check_experiment(path: Path, settings: Sequence[str], sizes: dict[Path, int]) -> str:
     here = Path.cwd()
-    experiment = load_experiment(path, settings)
-    check_layout(experiment.data)
+    experiment = load_checked_experiment(path, settings)
     inside = Path(os.path.relpath(path.resolve(), here))
     if inside not in sizes:
         problem = "is not uploaded with the working directory"
