@@ -3,6 +3,7 @@ import re
 from pathlib import Path
 
 import pytest
+from api_runs import ApiRuns
 from s3_server import S3
 
 from voxray.runs.folder import PredictionFolder, RunFolder, SearchFolder
@@ -62,3 +63,13 @@ def test_no_other_module_spells_the_name_of_a_runs_file() -> None:
 
 def values(folder: RunFolder | SearchFolder) -> list[AnyPath]:
     return [value for name in dir(folder) if isinstance(value := getattr(folder, name), Path) and name != "path"]
+
+
+@pytest.mark.parametrize("run", ["candidates", "classifier", "segmentation", "folds"])
+def test_every_file_of_a_run_matches_a_pattern(api_runs: ApiRuns, run: str) -> None:
+    folder: Path = getattr(api_runs, run)
+    patterns = RunFolder.patterns()
+    others = {"store", ".store.lock", "wandb", *(path.name for path in folder.glob("fold_*"))}
+    files = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    unknown = [str(file) for file in files if not {file.parts[0]} & others and not any(map(file.match, patterns))]
+    assert unknown == []

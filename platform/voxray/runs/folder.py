@@ -3,7 +3,7 @@
 import hashlib
 import json
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -18,19 +18,46 @@ LAST_CHECKPOINT, BEST_CHECKPOINT = "last.safetensors", "best.safetensors"  # in 
 AnyPathT = TypeVar("AnyPathT", bound=AnyPath)
 
 
-class _Entry(Generic[AnyPathT]):
-    """A file or folder with a fixed name in the folder `path` of the object that has this attribute."""
+class _File(Generic[AnyPathT]):
+    """A file with a fixed name in the folder `path` of the object that has this attribute.
 
-    def __init__(self, name: str) -> None:
+    Of a folder with a fixed name, `pattern` matches the files in it.
+    """
+
+    def __init__(self, name: str, pattern: str = "") -> None:
         self.name = name
+        self.pattern = pattern or name
 
     def __get__(self, folder: Any, owner: type) -> AnyPathT:
-        entry: AnyPathT = folder.path / self.name
-        return entry
+        file: AnyPathT = folder.path / self.name
+        return file
+
+
+class _Files(Generic[AnyPathT]):
+    """A function of one name, such as that of a split, whose file has `name` with ``*`` replaced by it."""
+
+    def __init__(self, name: str) -> None:
+        self.pattern = name
+
+    def __get__(self, folder: Any, owner: type) -> Callable[[str], AnyPathT]:
+        def file(name: str) -> AnyPathT:
+            path: AnyPathT = folder.path / self.pattern.replace("*", name)
+            return path
+
+        return file
+
+
+class _Folder:
+    """A folder whose files are attributes of its class."""
+
+    @classmethod
+    def patterns(cls) -> tuple[str, ...]:
+        """Glob patterns of all files that the folder can have, relative to it."""
+        return tuple(entry.pattern for entry in vars(cls).values() if isinstance(entry, _File | _Files))
 
 
 @dataclass(frozen=True)
-class RunFolder:
+class RunFolder(_Folder):
     """Names of the files in a run's folder.
 
     Attributes
@@ -52,23 +79,30 @@ class RunFolder:
         Which stages are finished, and with which inputs.
     status : AnyPath
         What the stages are doing, or did last.
+    pseudonyms : AnyPath
+        The key of the pseudonyms.
+    predictions : function of a split
+        A row for each of its patches, or for each scan where scans have masks.
     """
 
     path: AnyPath
 
-    experiment = _Entry[AnyPath]("experiment.json")
-    architecture = _Entry[AnyPath]("architecture.json")
-    model = _Entry[AnyPath]("model.safetensors")
-    history = _Entry[AnyPath]("history.parquet")
-    metrics = _Entry[AnyPath]("metrics.json")
-    report = _Entry[AnyPath]("report.html")
-    checkpoints = _Entry[AnyPath]("checkpoints")
-    stages = _Entry[AnyPath]("stages.json")
-    status = _Entry[AnyPath]("status.json")
+    experiment = _File[AnyPath]("experiment.json")
+    architecture = _File[AnyPath]("architecture.json")
+    model = _File[AnyPath]("model.safetensors")
+    history = _File[AnyPath]("history.parquet")
+    metrics = _File[AnyPath]("metrics.json")
+    report = _File[AnyPath]("report.html")
+    checkpoints = _File[AnyPath]("checkpoints", "checkpoints/*.safetensors")
+    stages = _File[AnyPath]("stages.json")
+    status = _File[AnyPath]("status.json")
+    pseudonyms = _File[AnyPath]("pseudonyms.key")
+    predictions = _Files[AnyPath]("predictions/*.parquet")
 
-    def predictions(self, split: str) -> AnyPath:
-        """A row for each patch of a split, or for each scan where scans have masks."""
-        return self.path / "predictions" / f"{split}.parquet"
+    @classmethod
+    def patterns(cls) -> tuple[str, ...]:
+        """Glob patterns of all files that the folder can have, relative to it."""
+        return (*super().patterns(), *(f"predictions/*/{pattern}" for pattern in PredictionFolder.patterns()))
 
     def label_maps(self, split: str) -> "PredictionFolder":
         """The predicted label maps of a split."""
@@ -76,10 +110,9 @@ class RunFolder:
 
     def pseudonym_key(self) -> bytes:
         """The key of the pseudonyms in all that leaves the machine; drawn at the first call, and kept."""
-        path = self.path / "pseudonyms.key"
-        if not exists(path):
-            write_bytes(path, secrets.token_bytes(32))
-        return read_bytes(path)
+        if not exists(self.pseudonyms):
+            write_bytes(self.pseudonyms, secrets.token_bytes(32))
+        return read_bytes(self.pseudonyms)
 
     def finished(self, stage: str) -> dict[str, Any] | None:
         """The record of a finished stage, its key and its seconds; None where a file that it wrote is missing."""
@@ -124,7 +157,7 @@ class RunFolder:
 
 
 @dataclass(frozen=True)
-class SearchFolder:
+class SearchFolder(_Folder):
     """Names of the files in a search's folder, which lies on a disk.
 
     Attributes
@@ -142,27 +175,26 @@ class SearchFolder:
         The chart of ``voxray tune --dry-run``.
     ray_tune : Path
         What Ray Tune keeps while it runs.
+    record : function of a trial
+        Its settings, state and history.
     """
 
     path: Path
 
-    search = _Entry[Path]("search.json")
-    rejected = _Entry[Path]("rejected.jsonl")
-    leaderboard = _Entry[Path]("leaderboard.csv")
-    report = _Entry[Path]("report.html")
-    best_architecture = _Entry[Path]("best/architecture.json")
-    best_settings = _Entry[Path]("best/settings.toml")
-    best_run = _Entry[Path]("best/trained_run")
-    survey = _Entry[Path]("dry_run.png")
-    ray_tune = _Entry[Path]("ray_tune")
+    search = _File[Path]("search.json")
+    rejected = _File[Path]("rejected.jsonl")
+    leaderboard = _File[Path]("leaderboard.csv")
+    report = _File[Path]("report.html")
+    best_architecture = _File[Path]("best/architecture.json")
+    best_settings = _File[Path]("best/settings.toml")
+    best_run = _File[Path]("best/trained_run", "best/trained_run/*.*")
+    survey = _File[Path]("dry_run.png")
+    ray_tune = _File[Path]("ray_tune", "ray_tune/**/*.*")
+    record = _Files[Path]("trials/*/trial.json")
 
     def trial(self, name: str) -> Path:
         """The run's folder of a trial."""
-        return self.path / "trials" / name
-
-    def record(self, name: str) -> Path:
-        """The record of a trial: its settings, state and history."""
-        return self.trial(name) / "trial.json"
+        return self.record(name).parent
 
     def records(self) -> list[Path]:
         """The records of all trials, in the order of their names."""
@@ -170,37 +202,40 @@ class SearchFolder:
 
 
 @dataclass(frozen=True)
-class PredictionFolder:
-    """Names of the predictions of scans, by the scan's name without its suffix."""
+class PredictionFolder(_Folder):
+    """Names of the predictions of scans, by the scan's name without its suffix.
+
+    Attributes
+    ----------
+    path : AnyPath
+        The folder.
+    label_map : function of a scan
+        The classes of all voxels.
+    probabilities : function of a scan
+        Probabilities of the classes of all voxels.
+    classification : function of a scan
+        Its class, with the probabilities.
+    saliency : function of a scan
+        Slices with the saliency of the predicted class.
+    """
 
     path: AnyPath
 
-    def label_map(self, scan: str) -> AnyPath:
-        """The classes of all voxels."""
-        return self.path / f"{scan}_seg.nii.gz"
-
-    def probabilities(self, scan: str) -> AnyPath:
-        """Probabilities of the classes of all voxels."""
-        return self.path / f"{scan}_prob.nii.gz"
-
-    def classification(self, scan: str) -> AnyPath:
-        """The class of a scan, with its probabilities."""
-        return self.path / f"{scan}.json"
-
-    def saliency(self, scan: str) -> AnyPath:
-        """Slices with the saliency of the predicted class."""
-        return self.path / f"{scan}_saliency.png"
+    label_map = _Files[AnyPath]("*_seg.nii.gz")
+    probabilities = _Files[AnyPath]("*_prob.nii.gz")
+    classification = _Files[AnyPath]("*.json")
+    saliency = _Files[AnyPath]("*_saliency.png")
 
 
 @dataclass(frozen=True)
-class InspectionFolder:
+class InspectionFolder(_Folder):
     """Names of the files of an inspection: the page, its summary and a row for each scan."""
 
     path: AnyPath
 
-    page = _Entry[AnyPath]("inspection.html")
-    summary = _Entry[AnyPath]("inspection.json")
-    scans = _Entry[AnyPath]("scans.parquet")
+    page = _File[AnyPath]("inspection.html")
+    summary = _File[AnyPath]("inspection.json")
+    scans = _File[AnyPath]("scans.parquet")
 
 
 def run_folder(experiment: Experiment) -> RunFolder:
