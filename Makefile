@@ -2,7 +2,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := runs/demo
 
-.PHONY: demo test check format schema clean
+FUZZ_SEEDS ?= 50
+
+.PHONY: demo test fuzz check format schema clean
 
 # The environment with the package and its development tools, rebuilt when a dependency changes.
 .venv/ready: pyproject.toml constraints.txt
@@ -17,6 +19,10 @@ demo: .venv/ready
 
 test: .venv/ready
 	PYTHONUTF8=1 $(BIN)/pytest
+
+# As in the tests, with more malformed inputs.
+fuzz: .venv/ready
+	VOXRAY_FUZZ_SEEDS=$(FUZZ_SEEDS) PYTHONUTF8=1 $(BIN)/pytest tests/fuzz
 
 check: .venv/ready
 	$(BIN)/ruff check .

@@ -4,6 +4,8 @@ A message reads ``where: what is wrong, got value. What to do.``
 Constructors take positional strings only, so that an error survives the way back from a worker process.
 """
 
+MOST_LINES = 20  # of problems of one file that are shown
+
 
 class VoxrayError(Exception):
     """The base of all errors that the command line shows as one line instead of a traceback.
@@ -68,7 +70,9 @@ class ConfigFileError(ConfigError):
     """
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.problem}"
+        lines = self.problem.split("\n")
+        rest = [f"  … and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
+        return "\n".join([f"{self.where}: {lines[0]}", *lines[1:MOST_LINES], *rest])
 
 
 class DataError(VoxrayError):

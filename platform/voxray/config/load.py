@@ -11,7 +11,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from voxray.config.experiment import Experiment
-from voxray.config.validation import describe_problems
+from voxray.config.parse import parse_json, parse_toml
+from voxray.config.validation import describe_problems, shown
 from voxray.errors import ConfigError, ConfigFileError, StoreError
 from voxray.storage.paths import AnyPath, is_url, read_bytes, to_path
 
@@ -35,10 +36,10 @@ def load_experiment(path: Path, settings: Sequence[str] | Mapping[str, Any] = ()
         With all problems, each with its key path.
     """
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = parse_toml(read_bytes(path).decode("utf-8"))
     except FileNotFoundError:
         raise ConfigError(str(path), "no such experiment file", "Check the path") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ConfigError(str(path), f"not a TOML file: {error}", "Correct it there") from None
     except OSError as error:
         raise ConfigError(str(path), f"cannot be read: {error.strerror}", "Check the path") from None
@@ -62,8 +63,8 @@ def read_experiment(path: AnyPath) -> Experiment:
         It is damaged, or was written by another version.
     """
     try:
-        return Experiment.model_validate(json.loads(read_bytes(path)))
-    except (ValidationError, ValueError) as error:
+        return Experiment.model_validate(parse_json(read_bytes(path)))
+    except ValueError as error:
         reason = str(error).splitlines()[0]
         problem = f"cannot be read by this version: {reason}"
         raise StoreError(str(path), problem, "Train again, or use the version that wrote it") from None
@@ -71,12 +72,16 @@ def read_experiment(path: AnyPath) -> Experiment:
 
 def _parse_setting(setting: str) -> tuple[str, Any]:
     key, separator, text = setting.partition("=")
-    if not separator or not key.strip():
-        raise ConfigError("--set", f"expected key.path=value, got '{setting}'", "For example --set training.epochs=5")
+    if not separator or not all(part.isidentifier() for part in key.strip().split(".")):
+        raise ConfigError(
+            "--set", f"expected key.path=value, got {shown(setting)}", "For example --set training.epochs=5"
+        )
     try:
-        return key.strip(), tomllib.loads(f"value = {text}")["value"]
+        return key.strip(), parse_toml(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return key.strip(), text
+    except ValueError as error:
+        raise ConfigError(f"--set {key.strip()}", str(error), "Correct the value") from None
 
 
 def _apply_setting(raw: dict[str, Any], key: str, value: Any) -> None:

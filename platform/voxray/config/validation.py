@@ -1,12 +1,12 @@
 """Checked configuration: frozen specs, and pydantic's errors in terms of the file that the user wrote."""
 
 import difflib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from voxray.config.parse import parse_json
 from voxray.errors import ConfigError
 from voxray.storage.paths import AnyPath, read_bytes
 
@@ -14,6 +14,7 @@ EXPECTED = {
     **dict.fromkeys(("byte_size", "byte_size_unit"), 'expected a number of bytes, or a size such as "1MiB"'),
     **dict.fromkeys(("model_type", "dict_type"), "expected a table"),
 }
+LONGEST_SHOWN = 200  # characters of a value in a message
 
 
 class Spec(BaseModel):
@@ -29,10 +30,10 @@ class Spec(BaseModel):
 def read_json(path: AnyPath, noun: str, remedy: str) -> Any:
     """Content of a JSON file that a user named; ConfigError if it is missing, cannot be read, or is not JSON."""
     try:
-        return json.loads(read_bytes(path))
+        return parse_json(read_bytes(path))
     except FileNotFoundError:
         raise ConfigError(str(path), f"no such {noun} file", remedy) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ConfigError(str(path), f"not a JSON file: {error}", "Correct it there") from None
     except OSError as error:
         raise ConfigError(str(path), f"cannot be read: {error.strerror}", "Check the path") from None
@@ -42,8 +43,15 @@ def key_path(location: Sequence[int | str]) -> str:
     """``("layers", 3, "kernel_size")`` as ``layers[3].kernel_size``."""
     path = ""
     for part in location:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+        name = part if isinstance(part, int) or part.isidentifier() else shown(part)
+        path += f"[{part}]" if isinstance(part, int) else f".{name}" if path else str(name)
     return path
+
+
+def shown(value: Any) -> str:
+    """A value as messages write it, shortened where it is long."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
 
 
 def nearest(name: str, known: Iterable[str], also_called: Mapping[str, str] | None = None) -> str:
@@ -75,20 +83,23 @@ def describe_problems(error: ValidationError, spec: type[BaseModel], prefix: str
 
 
 def _describe(problem: Any, spec: type[BaseModel]) -> str:
-    # Pydantic also names the members of a union; a file has keys only.
-    location = [part for part in problem["loc"] if isinstance(part, int) or part.isidentifier()]
-    path, kind, value = key_path(location), problem["type"], problem["input"]
-    if kind == "extra_forbidden":
+    kind, value = problem["type"], problem["input"]
+    # Pydantic also names the members of a union; a file has keys only. The key that is unknown may be any text.
+    unknown = list(problem["loc"][-1:]) if kind == "extra_forbidden" else []
+    known_parts = problem["loc"][: len(problem["loc"]) - len(unknown)]
+    location = [part for part in known_parts if isinstance(part, int) or part.isidentifier()] + unknown
+    path = key_path(location)
+    if unknown:
         table = _spec_at(spec, location[:-1])
         known, others = (table.model_fields, getattr(table, "also_called", {})) if table else ((), {})
         return f"{path}: unknown key; {nearest(str(location[-1]), known, others)}"
     if kind == "missing":
         return f"{path}: missing. Give it a value"
     if kind in EXPECTED:
-        return f"{path}: {EXPECTED[kind]}, got {value!r}"
+        return f"{path}: {EXPECTED[kind]}, got {shown(value)}"
     message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if not isinstance(value, dict):
-        return f"{path}: {message}, got {value!r}"
+        return f"{path}: {message}, got {shown(value)}"
     # A rule between several keys starts with one of them.
     separator = "." if message.partition(":")[0].isidentifier() else ": "
     return f"{path}{separator}{message}" if path else message

@@ -9,6 +9,7 @@ import errno
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -137,7 +138,7 @@ def storage_failure(path: AnyPath | str, error: Exception) -> WorkError:
 def read_bytes(path: AnyPath) -> bytes:
     """The content of a file, in one request."""
     if isinstance(path, Path):
-        return path.read_bytes()
+        return _regular(path).read_bytes()
     with storage_errors(path):
         content: bytes = path.fs.cat_file(path.path)
     return content
@@ -146,7 +147,7 @@ def read_bytes(path: AnyPath) -> bytes:
 def read_start(path: AnyPath, count: int) -> bytes:
     """The first bytes of a file, at most `count`."""
     if isinstance(path, Path):
-        with path.open("rb") as file:
+        with _regular(path).open("rb") as file:
             return file.read(count)
     with storage_errors(path):
         try:
@@ -176,7 +177,7 @@ def read_ranges(path: "UPath", ranges: Sequence[tuple[int, int]]) -> list[bytes]
 
 def as_file(path: AnyPath) -> Path | BytesIO:
     """A file as libraries read it: its path, or its content if it is in object storage."""
-    return path if isinstance(path, Path) else BytesIO(read_bytes(path))
+    return _regular(path) if isinstance(path, Path) else BytesIO(read_bytes(path))
 
 
 @contextmanager
@@ -221,6 +222,14 @@ def remove_folder(path: AnyPath) -> None:
     with storage_errors(path):
         if path.is_dir():
             path.fs.rm(path.path, recursive=True)
+
+
+def _regular(path: Path) -> Path:
+    """The same path; OSError for a pipe, a socket or a device, which might never end."""
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise OSError(errno.EINVAL, "expected a regular file, got a pipe, a socket or a device", str(path))
+    return path
 
 
 def _s3() -> dict[str, Any]:
