@@ -1,4 +1,7 @@
 import io
+import os
+import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,7 @@ from voxray.storage.paths import (
     relative_path,
     remove_folder,
     size_of,
+    stays_below,
     to_path,
     upload,
 )
@@ -117,3 +121,36 @@ def test_there_are_no_locks_in_storage(s3: S3) -> None:
 def test_a_bucket_that_is_not_there_is_said(s3: S3) -> None:
     with pytest.raises(FileNotFoundError):
         read_bytes(to_path("s3://no-such-bucket/x"))
+
+
+@pytest.mark.parametrize("text", ["a.raw", "b/a.raw", "./a.raw", "..a/b..raw", "ü.raw"])
+def test_a_relative_path_stays_in_its_folder(text: str) -> None:
+    assert stays_below(text)
+
+
+@pytest.mark.parametrize("text", ["../a", "b/../../a", "b/..", "..", "/a", "//x", "s3://b/a", "file:///a", r"..\a"])
+def test_a_path_that_leaves_its_folder_is_found(text: str) -> None:
+    assert not stays_below(text)
+
+
+@pytest.mark.parametrize(("kind", "words"), [("pipe", "a pipe"), ("folder", "a folder"), ("socket", "a socket")])
+@pytest.mark.parametrize("read", [read_bytes, size_of, as_file, lambda path: read_start(path, 4)])
+def test_a_pipe_socket_or_folder_is_named_and_never_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, words: str, read: Callable[[Path], object]
+) -> None:
+    path = tmp_path / "a"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        monkeypatch.chdir(tmp_path)
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind("a")
+    with pytest.raises(OSError, match=f"expected a file, got {words}"):
+        read(path)
+
+
+def test_a_device_is_no_file() -> None:
+    with pytest.raises(OSError, match="got a device"):
+        read_bytes(Path("/dev/zero"))

@@ -28,6 +28,7 @@ AnyPath: TypeAlias = Union[Path, "UPath"]
 URL = re.compile(r"(?P<protocol>[a-z][a-z\d+.-]*)://(?P<rest>.*)", re.IGNORECASE)
 ATTEMPTS = "8"  # about half a minute, as the pauses double
 CONNECTIONS = 32
+SPECIAL = {stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket"}
 
 
 def is_url(text: str) -> bool:
@@ -70,6 +71,20 @@ def to_path(text: str | os.PathLike[str], where: str = "") -> AnyPath:
 def join_path(folder: AnyPath, text: str) -> AnyPath:
     """A path that is relative to a folder, or a URL."""
     return to_path(text) if is_url(text) else folder / text
+
+
+def stays_below(text: str) -> bool:
+    """Whether a path that a file names stays in that file's folder: it is relative, without ``..``, and no URL.
+
+    A header or table may come from a stranger, and must not choose which files of this machine are read. Links in a
+    folder are followed: they were made by those who can write there.
+
+    Examples
+    --------
+    >>> stays_below("images/a.raw"), stays_below("../a.raw"), stays_below("/etc/passwd")
+    (True, False, False)
+    """
+    return not (is_url(text) or text.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", text))
 
 
 def list_once(folder: AnyPath) -> AnyPath:
@@ -135,10 +150,20 @@ def storage_failure(path: AnyPath | str, error: Exception) -> WorkError:
     return WorkError(str(path), f"object storage failed: {reason}", remedy)
 
 
+def regular_file(path: Path) -> Path:
+    """The same path; OSError for a folder, or for a pipe, socket or device, which might never end."""
+    mode = path.stat().st_mode
+    if stat.S_ISREG(mode):
+        return path
+    kind = next((name for is_kind, name in SPECIAL.items() if is_kind(mode)), "a device")
+    number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+    raise OSError(number, f"expected a file, got {kind}", str(path))
+
+
 def read_bytes(path: AnyPath) -> bytes:
     """The content of a file, in one request."""
     if isinstance(path, Path):
-        return _regular(path).read_bytes()
+        return regular_file(path).read_bytes()
     with storage_errors(path):
         content: bytes = path.fs.cat_file(path.path)
     return content
@@ -147,7 +172,7 @@ def read_bytes(path: AnyPath) -> bytes:
 def read_start(path: AnyPath, count: int) -> bytes:
     """The first bytes of a file, at most `count`."""
     if isinstance(path, Path):
-        with _regular(path).open("rb") as file:
+        with regular_file(path).open("rb") as file:
             return file.read(count)
     with storage_errors(path):
         try:
@@ -162,7 +187,7 @@ def read_start(path: AnyPath, count: int) -> bytes:
 def size_of(path: AnyPath) -> int:
     """Bytes of a file."""
     if isinstance(path, Path):
-        return path.stat().st_size
+        return regular_file(path).stat().st_size
     with storage_errors(path):
         return int(path.fs.size(path.path))
 
@@ -177,7 +202,7 @@ def read_ranges(path: "UPath", ranges: Sequence[tuple[int, int]]) -> list[bytes]
 
 def as_file(path: AnyPath) -> Path | BytesIO:
     """A file as libraries read it: its path, or its content if it is in object storage."""
-    return _regular(path) if isinstance(path, Path) else BytesIO(read_bytes(path))
+    return regular_file(path) if isinstance(path, Path) else BytesIO(read_bytes(path))
 
 
 @contextmanager
@@ -222,14 +247,6 @@ def remove_folder(path: AnyPath) -> None:
     with storage_errors(path):
         if path.is_dir():
             path.fs.rm(path.path, recursive=True)
-
-
-def _regular(path: Path) -> Path:
-    """The same path; OSError for a pipe, a socket or a device, which might never end."""
-    mode = path.stat().st_mode
-    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-        raise OSError(errno.EINVAL, "expected a regular file, got a pipe, a socket or a device", str(path))
-    return path
 
 
 def _s3() -> dict[str, Any]:
