@@ -2,6 +2,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -249,7 +250,9 @@ def test_two_processes_do_not_write_into_one_folder(luna: Path, out: Path, capsy
     file = write_toml(out.parent / "a.toml", experiment(luna, out))
     with locked(out / "store"):
         assert voxray("ingest", file, "--no-ray") == 1
-    assert f"is being written by another process (id {os.getpid()})" in capsys.readouterr().err
+    assert (
+        f"is being written by another process (id {os.getpid()} on {socket.gethostname()})" in capsys.readouterr().err
+    )
     assert voxray("ingest", file, "--no-ray") == 0
 
 

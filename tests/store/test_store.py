@@ -1,4 +1,5 @@
 import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -284,7 +285,8 @@ def test_what_killed_tasks_left_half_written_does_not_stay(luna: Path, out: Path
     keys = begin(other)
     write(other, keys)
     shard = other.store_path / "train" / "image" / "c" / "0" / "0" / "0" / "0"
-    (shard / ".unfinished.1234.0").write_bytes(b"half")
+    (shard / ".unfinished.host.1234.0").write_bytes(b"half")
+    os.utime(shard / ".unfinished.host.1234.0", (0, 0))
     (other.store_path / "train" / "image" / "zarr.1234.partial").write_bytes(b"half")
     finish(other)
     assert contents(other.store_path) == contents(out / "store")

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ def locked(folder: AnyPath) -> Iterator[None]:
     Raises
     ------
     WorkError
-        Another process holds the lock.
+        Another process holds the lock, or the disk has no locks.
     """
     if not isinstance(folder, Path):
         yield
@@ -33,7 +34,10 @@ def locked(folder: AnyPath) -> Iterator[None]:
             file.seek(0)
             problem = f"is being written by another process (id {file.read().strip()})"
             raise WorkError(str(folder), problem, "Wait until it ends, or choose another folder") from None
+        except OSError as error:
+            problem = f"cannot be locked: {error.strerror}"
+            raise WorkError(str(folder), problem, "Choose a folder on a disk with file locks") from None
         file.truncate(0)
-        file.write(str(os.getpid()))
+        file.write(f"{os.getpid()} on {socket.gethostname()}")
         file.flush()
         yield
