@@ -86,7 +86,7 @@ def test_captures_and_localisers_are_left_out_with_the_reason(tmp_path: Path) ->
     assert labels_of(manifest) == {"case0/CT": 0, "case1/CT": 1}
     assert reasons(manifest) == {
         "case0/CT/screen": "case0/CT/screen: is a secondary capture, no scan",
-        "case0/report.dcm": "case0/report.dcm: is no image, no scan",
+        "case0/report.dcm": "case0/report.dcm: is an object of the class Basic Text SR, no scan",
         "case1/scout/S2-000.dcm": "case1/scout/S2-000.dcm: is a localizer, no scan",
     }
     assert any("1 files are not DICOM files" in note for note in manifest.notes)
@@ -121,7 +121,7 @@ def test_a_damaged_file_alone_is_named_and_beside_a_series_found_when_that_is_op
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "a.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\2\0")
     manifest = listing(tmp_path, "folder,label", "case0,0", "case1,1")
-    assert reasons(manifest) == {"broken/a.dcm": "broken/a.dcm: cannot be read; fetch it again"}
+    assert reasons(manifest) == {"broken/a.dcm": "broken/a.dcm: is cut off, or its header is damaged; fetch it again"}
     assert len(labels_of(manifest)) == 2
 
 

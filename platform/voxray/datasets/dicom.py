@@ -17,7 +17,7 @@ from voxray.datasets.csv_lists import given_splits, label_codes, read_csv, witho
 from voxray.datasets.manifest import Manifest, Row, quarantine_row, quarantine_rows, scans_table, whole_scan_samples
 from voxray.errors import DataError
 from voxray.scans.formats.dicom import is_dicom
-from voxray.scans.formats.dicom.headers import DicomFile, DicomFolder, read_folder
+from voxray.scans.formats.dicom.folder import DicomFile, DicomFolder, read_folder
 from voxray.storage.paths import AnyPath, relative_path
 
 LABELS = "labels.csv"
@@ -125,7 +125,7 @@ def _read_labels(path: AnyPath, classes: tuple[str, ...] | None) -> LabelList:
     if key is None:
         hint = nearest(table.column_names[0], KEYS)
         raise DataError(str(path), f"has no column that says what is labeled ({hint})", "Add one of them")
-    values: list[str] = table[key].to_pylist()
+    values: list[str] = [value.strip() for value in table[key].to_pylist()]
     if key == "folder":
         values = [str(PurePosixPath(folder.replace("\\", "/"))) for folder in values]
     rows: dict[str, int] = {}
@@ -148,7 +148,9 @@ def find_series(root: AnyPath) -> tuple[list[FoundSeries], list[Row], int]:
         others += folder.others
         found += _series_of(folder, root, path)
         if not folder.slices:
-            quarantine += [_row(relative_path(root, file), "cannot be read; fetch it again") for file in folder.broken]
+            quarantine += [
+                _row(relative_path(root, file), f"{reason}; fetch it again") for file, reason in folder.broken.items()
+            ]
     counts = Counter(series.series for series in found if not series.skipped)
     scans = []
     for series in found:
@@ -164,26 +166,32 @@ def find_series(root: AnyPath) -> tuple[list[FoundSeries], list[Row], int]:
 
 def _folders(folder: AnyPath) -> Iterator[AnyPath]:
     """A folder and all below it, in the order of their names, without those whose name begins with a dot."""
-    for path, names, _ in os.walk(folder) if isinstance(folder, Path) else folder.walk():
+
+    def refuse(error: OSError) -> None:
+        raise DataError(str(error.filename), f"cannot be listed: {error.strerror}", "Check its permissions")
+
+    for path, names, _ in os.walk(folder, onerror=refuse) if isinstance(folder, Path) else folder.walk():
         names[:] = sorted(name for name in names if not name.startswith("."))
         yield Path(path) if isinstance(path, str) else path
 
 
 def _series_of(folder: DicomFolder, root: AnyPath, path: AnyPath) -> list[FoundSeries]:
-    """The series of one folder."""
+    """The series of one folder; the files of a series that are no slices are one of their own, for each reason."""
     name = relative_path(root, path)
-    files_of: dict[str, list[DicomFile]] = {}
-    for file in folder.files:
-        files_of.setdefault(file.series, []).append(file)
-    # Captures beside the slices of a scan are skipped when it is opened.
     is_one_scan = len({file.series for file in folder.slices}) == 1 and path != root
-    found = []
-    for series, files in files_of.items():
-        first = min(files, key=lambda file: bool(file.skipped))  # the first slice, or else the first file
-        series_path = name if is_one_scan and not first.skipped else relative_path(root, first.path)
-        reasons = sorted({file.skipped for file in files}) if first.skipped else []
-        found.append(FoundSeries(series_path, name, series, first.patient, " and ".join(reasons)))
-    return found
+    first_of: dict[tuple[str, str], DicomFile] = {}
+    for file in folder.files:
+        first_of.setdefault((file.series, file.skipped), file)
+    return [
+        FoundSeries(
+            name if is_one_scan and not file.skipped else relative_path(root, file.path),
+            name,
+            file.series,
+            file.patient,
+            file.skipped,
+        )
+        for file in first_of.values()
+    ]
 
 
 def _row(path: str, reason: str, samples: int = 0) -> Row:

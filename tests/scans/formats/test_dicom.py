@@ -209,7 +209,7 @@ def replaced(number: int, **changes: Any) -> list[Dataset]:
 def of_another_size() -> list[Dataset]:
     found = slices()
     other = image(stored_voxels(shape=(8, 8)), SeriesInstanceUID=found[0].SeriesInstanceUID)
-    for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
+    for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept"):
         setattr(other, name, found[2][name].value)
     return [*found[:2], other, *found[3:]]
 

@@ -1,81 +1,24 @@
-"""DICOM headers: the series of each file, and the position of its slices.
+"""DICOM headers: the position of each slice, and what its stored numbers mean.
 
 Source: DICOM PS3.3, C.7.6.2 (image plane), C.7.6.16 (functional groups of multi-frame objects), C.11.1 (rescale).
-Headers are full of names and dates. Only this module reads them; only geometry and intensity become part of a volume,
-and messages repeat no value of a header.
 """
 
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 
-from voxray.errors import ScanError, WorkError
-from voxray.storage.paths import AnyPath, as_file
+from voxray.errors import ScanError
+from voxray.scans.formats.dicom.files import nameless_errors, read_header
+from voxray.scans.formats.dicom.objects import SCALED, class_of, text
+from voxray.storage.paths import AnyPath
 
-SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # single-frame; those of several frames have further numbers
-DIRECTORY = "1.2.840.10008.1.3.10"  # DICOMDIR
-# Storage classes of CT, MR and PET, plain, enhanced and converted: a file of one without an image has been cut off.
-SLICE_CLASSES = frozenset(
-    f"1.2.840.10008.5.1.4.1.1.{end}" for end in ("2", "2.1", "2.2", "4", "4.1", "4.4", "128", "128.1", "130")
-)
-IDENTITY = ["SOPClassUID", "ImageType", "SeriesInstanceUID", "PatientID", "Rows", "SamplesPerPixel"]
-SUFFIXES = (".dcm", ".dicom", ".ima")
-DAMAGED = "is cut off or damaged: its header cannot be read"
-
-# Invalid values are handled here; warnings of the library would repeat them.
-pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+BITS_ALLOCATED = (8, 16, 32)
 
 Vector = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class DicomFile:
-    """The series of a file.
-
-    Attributes
-    ----------
-    path : path
-    series, patient : str
-        SeriesInstanceUID and PatientID, only for grouping.
-    skipped : str
-        Why it is not part of a scan, such as "a localizer"; empty for a slice.
-    """
-
-    path: AnyPath
-    series: str
-    patient: str
-    skipped: str
-
-
-@dataclass(frozen=True)
-class DicomFolder:
-    """The files directly in a folder, in the order of their names.
-
-    Attributes
-    ----------
-    files : tuple of DicomFile
-    broken : tuple of path
-        Files that should be DICOM but are empty or damaged.
-    others : int
-        Number of files of another kind.
-    """
-
-    files: tuple[DicomFile, ...]
-    broken: tuple[AnyPath, ...]
-    others: int
-
-    @property
-    def slices(self) -> tuple[DicomFile, ...]:
-        """The files that are parts of scans."""
-        return tuple(file for file in self.files if not file.skipped)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +30,8 @@ class Slice:
     path : path
     frame : int
         From 0.
+    instance : str
+        SOPInstanceUID, only to tell copies of a file from other slices at the same position.
     shape : tuple of int
         Columns and rows.
     position : ndarray, (3,)
@@ -105,6 +50,7 @@ class Slice:
 
     path: AnyPath
     frame: int
+    instance: str
     shape: tuple[int, int]
     position: Vector
     directions: Vector
@@ -116,124 +62,102 @@ class Slice:
     signed: bool
 
 
-def read_folder(folder: AnyPath) -> DicomFolder:
-    """Read the headers of the files directly in a folder, without pixels."""
-    files, broken = [], []
-    for path in sorted(entry for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith(".")):
-        try:
-            files.append(_identify(path))
-        except ScanError:
-            broken.append(path)
-    return DicomFolder(tuple(filter(None, files)), tuple(broken), files.count(None))
-
-
 def read_slices(path: AnyPath) -> list[Slice]:
-    """Read the geometry of a file's frames and the meaning of their numbers, without pixels."""
-    dataset = _read(path)
+    """Read the geometry of a file's frames and the meaning of their numbers, without pixels.
+
+    Raises
+    ------
+    ScanError
+        An element that is needed is missing, or is not what it should be.
+    """
+    dataset = read_header(path)
+    if dataset is None:
+        raise ScanError(str(path), "is no DICOM file")
+    with nameless_errors(path, "its header cannot be understood"):
+        return list(_slices(path, dataset))
+
+
+def _slices(path: AnyPath, dataset: Dataset) -> Iterator[Slice]:
     if dataset.get("ModalityLUTSequence"):
         raise ScanError(str(path), "a Modality LUT is not supported", "Convert it to slope and intercept")
+    _check_bits(path, dataset)
     frames = dataset.get("PerFrameFunctionalGroupsSequence")
     count = _number(path, dataset, "NumberOfFrames", 1)
     if not frames:
         if count != 1:
             raise ScanError(str(path), f"holds {count:.0f} frames without a position for each")
-        return [_slice(path, 0, dataset, ())]
+        yield _slice(path, 0, dataset, ())
+        return
     if count != len(frames):
         raise ScanError(str(path), f"expected {count:.0f} positions of frames, got {len(frames)}")
     shared = list(dataset.get("SharedFunctionalGroupsSequence") or [])[:1]
-    return [_slice(path, number, dataset, (frame, *shared)) for number, frame in enumerate(frames)]
+    for number, frame in enumerate(frames):
+        yield _slice(path, number, dataset, (frame, *shared))
 
 
-@contextmanager
-def nameless_errors(path: AnyPath, problem: str) -> Iterator[None]:
-    """Turn exceptions of the library into ScanError without their text, which may repeat values of the header."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    except (ScanError, WorkError, InvalidDicomError, OSError):
-        raise
-    except Exception as error:  # noqa: BLE001  a damaged header can raise anything
-        raise ScanError(str(path), f"{problem} ({type(error).__name__})", "Fetch the file again") from None
-
-
-def _read(path: AnyPath, tags: list[str] | None = None) -> Dataset:
-    with nameless_errors(path, DAMAGED):
-        return pydicom.dcmread(as_file(path), stop_before_pixels=True, specific_tags=tags)
-
-
-def _identify(path: AnyPath) -> DicomFile | None:
-    """None for a file of another kind; ScanError for one that should be part of a series."""
-    try:
-        header = _read(path, IDENTITY)
-    except InvalidDicomError:
-        if path.suffix.lower() in SUFFIXES or path.stat().st_size == 0:
-            raise ScanError(str(path), "not a DICOM file") from None
-        return None
-    if header.file_meta.get("MediaStorageSOPClassUID") == DIRECTORY:
-        return None
-    series, patient = _text(header, "SeriesInstanceUID"), _text(header, "PatientID").strip()
-    is_cut_off = _text(header, "SOPClassUID") in SLICE_CLASSES and not header.get("Rows")
-    if not series or is_cut_off:
-        raise ScanError(str(path), DAMAGED)
-    return DicomFile(path, series, patient, _why_skipped(header))
-
-
-def _text(header: Dataset, keyword: str) -> str:
-    return str(header.get(keyword) or "")
-
-
-def _why_skipped(header: Dataset) -> str:
-    image_type = header.get("ImageType") or ()
-    types = {image_type} if isinstance(image_type, str) else set(image_type)
-    reasons = {
-        "a secondary capture": f"{_text(header, 'SOPClassUID')}.".startswith(f"{SECONDARY_CAPTURE}."),
-        "a screen save": "SCREEN SAVE" in types,
-        "a localizer": "LOCALIZER" in types,
-        "no image": not header.get("Rows"),
-        "a color picture": header.get("SamplesPerPixel", 1) != 1,
-    }
-    return next((reason for reason, holds in reasons.items() if holds), "")
+def _check_bits(path: AnyPath, dataset: Dataset) -> None:
+    allocated, stored = (_number(path, dataset, name, None) for name in ("BitsAllocated", "BitsStored"))
+    high, sign = _number(path, dataset, "HighBit", stored - 1), _number(path, dataset, "PixelRepresentation", None)
+    if allocated not in BITS_ALLOCATED:
+        raise ScanError(str(path), f"BitsAllocated: expected 8, 16 or 32, got {allocated:g}")
+    if not 1 <= stored <= allocated or stored != int(stored):
+        raise ScanError(str(path), f"BitsStored: expected 1 to {allocated:g}, got {stored:g}")
+    if high != stored - 1:
+        raise ScanError(str(path), f"HighBit: expected {stored - 1:g} for {stored:g} bits, got {high:g}")
+    if sign not in (0, 1):
+        raise ScanError(str(path), f"PixelRepresentation: expected 0 or 1, got {sign:g}")
 
 
 def _slice(path: AnyPath, frame: int, dataset: Dataset, groups: Sequence[Dataset]) -> Slice:
     """A frame; `groups` are its functional groups and those of all frames, none in a single-frame file."""
 
+    def source(macro: str, keyword: str) -> Dataset:
+        inner = (item for group in groups for item in group.get(macro) or ())
+        return next((item for item in inner if item.get(keyword) is not None), dataset)
+
     def numbers(macro: str, keyword: str, count: int) -> list[float]:
-        for source in (*(inner for group in groups for inner in group.get(macro) or ()), dataset):
-            if source.get(keyword) is not None:
-                return _numbers(path, source, keyword, count)
-        raise ScanError(str(path), f"has no {keyword}, so its position is unknown")
+        return _numbers(path, source(macro, keyword), keyword, count)
 
-    def number(macro: str, keyword: str, default: float) -> float:
-        sources = [inner for group in groups for inner in group.get(macro) or () if keyword in inner]
-        return _number(path, (sources or [dataset])[0], keyword, default)
+    def number(macro: str, keyword: str, default: float | None) -> float:
+        return _number(path, source(macro, keyword), keyword, default)
 
-    row_mm, column_mm = numbers("PixelMeasuresSequence", "PixelSpacing", 2)
-    rows, columns, bits = (_number(path, dataset, name, 0) for name in ("Rows", "Columns", "BitsStored"))
+    row_mm, column_mm = spacing = numbers("PixelMeasuresSequence", "PixelSpacing", 2)
+    if min(spacing) <= 0:
+        raise ScanError(str(path), f"PixelSpacing: expected positive numbers, got {min(spacing):g}")
+    rows, columns, bits = (_number(path, dataset, name, None) for name in ("Rows", "Columns", "BitsStored"))
     thickness_mm = number("PixelMeasuresSequence", "SliceThickness", 0)
+    is_scaled = class_of(dataset) in SCALED
+    slope = number("PixelValueTransformationSequence", "RescaleSlope", None if is_scaled else 1)
+    if slope == 0:
+        raise ScanError(str(path), "RescaleSlope is 0, so that all voxels would be equal")
     return Slice(
         path=path,
         frame=frame,
+        instance=text(dataset, "SOPInstanceUID"),
         shape=(int(columns), int(rows)),
         position=np.array(numbers("PlanePositionSequence", "ImagePositionPatient", 3)),
         directions=np.array(numbers("PlaneOrientationSequence", "ImageOrientationPatient", 6)).reshape(2, 3),
         spacing_mm=(column_mm, row_mm),
         thickness_mm=thickness_mm if thickness_mm > 0 else None,
-        slope=number("PixelValueTransformationSequence", "RescaleSlope", 1),
-        intercept=number("PixelValueTransformationSequence", "RescaleIntercept", 0),
+        slope=slope,
+        intercept=number("PixelValueTransformationSequence", "RescaleIntercept", None if is_scaled else 0),
         bits=int(bits),
-        signed=_number(path, dataset, "PixelRepresentation", 0) == 1,
+        signed=_number(path, dataset, "PixelRepresentation", None) == 1,
     )
 
 
-def _number(path: AnyPath, source: Dataset, keyword: str, default: float) -> float:
-    return float(default) if source.get(keyword) is None else _numbers(path, source, keyword, 1)[0]
+def _number(path: AnyPath, source: Dataset, keyword: str, default: float | None) -> float:
+    """A number, or the default where it is missing; ScanError where there is no default."""
+    if default is not None and source.get(keyword) is None:
+        return float(default)
+    return _numbers(path, source, keyword, 1)[0]
 
 
 def _numbers(path: AnyPath, source: Dataset, keyword: str, count: int) -> list[float]:
     with nameless_errors(path, f"{keyword} is not a number"):
         value: Any = source.get(keyword)
+        if value is None:
+            raise ScanError(str(path), f"has no {keyword}, which every slice needs")
         values: list[float] = np.atleast_1d(np.array(value, dtype=float)).tolist()
     if len(values) != count or not np.isfinite(values).all():
         raise ScanError(str(path), f"{keyword}: expected {count} finite numbers, got {len(values)}")

@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxray.errors import ScanError
-from voxray.scans.formats.dicom.headers import Slice, read_folder, read_slices
+from voxray.scans.formats.dicom.folder import read_folder
+from voxray.scans.formats.dicom.headers import Slice, read_slices
 from voxray.scans.formats.dicom.pixels import read_frames
 from voxray.scans.formats.dicom.stack import stack_slices
 from voxray.storage.paths import AnyPath
 from voxray.volume import Volume
 
+WHAT_IS_READ = "Name the folder of a CT, MR or PET series, or one of its files"
 INTEGERS = ("int16", "uint16", "int32", "int64")
 
 
@@ -63,32 +65,33 @@ def open_series(path: AnyPath) -> Volume:
     """Decode a series: (1, column, row, slice), with the affine of these axes."""
     series = read_series(path)
     columns, rows, count = series.shape
-    voxels = np.empty((count, rows, columns), series.dtype)
     frames_of: dict[AnyPath, list[int]] = {}
     for index, frame in enumerate(series.slices):
         frames_of.setdefault(frame.path, []).append(index)
+    voxels: NDArray[Any] | None = None
     for file, indices in frames_of.items():
         stored = read_frames(file)
-        if stored.shape[1:] != (rows, columns) or len(stored) < len(indices):
-            raise ScanError(str(file), f"its pixels have the shape {stored.shape}, unlike its header")
+        # Not before a file has as many pixels as its header says: a damaged header may ask for terabytes.
+        voxels = np.empty((count, rows, columns), series.dtype) if voxels is None else voxels
         for index in indices:
             frame = series.slices[index]
             voxels[index] = _rescaled(stored[frame.frame], frame, series.dtype)
+    assert voxels is not None
     return Volume(voxels.transpose(2, 1, 0)[None], series.affine)
 
 
 def _files_of_series(path: AnyPath) -> list[AnyPath]:
     folder = read_folder(path if path.is_dir() else path.parent)
-    if folder.broken:
-        problem = "cannot be read, so that a slice beside it may be missing"
-        raise ScanError(str(folder.broken[0]), problem, "Fetch the file again")
+    for file, reason in folder.broken.items():
+        problem = f"cannot be read, so that a slice beside it may be missing: it {reason}"
+        raise ScanError(str(file), problem, "Fetch the file again")
     named = [file for file in folder.files if path in (file.path, file.path.parent)]
     series = {file.series for file in named if not file.skipped}
     if len(series) > 1:
         raise ScanError(str(path), f"expected one series, got {len(series)}", "Name a file of one of them")
     if not series:
         reasons = " and ".join(sorted({file.skipped for file in named}))
-        raise ScanError(str(path), f"is {reasons}, no scan" if reasons else "holds no DICOM file")
+        raise ScanError(str(path), f"is {reasons}, no scan" if reasons else "holds no DICOM file", WHAT_IS_READ)
     return [file.path for file in folder.slices if file.series in series]
 
 
@@ -106,8 +109,9 @@ def _dtype(slices: Sequence[Slice]) -> np.dtype[np.generic]:
 
 def _rescaled(stored: NDArray[np.generic], frame: Slice, dtype: np.dtype[Any]) -> NDArray[Any]:
     if dtype.kind == "f":
-        return (stored.astype(np.float64) * frame.slope + frame.intercept).astype(dtype)
-    numbers = stored.astype(np.int64) * int(frame.slope) + int(frame.intercept)
-    if numbers.min() < np.iinfo(dtype).min or numbers.max() > np.iinfo(dtype).max:
-        raise ScanError(str(frame.path), f"holds numbers of more than its {frame.bits} bits")
-    return numbers.astype(dtype)
+        with np.errstate(over="ignore"):
+            scaled = (stored.astype(np.float64) * frame.slope + frame.intercept).astype(dtype)
+        if not np.isfinite(scaled).all():
+            raise ScanError(str(frame.path), f"RescaleSlope {frame.slope:g} makes numbers too large for {dtype}")
+        return scaled
+    return (stored.astype(np.int64) * int(frame.slope) + int(frame.intercept)).astype(dtype)

@@ -1,6 +1,7 @@
 """From the positions of single slices to one regular grid, or the reason why there is none. Pure."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from voxray.scans.geometry import LPS_TO_RAS
 OFF_POSITION = 0.05
 OFF_DIRECTION = 1e-3
 MOST_TILT_DEGREES = 0.5
+OFF_SAME_MM = 1e-3
 
 Vector = NDArray[np.float64]
 
@@ -53,7 +55,7 @@ def _check_alike(slices: Sequence[Slice], where: str) -> None:
     if len(shapes) > 1:
         raise ScanError(where, f"mixes slices of {' and '.join(f'{x}x{y}' for x, y in shapes)} voxels")
     spacings = np.array([frame.spacing_mm for frame in slices])
-    if (spacings <= 0).any() or np.ptp(spacings, axis=0).max() > OFF_DIRECTION * spacings.max():
+    if np.ptp(spacings, axis=0).max() > OFF_DIRECTION * spacings.max():
         raise ScanError(where, f"mixes pixel spacings from {spacings.min():g} to {spacings.max():g} mm")
     directions = np.array([frame.directions for frame in slices])
     if np.abs(directions - first.directions).max() > OFF_DIRECTION:
@@ -69,6 +71,7 @@ def _step(ordered: Sequence[Slice], heights: Vector, normal: Vector, where: str)
             raise ScanError(where, "is a single slice without SliceThickness")
         thick: Vector = normal * ordered[0].thickness_mm
         return thick
+    _check_copies(ordered, heights, where)
     _check_heights(heights, where)
     positions = np.array([frame.position for frame in ordered])
     step: Vector = (positions[-1] - positions[0]) / (len(ordered) - 1)
@@ -80,6 +83,15 @@ def _step(ordered: Sequence[Slice], heights: Vector, normal: Vector, where: str)
         problem = f"was taken with a gantry tilt of {tilt:.1f}°: its slices are not stacked at right angles"
         raise ScanError(where, problem, "Resample it to an upright grid first")
     return step
+
+
+def _check_copies(ordered: Sequence[Slice], heights: Vector, where: str) -> None:
+    """Raise ScanError if neighbors are copies of one image."""
+    for (first, second), gap in zip(pairwise(ordered), np.diff(heights), strict=True):
+        is_same = (first.instance, first.frame) == (second.instance, second.frame)
+        if is_same and first.instance and abs(gap) < OFF_SAME_MM:
+            names = " and ".join(sorted((first.path.name, second.path.name)))
+            raise ScanError(where, f"holds an image twice (same SOPInstanceUID), in {names}", "Remove one of them")
 
 
 def _check_heights(heights: Vector, where: str) -> None:

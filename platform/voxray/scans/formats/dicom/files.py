@@ -1,0 +1,57 @@
+"""DICOM files: how they are opened.
+
+Headers are full of names and dates. Only geometry and intensity become part of a volume, and messages repeat no value
+of a header.
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pydicom
+from pydicom.dataset import Dataset
+
+from voxray.errors import ScanError, WorkError
+from voxray.scans.formats.dicom.signature import START, begins_as_dicom
+from voxray.storage.paths import AnyPath, as_file, read_start
+
+SUFFIXES = (".dcm", ".dicom", ".ima")
+DAMAGED = "is cut off, or its header is damaged"
+
+# Invalid values are handled here; warnings of the library would repeat them.
+pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+
+
+def read_header(path: AnyPath, tags: list[str] | None = None) -> Dataset | None:
+    """Read a header, or some elements of it, without pixels; None for a file that is not DICOM.
+
+    Raises
+    ------
+    ScanError
+        The header cannot be read, or the file is empty or has a suffix of DICOM and is none.
+    """
+    with nameless_errors(path, DAMAGED):
+        source = as_file(path)
+        start = read_start(path, START) if isinstance(source, Path) else source.getvalue()[:START]
+        if begins_as_dicom(start):
+            return pydicom.dcmread(source, force=True, stop_before_pixels=True, specific_tags=tags)
+    if path.suffix.lower() in SUFFIXES or not start:
+        raise ScanError(str(path), "is no DICOM file" if start else "is an empty file", "Fetch the file again")
+    return None
+
+
+@contextmanager
+def nameless_errors(path: AnyPath, problem: str) -> Iterator[None]:
+    """Turn exceptions of the library into ScanError without their text, which may repeat values of the header."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except (ScanError, WorkError):
+        raise
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ScanError(str(path), f"cannot be read: {reason}", "Check the file") from None
+    except Exception as error:  # noqa: BLE001  a damaged header can raise anything
+        raise ScanError(str(path), f"{problem} ({type(error).__name__})", "Fetch the file again") from None
