@@ -45,12 +45,15 @@ class Case:
     check : callable, optional
         Is given what `use` returned, and raises AssertionError where that is not what the input says. Without it the
         input must be refused.
+    sound : bool
+        Nothing is wrong with it, so that it may not be refused: the others are damaged from one that is.
     """
 
     name: str
     files: Mapping[str, bytes | None]
     use: Callable[[Path], Any]
     check: Callable[[Any], None] | None = None
+    sound: bool = False
 
 
 def damage(data: bytes, rng: np.random.Generator) -> bytes:
@@ -155,6 +158,8 @@ def run_case(case: Case, folder: Path) -> str:
     try:
         result = case.use(folder)
     except VoxrayError as error:
+        if case.sound:
+            return f"refused: {error}"
         return "" if len(str(error)) <= LONGEST_MESSAGE else f"its message has {len(str(error)):,} characters"
     except BaseException:  # noqa: BLE001 - that is what is looked for
         return f"an error that Voxray does not raise on purpose:\n{traceback.format_exc(limit=-6)}"

@@ -10,7 +10,7 @@ from voxray.errors import ConfigError
 from voxray.models.cost.estimate import Cost, estimate_cost
 from voxray.models.spec.load import load_architecture
 from voxray.training.fit import load_network
-from voxray.training.memory_check import check_memory, memory_bytes
+from voxray.training.memory_check import check_memory
 from voxray.training.throughput import measure_throughput
 
 CPU = torch.device("cpu")
@@ -20,16 +20,6 @@ CPU = torch.device("cpu")
 def cost(project: Path) -> Cost:
     architecture = load_architecture(project / "configs" / "architectures" / "archsm.json")
     return estimate_cost(architecture, (1, 64, 64), 2, TrainingSpec(batch_size=4), "net")
-
-
-def test_memory_is_that_of_the_container_where_it_is_limited(tmp_path: Path) -> None:
-    whole = memory_bytes(CPU, ())
-    assert whole > 2**28
-    limit = tmp_path / "memory.max"
-    limit.write_text("123456789\n")
-    assert memory_bytes(CPU, (limit, tmp_path / "absent")) == 123456789
-    limit.write_text("max\n")
-    assert memory_bytes(CPU, (limit,)) == whole
 
 
 def test_a_network_that_cannot_fit_the_machine_is_refused_before_it_trains(cost: Cost) -> None:

@@ -11,6 +11,7 @@ from voxray.privacy import read_key
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[int, Field(ge=1)]
 Size = Annotated[ByteSize, Field(ge=1)]
+MOST_CHUNK_BYTES = 2**31  # Blosc compresses less at a time
 
 
 class DataSpec(Spec):
@@ -49,7 +50,7 @@ class SplitSpec(Spec):
     """Share of the patients for validation."""
     test: Share = 0.2
     """Share of the patients for the test."""
-    folds: Annotated[int, Field(ge=2)] | None = None
+    folds: Annotated[int, Field(ge=2, le=1000)] | None = None
     """Number of folds of a cross-validation."""
     fold: Annotated[int, Field(ge=0)] | None = None
     """Run this fold only, counted from 0."""
@@ -94,7 +95,7 @@ class PatchesSpec(Spec):
     """Voxels along x, y, z; ``[x, y]`` is a single slice."""
     sampling: Literal["center", "foreground", "random", "grid", "whole", "resized", "slices"] = "center"
     """How patches are chosen."""
-    patches_per_scan: Positive = 1
+    patches_per_scan: Annotated[int, Field(ge=1, le=100_000)] = 1
     """Patches of each scan, for `foreground`, `random` and `slices`."""
     slices: Literal["foreground", "middle"] = "foreground"
     """For `slices`: spread evenly over the slices that the mask touches, or neighbors in the middle of the scan."""
@@ -149,9 +150,9 @@ class StoreSpec(Spec):
     """Folder or URL; by default ``store`` in the run's folder."""
     dtype: Literal["uint8", "int16", "uint16", "float32"] = "int16"
     """Type of the stored voxels."""
-    chunk_bytes: Size = ByteSize(2**20)
+    chunk_bytes: Annotated[ByteSize, Field(ge=1, lt=MOST_CHUNK_BYTES)] = ByteSize(2**20)
     """Bytes of an uncompressed chunk, such as ``"1MiB"``: the smallest piece that is read."""
-    shard_bytes: Size = ByteSize(2**25)
+    shard_bytes: Annotated[ByteSize, Field(ge=1, le=2**36)] = ByteSize(2**25)
     """Bytes of an uncompressed shard: a file or object of many chunks, written by one task."""
     max_quarantined: Annotated[float, Field(ge=0.0, le=1.0)] = 0.05
     """Largest share of the samples that may be lost with quarantined scans; above it ingest fails."""

@@ -1,11 +1,12 @@
 """An experiment: one TOML file with all settings of a run."""
 
+import math
 from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from voxray.config.data import DataSpec, PatchesSpec, PrivacySpec, SplitSpec, StoreSpec
+from voxray.config.data import MOST_CHUNK_BYTES, DataSpec, PatchesSpec, PrivacySpec, SplitSpec, StoreSpec
 from voxray.config.preprocessing import AugmentSpec, IntensitySpec
 from voxray.config.training import EvaluationSpec, ModelSpec, TrackingSpec, TrainingSpec
 from voxray.config.validation import Spec
@@ -40,6 +41,9 @@ class Experiment(Spec):
         value, dtype = self.patches.pad_value, self.store.dtype
         if dtype != "float32" and not np.iinfo(dtype).min <= value <= np.iinfo(dtype).max:
             raise ValueError(f"patches.pad_value: {value:g} does not fit store.dtype '{dtype}'; change one of them")
+        if math.prod(self.patches.size) * np.dtype(dtype).itemsize >= MOST_CHUNK_BYTES:
+            problem = f"a patch has fewer than 2 GiB, got {' x '.join(map(str, self.patches.size))} voxels of {dtype}"
+            raise ValueError(f"patches.size: {problem}; make it smaller")
         x, y, _ = self.patches.size
         if x != y and {90, 270} & set(self.patches.oversample_rotations):
             problem = f"90 and 270 need a square patch, got {x}x{y}"

@@ -4,8 +4,10 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import ByteSize, Field, PositiveFloat, field_validator
 
-from voxray.config.data import Positive, Share, Size
+from voxray.config.data import Share, Size
 from voxray.config.validation import Spec
+
+Workers = Annotated[int, Field(ge=1, le=10_000)]
 
 
 class ModelSpec(Spec):
@@ -43,9 +45,9 @@ class TrainingSpec(Spec):
         "mixed_precision": "precision",
     }
 
-    epochs: Positive = 20
+    epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 20
     """Passes over the training patches."""
-    batch_size: Positive = 300
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 300
     """Patches of a step, of all workers together."""
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     """Optimizer."""
@@ -73,7 +75,7 @@ class TrainingSpec(Spec):
     """Validation metric that must improve; by default `monitor`."""
     monitor: str = "loss"
     """Validation metric whose best epoch is kept."""
-    workers: Positive | tuple[Positive, Positive] = 1
+    workers: Workers | tuple[Workers, Workers] = 1
     """Training processes, or their fewest and most."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device of each worker."""
@@ -115,7 +117,7 @@ class EvaluationSpec(Spec):
     """Classification: recall that the operating point must have on the validation patches."""
     target_precision: Annotated[float, Field(gt=0, le=1)] = 0.74
     """Classification: precision at which `recall_at_precision` of each epoch is measured."""
-    bootstrap_samples: Positive = 1000
+    bootstrap_samples: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
     """Resamples of the confidence intervals."""
 
 

@@ -5,11 +5,15 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from voxray.console.units import bytes_text
+from voxray.errors import ConfigError
+from voxray.models.cost.operations import FLOAT
 from voxray.models.layers.base import Layer, Shape, build_layers
-from voxray.models.shapes import infer_shapes
+from voxray.models.shapes import count_parameters, infer_shapes
 from voxray.models.spec.load import Architecture
 from voxray.models.spec.unet import UNet
 from voxray.models.unet_model import UNetModel
+from voxray.storage.machine import machine_memory
 
 
 class SequentialModel(nn.Sequential):
@@ -50,11 +54,18 @@ def build_model(architecture: Architecture, input_shape: Shape, classes: int, se
     Raises
     ------
     ConfigError
-        The network doesn't fit the input, see `models.shapes.infer_shapes`.
+        The network doesn't fit the input, see `models.shapes.infer_shapes`, or its weights the machine's memory.
     """
-    infer_shapes(architecture, input_shape, classes, "architecture")
+    _check_weights(count_parameters(infer_shapes(architecture, input_shape, classes, "architecture")))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if isinstance(architecture, UNet):
             return UNetModel(architecture, input_shape[0], classes)
         return SequentialModel(architecture.layers, input_shape, classes)
+
+
+def _check_weights(parameters: int) -> None:
+    needed, available = FLOAT * parameters, machine_memory()
+    if needed > available:
+        problem = f"its weights take {bytes_text(needed)}, the machine has {bytes_text(available)} of memory"
+        raise ConfigError("architecture", problem, "Choose a smaller network")

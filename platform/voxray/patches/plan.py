@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from voxray.config.data import PatchesSpec, SplitSpec
+from voxray.config.data import MOST_CHUNK_BYTES, PatchesSpec, SplitSpec
 from voxray.config.experiment import Experiment
 from voxray.config.tasks import TASKS
+from voxray.console.units import bytes_text
 from voxray.datasets.manifest import Manifest, shared_patients
 from voxray.errors import DataError
 from voxray.patches.balance import SPLITS, choose_fold, keep_negatives, split_patients
@@ -126,6 +127,9 @@ def plan_patches(manifest: Manifest, experiment: Experiment) -> Plan:
     samples = samples.take(pa.array(repeated)).append_column("number", pa.array(numbers))
     voxels = int(np.prod(experiment.patches.size)) * max(1, len(manifest.channels))
     patch_bytes = voxels * np.dtype(experiment.store.dtype).itemsize
+    if patch_bytes >= MOST_CHUNK_BYTES:
+        problem = f"a patch has fewer than 2 GiB, got {bytes_text(patch_bytes)} with its channels"
+        raise DataError("patches.size", problem, "Make it smaller")
     per_chunk = max(1, experiment.store.chunk_bytes // patch_bytes)
     per_shard = per_chunk * max(1, experiment.store.shard_bytes // (per_chunk * patch_bytes))
     table, shards = _assign_shards(samples, splits[repeated], per_shard, experiment.seed)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from voxray.errors import ConfigError
 from voxray.models.cost.operations import Operation, Operations
 
 # Up to this size glibc's malloc takes a block from a heap that doesn't shrink, once such blocks have been freed; above
@@ -66,6 +67,8 @@ def follow_step(network: Operations, losses: int, stepping: int) -> StepMemory:
 
 def _measure(blocks: Sequence[int], activations: int, *, on_gpu: bool) -> StepMemory:
     """The peak of blocks that are allocated and, with a negative size, freed."""
+    if sum(map(abs, blocks)) >= 2**63:
+        raise ConfigError("architecture", "a training step takes more bytes than 64 bits can count", "Make it smaller")
     sizes = np.array(blocks, dtype=np.int64)
     peak = int(sizes.cumsum().max())
     if on_gpu:

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 Shape = tuple[int, ...]
 Modules: TypeAlias = "list[nn.Module]"
 Activation = Literal["relu", "leaky_relu", "elu", "tanh", "sigmoid"] | None
-Sizes = Annotated[
-    tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=2, max_length=3, description="x, y or x, y, z")
-]
+# Strict: a text or a flag in place of a number is a mistake.
+Count = Annotated[int, Field(ge=1, strict=True)]
+Sizes = Annotated[tuple[Count, ...], Field(min_length=2, max_length=3, description="x, y or x, y, z")]
 
 
 class Step(NamedTuple):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StrictBool
 
 from voxray.models.cost.operations import Operations, Value
-from voxray.models.layers.base import Activation, Modules, Shape, Step, phrase
+from voxray.models.layers.base import Activation, Count, Modules, Shape, Step, phrase
 from voxray.models.layers.window import WindowLayer
 
 
@@ -16,7 +16,7 @@ class Convolution(WindowLayer):
     label = "convolution"
     type: Literal["C"]
     activation: Activation
-    num_output: Annotated[int, Field(ge=1, description="filters")]
+    num_output: Annotated[Count, Field(description="filters")]
     bias: StrictBool = True
 
     def output_shape(self, shape: Shape, classes: int) -> Shape:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from voxray.models.cost.operations import Operations, Value
-from voxray.models.layers.base import Activation, Modules, Shape, Step, phrase
+from voxray.models.layers.base import Activation, Count, Modules, Shape, Step, phrase
 from voxray.models.layers.dropout import DropoutLayer
 
 
@@ -18,7 +18,7 @@ class Dense(DropoutLayer):
     ends_maps = True
     type: Literal["FC"]
     activation: Activation
-    num_output: Annotated[int, Field(ge=1, description="units")]
+    num_output: Annotated[Count, Field(description="units")]
 
     def output_shape(self, shape: Shape, classes: int) -> Shape:
         return (self.num_output,)

@@ -15,9 +15,11 @@ class DropoutKeys(Spec):
     """The two spellings of the probability of dropout; one of them is given, the other one follows from it."""
 
     drop_out: Annotated[
-        float, Field(ge=0, lt=100, description="percentage dropped after the activation while training")
+        float, Field(ge=0, lt=100, strict=True, description="percentage dropped after the activation while training")
     ] = 0
-    dropout: Annotated[float, Field(ge=0, lt=1, description="the same as a fraction, in place of drop_out")] = 0
+    dropout: Annotated[
+        float, Field(ge=0, lt=1, strict=True, description="the same as a fraction, in place of drop_out")
+    ] = 0
 
     @model_validator(mode="after")
     def _only_one(self) -> Self:

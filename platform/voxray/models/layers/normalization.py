@@ -20,9 +20,12 @@ class Normalization(Layer):
     type: Literal["N"]
     normalization: Literal["batch", "instance"]
     activation: Activation = None
-    epsilon: Annotated[float, Field(gt=0, description="added to the variance")] = 1e-5
+    epsilon: Annotated[float, Field(gt=0, strict=True, description="added to the variance")] = 1e-5
     momentum: Annotated[
-        float, Field(gt=0, le=1, description="weight of the newest batch in the running means; Keras' is 1 minus it")
+        float,
+        Field(
+            gt=0, le=1, strict=True, description="weight of the newest batch in the running means; Keras' is 1 minus it"
+        ),
     ] = 0.1
 
     @model_validator(mode="after")

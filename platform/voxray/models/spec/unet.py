@@ -13,12 +13,10 @@ from pydantic import Discriminator, Field, StrictBool, Tag, ValidationError, mod
 
 from voxray.config.validation import Spec, describe_problems
 from voxray.errors import ConfigFileError
-from voxray.models.layers.base import Shape, Sizes
+from voxray.models.layers.base import Count, Shape, Sizes
 from voxray.models.layers.dropout import DropoutKeys
 
-Filters = Annotated[
-    tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1, description="filters of each convolution of a level")
-]
+Filters = Annotated[tuple[Count, ...], Field(min_length=1, description="filters of each convolution of a level")]
 # Pydantic writes of tuples, and adds the tags of a union to key paths.
 REWORDED = (
     (re.compile(r"^(\w+)\.(?:one|each)\b"), r"\1"),

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+WIDEST = 2**53  # of a range of integers: labels are drawn by a fraction in double precision
 Label = str | int | float | bool | None
 
 
@@ -141,6 +142,8 @@ def _parse_int(content: Any) -> Int | str:
     distribution = Int(*content)
     if distribution.low > distribution.high or distribution.step < 1:
         return f"expected low <= high and a step > 0, got {content!r}"
+    if distribution.high - distribution.low > WIDEST:
+        return f"expected a range of at most 2^53, got {content!r}"
     return distribution
 
 

@@ -13,6 +13,8 @@ from voxray.search.space.distributions import Distribution, Label, text_of
 
 Suggest = Callable[[str, Distribution], Label]
 PENDING = object()  # a value that is not known yet
+LARGEST = 2.0**53  # products are smaller, so that they are exact
+MOST_REPEATS = 10_000
 
 
 @dataclass(eq=False)
@@ -29,12 +31,15 @@ class Walk:
         Name → label of the decisions so far.
     key_paths : dict, optional
         Filled with the key path in the space file of each object that is created, by the object's identity.
+    repeats : int
+        Of all blocks so far.
     """
 
     suggest: Suggest
     spatial_dims: int
     decisions: dict[str, Label]
     key_paths: dict[int, str] | None = None
+    repeats: int = 0
 
     def decide(self, name: str, distribution: Distribution) -> Any:
         """The value of a decision."""
@@ -142,6 +147,8 @@ class Product(Form):
             product *= self._number(factor.give(scope, f"{path}.times[{number}]"))
         if self.limit is not None:
             product = min(product, self._number(self.limit.give(scope, f"{path}.at_most")))
+        if not -LARGEST < product < LARGEST:
+            raise ConfigError(self.key_path, f"the product may be {product:g}", "Lower its factors, or set 'at_most'")
         return int(product) if product == int(product) else product
 
     def _number(self, value: Any) -> float:
@@ -242,6 +249,10 @@ class Block(Form):
             problem = f"expected a whole number, may get {count!r}"
             raise ConfigError(f"{self.key_path}.repeat", problem, "Correct it there")
         for number in range(count):
+            scope.walk.repeats += 1
+            if scope.walk.repeats > MOST_REPEATS:
+                problem = f"all blocks together are repeated more than {MOST_REPEATS:,} times, this one {count:,} times"
+                raise ConfigError(f"{self.key_path}.repeat", problem, "Lower it")
             inner = f"{path}[{number}]"
             self.items.fill(content, Scope(scope.walk, inner, self.lets, {"index": number}, scope), inner)
 

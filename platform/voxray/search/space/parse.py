@@ -25,6 +25,7 @@ from voxray.search.space.nodes import (
 FORMS = (*DISTRIBUTIONS, "times")
 SIZES = ("kernel_size", "stride", "pool")
 BLOCK_KEYS = ("name", "when", "repeat", "let", "of")
+MOST_LABELS = 10_000  # more are not compared with those that are mentioned
 BUILT_IN: Mapping[str, list[str]] = {"spatial_dims": ["2", "3"], "index": []}  # and their labels, if countable
 IDENTIFIER = re.compile(r"[A-Za-z]\w*")
 Names = Mapping[str, Any]  # what a name stands for, as far as it has been parsed
@@ -217,7 +218,8 @@ def _name_problems(use: _Use) -> list[str]:
 
 
 def _options(node: Any) -> list[str]:
-    """The labels of a decision among countable ones."""
+    """The labels of a decision; empty where they cannot be listed."""
     if not isinstance(node, Decision) or not isinstance(node.distribution, Choice | Int):
         return []
-    return [text_of(label) for label in node.distribution.some_labels()]
+    labels = node.distribution.some_labels()
+    return [text_of(label) for label in labels] if len(labels) <= MOST_LABELS else []
