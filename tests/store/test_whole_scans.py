@@ -75,7 +75,9 @@ def test_a_resized_patch_is_the_clipped_scan_as_scipy_zooms_it(chests: Path, out
 
 def test_the_window_is_part_of_the_recipe_where_voxels_are_clipped_to_it(chests: Path, out: Path) -> None:
     ingest(of_chests(chests, out))
-    with pytest.raises(StoreError, match=r"other settings: windows was \[\[-1000\.0, 400\.0\]\], now \[\[-800\.0, 400"):
+    with pytest.raises(
+        StoreError, match=r"other settings: intensity\.window was \[\[-1000\.0, 400\.0\]\], now \[\[-800\.0, 400"
+    ):
         begin(of_chests(chests, out, intensity={"window": [-800, 400]}))
 
 

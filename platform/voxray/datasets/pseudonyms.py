@@ -45,17 +45,20 @@ def files_of(experiment: Experiment, rows: Sequence[Mapping[str, Any]]) -> list[
     DataError
         A pseudonym has no scan in the data set: the scan was removed, or the key differs.
     """
-    root, key = experiment.data_path, experiment.privacy.read_key()
+    root = experiment.data_path
+    return [(root / scan, None if mask is None else root / mask) for scan, mask in paths_of(experiment, rows)]
+
+
+def paths_of(experiment: Experiment, rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str | None]]:
+    """Scan and mask of each of these rows, relative to the data set's root; errors are those of `files_of`."""
+    key = experiment.privacy.read_key()
     listed = rows if key is None else hide_names(read_manifest(experiment.data), key).scans.to_pylist()
     files: dict[str, tuple[str, str | None]] = {row["scan_id"]: (row["path"], row["label_path"]) for row in listed}
-    pairs = []
-    for row in rows:
-        name = row["scan_id"]
+    for name in (row["scan_id"] for row in rows):
         if name not in files:
-            raise DataError(str(root), f"no scan has the pseudonym {name}", "Check data.root and the key")
-        scan, mask = files[name]
-        pairs.append((root / scan, None if mask is None else root / mask))
-    return pairs
+            problem = f"no scan has the pseudonym {name}"
+            raise DataError(str(experiment.data_path), problem, "Check data.root and the key")
+    return [files[row["scan_id"]] for row in rows]
 
 
 def reveal(experiment: Experiment, name: str) -> str:

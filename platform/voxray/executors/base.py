@@ -51,6 +51,21 @@ class Executor(Protocol):
             In the order in which the shards are finished.
         """
 
+    def cut_digests(self, path: AnyPath, root: AnyPath, chunks: Sequence[pa.Table]) -> Iterator[pa.Table]:
+        """Cut scans again and digest their patches, to compare them with those of the store at `path`.
+
+        Parameters
+        ----------
+        path, root : AnyPath
+        chunks : sequence of pyarrow.Table
+            Rows of the plan, see `voxray.store.compare.chunk_scans`.
+
+        Yields
+        ------
+        pyarrow.Table
+            Schema `voxray.store.compare.DIGESTS`, in any order.
+        """
+
     def fit(self, experiment: Experiment, on_progress: OnProgress, stop: Callable[[], bool]) -> None:
         """Train the experiment's network; checkpoints and results go to the run's folder.
 

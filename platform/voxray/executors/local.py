@@ -17,6 +17,7 @@ from voxray.inference.predict import Options, predict_here
 from voxray.inspection.scan_stats import inspect_scans
 from voxray.search.study import Study
 from voxray.storage.paths import AnyPath
+from voxray.store.compare import cut_digests
 from voxray.store.write import ShardReport, write_shard
 from voxray.training.fit import fit
 from voxray.training.loop import choose_device
@@ -40,6 +41,10 @@ class LocalExecutor:
     def write_shards(self, path: AnyPath, root: AnyPath, keys: Sequence[tuple[str, int]]) -> Iterator[ShardReport]:
         """Write one shard after another."""
         return (write_shard(path, root, split, shard) for split, shard in keys)
+
+    def cut_digests(self, path: AnyPath, root: AnyPath, chunks: Sequence[pa.Table]) -> Iterator[pa.Table]:
+        """Cut the scans of one chunk after another again."""
+        return (cut_digests(path, root, chunk) for chunk in chunks)
 
     def fit(self, experiment: Experiment, on_progress: OnProgress, stop: Callable[[], bool]) -> None:
         """Train with one process, which takes the steps of all workers."""

@@ -20,6 +20,15 @@ def plan_experiment(experiment: Experiment, manifest: Manifest | None = None) ->
     ConfigError
         The experiment names a key for pseudonyms that does not exist.
     """
+    manifest = planned_manifest(experiment, manifest)
+    return manifest, plan_patches(manifest, experiment)
+
+
+def planned_manifest(experiment: Experiment, manifest: Manifest | None = None) -> Manifest:
+    """The manifest that the patches of an experiment are planned from, whose digest its store keeps.
+
+    Parameters and errors are those of `plan_experiment`.
+    """
     key = experiment.privacy.read_key()
     if manifest is None or key is not None:
         manifest = read_manifest(experiment.data, with_patients=key is not None)
@@ -27,4 +36,4 @@ def plan_experiment(experiment: Experiment, manifest: Manifest | None = None) ->
         manifest = measure_scans(manifest, experiment.patches.spacing_mm)
     if key is not None:
         manifest = hide_names(manifest, key)
-    return manifest, plan_patches(manifest, experiment)
+    return manifest

@@ -14,11 +14,13 @@ from voxray.reporting.run.contents import read_run
 from voxray.runs.folder import RunFolder, evaluate_key, run_folder
 from voxray.runs.status import reported
 from voxray.stages.common import OnStatus, echo_metrics, is_finished
+from voxray.stages.scan_check import check_evaluated
 from voxray.stages.train import need_training
 from voxray.storage.atomic import write_json
 from voxray.storage.locks import locked
-from voxray.storage.paths import AnyPath, matching, read_bytes
-from voxray.store.read import PatchStore, open_store
+from voxray.storage.paths import AnyPath, exists, matching, read_bytes
+from voxray.store.matching import open_matching_store
+from voxray.store.read import PatchStore
 from voxray.training.fit import make_tracker
 
 
@@ -29,17 +31,21 @@ def evaluate(experiment: Experiment, executor: Executor, on_status: OnStatus) ->
     ------
     NotReadyError
         The experiment has not been trained.
+    StoreError
+        Its store was made with other settings, or from another data set.
     """
     folder = run_folder(experiment)
-    trained = need_training(experiment, folder)
+    store = open_matching_store(experiment)
+    trained = need_training(experiment, folder, store)
     key = evaluate_key(experiment, trained)
+    if store.info.masks and exists(experiment.data_path):
+        check_evaluated(experiment, store, evaluated_splits(store), executor, on_status)
     if is_finished(folder, "evaluate", key):
         on_status("evaluate: finished earlier, reused")
         echo_metrics(json.loads(read_bytes(folder.metrics)), on_status)
         return
     from voxray.reporting.run.wandb_media import log_evaluation  # imports matplotlib, which takes a second
 
-    store = open_store(experiment.store_path)
     unit, evaluate_splits = TASKS[store.info.task]
     with locked(folder.path), reported(folder, "evaluate", unit) as on_progress:
         started = time.perf_counter()

@@ -13,6 +13,7 @@ from voxray.runs.folder import run_folder
 from voxray.runs.status import heartbeat, reported
 from voxray.stages.common import OnStatus
 from voxray.stages.outline import RunPlan, plan_run
+from voxray.stages.scan_check import check_sources
 from voxray.storage.locks import locked
 from voxray.storage.paths import exists
 from voxray.store.finish import finish_store
@@ -62,6 +63,7 @@ def ingest(
     path = experiment.store_path
     with locked(path):
         info = prepare_store(path, planned.plan, planned.manifest)
+        check_sources(experiment, info, planned.plan, executor, on_status)
         if exists(path / INDEX_FILE):
             forget_parts(path)
             on_status(f"ingest: the store {path} is finished, reused")
@@ -88,6 +90,8 @@ def _fill_store(
     with heartbeat(run_folder(experiment), "ingest", "shards", done) as on_progress:
         reports = executor.write_shards(path, root, waiting)
         _follow_shards(reports, planned.plan, done, total, on_progress)
+        # A scan that changed in the meantime may be in one shard as it was, and in another as it is.
+        check_sources(experiment, info, planned.plan, executor, on_status)
         finished = finish_store(
             path,
             info,

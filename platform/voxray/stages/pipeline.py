@@ -18,6 +18,7 @@ from voxray.stages.report import report
 from voxray.stages.train import current_train_key, train
 from voxray.storage.paths import exists
 from voxray.store.layout import INDEX_FILE
+from voxray.store.read import open_store
 from voxray.training.memory_check import check_memory
 
 
@@ -68,5 +69,5 @@ def _is_all_finished(experiment: Experiment) -> bool:
     """Whether no stage is left that needs an executor."""
     if not exists(experiment.store_path / INDEX_FILE):
         return False
-    folder, trained = run_folder(experiment), current_train_key(experiment)
+    folder, trained = run_folder(experiment), current_train_key(experiment, open_store(experiment.store_path))
     return is_finished(folder, "train", trained) and is_finished(folder, "evaluate", evaluate_key(experiment, trained))

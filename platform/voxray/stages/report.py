@@ -8,7 +8,7 @@ from voxray.runs.status import heartbeat
 from voxray.stages.common import OnStatus, is_finished
 from voxray.stages.train import need_training
 from voxray.storage.paths import AnyPath
-from voxray.store.read import open_store
+from voxray.store.matching import open_matching_store
 
 
 def report(experiment: Experiment, on_status: OnStatus) -> AnyPath:
@@ -18,15 +18,18 @@ def report(experiment: Experiment, on_status: OnStatus) -> AnyPath:
     ------
     NotReadyError
         The experiment has not been evaluated.
+    StoreError
+        Its store was made with other settings, or from another data set.
     """
     folder = run_folder(experiment)
-    key = evaluate_key(experiment, need_training(experiment, folder))
+    store = open_matching_store(experiment)
+    key = evaluate_key(experiment, need_training(experiment, folder, store))
     if not is_finished(folder, "evaluate", key):
         raise NotReadyError(str(folder.path), "no finished evaluation of this experiment", "Run voxray evaluate first")
     from voxray.reporting.run.page import write_report
 
     with heartbeat(folder, "report", "pages") as on_progress:
-        write_report(folder.report, read_run(folder.path, open_store(experiment.store_path)))
+        write_report(folder.report, read_run(folder.path, store))
         on_progress(1, 1, "")
     on_status(f"report: {folder.report}")
     return folder.report

@@ -13,7 +13,8 @@ from voxray.runs.status import reported
 from voxray.stages.common import OnStatus, is_finished
 from voxray.storage.locks import locked
 from voxray.storage.paths import exists, read_bytes, to_path
-from voxray.store.read import open_store
+from voxray.store.matching import open_matching_store
+from voxray.store.read import PatchStore
 from voxray.training.checkpoint import read_metadata
 from voxray.training.tasks import check_settings
 
@@ -25,9 +26,11 @@ def train(experiment: Experiment, executor: Executor, on_status: OnStatus) -> No
     ------
     NotReadyError
         The store is not finished.
+    StoreError
+        The store was made with other settings, or from another data set.
     """
     folder = run_folder(experiment)
-    key = current_train_key(experiment)
+    key = current_train_key(experiment, open_matching_store(experiment))
     record = folder.finished("train")
     if record and record["key"] == key:
         on_status(f"train: finished earlier (in {record['seconds']:.0f} s), reused")
@@ -52,17 +55,16 @@ def train(experiment: Experiment, executor: Executor, on_status: OnStatus) -> No
     on_status(f"train: finished in {seconds:.0f} s, weights of epoch {epoch} ({best}) → {folder.model}")
 
 
-def current_train_key(experiment: Experiment) -> str:
-    """The key of the training that the experiment describes."""
-    store = open_store(experiment.store_path)
+def current_train_key(experiment: Experiment, store: PatchStore) -> str:
+    """The key of the training that the experiment describes, on its store."""
     check_settings(experiment.training, store.info.task, store.info.classes)
     text = read_bytes(to_path(experiment.model.architecture)).decode()
     return train_key(experiment, store.info.digest, text)
 
 
-def need_training(experiment: Experiment, folder: RunFolder) -> str:
+def need_training(experiment: Experiment, folder: RunFolder, store: PatchStore) -> str:
     """The key of the finished training; NotReadyError where it is not finished."""
-    key = current_train_key(experiment)
+    key = current_train_key(experiment, store)
     if not is_finished(folder, "train", key):
         raise NotReadyError(str(folder.path), "no finished training of this experiment", "Run voxray train first")
     return key

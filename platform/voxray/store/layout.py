@@ -22,6 +22,7 @@ FORMAT = "voxray-patch-store"
 VERSION = 2
 INDEX_FILE = "index.parquet"
 QUARANTINE_FILE = "quarantine.parquet"
+SOURCES_FILE = "sources.parquet"
 PARTS_FOLDER = "parts"
 PLAN_FILE = "plan.parquet"
 IMAGES, MASKS = "image", "label"

@@ -4,7 +4,7 @@ import errno
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby, pairwise
@@ -38,6 +38,7 @@ from voxray.store.layout import (
     shard_file,
     write_parquet,
 )
+from voxray.store.matching import check_provenance
 from voxray.store.memory import at_most, shard_bytes
 from voxray.store.rows import Row, cut_scan
 from voxray.store.shards import write_shard_file
@@ -69,11 +70,8 @@ def prepare_store(path: AnyPath, plan: Plan, manifest: Manifest) -> StoreInfo:
         None of the first scans can be read.
     """
     existing = read_info(path)
-    if existing is not None and existing.digest != plan.digest:
-        differences = "; ".join(_differences(existing.provenance, plan.provenance))
-        remedy = "Give another folder with --set store.path=…, or delete this one"
-        raise StoreError(str(path), f"holds a store with other settings: {differences}", remedy)
     if existing is not None:
+        check_provenance(path, existing.provenance, plan.provenance)
         return existing
     _check_vacant(path)
     info = StoreInfo(
@@ -254,13 +252,3 @@ def _write_plan(plan: Plan, path: AnyPath) -> None:
             bounds = np.searchsorted(rows["shard"].to_numpy(), np.arange(count + 1))
             for start, end in pairwise(bounds):
                 writer.write_table(rows.slice(start, end - start).cast(PLAN), row_group_size=max(1, end - start))
-
-
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any], parent: str = "") -> Iterator[str]:
-    """Only what differs, by key path."""
-    for key in {**before, **now}:
-        old, new = before.get(key), now.get(key)
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            yield from _differences(old, new, f"{parent}{key}.")
-        elif old != new:
-            yield f"{parent}{key} was {old}, now {new}"

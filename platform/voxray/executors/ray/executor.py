@@ -47,6 +47,13 @@ class RayExecutor:
         with cluster():
             yield from write_shards(path, root, keys)
 
+    def cut_digests(self, path: AnyPath, root: AnyPath, chunks: Sequence[pa.Table]) -> Iterator[pa.Table]:
+        """Cut scans again with Ray Data, a task for each chunk."""
+        from voxray.executors.ray.digest_tasks import digest_on_ray
+
+        with cluster():
+            yield from digest_on_ray(path, root, chunks)
+
     def fit(self, experiment: Experiment, on_progress: OnProgress, stop: Callable[[], bool]) -> None:
         """Train with Ray Train, a worker for each rank."""
         from voxray.executors.ray.train_workers import train_on_ray

@@ -1,6 +1,6 @@
 """What every file format provides, and what their readers share."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +52,9 @@ class Format:
         Path to FileHeader without reading voxels. By default the file is decoded.
     matches : callable
         Path to bool: whether a path without a known suffix is of this format.
+    files : callable
+        Path to the paths of all files that reading it opens, without decoding them; by default the path itself. It may
+        raise any exception where they cannot be found.
     oriented : bool
         Whether the file says how its axes lie in the patient. Pictures do not: their axes are kept as they are.
     """
@@ -61,6 +64,7 @@ class Format:
     read: Callable[[AnyPath], Volume]
     read_header: Callable[[AnyPath], FileHeader] | None = None
     matches: Callable[[AnyPath], bool] = lambda _: False
+    files: Callable[[AnyPath], Iterable[AnyPath]] = lambda path: (path,)
     oriented: bool = True
 
 

@@ -202,4 +202,8 @@ def _read_header(path: AnyPath) -> FileHeader:
     return FileHeader(header.channels, header.shape, header.dtype, header.affine, tuple({path, header.data_path}))
 
 
-METAIMAGE = Format("MetaImage", (".mhd", ".mha"), _read, _read_header)
+def _files(path: AnyPath) -> tuple[AnyPath, ...]:
+    return (path, _parse_header(path).data_path)
+
+
+METAIMAGE = Format("MetaImage", (".mhd", ".mha"), _read, _read_header, files=_files)

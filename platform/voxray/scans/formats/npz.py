@@ -63,4 +63,4 @@ def _map_member(file: AnyPath, member: str, _changed_ns: int) -> NDArray[Any]:
         return np.memmap(plain, dtype, "r", plain.tell(), shape, order)
 
 
-NPZ = Format("NPZ stack", (), open_npz_row, matches=is_npz_row, oriented=False)
+NPZ = Format("NPZ stack", (), open_npz_row, matches=is_npz_row, files=lambda path: (path.parents[1],), oriented=False)

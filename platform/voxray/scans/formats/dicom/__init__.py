@@ -34,6 +34,11 @@ def _read_header(path: AnyPath) -> FileHeader:
     return FileHeader(1, series.shape, series.dtype, series.affine, files)
 
 
+def _files(path: AnyPath) -> list[AnyPath]:
+    """All files in the folder of a series, because only their headers say which of them belong to it."""
+    return [file for file in (path if path.is_dir() else path.parent).iterdir() if file.is_file()]
+
+
 @contextmanager
 def _series_on_disk(path: AnyPath) -> Iterator[Path]:
     """A series on a local disk, whose files lie beside the named one."""
@@ -42,4 +47,4 @@ def _series_on_disk(path: AnyPath) -> Iterator[Path]:
         yield copy if folder == path else copy / path.name
 
 
-DICOM = Format("DICOM", (), _read, _read_header, is_dicom)
+DICOM = Format("DICOM", (), _read, _read_header, is_dicom, _files)

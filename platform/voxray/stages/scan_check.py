@@ -1,0 +1,129 @@
+"""Whether the scans of a store are still those that it was made from.
+
+The state of a scan's files is compared first, which reads no voxel. Where it differs, the scan's patches are cut again
+and compared with those of the store: files that were touched, copied or compressed again change nothing.
+"""
+
+from collections.abc import Collection
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from voxray.config.experiment import Experiment
+from voxray.console.progress import progress
+from voxray.datasets.pseudonyms import paths_of
+from voxray.errors import StoreError
+from voxray.executors.base import Executor
+from voxray.patches.plan import PLAN, Plan
+from voxray.patches.planned import plan_experiment
+from voxray.stages.common import OnStatus
+from voxray.storage.paths import exists
+from voxray.store.compare import chunk_scans, digests, patches_digest
+from voxray.store.layout import INDEX, INDEX_FILE, StoreInfo, read_parquet
+from voxray.store.matching import check_provenance
+from voxray.store.read import PatchStore, open_store
+from voxray.store.sources import Sources, States, data_settings, find_states, read_sources, write_sources
+from voxray.store.write import index_part, shard_keys, unfinished_shards
+
+NAMES_SHOWN = 5
+NOTHING = patches_digest([])  # of a scan that has no good patch
+REPAIR = "Run voxray ingest … --repair to read them again, or give another folder with --set store.path=…"
+
+
+def check_sources(experiment: Experiment, info: StoreInfo, plan: Plan, executor: Executor, on_status: OnStatus) -> None:
+    """Check all scans of a plan against the shards that were written from them, and record the state of their files.
+
+    Raises
+    ------
+    StoreError
+        Scans have changed since they were read.
+    """
+    path = experiment.store_path
+    known = read_sources(path)
+    now = Sources(data_settings(experiment, info), find_states(experiment.data_path, _scans(plan.table)))
+    if now == known:
+        return
+    differing = _differing(known.states if known else {}, now.states)
+    if differing:
+        rows, index = _written(experiment, info, _rows_of(plan.table, differing))
+        _check_patches(experiment, info, rows, index, executor, on_status)
+    write_sources(path, now)
+
+
+def check_evaluated(
+    experiment: Experiment, store: PatchStore, splits: Collection[str], executor: Executor, on_status: OnStatus
+) -> None:
+    """Check the scans of some splits, before they are read again.
+
+    Raises
+    ------
+    StoreError
+        Scans have changed since they were read, or the data set lists others.
+    """
+    used = store.index.filter(pc.is_in(store.index["split"], value_set=pa.array(splits)))
+    rows = _scans(used)
+    files = zip(rows, paths_of(experiment, rows), strict=True)
+    scans = [{**row, "path": path, "label_path": mask} for row, (path, mask) in files]
+    known = read_sources(store.path)
+    differing = _differing(known.states if known else {}, find_states(experiment.data_path, scans))
+    if differing:
+        _, plan = plan_experiment(experiment)
+        check_provenance(store.path, store.info.provenance, plan.provenance)
+        rows = _rows_of(plan.table, differing)
+        _check_patches(experiment, store.info, rows, _rows_of(store.index, differing), executor, on_status)
+
+
+def _check_patches(
+    experiment: Experiment, info: StoreInfo, rows: pa.Table, index: pa.Table, executor: Executor, on_status: OnStatus
+) -> None:
+    """Cut rows of the plan again; StoreError where they are not the patches of these rows of the index."""
+    path = experiment.store_path
+    before = digests(index)
+    now: dict[str, str] = {}
+    total = len(pc.unique(rows["scan_id"]))
+    with progress("compare", "scans") as display:
+        for found in executor.cut_digests(path, experiment.data_path, chunk_scans(rows)):
+            now |= dict(zip(*(column.to_pylist() for column in found.columns), strict=True))
+            display(len(now), total, "")
+    changed = sorted(name for name, digest in now.items() if before.get(name, NOTHING) != digest)
+    if changed:
+        names = ", ".join(changed[:NAMES_SHOWN]) + (", …" if len(changed) > NAMES_SHOWN else "")
+        problem = f"{len(changed)} of {info.scans} scans have changed since they were read: {names}"
+        raise StoreError(str(path), problem, REPAIR)
+    if now:
+        scans = f"{len(now)} scan{'' if len(now) == 1 else 's'}"
+        on_status(f"note: the files of {scans} have other times or sizes, their patches are the same")
+
+
+def _written(experiment: Experiment, info: StoreInfo, rows: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Those of some rows of the plan whose shards are written, and the rows of the index of the same scans there."""
+    path = experiment.store_path
+    if exists(path / INDEX_FILE):
+        return rows, _rows_of(open_store(path).index, pc.unique(rows["scan_id"]).to_pylist())
+    finished = set(shard_keys(info)).difference(unfinished_shards(path, info))
+    keys = {(row["split"], row["shard"]) for row in rows.group_by(["split", "shard"]).aggregate([]).to_pylist()}
+    kept, index = [], [INDEX.empty_table()]
+    for split, shard in sorted(finished & keys):
+        here = rows.filter(pc.and_(pc.equal(rows["split"], split), pc.equal(rows["shard"], shard)))
+        kept.append(here)
+        index.append(_rows_of(read_parquet(index_part(path, split, shard), INDEX), here["scan_id"].to_pylist()))
+    return pa.concat_tables([PLAN.empty_table(), *kept]), pa.concat_tables(index)
+
+
+def _scans(rows: pa.Table) -> list[dict[str, Any]]:
+    """Each scan of some rows with its files, once."""
+    columns = {name: rows[name].cast(pa.string()) for name in ("scan_id", "path", "label_path")}
+    scans: list[dict[str, Any]] = pa.table(columns).group_by(list(columns)).aggregate([]).to_pylist()
+    return scans
+
+
+def _differing(before: States, now: States) -> list[str]:
+    return [name for name, state in now.items() if before.get(name) != state]
+
+
+def _rows_of(table: pa.Table, scans: Collection[str]) -> pa.Table:
+    """Rows of a plan or of an index that belong to some scans; a plan's as it is on disk."""
+    names = table["scan_id"].cast(pa.string())
+    rows = table.filter(pc.is_in(names, value_set=pa.array(scans, pa.string())))
+    return rows.cast(PLAN) if rows.column_names == PLAN.names else rows
