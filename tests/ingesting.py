@@ -7,7 +7,7 @@ from voxray.datasets.layouts import read_manifest
 from voxray.patches.measure import measure_scans
 from voxray.patches.plan import plan_patches
 from voxray.store.finish import StoreSummary, finish_store
-from voxray.store.layout import read_info
+from voxray.store.metadata import read_info
 from voxray.store.read import PatchStore, open_store
 from voxray.store.write import prepare_store, unfinished_shards, write_shard
 

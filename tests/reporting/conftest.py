@@ -18,7 +18,8 @@ from voxray.metrics.compute import compute_metrics, without_nan
 from voxray.metrics.curves import Ranking, choose_threshold
 from voxray.models.spec.load import parse_architecture
 from voxray.reporting.run.contents import RunContents, SplitPredictions
-from voxray.store.layout import INDEX, INDEX_FILE, QUARANTINE_FILE, StoreInfo, create_arrays
+from voxray.store.layout import INDEX, INDEX_FILE, QUARANTINE_FILE, StoreInfo
+from voxray.store.metadata import write_metadata
 from voxray.store.read import PatchStore
 
 MakeRun = Callable[..., RunContents]
@@ -119,7 +120,7 @@ def _make_store(
         provenance={"manifest": "fedcba9876543210"},
         notes=("each series counts as one patient",),
     )
-    create_arrays(path, info)
+    write_metadata(path, info)
     rng = np.random.default_rng(0)
     rows = []
     for split in splits:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import zarr
 from numcodecs import blosc
-from zarr.codecs import BloscCodec
+from zarr.codecs import BloscCodec, Crc32cCodec
 
 from voxray.store.layout import COMPRESSION, LEVEL, shard_file
 from voxray.store.shards import write_shard_file
@@ -18,7 +18,7 @@ def open_array(folder: Path, dtype: str, slots: int, per_chunk: int, shape: tupl
         chunks=(per_chunk, *shape),
         shards=(slots, *shape),
         dtype=dtype,
-        compressors=[BloscCodec(cname=COMPRESSION, clevel=LEVEL, shuffle="bitshuffle")],
+        compressors=[BloscCodec(cname=COMPRESSION, clevel=LEVEL, shuffle="bitshuffle"), Crc32cCodec()],
         fill_value=0,
         config={"write_empty_chunks": True},
     )

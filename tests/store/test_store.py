@@ -100,7 +100,9 @@ def test_changed_voxels_are_found_by_their_checksum(luna: Path, out: Path) -> No
     assert len(list(check_store(store))) == len(shard_keys(store.info))
     array = zarr.open_array(str(store.path / "val" / "image"), mode="r+")
     array[1, 0, 3, 3, 3] = 12345
-    with pytest.raises(StoreError, match=r"val slot 1 .*differ from their checksum"):
+    with pytest.raises(
+        StoreError, match=r"val/image/c/0/0/0/0/0: the voxels of slot 1 differ from their checksum .* --repair"
+    ):
         list(check_store(store))
 
 

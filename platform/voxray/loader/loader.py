@@ -1,5 +1,6 @@
 """Batches of patches as the store holds them, read ahead in a background thread."""
 
+import os
 import queue
 import threading
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from voxray.errors import ConfigError
 from voxray.loader.sampler import Window, step_counts, stream_shares, stream_windows
-from voxray.loader.shard_reader import ShardReader, WindowBuffers
+from voxray.loader.shard_reader import PatchChecks, ShardReader, WindowBuffers
 from voxray.store.read import PatchStore
 from voxray.volume import inside_extents
 
@@ -22,6 +23,7 @@ BLOCK_BYTES = 2**24
 MIN_BLOCKS = 16  # of a stream, if there are as many chunks: streams differ by one block at most
 BATCHES_AHEAD = 4
 WINDOWS_IN_MEMORY = 2  # one in use, one being decoded
+DECODERS = min(8, len(os.sched_getaffinity(0)))  # threads
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,8 +132,9 @@ class PatchLoader:
         self.shares = stream_shares(batch_size, self.streams)
         self.inside = _inside(rows, store.info.size)
         self.statistics = _scan_statistics(rows, store.info.channels)
-        self.arrays = [store.open_images(split), *([store.open_masks(split)] if store.info.masks else [])]
-        self._buffers = {stream: WindowBuffers(self.arrays, f"{store.path}/{split}") for stream in self._own_streams()}
+        self.arrays = store.arrays(split)
+        checks = PatchChecks(self.arrays, self.slots, rows["checksum"])
+        self._buffers = {stream: WindowBuffers(self.arrays, checks) for stream in self._own_streams()}
 
     @property
     def count(self) -> int:
@@ -145,7 +148,7 @@ class PatchLoader:
     def read(self, row: int) -> Batch:
         """One row of the index as a batch; it is read by itself, which decodes its whole chunk."""
         slot = int(self.slots[row])
-        tensors = [torch.from_numpy(np.asarray(array[slot : slot + 1])) for array in self.arrays]
+        tensors = [torch.from_numpy(array.read(slot, slot + 1)) for array in self.arrays]
         return self._batch(0, np.array([row]), np.zeros(1, np.int64), tensors, 1)
 
     def epoch(self, epoch: int | None, first: int = 0) -> Iterator[Batch]:
@@ -212,9 +215,11 @@ class PatchLoader:
         offsets = np.cumsum(counts, axis=1) - counts
         skipped = counts[:first].sum(axis=0)
         streams = self._own_streams()
-        with ThreadPoolExecutor(len(streams)) as pool:
+        # Two pools: the tasks of one wait for those of the other.
+        with ThreadPoolExecutor(DECODERS) as decoders, ThreadPoolExecutor(len(streams)) as pool:
             readers = [
-                ShardReader(self._buffers[stream], windows[stream], pool, int(skipped[stream])) for stream in streams
+                ShardReader(self._buffers[stream], windows[stream], pool, decoders, int(skipped[stream]))
+                for stream in streams
             ]
             for step, shares in enumerate(counts[first:], first):
                 taken = [reader.take(int(shares[stream])) for reader, stream in zip(readers, streams, strict=True)]

@@ -2,20 +2,43 @@
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
-import zarr
+import pyarrow as pa
 from numpy.typing import NDArray
-from zarr.core.buffer import default_buffer_prototype
 
 from voxray.errors import StoreError
 from voxray.loader.sampler import Window
-from voxray.storage.paths import is_storage_error, storage_failure
-
-ND_BUFFER = default_buffer_prototype().nd_buffer
+from voxray.store.read import check_patches
+from voxray.store.sharded import ShardedArray
 
 Arrays = list[NDArray[np.generic]]
+
+
+class PatchChecks:
+    """Compares each patch with its checksum in the index when it is decoded for the first time.
+
+    The checksums of chunks, which every decoding compares, cannot tell a shard of another store or of older scans.
+
+    Parameters
+    ----------
+    arrays : sequence of ShardedArray
+        Images, and masks if the store has them.
+    slots : ndarray of int, (rows,)
+    checksums : pyarrow.ChunkedArray of str, (rows,)
+    """
+
+    def __init__(self, arrays: Sequence[ShardedArray], slots: NDArray[np.int64], checksums: pa.ChunkedArray) -> None:
+        self.arrays, self.slots, self.checksums = arrays, slots, checksums
+        self.done = np.zeros(len(slots), np.bool_)
+
+    def check(self, window: Window, memory: Arrays) -> None:
+        """Raise StoreError where a patch of a window differs from its checksum."""
+        waiting = np.flatnonzero(~self.done[window.rows])
+        rows = window.rows[waiting]
+        patches = ([block[offset] for block in memory] for offset in window.offsets[waiting])
+        check_patches(self.arrays, self.slots[rows], patches, self.checksums.take(pa.array(rows)))
+        self.done[rows] = True
 
 
 class WindowBuffers:
@@ -26,46 +49,36 @@ class WindowBuffers:
 
     Parameters
     ----------
-    arrays : sequence of zarr.Array
-        Images, and masks if the store has them; the first axis is the slot.
-    where : str
-        What errors name.
+    arrays : sequence of ShardedArray
+        Images, and masks if the store has them.
+    checks : PatchChecks
     """
 
-    def __init__(self, arrays: Sequence[zarr.Array[Any]], where: str) -> None:
-        self.arrays, self.where = arrays, where
-        self.memory: list[Arrays] = [
-            [np.empty((0, *array.shape[1:]), array.dtype) for array in arrays] for _ in range(2)
-        ]
+    def __init__(self, arrays: Sequence[ShardedArray], checks: PatchChecks) -> None:
+        self.arrays, self.checks = arrays, checks
+        self.memory: list[Arrays] = [[np.empty((0, *array.shape), array.dtype) for array in arrays] for _ in range(2)]
         self.decoded: list[tuple[tuple[int, int], ...]] = [(), ()]
 
-    def decode(self, window: Window, which: int) -> Arrays:
+    def decode(self, pool: ThreadPoolExecutor, window: Window, which: int) -> Arrays:
         """The concatenated spans of a window, for each array (n, …)."""
         if self.decoded[which] == window.spans:
             return self.memory[which]
         self.decoded[which] = ()
         count = sum(high - low for low, high in window.spans)
+        work: list[Future[None]] = []
         for number, source in enumerate(self.arrays):
             if len(self.memory[which][number]) < count:
-                self.memory[which][number] = np.empty((count, *source.shape[1:]), source.dtype)
-            self._read(source, window.spans, self.memory[which][number])
+                self.memory[which][number] = np.empty((count, *source.shape), source.dtype)
+            filled = 0
+            for low, high in (piece for span in window.spans for piece in source.pieces(*span)):
+                target = self.memory[which][number][filled : filled + high - low]
+                work.append(pool.submit(source.read_into, low, high, target))
+                filled += high - low
+        for piece in work:
+            piece.result()
+        self.checks.check(window, self.memory[which])
         self.decoded[which] = window.spans
         return self.memory[which]
-
-    def _read(self, source: zarr.Array[Any], spans: tuple[tuple[int, int], ...], target: NDArray[np.generic]) -> None:
-        filled = 0
-        for low, high in spans:
-            part = target[filled : filled + high - low]
-            try:
-                source.get_basic_selection(slice(low, high), out=ND_BUFFER.from_numpy_array(part))
-            except Exception as error:
-                if is_storage_error(error, self.where):
-                    raise storage_failure(self.where, error) from error
-                if not isinstance(error, RuntimeError | ValueError | OSError):
-                    raise
-                problem = f"a shard cannot be decoded: {error}"
-                raise StoreError(self.where, problem, "Delete the store and ingest again") from error
-            filled += high - low
 
 
 class ShardReader:
@@ -74,8 +87,15 @@ class ShardReader:
     The first `skipped` patches are left out, and windows that hold only such patches are not decoded.
     """
 
-    def __init__(self, buffers: WindowBuffers, windows: list[Window], pool: ThreadPoolExecutor, skipped: int) -> None:
-        self.buffers, self.pool = buffers, pool
+    def __init__(
+        self,
+        buffers: WindowBuffers,
+        windows: list[Window],
+        pool: ThreadPoolExecutor,
+        decoders: ThreadPoolExecutor,
+        skipped: int,
+    ) -> None:
+        self.buffers, self.pool, self.decoders = buffers, pool, decoders
         while windows and skipped >= len(windows[0].rows):
             skipped -= len(windows[0].rows)
             windows = windows[1:]
@@ -108,9 +128,11 @@ class ShardReader:
             self.memory, self.used, self.skipped = future.result(), self.skipped, 0
             self.next = self._decode_next()
         if self.window is None:
-            raise StoreError(self.buffers.where, "no patches are left in this stream")
+            raise StoreError(str(self.buffers.arrays[0].folder), "no patches are left in this stream")
         return self.window
 
     def _decode_next(self) -> tuple[Window, Future[Arrays]] | None:
         number, window = next(self.pending, (0, None))
-        return None if window is None else (window, self.pool.submit(self.buffers.decode, window, number % 2))
+        if window is None:
+            return None
+        return window, self.pool.submit(self.buffers.decode, self.decoders, window, number % 2)

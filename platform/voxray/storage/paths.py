@@ -171,12 +171,19 @@ def read_bytes(path: AnyPath) -> bytes:
 
 def read_start(path: AnyPath, count: int) -> bytes:
     """The first bytes of a file, at most `count`."""
+    return read_range(path, 0, count)
+
+
+def read_range(path: AnyPath, start: int, end: int | None = None) -> bytes:
+    """The bytes from `start`, if negative counted from the end, to `end`; fewer where the file is shorter."""
     if isinstance(path, Path):
-        with regular_file(path).open("rb") as file:
-            return file.read(count)
+        with path.open("rb") as file:
+            begin = start if start >= 0 else max(0, file.seek(0, os.SEEK_END) + start)
+            file.seek(begin)
+            return file.read(-1 if end is None else end - begin)
     with storage_errors(path):
         try:
-            content: bytes = path.fs.cat_file(path.path, start=0, end=count)
+            content: bytes = path.fs.cat_file(path.path, start=start, end=end)
         except OSError as error:
             if error.errno != errno.EINVAL:  # an empty file has no range
                 raise

@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 
 from voxray.errors import StoreError
 from voxray.storage.paths import AnyPath
-from voxray.store.layout import StoreInfo, read_info
+from voxray.store.layout import StoreInfo
+from voxray.store.metadata import read_info
 from voxray.store.rows import Row, cut_scan
 
 MOST_CHUNKS = 1000

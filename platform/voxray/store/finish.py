@@ -1,6 +1,6 @@
 """Join the parts of all shards into one index: the step that finishes a store."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,10 +16,10 @@ from voxray.store.layout import (
     PARTS_FOLDER,
     QUARANTINE_FILE,
     StoreInfo,
-    add_note,
     read_parquet,
     write_parquet,
 )
+from voxray.store.metadata import write_metadata
 from voxray.store.write import forget_parts, index_part, quarantine_part, shard_keys, unfinished_shards
 
 USABLE = ("absent", "empty")  # kinds of scans that do not exist, or that a setting leaves out: nothing is wrong
@@ -63,7 +63,8 @@ def finish_store(
     if leak and not published_split:
         raise DataError(str(path), leak, "Give them one patient_id, or remove one of each")
     if leak:
-        add_note(path, f"{leak}; kept, because published results refer to this split")
+        note = f"{leak}; kept, because published results refer to this split"
+        write_metadata(path, replace(info, notes=tuple(dict.fromkeys([*info.notes, note]))))
     rotated = _with_rotations(index, rotations)
     write_parquet(quarantine, path / QUARANTINE_FILE)
     write_parquet(rotated, path / INDEX_FILE)

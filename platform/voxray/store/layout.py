@@ -1,25 +1,20 @@
 """The layout of a store on disk: names, schemas, arrays."""
 
-import itertools
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import zarr
-from zarr.codecs import BloscCodec
-from zarr.storage import FsspecStore
 
 from voxray.config.tasks import TASKS
-from voxray.errors import StoreError
 from voxray.storage.atomic import atomic_write
-from voxray.storage.paths import AnyPath, as_file, exists
+from voxray.storage.paths import AnyPath, as_file
 
 FORMAT = "voxray-patch-store"
-VERSION = 2
+VERSION = 3
+ZARR_FILE = "zarr.json"
 INDEX_FILE = "index.parquet"
 QUARANTINE_FILE = "quarantine.parquet"
 SOURCES_FILE = "sources.parquet"
@@ -28,6 +23,10 @@ PLAN_FILE = "plan.parquet"
 IMAGES, MASKS = "image", "label"
 COMPRESSION: Final = "lz4"  # of blosc, which shuffles bits before
 LEVEL: Final = 3
+ABSENT = 2**64 - 1  # offset and size of a chunk that was not written
+CHECKSUM_BYTES = 4  # of Zarr's codec crc32c, after each chunk and the index of a shard
+REPAIR = "Re-run with voxray ingest … --repair"
+REINGEST = "Run voxray ingest again"
 LISTS = ("classes", "size", "notes")  # attributes that JSON keeps as lists
 
 INDEX = pa.schema(
@@ -114,73 +113,14 @@ class StoreInfo:
         return int(np.prod(self.patch_shape)) * np.dtype(self.dtype).itemsize
 
 
-def create_arrays(path: AnyPath, info: StoreInfo) -> None:
-    """Write the metadata of a new store: an array for each split, and the root group last."""
-    arrays: list[tuple[str, tuple[int, ...], str, str]] = [(IMAGES, info.patch_shape, info.dtype, "ncxyz")]
-    if info.masks:
-        arrays.append((MASKS, info.size, "uint8", "nxyz"))
-    for (split, shards), (name, shape, dtype, axes) in itertools.product(info.shards.items(), arrays):
-        zarr.create_array(
-            store=zarr_store(path / split),
-            name=name,
-            shape=(shards * info.patches_per_shard, *shape),
-            chunks=(info.patches_per_chunk, *shape),
-            shards=(info.patches_per_shard, *shape),
-            dtype=dtype,
-            compressors=[BloscCodec(cname=COMPRESSION, clevel=LEVEL, shuffle="bitshuffle")],
-            fill_value=0,
-            dimension_names=tuple(axes),
-            overwrite=True,
-        )
-    zarr.create_group(zarr_store(path), attributes={"format": FORMAT, "version": VERSION, **asdict(info)})
-
-
-def read_info(path: AnyPath) -> StoreInfo | None:
-    """The attributes of the store at `path`, or None where there is none.
-
-    Raises
-    ------
-    StoreError
-        Something else is there.
-    """
-    if not exists(path / "zarr.json"):
-        return None
-    try:
-        attributes: dict[str, Any] = dict(zarr.open_group(zarr_store(path), mode="r").attrs)
-    except (ValueError, KeyError, TypeError, zarr.errors.BaseZarrError) as error:
-        raise StoreError(str(path / "zarr.json"), f"cannot be read: {error}", "Ingest it again elsewhere") from None
-    if attributes.pop("format", None) != FORMAT:
-        raise StoreError(str(path), "is a Zarr group, but not a patch store", "Choose another store.path")
-    version = attributes.pop("version", None)
-    if version != VERSION:
-        raise StoreError(str(path), f"has format version {version}, this release reads {VERSION}", "Ingest it again")
-    values: dict[str, Any] = {name: tuple(value) if name in LISTS else value for name, value in attributes.items()}
-    try:
-        return StoreInfo(**values)
-    except TypeError as error:
-        problem = f"does not have the attributes of a store: {error}"
-        raise StoreError(str(path / "zarr.json"), problem, "Ingest it again elsewhere") from None
-
-
-def add_note(path: AnyPath, note: str) -> None:
-    """Add a line to the notes of the store at `path`, once."""
-    attributes = zarr.open_group(zarr_store(path), mode="r+").attrs
-    attributes["notes"] = list(dict.fromkeys([*attributes["notes"], note]))  # type: ignore[misc]
-
-
 def shard_file(array: AnyPath, shard: int, ndim: int) -> AnyPath:
     """The file of a shard of an array with `ndim` dimensions, sharded along the first."""
     return array.joinpath("c", str(shard), *["0"] * (ndim - 1))
 
 
-def zarr_store(path: AnyPath) -> str | FsspecStore:
-    """What Zarr opens a group or an array with."""
-    return str(path) if isinstance(path, Path) else FsspecStore.from_url(str(path), dict(path.storage_options))
-
-
 def read_parquet(path: AnyPath, schema: pa.Schema | None = None) -> pa.Table:
     """Read a whole table, and cast it to a schema where one is given."""
-    with pq.ParquetFile(as_file(path)) as file:
+    with pq.ParquetFile(as_file(path), page_checksum_verification=True) as file:
         table = file.read()
     return table if schema is None else table.select(schema.names).cast(schema)
 
@@ -188,4 +128,4 @@ def read_parquet(path: AnyPath, schema: pa.Schema | None = None) -> pa.Table:
 def write_parquet(table: pa.Table, path: AnyPath) -> None:
     """Write a table, whole or not at all."""
     with atomic_write(path) as unfinished:
-        pq.write_table(table, unfinished)
+        pq.write_table(table, unfinished, write_page_checksum=True)

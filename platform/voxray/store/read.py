@@ -1,13 +1,12 @@
 """Read a finished store. Imports neither torch nor a library that decodes scans."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import zarr
 from numpy.typing import NDArray
 
 from voxray.errors import NotReadyError, StoreError
@@ -18,14 +17,17 @@ from voxray.store.layout import (
     INDEX_FILE,
     MASKS,
     QUARANTINE_FILE,
+    REINGEST,
+    REPAIR,
     StoreInfo,
-    read_info,
     read_parquet,
     shard_file,
-    zarr_store,
 )
+from voxray.store.metadata import open_array, read_info
+from voxray.store.sharded import ShardedArray
 
-RUST_PIPELINE = "zarrs.ZarrsCodecPipeline"
+if TYPE_CHECKING:
+    import zarr
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,24 +43,31 @@ class PatchStore:
         """The index rows of one split."""
         return self.index.filter(pc.equal(self.index["split"], split)).combine_chunks()
 
-    def open_images(self, split: str) -> zarr.Array[Any]:
-        """The patches of one split, lazily: (slot, channel, x, y, z)."""
-        return self._open(split, IMAGES)
+    def arrays(self, split: str) -> list[ShardedArray]:
+        """The patches of one split, (channel, x, y, z) each, and their label maps, (x, y, z), if ``info.masks``."""
+        shapes: dict[str, tuple[tuple[int, ...], str]] = {IMAGES: (self.info.patch_shape, self.info.dtype)}
+        if self.info.masks:
+            shapes[MASKS] = (self.info.size, "uint8")
+        counts = self.info.patches_per_chunk, self.info.patches_per_shard
+        written = frozenset(pc.unique(self.rows(split)["shard"]).to_pylist())
+        return [
+            ShardedArray(self.path / split / name, shape, np.dtype(dtype), *counts, written)
+            for name, (shape, dtype) in shapes.items()
+        ]
 
-    def open_masks(self, split: str) -> zarr.Array[Any]:
-        """The label maps of one split, lazily: (slot, x, y, z). Only where ``info.masks``."""
-        return self._open(split, MASKS)
+    def open_images(self, split: str) -> "zarr.Array[Any]":
+        """The patches of one split as a Zarr array: (slot, channel, x, y, z)."""
+        return open_array(self.path, self.info, f"{split}/{IMAGES}")
 
-    def _open(self, split: str, name: str) -> zarr.Array[Any]:
-        # Many chunks at once decode several times faster in the Rust pipeline than in the default one.
-        with zarr.config.set({"codec_pipeline.path": RUST_PIPELINE}):
-            return zarr.open_array(zarr_store(self.path / split / name), mode="r", zarr_format=3)
+    def open_masks(self, split: str) -> "zarr.Array[Any]":
+        """The label maps of one split as a Zarr array: (slot, x, y, z). Only where ``info.masks``."""
+        return open_array(self.path, self.info, f"{split}/{MASKS}")
 
     def read_patches(self, split: str, slots: NDArray[np.int64]) -> NDArray[np.generic]:
         """A few patches by slot, (n, channel, x, y, z); slow, for pictures."""
-        images = self.open_images(split)
-        patches = np.array([images[int(slot)] for slot in slots], self.info.dtype)
-        return patches.reshape(len(slots), *self.info.patch_shape)
+        images = self.arrays(split)[0]
+        patches = [images.read(int(slot), int(slot) + 1) for slot in slots]
+        return np.concatenate([np.empty((0, *self.info.patch_shape), self.info.dtype), *patches])
 
 
 def open_store(path: AnyPath) -> PatchStore:
@@ -83,7 +92,7 @@ def _read_table(path: AnyPath) -> pa.Table:
     try:
         return read_parquet(path)
     except (pa.ArrowInvalid, OSError) as error:
-        raise StoreError(str(path), f"cannot be read: {error}", "Delete the store and ingest again") from None
+        raise StoreError(str(path), f"cannot be read: {error}", REINGEST) from None
 
 
 def _check_shards_exist(path: AnyPath, index: pa.Table, arrays: Mapping[str, int]) -> None:
@@ -93,7 +102,7 @@ def _check_shards_exist(path: AnyPath, index: pa.Table, arrays: Mapping[str, int
         for name, ndim in arrays.items():
             file = shard_file(path / row["split"] / name, row["shard"], ndim)
             if not exists(file):
-                raise StoreError(str(file), "this shard is missing", "Delete the store and ingest again")
+                raise StoreError(str(file), "this shard is missing", REPAIR)
 
 
 def check_store(store: PatchStore) -> Iterator[str]:
@@ -102,19 +111,40 @@ def check_store(store: PatchStore) -> Iterator[str]:
     Raises
     ------
     StoreError
-        A patch differs.
+        A shard is damaged, or a patch differs.
     """
     for split, shards in store.info.shards.items():
-        arrays, rows = [store.open_images(split)], store.rows(split)
-        if store.info.masks:
-            arrays.append(store.open_masks(split))
+        arrays, rows = store.arrays(split), store.rows(split)
         rows = rows.filter(pc.equal(rows["rotation"], 0))
         for shard in range(shards):
-            first = shard * store.info.patches_per_shard
-            blocks = [np.asarray(array[first : first + store.info.patches_per_shard]) for array in arrays]
-            for row in rows.filter(pc.equal(rows["shard"], shard)).select(["slot", "checksum", "path"]).to_pylist():
-                if patch_checksum(*(block[row["slot"] - first] for block in blocks)) != row["checksum"]:
-                    where = f"{store.path}/{split} slot {row['slot']} ({row['path']})"
-                    problem = "the voxels differ from their checksum"
-                    raise StoreError(where, problem, "Delete the store and ingest again")
+            check_shard(arrays, rows.filter(pc.equal(rows["shard"], shard)))
             yield f"{split} shard {shard}"
+
+
+def check_shard(arrays: Sequence[ShardedArray], rows: pa.Table) -> None:
+    """Read the patches of one shard and compare them with the checksums of their index rows.
+
+    Raises
+    ------
+    StoreError
+        The shard is damaged, or a patch differs.
+    """
+    if not rows.num_rows:
+        return
+    slots = rows["slot"].to_numpy()
+    low, high = int(slots.min()), int(slots.max()) + 1
+    blocks = [array.read(low, high) for array in arrays]
+    check_patches(arrays, slots, [[block[slot - low] for block in blocks] for slot in slots], rows["checksum"])
+
+
+def check_patches(
+    arrays: Sequence[ShardedArray],
+    slots: NDArray[np.int64],
+    patches: Iterable[Sequence[NDArray[np.generic]]],
+    checksums: pa.ChunkedArray,
+) -> None:
+    """Raise StoreError where a patch, an image and perhaps a mask, differs from the checksum of its index row."""
+    for slot, patch, checksum in zip(slots.tolist(), patches, checksums.to_pylist(), strict=True):
+        if patch_checksum(*patch) != checksum:
+            where = " or ".join(str(array.file(slot)) for array in arrays)
+            raise StoreError(where, f"the voxels of slot {slot} differ from their checksum in the index", REPAIR)

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from voxray.storage.atomic import atomic_write
 from voxray.storage.paths import AnyPath
-from voxray.store.layout import COMPRESSION, LEVEL
+from voxray.store.layout import ABSENT, CHECKSUM_BYTES, COMPRESSION, LEVEL
 
-ABSENT = 2**64 - 1
 # With threads the order of the blocks would differ from run to run.
 blosc.use_threads = False
 
@@ -29,6 +28,13 @@ def write_shard_file(path: AnyPath, block: NDArray[np.generic], slots_per_chunk:
     index = np.full((slots_per_shard // slots_per_chunk, 2), ABSENT, "<u8")
     with atomic_write(path) as unfinished, unfinished.open("wb") as file:
         for number, start in enumerate(range(0, len(block), slots_per_chunk)):
-            index[number] = file.tell(), file.write(codec.encode(block[start : start + slots_per_chunk]))
-        file.write(index.tobytes())
-        file.write(google_crc32c.value(index.tobytes()).to_bytes(4, "little"))
+            chunk = codec.encode(block[start : start + slots_per_chunk])
+            index[number] = file.tell(), len(chunk) + CHECKSUM_BYTES
+            file.writelines((chunk, _checksum(chunk)))
+        file.writelines((index.tobytes(), _checksum(index.tobytes())))
+
+
+def _checksum(content: bytes) -> bytes:
+    """Zarr's codec ``crc32c``: the checksum that follows a chunk, and the index."""
+    checksum: int = google_crc32c.value(content)
+    return checksum.to_bytes(CHECKSUM_BYTES, "little")

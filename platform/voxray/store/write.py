@@ -33,13 +33,12 @@ from voxray.store.layout import (
     PLAN_FILE,
     QUARANTINE_FILE,
     StoreInfo,
-    create_arrays,
-    read_info,
     shard_file,
     write_parquet,
 )
 from voxray.store.matching import check_provenance
 from voxray.store.memory import at_most, shard_bytes
+from voxray.store.metadata import read_info, write_metadata
 from voxray.store.rows import Row, cut_scan
 from voxray.store.shards import write_shard_file
 
@@ -93,7 +92,7 @@ def prepare_store(path: AnyPath, plan: Plan, manifest: Manifest) -> StoreInfo:
         _write_plan(plan, parts / PLAN_FILE)
         write_parquet(manifest.quarantine, parts / QUARANTINE_FILE)
         with storage_errors(path):
-            create_arrays(path, info)
+            write_metadata(path, info)
     return info
 
 
