@@ -79,14 +79,22 @@ def test_a_search_records_a_trial_that_fails_and_its_winner_can_be_trained(
 
 
 @pytest.mark.usefixtures("ray_here")
-def test_a_search_that_finds_nothing_to_try_says_so(
+def test_a_search_that_finds_nothing_to_try_says_so_and_another_one_in_its_folder_is_refused(
     luna: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    words = command(tmp_path, experiment(luna, out), "--trials", "4", "--max-parameters", "10")
     with pytest.raises(SystemExit) as ended:
-        main(command(tmp_path, experiment(luna, out), "--trials", "4", "--max-parameters", "10"))
+        main(words)
     assert ended.value.code == 1
     assert "rejected or trained before, the search ends" in capsys.readouterr().out
     assert len(read_rejected(tmp_path / "search")) == 1 + 4 * 4  # the start, and each network of the space
+    (tmp_path / "space.json").write_text(SPACE.replace("16", "12"))
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "--set", "training.epochs=3", "--set", "augment.flip=['x']"])
+    assert ended.value.code == 2
+    told = " ".join(capsys.readouterr().err.split())
+    changed = 'augment.flip was [], now ["x"]; training.epochs was 2, now 3; the file of the space has changed'
+    assert f"contains another search: {changed}. Choose another --out." in told
 
 
 @pytest.mark.parametrize(("epochs", "first"), [(1, 1), (2, 2), (6, 2), (16, 2), (24, 3), (100, 12)])
@@ -178,6 +186,11 @@ def test_a_trial_of_several_folds_is_their_mean_and_finished_folds_are_not_repea
     again = read_trials(search)[0]
     assert (folds[0] / "model.safetensors").stat().st_mtime_ns == written
     assert [each["val_loss"] for each in again.curve] == pytest.approx([each["val_loss"] for each in trial.curve])
+    # Of as many folds as the trial, on their stores.
+    with pytest.raises(SystemExit) as ended:
+        main([*shlex.split(printed.rpartition("repeat it with: voxray ")[2]), "--no-ray"])
+    assert ended.value.code == 0
+    assert sorted(path.name for path in (search / "best" / "trained_run").glob("fold_*")) == ["fold_0", "fold_1"]
 
 
 @pytest.mark.usefixtures("ray_here")

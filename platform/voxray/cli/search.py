@@ -93,8 +93,8 @@ def tune(
     if dry_run:
         preview(checked, options, OUT.print)
         return
-    # Where the experiment itself has folds, `voxray run` trains them all.
-    stage = "run" if len(fold_experiments(checked)) > 1 else "train"
+    # Where there are folds, `voxray run` trains them all.
+    stage = "run" if folds or len(fold_experiments(checked)) > 1 else "train"
     command = ["voxray", stage, str(experiment), *(word for setting in set_ or () for word in ("--set", setting))]
     search_space(checked, options, choose_executor(no_ray=False), echo, command)
 

@@ -4,11 +4,12 @@ import hashlib
 import json
 import shlex
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from voxray.config.differences import differences
 from voxray.config.experiment import Experiment
 from voxray.config.folds import fold_experiments
 from voxray.console.units import count_text
@@ -192,10 +193,21 @@ def _check_same(search: Search, stores: Sequence[PatchStore]) -> None:
     path = SearchFolder(search.folder).search
     if path.exists():
         earlier = json.loads(path.read_text(encoding="utf-8"))
-        if changed := [name for name in shared if shared[name] != earlier.get(name)]:
-            problem = f"contains a search with another {' and '.join(changed)}"
-            raise ConfigError(str(search.folder), problem, "Choose another --out")
+        if changed := list(_changes(earlier, shared)):
+            raise ConfigError(
+                str(search.folder), f"contains another search: {'; '.join(changed)}", "Choose another --out"
+            )
     write_json(path, shared)
+
+
+def _changes(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """What differs between two searches: settings of the experiment by key path, and the rest by name."""
+    yield from differences(earlier.get("experiment", {}), now["experiment"])
+    if earlier.get("space") != now["space"]:
+        yield "the file of the space has changed"
+    if earlier.get("store") != now["store"]:
+        yield "its trials read another store"
+    yield from differences({"--metric": earlier.get("goal")}, {"--metric": now["goal"]})
 
 
 def _write_results(study: Study, on_status: OnStatus, command: Sequence[str]) -> None:
@@ -214,6 +226,8 @@ def _write_results(study: Study, on_status: OnStatus, command: Sequence[str]) ->
     settings = write_winner(folder.path, best) if best else []
     # A run of its own, on the store of the trials: the experiment's own run stays.
     settings += [f"out={folder.best_run}", f"store.path={search.experiment.store.path}"]
+    if best and best.folds > 1:
+        settings.append(f"split.folds={best.folds}")  # whose stores the trials have read
     repeat = shlex.join([*command, *(word for setting in settings for word in ("--set", setting))])
     write_search_report(folder.report, search, trials, study.rejected, repeat if best else "")
     _track_leaderboard(search, columns, rows)
