@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from voxray.scans.formats.base import FileHeader, Format, on_disk
-from voxray.scans.formats.dicom.signature import START, begins_as_dicom
+from voxray.scans.formats.dicom.signature import START, SUFFIXES, begins_as_dicom
 from voxray.storage.paths import AnyPath, read_start
 from voxray.volume import Volume
 
@@ -13,8 +13,10 @@ from voxray.volume import Volume
 
 
 def is_dicom(path: AnyPath) -> bool:
-    """Whether a path is a folder, which is taken for one of DICOM files, or a file that begins as DICOM files do."""
-    return path.is_dir() or (path.is_file() and begins_as_dicom(read_start(path, START)))
+    """Whether a path is a folder, which is taken for one of DICOM files, or a file that is named or begins as DICOM."""
+    if not path.is_file():
+        return path.is_dir()
+    return path.suffix.lower() in SUFFIXES or begins_as_dicom(read_start(path, START))
 
 
 def _read(path: AnyPath) -> Volume:

@@ -13,10 +13,9 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from voxray.errors import ScanError, WorkError
-from voxray.scans.formats.dicom.signature import START, begins_as_dicom
+from voxray.scans.formats.dicom.signature import START, SUFFIXES, begins_as_dicom
 from voxray.storage.paths import AnyPath, as_file, read_start
 
-SUFFIXES = (".dcm", ".dicom", ".ima")
 DAMAGED = "is cut off, or its header is damaged"
 
 # Invalid values are handled here; warnings of the library would repeat them.

@@ -17,6 +17,7 @@ from voxray.scans.formats.dicom.objects import SCALED, class_of, text
 from voxray.storage.paths import AnyPath
 
 BITS_ALLOCATED = (8, 16, 32)
+OFF_DIRECTION = 1e-3  # headers round: directions may differ by this
 
 Vector = NDArray[np.float64]
 
@@ -124,6 +125,9 @@ def _slice(path: AnyPath, frame: int, dataset: Dataset, groups: Sequence[Dataset
     row_mm, column_mm = spacing = numbers("PixelMeasuresSequence", "PixelSpacing", 2)
     if min(spacing) <= 0:
         raise ScanError(str(path), f"PixelSpacing: expected positive numbers, got {min(spacing):g}")
+    directions = np.array(numbers("PlaneOrientationSequence", "ImageOrientationPatient", 6)).reshape(2, 3)
+    if np.abs(directions @ directions.T - np.eye(2)).max() > OFF_DIRECTION:
+        raise ScanError(str(path), "ImageOrientationPatient: expected unit vectors at a right angle")
     rows, columns, bits = (_number(path, dataset, name, None) for name in ("Rows", "Columns", "BitsStored"))
     thickness_mm = number("PixelMeasuresSequence", "SliceThickness", 0)
     is_scaled = class_of(dataset) in SCALED
@@ -136,7 +140,7 @@ def _slice(path: AnyPath, frame: int, dataset: Dataset, groups: Sequence[Dataset
         instance=text(dataset, "SOPInstanceUID"),
         shape=(int(columns), int(rows)),
         position=np.array(numbers("PlanePositionSequence", "ImagePositionPatient", 3)),
-        directions=np.array(numbers("PlaneOrientationSequence", "ImageOrientationPatient", 6)).reshape(2, 3),
+        directions=directions,
         spacing_mm=(column_mm, row_mm),
         thickness_mm=thickness_mm if thickness_mm > 0 else None,
         slope=slope,

@@ -6,6 +6,8 @@ says that a viewer should show high numbers dark.
 Source: DICOM PS3.5, 8.1 (unused bits), 8.2 and annex A (transfer syntaxes).
 """
 
+import warnings
+
 import gdcm
 import numpy as np
 import pydicom
@@ -14,12 +16,13 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import (
+    JPEG2000,
     UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
-    JPEG2000TransferSyntaxes,
+    JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
     JPEGLossless,
@@ -35,7 +38,7 @@ from voxray.storage.paths import AnyPath, as_file
 
 NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
 LOSSY_JPEG = (JPEGBaseline8Bit, JPEGExtended12Bit)
-STREAMS = (*LOSSY_JPEG, JPEGLossless, JPEGLosslessSV1, *JPEGLSTransferSyntaxes, *JPEG2000TransferSyntaxes)
+STREAMS = (*LOSSY_JPEG, JPEGLossless, JPEGLosslessSV1, *JPEGLSTransferSyntaxes, JPEG2000Lossless, JPEG2000)
 MOST_RLE = 64  # times that RLE shrinks: two bytes stand for at most 128
 CUT_OFF = "is cut off before the end of its pixels"
 FETCH = "Fetch the file again"
@@ -58,7 +61,7 @@ def read_frames(path: AnyPath) -> NDArray[np.generic]:
             _check_length(path, dataset)
         else:
             _check_streams(path, dataset, syntax)
-        pixels = _decode(dataset, syntax).reshape(-1, dataset.Rows, dataset.Columns)
+        pixels = _decode(path, dataset, syntax).reshape(-1, dataset.Rows, dataset.Columns)
         return _without_unused_bits(path, dataset, pixels)
 
 
@@ -112,11 +115,18 @@ def _check_streams(path: AnyPath, dataset: Dataset, syntax: UID) -> None:
             raise ScanError(str(path), f"{problem}but its header describes {described} and one", FETCH)
 
 
-def _decode(dataset: Dataset, syntax: UID) -> NDArray[np.generic]:
+def _decode(path: AnyPath, dataset: Dataset, syntax: UID) -> NDArray[np.generic]:
     if syntax == JPEGExtended12Bit and dataset.BitsStored > 8:
         return _decode_extended_jpeg(dataset)
     plugin = "gdcm" if syntax in STREAMS else ""
-    return pixel_array(dataset, raw=True, decoding_plugin=plugin, correct_unused_bits=False, allow_excess_frames=False)
+    # pydicom drops what an RLE stream holds beyond the size in the header, with a warning.
+    warnings.filterwarnings("error", "The decoded RLE segment contains")
+    try:
+        return pixel_array(
+            dataset, raw=True, decoding_plugin=plugin, correct_unused_bits=False, allow_excess_frames=False
+        )
+    except UserWarning:
+        raise ScanError(str(path), "holds more pixels than its header describes", FETCH) from None
 
 
 def _without_unused_bits(path: AnyPath, dataset: Dataset, frames: NDArray[np.generic]) -> NDArray[np.generic]:

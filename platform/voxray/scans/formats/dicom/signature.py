@@ -5,6 +5,7 @@ Source: DICOM PS3.10, 7.1 (preamble and mark), PS3.5, 7.1 (elements).
 
 import struct
 
+SUFFIXES = (".dcm", ".dicom", ".ima")
 START = 512  # bytes that show whether a file is DICOM
 PREAMBLE, MARK = 128, b"DICM"
 FIRST_GROUPS, LAST_FIRST_ELEMENT = (0x0002, 0x0008), 0x0018

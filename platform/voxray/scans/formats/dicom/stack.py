@@ -7,12 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxray.errors import ScanError
-from voxray.scans.formats.dicom.headers import Slice
+from voxray.scans.formats.dicom.headers import OFF_DIRECTION, Slice
 from voxray.scans.geometry import LPS_TO_RAS
 
-# Headers round: a slice may be this share of a slice distance off its position, and directions may differ by this.
-OFF_POSITION = 0.05
-OFF_DIRECTION = 1e-3
+OFF_POSITION = 0.05  # headers round: a slice may be this share of a slice distance off its position
 MOST_TILT_DEGREES = 0.5
 OFF_SAME_MM = 1e-3
 
@@ -49,7 +47,7 @@ def stack_slices(slices: Sequence[Slice], where: str) -> tuple[list[Slice], Vect
 
 
 def _check_alike(slices: Sequence[Slice], where: str) -> None:
-    """Raise ScanError unless all slices have one size, one spacing and one direction, at right angles."""
+    """Raise ScanError unless all slices have one size, one spacing and one direction."""
     first = slices[0]
     shapes = sorted({frame.shape for frame in slices})
     if len(shapes) > 1:
@@ -60,8 +58,6 @@ def _check_alike(slices: Sequence[Slice], where: str) -> None:
     directions = np.array([frame.directions for frame in slices])
     if np.abs(directions - first.directions).max() > OFF_DIRECTION:
         raise ScanError(where, "its slices face different directions", "Give each direction a series of its own")
-    if np.abs(first.directions @ first.directions.T - np.eye(2)).max() > OFF_DIRECTION:
-        raise ScanError(where, "ImageOrientationPatient: expected unit vectors at a right angle")
 
 
 def _step(ordered: Sequence[Slice], heights: Vector, normal: Vector, where: str) -> Vector:
