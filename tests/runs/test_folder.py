@@ -1,11 +1,14 @@
 import json
+import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 from api_runs import ApiRuns
 from s3_server import S3
 
+from voxray.errors import StoreError, WorkError
 from voxray.runs.folder import PredictionFolder, RunFolder, SearchFolder
 from voxray.storage.atomic import write_json
 from voxray.storage.paths import AnyPath
@@ -26,9 +29,63 @@ def finish(path: AnyPath) -> RunFolder:
 def test_a_stage_is_finished_while_all_that_it_wrote_is_there(tmp_path: Path) -> None:
     folder = finish(tmp_path)
     record = folder.finished("evaluate")
-    assert record == {"key": "key", "seconds": 1.5, "files": ["metrics.json", "predictions/val/a_seg.nii.gz"]}
+    assert record is not None
+    assert (record.key, record.seconds) == ("key", 1.5)
+    assert list(record.files) == ["metrics.json", "predictions/val/a_seg.nii.gz"]
+    assert folder.damage("evaluate") == folder.damage("train") == ""
     (tmp_path / "predictions" / "val" / "a_seg.nii.gz").unlink()
     assert folder.finished("evaluate") is None
+    assert folder.damage("evaluate") == "predictions/val/a_seg.nii.gz is missing"
+    folder.metrics.write_text("[]\n")
+    assert folder.damage("evaluate") == "metrics.json is damaged (1 more files too)"
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]\n", '{"a": 1}'])
+def test_a_file_that_is_not_what_a_stage_wrote_is_found_before_it_is_read(tmp_path: Path, content: str) -> None:
+    folder = finish(tmp_path)
+    folder.check(folder.metrics)
+    folder.metrics.write_text(content)
+    assert folder.finished("evaluate") is None
+    with pytest.raises(StoreError, match=r"metrics\.json: differs from the file that evaluate wrote\. Run"):
+        folder.check(folder.metrics)
+
+
+def test_a_touched_or_copied_file_is_the_same(tmp_path: Path) -> None:
+    folder = finish(tmp_path / "run")
+    os.utime(folder.metrics, (1, 1))
+    shutil.copytree(folder.path, tmp_path / "copy")
+    assert folder.finished("evaluate") == RunFolder(tmp_path / "copy").finished("evaluate")
+    assert folder.finished("evaluate") is not None
+
+
+def test_a_later_stage_may_rewrite_a_file_of_an_earlier_one_at_any_moment_of_a_kill(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    write_json(folder.model, {})
+    folder.mark_finished("train", "key", 1, [folder.model])
+    folder.begin("evaluate", rewritten=[folder.model])
+    assert folder.finished("train") is not None
+    write_json(folder.model, {"threshold": 0.5})
+    assert folder.finished("train") is not None
+    folder.mark_finished("evaluate", "key", 1, [folder.model])
+    assert folder.finished("train") is not None
+    write_json(folder.model, {"threshold": 0.4})
+    assert folder.finished("train") is None
+
+
+def test_a_file_that_is_removed_while_its_stage_runs_is_named(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    with pytest.raises(WorkError, match=r"history\.parquet: was removed while train was running\. Re-run"):
+        folder.mark_finished("train", "key", 1, [folder.history])
+
+
+def test_leftovers_of_killed_processes_go_when_a_stage_takes_the_lock(tmp_path: Path) -> None:
+    folders = [tmp_path, tmp_path / "checkpoints", tmp_path / "predictions" / "val"]
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".unfinished.elsewhere.1.0.x").write_bytes(b"half")
+        os.utime(folder / ".unfinished.elsewhere.1.0.x", (0, 0))
+    with RunFolder(tmp_path).locked():
+        assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_a_run_in_object_storage_is_finished_by_the_same_rule(s3: S3) -> None:
@@ -38,7 +95,18 @@ def test_a_run_in_object_storage_is_finished_by_the_same_rule(s3: S3) -> None:
     assert folder.finished("evaluate") is None
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", json.dumps({"evaluate": {"key": "key"}})])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "[" * 100_000,
+        *(json.dumps({"evaluate": record}) for record in (1, {"key": "key"}, {"key": 1, "seconds": "", "files": []})),
+        json.dumps({"evaluate": {"key": "key", "seconds": 1, "files": {"metrics.json": 3}}}),
+        json.dumps({"evaluate": {"key": "key", "seconds": 1, "files": {"metrics.json": "x"}}}),
+    ],
+)
 def test_state_that_cannot_be_read_counts_as_absent(tmp_path: Path, text: str) -> None:
     folder = finish(tmp_path)
     folder.stages.write_text(text)
@@ -48,6 +116,14 @@ def test_state_that_cannot_be_read_counts_as_absent(tmp_path: Path, text: str) -
 
 
 def test_the_key_of_the_pseudonyms_is_drawn_once(tmp_path: Path) -> None:
+    key = RunFolder(tmp_path).pseudonym_key()
+    assert len(key) == 32
+    assert RunFolder(tmp_path).pseudonym_key() == key
+
+
+@pytest.mark.parametrize("content", [b"", b"half"])
+def test_a_damaged_key_of_the_pseudonyms_is_drawn_again(tmp_path: Path, content: bytes) -> None:
+    RunFolder(tmp_path).pseudonyms.write_bytes(content)
     key = RunFolder(tmp_path).pseudonym_key()
     assert len(key) == 32
     assert RunFolder(tmp_path).pseudonym_key() == key

@@ -1,6 +1,5 @@
 """A trained run: its results, and predictions with its model."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,8 +10,7 @@ import pyarrow as pa
 from voxray.api import AnyText
 from voxray.api.volumes import as_volume
 from voxray.errors import ConfigError, NotReadyError
-from voxray.storage.paths import AnyPath, exists, read_bytes, to_path
-from voxray.store.layout import read_parquet
+from voxray.storage.paths import AnyPath, exists, to_path
 from voxray.volume import Volume
 
 if TYPE_CHECKING:
@@ -131,16 +129,16 @@ def load_run(folder: AnyText, device: str = "auto") -> Run:
     (('other', 'nodule'), 'SequentialModel')
     """
     from voxray.config.folds import fold_experiments
-    from voxray.config.load import read_experiment
     from voxray.inference.load import load_trained
     from voxray.runs.folder import RunFolder
+    from voxray.runs.read import read_history, read_metrics, read_run_experiment
     from voxray.training.loop import choose_device
 
     files = RunFolder(to_path(folder))
     if not exists(files.experiment):
         raise NotReadyError(str(files.path), "no run is here", "Run voxray train first")
-    config = read_experiment(files.experiment)
-    metrics = json.loads(read_bytes(files.metrics)) if exists(files.metrics) else {}
+    config = read_run_experiment(files)
+    metrics = read_metrics(files) if exists(files.metrics) else {}
     experiments = fold_experiments(config)
     if len(experiments) > 1:
         folds = tuple(load_run(f"{files.path}/{to_path(fold.out).name}", device) for fold in experiments)
@@ -151,5 +149,5 @@ def load_run(folder: AnyText, device: str = "auto") -> Run:
         history = pa.concat_tables(tables, promote_options="default")
         return Run(files.path, config, metrics, history, folds[0].classes, threshold, trained_folds, folds)
     trained = load_trained(files.path, choose_device(device))
-    history = read_parquet(files.history)
+    history = read_history(files)
     return Run(files.path, config, metrics, history, trained.classes, trained.threshold, [trained])

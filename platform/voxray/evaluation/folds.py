@@ -1,6 +1,5 @@
 """Cross-validation: the metrics of all patients, each predicted by the model of the fold that tests the patient."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,9 +12,9 @@ from voxray.evaluation.scans import summarize_scans
 from voxray.metrics.aggregate import aggregate_predictions
 from voxray.metrics.compute import without_nan
 from voxray.runs.folder import run_folder
+from voxray.runs.read import read_metrics, read_predictions
 from voxray.storage.atomic import write_json
-from voxray.storage.paths import read_bytes
-from voxray.store.layout import read_parquet, write_parquet
+from voxray.store.layout import write_parquet
 
 
 def join_folds(experiment: Experiment, folds: Sequence[Experiment]) -> dict[str, Any]:
@@ -26,8 +25,8 @@ def join_folds(experiment: Experiment, folds: Sequence[Experiment]) -> dict[str,
 
     Returns the content of ``metrics.json``.
     """
-    tables = [read_parquet(run_folder(fold).predictions("test")) for fold in folds]
-    fold_metrics = [json.loads(read_bytes(run_folder(fold).metrics))["test"] for fold in folds]
+    tables = [read_predictions(run_folder(fold), "test") for fold in folds]
+    fold_metrics = [read_metrics(run_folder(fold))["test"] for fold in folds]
     numbers = np.repeat(np.arange(len(folds)), [table.num_rows for table in tables])
     table = pa.concat_tables(tables).append_column("fold", pa.array(numbers, pa.int32()))
     if "probabilities" in table.column_names:

@@ -6,13 +6,13 @@ import torch
 from torch import nn
 
 from voxray.config.experiment import Experiment
-from voxray.config.load import read_experiment
 from voxray.config.tasks import TASKS
 from voxray.models.build import build_model
 from voxray.models.spec.load import Architecture, parse_architecture
 from voxray.patches.cut import CutSettings
 from voxray.patches.plan import store_provenance
 from voxray.runs.folder import RunFolder
+from voxray.runs.read import read_run_experiment
 from voxray.storage.paths import AnyPath
 from voxray.training.checkpoint import load_model, read_metadata
 from voxray.training.fit import make_preprocessing
@@ -67,7 +67,8 @@ def load_trained(path: AnyPath, device: torch.device) -> TrainedRun:
     """
     folder = RunFolder(path)
     metadata = read_metadata(folder.model)
-    experiment = read_experiment(folder.experiment)
+    folder.check(folder.model)
+    experiment = read_run_experiment(folder)
     architecture = parse_architecture(metadata["architecture"], str(folder.model))
     classes, shape = tuple(metadata["classes"]), tuple(metadata["input_shape"])
     model = build_model(architecture, shape, len(classes), experiment.seed)

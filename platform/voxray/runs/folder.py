@@ -3,16 +3,22 @@
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from voxray.config.experiment import Experiment
-from voxray.storage.atomic import write_bytes, write_json
-from voxray.storage.paths import AnyPath, exists, matching, read_bytes, relative_path, remove_folder
+from voxray.errors import StoreError, WorkError
+from voxray.runs.records import UNKNOWN, StageRecord, describe_damage, read_records, read_state
+from voxray.storage.atomic import remove_unfinished, write_bytes, write_json
+from voxray.storage.locks import locked
+from voxray.storage.paths import AnyPath, exists, read_bytes, relative_path, remove_folder
+from voxray.storage.states import file_states
 
-STAGES = ("train", "evaluate")
+STAGES = ("train", "evaluate", "folds")  # each builds on those before it
+KEY_BYTES = 32
 LAST_CHECKPOINT, BEST_CHECKPOINT = "last.safetensors", "best.safetensors"  # in `RunFolder.checkpoints`
 
 AnyPathT = TypeVar("AnyPathT", bound=AnyPath)
@@ -50,10 +56,20 @@ class _Files(Generic[AnyPathT]):
 class _Folder:
     """A folder whose files are attributes of its class."""
 
+    path: AnyPath
+
     @classmethod
     def patterns(cls) -> tuple[str, ...]:
         """Glob patterns of all files that the folder can have, relative to it."""
         return tuple(entry.pattern for entry in vars(cls).values() if isinstance(entry, _File | _Files))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the lock of the folder for the time of the block, after leftovers of killed processes are removed."""
+        with locked(self.path):
+            for parent in {pattern.rpartition("/")[0] for pattern in self.patterns()}:
+                remove_unfinished(self.path, f"{parent}/" if parent else "")
+            yield
 
 
 @dataclass(frozen=True)
@@ -110,26 +126,55 @@ class RunFolder(_Folder):
 
     def pseudonym_key(self) -> bytes:
         """The key of the pseudonyms in all that leaves the machine; drawn at the first call, and kept."""
-        if not exists(self.pseudonyms):
-            write_bytes(self.pseudonyms, secrets.token_bytes(32))
-        return read_bytes(self.pseudonyms)
+        key = read_bytes(self.pseudonyms) if exists(self.pseudonyms) else b""
+        if len(key) != KEY_BYTES:
+            key = secrets.token_bytes(KEY_BYTES)
+            write_bytes(self.pseudonyms, key)
+        return key
 
-    def finished(self, stage: str) -> dict[str, Any] | None:
-        """The record of a finished stage, its key and its seconds; None where a file that it wrote is missing."""
-        record: dict[str, Any] = read_state(self.stages).get(stage, {})
-        if not {"key", "seconds", "files"} <= record.keys() or self._missing(record["files"]):
-            return None
-        return record
+    def finished(self, stage: str) -> StageRecord | None:
+        """The record of a finished stage; None where a file that it wrote is missing or damaged."""
+        record = read_records(self.stages).get(stage)
+        return None if record is None or describe_damage(self.path, record) else record
 
-    def begin(self, stage: str) -> None:
-        """Forget that a stage, and those that build on it, are finished: their results are about to change."""
-        later = STAGES[STAGES.index(stage) :]
-        write_json(self.stages, {name: record for name, record in read_state(self.stages).items() if name not in later})
+    def damage(self, stage: str) -> str:
+        """What happened to the files of a stage since it finished, in words; empty where nothing did."""
+        record = read_records(self.stages).get(stage)
+        if record is not None:
+            return describe_damage(self.path, record)
+        return f"{self.stages.name} cannot be read" if exists(self.stages) and not read_state(self.stages) else ""
+
+    def check(self, file: AnyPath) -> None:
+        """Raise StoreError where a file differs from the one that a finished stage wrote.
+
+        In object storage files are not compared, as that takes a request each.
+        """
+        name = relative_path(self.path, file)
+        for stage, record in read_records(self.stages).items() if isinstance(self.path, Path) else ():
+            if name in record.files and describe_damage(self.path, replace(record, files={name: record.files[name]})):
+                remedy = f"Run voxray {'run' if stage == 'folds' else stage} again"
+                raise StoreError(str(file), f"differs from the file that {stage} wrote", remedy)
+
+    def begin(self, stage: str, rewritten: Iterable[AnyPath] = ()) -> None:
+        """Forget that a stage, and those that build on it, are finished: their results are about to change.
+
+        `rewritten` are files of earlier stages that this one writes again.
+        """
+        states = dict.fromkeys((relative_path(self.path, file) for file in rewritten), UNKNOWN)
+        records = read_records(self.stages).items()
+        kept = {name: _with_states(record, states) for name, record in records if name in STAGES[: STAGES.index(stage)]}
+        self._write_records(kept)
 
     def remove_results(self) -> None:
         """Remove the model, and all that was computed with it."""
+        self.remove_evaluation()
+        for path in (self.history, self.model):
+            path.unlink(missing_ok=True)
+
+    def remove_evaluation(self) -> None:
+        """Remove all that was computed with the model."""
         remove_folder(self.path / "predictions")
-        for path in (self.report, self.metrics, self.history, self.model):
+        for path in (self.report, self.metrics):
             path.unlink(missing_ok=True)
 
     def mark_finished(self, stage: str, key: str, seconds: float, files: Iterable[AnyPath]) -> None:
@@ -143,17 +188,22 @@ class RunFolder(_Folder):
         seconds : float
         files : iterable of AnyPath
             All that the stage wrote.
+
+        Raises
+        ------
+        WorkError
+            One of them was removed meanwhile.
         """
         names = [relative_path(self.path, file) for file in files]
-        record = {"key": key, "seconds": round(seconds, 2), "files": names}
-        write_json(self.stages, {**read_state(self.stages), stage: record})
+        states = file_states(self.path, names)
+        if missing := [name for name in names if name not in states]:
+            problem = f"was removed while {stage} was running"
+            raise WorkError(str(self.path / missing[0]), problem, "Re-run the same command")
+        earlier = {name: _with_states(record, states) for name, record in read_records(self.stages).items()}
+        self._write_records({**earlier, stage: StageRecord(key, round(seconds, 2), states)})
 
-    def _missing(self, names: list[str]) -> set[str]:
-        # One listing of each folder costs less than a request for each file.
-        patterns = {name.rpartition("/")[0] for name in names}
-        patterns = {f"{folder}/*" if folder else "*" for folder in patterns}
-        present = {relative_path(self.path, path) for pattern in patterns for path in matching(self.path, pattern)}
-        return set(names) - present
+    def _write_records(self, records: Mapping[str, StageRecord]) -> None:
+        write_json(self.stages, {stage: asdict(record) for stage, record in records.items()})
 
 
 @dataclass(frozen=True)
@@ -243,13 +293,9 @@ def run_folder(experiment: Experiment) -> RunFolder:
     return RunFolder(experiment.out_path)
 
 
-def read_state(path: AnyPath) -> dict[str, Any]:
-    """The JSON object in a file of a run's state; empty if it is missing or cannot be read."""
-    try:
-        content = json.loads(read_bytes(path))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+def _with_states(record: StageRecord, states: Mapping[str, str]) -> StageRecord:
+    """The record with new states of those files that it has."""
+    return replace(record, files={name: states.get(name, state) for name, state in record.files.items()})
 
 
 def digest(content: Mapping[str, Any]) -> str:

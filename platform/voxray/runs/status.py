@@ -12,7 +12,8 @@ from typing import Literal
 from voxray.console.progress import OnProgress, Pace, progress, rate_text
 from voxray.console.units import seconds_text
 from voxray.errors import NotReadyError, WorkError
-from voxray.runs.folder import RunFolder, read_state
+from voxray.runs.folder import RunFolder
+from voxray.runs.records import read_state
 from voxray.storage.atomic import write_json
 from voxray.storage.paths import AnyPath, matching
 

@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+from voxray.config.experiment import Experiment
 from voxray.metrics.registry import find_metric
-from voxray.runs.folder import RunFolder
+from voxray.runs.folder import RunFolder, run_folder
+from voxray.runs.records import read_records
 
 OnStatus = Callable[[str], None]
 
@@ -12,7 +14,16 @@ OnStatus = Callable[[str], None]
 def is_finished(folder: RunFolder, stage: str, key: str) -> bool:
     """Whether a stage is finished with the inputs that the key names."""
     record = folder.finished(stage)
-    return record is not None and record["key"] == key
+    return record is not None and record.key == key
+
+
+def remove_joined(experiment: Experiment) -> None:
+    """Remove the joined metrics of the cross-validation whose fold is about to change."""
+    folder, fold = run_folder(experiment), experiment.split.fold
+    joined = RunFolder(folder.path.parent)
+    if fold is not None and folder.path.name == f"fold_{fold}" and "folds" in read_records(joined.stages):
+        joined.begin("folds")
+        joined.remove_evaluation()
 
 
 def echo_metrics(metrics: dict[str, Any], on_status: OnStatus) -> None:

@@ -1,6 +1,5 @@
 """Evaluation: from a trained model to predictions, an operating point and metrics."""
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,13 +11,13 @@ from voxray.evaluation.scans import scans_to_evaluate, write_scan_metrics
 from voxray.executors.base import Executor
 from voxray.reporting.run.contents import read_run
 from voxray.runs.folder import RunFolder, evaluate_key, run_folder
+from voxray.runs.read import LABEL_MAP, read_metrics, read_predictions
 from voxray.runs.status import reported
-from voxray.stages.common import OnStatus, echo_metrics, is_finished
+from voxray.stages.common import OnStatus, echo_metrics, is_finished, remove_joined
 from voxray.stages.scan_check import check_evaluated
 from voxray.stages.train import need_training
 from voxray.storage.atomic import write_json
-from voxray.storage.locks import locked
-from voxray.storage.paths import AnyPath, exists, matching, read_bytes
+from voxray.storage.paths import AnyPath, exists
 from voxray.store.matching import open_matching_store
 from voxray.store.read import PatchStore
 from voxray.training.fit import make_tracker
@@ -42,14 +41,18 @@ def evaluate(experiment: Experiment, executor: Executor, on_status: OnStatus) ->
         check_evaluated(experiment, store, evaluated_splits(store), executor, on_status)
     if is_finished(folder, "evaluate", key):
         on_status("evaluate: finished earlier, reused")
-        echo_metrics(json.loads(read_bytes(folder.metrics)), on_status)
+        echo_metrics(read_metrics(folder), on_status)
         return
+    if damage := folder.damage("evaluate"):
+        on_status(f"evaluate: {damage}, evaluating again")
     from voxray.reporting.run.wandb_media import log_evaluation  # imports matplotlib, which takes a second
 
     unit, evaluate_splits = TASKS[store.info.task]
-    with locked(folder.path), reported(folder, "evaluate", unit) as on_progress:
+    with folder.locked(), reported(folder, "evaluate", unit) as on_progress:
         started = time.perf_counter()
-        folder.begin("evaluate")
+        folder.begin("evaluate", rewritten=(folder.experiment, folder.model))
+        folder.remove_evaluation()
+        remove_joined(experiment)
         # The settings of the training are the same; those of the evaluation may have changed.
         write_json(folder.experiment, experiment.model_dump(mode="json"))
         metrics = evaluate_splits(experiment, store, executor, on_progress)
@@ -61,10 +64,12 @@ def evaluate(experiment: Experiment, executor: Executor, on_status: OnStatus) ->
 
 def _written(folder: RunFolder, splits: Sequence[str]) -> Iterator[AnyPath]:
     """The files that an evaluation of these splits wrote."""
-    yield folder.metrics
+    yield from (folder.experiment, folder.model, folder.metrics)
     for split in splits:
         yield folder.predictions(split)
-        yield from matching(folder.label_maps(split).path, "*")
+        table = read_predictions(folder, split)
+        if LABEL_MAP in table.column_names:
+            yield from (folder.path / name for name in table[LABEL_MAP].to_pylist())
 
 
 def _evaluate_patches(

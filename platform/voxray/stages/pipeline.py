@@ -8,7 +8,7 @@ from voxray.errors import DataError
 from voxray.evaluation.folds import join_folds
 from voxray.executors.base import Executor
 from voxray.patches.plan import empty_classes
-from voxray.runs.folder import evaluate_key, run_folder
+from voxray.runs.folder import digest, evaluate_key, run_folder
 from voxray.runs.status import heartbeat
 from voxray.stages.common import OnStatus, echo_metrics, is_finished
 from voxray.stages.evaluate import evaluate
@@ -60,9 +60,11 @@ def _cross_validate(experiment: Experiment, executor: Executor, on_status: OnSta
             on_progress(number + 1, len(folds), "")
         metrics = join_folds(experiment, folds)
     echo_metrics(metrics, on_status)
-    path = run_folder(experiment).report
-    write_fold_report(path, experiment, metrics)
-    on_status(f"report: {path}")
+    folder = run_folder(experiment)
+    write_fold_report(folder.report, experiment, metrics)
+    keys = {fold.name: record.key for fold in folds if (record := run_folder(fold).finished("evaluate"))}
+    folder.mark_finished("folds", digest(keys), 0, (folder.experiment, folder.metrics, folder.predictions("test")))
+    on_status(f"report: {folder.report}")
 
 
 def _is_all_finished(experiment: Experiment) -> bool:

@@ -25,7 +25,8 @@ def report(experiment: Experiment, on_status: OnStatus) -> AnyPath:
     store = open_matching_store(experiment)
     key = evaluate_key(experiment, need_training(experiment, folder, store))
     if not is_finished(folder, "evaluate", key):
-        raise NotReadyError(str(folder.path), "no finished evaluation of this experiment", "Run voxray evaluate first")
+        problem = folder.damage("evaluate") or "no finished evaluation of this experiment"
+        raise NotReadyError(str(folder.path), problem, "Run voxray evaluate first")
     from voxray.reporting.run.page import write_report
 
     with heartbeat(folder, "report", "pages") as on_progress:

@@ -10,12 +10,11 @@ from voxray.metrics.registry import find_metric
 from voxray.reporting.text.metric_values import inline_label
 from voxray.runs.folder import RunFolder, run_folder, train_key
 from voxray.runs.status import reported
-from voxray.stages.common import OnStatus, is_finished
-from voxray.storage.locks import locked
+from voxray.stages.common import OnStatus, is_finished, remove_joined
 from voxray.storage.paths import exists, read_bytes, to_path
 from voxray.store.matching import open_matching_store
 from voxray.store.read import PatchStore
-from voxray.training.checkpoint import read_metadata
+from voxray.training.checkpoint import read_metadata, remove_damaged_checkpoints
 from voxray.training.tasks import check_settings
 
 
@@ -32,18 +31,23 @@ def train(experiment: Experiment, executor: Executor, on_status: OnStatus) -> No
     folder = run_folder(experiment)
     key = current_train_key(experiment, open_matching_store(experiment))
     record = folder.finished("train")
-    if record and record["key"] == key:
-        on_status(f"train: finished earlier (in {record['seconds']:.0f} s), reused")
+    if record and record.key == key:
+        on_status(f"train: finished earlier (in {record.seconds:.0f} s), reused")
         return
-    if exists(folder.model):
+    if damage := folder.damage("train"):
+        on_status(f"train: {damage}, training again")
+    elif exists(folder.model):
         reason = "the settings differ from those of the finished training; " if record else ""
         replaced = f"replaces the model in {folder.path}; its metrics, predictions and report are removed"
         on_status(f"train: {reason}{replaced}")
     if executor.max_workers == 1 and experiment.training.most_workers > 1:
         on_status(f"note: one process takes the steps of {experiment.training.most_workers} workers")
-    with locked(folder.path), reported(folder, "train", "steps") as on_progress:
+    with folder.locked(), reported(folder, "train", "steps") as on_progress:
         started = time.perf_counter()
         folder.begin("train")
+        remove_joined(experiment)
+        if problem := remove_damaged_checkpoints(folder.checkpoints):
+            on_status(f"train: {problem}; training begins again with the first epoch")
         # In this order, because Ray sets a handler of SIGTERM when it connects.
         with executor.session(), catch_sigterm() as stop:
             executor.fit(experiment, on_progress, stop)
@@ -66,5 +70,6 @@ def need_training(experiment: Experiment, folder: RunFolder, store: PatchStore) 
     """The key of the finished training; NotReadyError where it is not finished."""
     key = current_train_key(experiment, store)
     if not is_finished(folder, "train", key):
-        raise NotReadyError(str(folder.path), "no finished training of this experiment", "Run voxray train first")
+        problem = folder.damage("train") or "no finished training of this experiment"
+        raise NotReadyError(str(folder.path), problem, "Run voxray train first")
     return key

@@ -43,7 +43,7 @@ def atomic_write(path: AnyPath) -> Iterator[Path]:
             upload(unfinished, path)
         return
     with _disk_errors(path):
-        make_folder(path.parent)
+        path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_name(_unfinished_name(path.name))
         try:
             with unfinished.open("xb") as file:
@@ -64,15 +64,6 @@ def publish(unfinished: Path, path: Path) -> None:
         os.fsync(file.fileno())
     unfinished.replace(path)
     _sync_folder(path.parent)
-
-
-def make_folder(folder: Path) -> None:
-    """Create a folder and those above it, as far as they are missing, on the disk itself."""
-    if folder.is_dir():
-        return
-    make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
-    _sync_folder(folder.parent)
 
 
 def write_bytes(path: AnyPath, content: bytes) -> None:
@@ -130,7 +121,8 @@ def _is_alive(process: int) -> bool:
 
 
 def _sync_folder(folder: Path) -> None:
-    # Some network file systems cannot do this for a folder, and have written its names already.
+    # With it the journals of ext4, XFS and Btrfs write the new folders above it too. Some network file systems cannot
+    # do this for a folder, and have written its names already.
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

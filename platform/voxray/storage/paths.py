@@ -116,6 +116,17 @@ def matching(folder: AnyPath, pattern: str) -> list[AnyPath]:
     return sorted(paths, key=lambda path: tuple(path.parts))
 
 
+def tags(folder: "UPath", pattern: str) -> dict[str, tuple[int, str]]:
+    """Size and ETag of the files in a folder of object storage that match a glob pattern, by relative path."""
+    with storage_errors(folder):
+        found: dict[str, dict[str, Any]] = folder.fs.glob(f"{folder.path}/{pattern}", detail=True)
+    return {
+        path.removeprefix(f"{folder.path}/"): (int(info["size"]), str(info.get("ETag") or info.get("etag")))
+        for path, info in found.items()
+        if info["type"] == "file"
+    }
+
+
 def relative_path(folder: AnyPath, path: AnyPath) -> str:
     """A path relative to a folder, with slashes."""
     return path.relative_to(str(folder)).as_posix()

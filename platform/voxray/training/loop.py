@@ -92,7 +92,7 @@ def train(
     watcher = watcher if watcher is not None and rank == 0 else Watcher()
     optimizer = build_optimizer(model, spec)
     average = build_average(model, optimizer, spec)
-    progress = load_checkpoint(folder / LAST_CHECKPOINT, model, optimizer, average, key)
+    progress = load_checkpoint(folder, model, optimizer, average, key)
     kept = model if average is None else average.module
     parallel = _parallel(model)
     save = partial(_save, folder, model, optimizer, average)
@@ -193,7 +193,7 @@ def _save(
         return
     if best:
         kept = model if average is None else average.module
-        save_model(folder / BEST_CHECKPOINT, kept, {"epoch": progress.epoch})
+        save_model(folder / BEST_CHECKPOINT, kept, {"epoch": progress.epoch, "key": progress.key})
     save_checkpoint(folder / LAST_CHECKPOINT, model, optimizer, average, progress)
 
 

@@ -1,6 +1,5 @@
 """The contents of a run: the files of its folder and its store, read into memory."""
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,8 +11,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from voxray.config.experiment import Experiment
-from voxray.config.load import read_experiment
-from voxray.errors import StoreError
 from voxray.metrics.aggregate import aggregate_predictions, labels_and_probabilities
 from voxray.metrics.classification import predict_labels
 from voxray.metrics.compute import case_dice
@@ -21,8 +18,8 @@ from voxray.metrics.curves import Floats, Ints
 from voxray.metrics.registry import find_metric
 from voxray.models.spec.load import Architecture, parse_architecture
 from voxray.runs.folder import RunFolder
-from voxray.storage.paths import AnyPath, exists, read_bytes
-from voxray.store.layout import read_parquet
+from voxray.runs.read import read_architecture, read_history, read_metrics, read_predictions, read_run_experiment
+from voxray.storage.paths import AnyPath, exists
 from voxray.store.read import PatchStore
 from voxray.training.checkpoint import read_metadata
 
@@ -112,14 +109,14 @@ def read_run(folder: AnyPath, store: PatchStore) -> RunContents:
         A file is missing.
     """
     files = RunFolder(folder)
-    metrics = _read_json(files.metrics)
+    metrics = read_metrics(files)
     splits = [split for split in SPLITS if split in metrics]
     masks = store.info.masks
     return RunContents(
-        experiment=read_experiment(_existing(files.experiment)),
-        layers=parse_architecture(_read_json(files.architecture), str(files.architecture)),
+        experiment=read_run_experiment(files),
+        layers=parse_architecture(read_architecture(files), str(files.architecture)),
         metrics=metrics,
-        history=read_parquet(_existing(files.history)).to_pylist(),
+        history=read_history(files).to_pylist(),
         predictions={} if masks else {split: _read_predictions(files, split, metrics) for split in splits},
         store=store,
         versions=read_metadata(files.model).get("versions", {}) if exists(files.model) else {},
@@ -141,26 +138,16 @@ def history_column(history: list[dict[str, Any]], name: str) -> NDArray[np.float
 
 
 def _read_predictions(files: RunFolder, split: str, metrics: Mapping[str, Mapping[str, Any]]) -> SplitPredictions:
-    patches = read_parquet(_existing(files.predictions(split)))
+    patches = read_predictions(files, split)
     table = aggregate_predictions(patches, metrics[split]["level"])
     _, probabilities = labels_and_probabilities(table)
     return SplitPredictions(table.drop_columns(["probabilities"]), probabilities)
 
 
 def _read_cases(files: RunFolder, split: str) -> list[Case]:
-    return list(map(_parse_case, read_parquet(_existing(files.predictions(split))).to_pylist()))
+    return list(map(_parse_case, read_predictions(files, split).to_pylist()))
 
 
 def _parse_case(row: Case) -> Case:
     metrics = {key: math.nan if value is None else value for key, value in row.items() if "/" in key}
     return row | metrics | {"dice": case_dice(metrics)}
-
-
-def _read_json(path: AnyPath) -> Any:
-    return json.loads(read_bytes(_existing(path)))
-
-
-def _existing(path: AnyPath) -> AnyPath:
-    if not exists(path):
-        raise StoreError(str(path), "the run has no such file", "Run voxray train and voxray evaluate first")
-    return path

@@ -1,0 +1,80 @@
+"""The results of a run, read from its folder and checked against what the stages wrote."""
+
+import json
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from voxray.config.experiment import Experiment
+from voxray.config.load import read_experiment
+from voxray.errors import StoreError
+from voxray.runs.folder import RunFolder
+from voxray.storage.paths import AnyPath, as_file, exists, read_bytes
+
+LABEL_MAP = "prediction"  # column of the predictions of scans: path of the label map, relative to the run's folder
+
+
+def read_run_experiment(folder: RunFolder) -> Experiment:
+    """The resolved experiment."""
+    _check(folder, folder.experiment, "train")
+    return read_experiment(folder.experiment)
+
+
+def read_metrics(folder: RunFolder) -> dict[str, dict[str, Any]]:
+    """The metrics of each split.
+
+    Raises
+    ------
+    StoreError
+        The file is missing or damaged, as for all functions of this module.
+    """
+    content: Any = _read_json(folder, folder.metrics, "evaluate")
+    if not isinstance(content, dict) or not all(isinstance(values, dict) for values in content.values()):
+        raise _damaged(folder.metrics, "expected an object for each split", "evaluate")
+    return dict(content)
+
+
+def read_architecture(folder: RunFolder) -> Any:
+    """The content of the architecture as it was trained."""
+    return _read_json(folder, folder.architecture, "train")
+
+
+def read_history(folder: RunFolder) -> pa.Table:
+    """A row for each epoch."""
+    return _read_table(folder, folder.history, "epoch", "train")
+
+
+def read_predictions(folder: RunFolder, split: str) -> pa.Table:
+    """A row for each patch of a split, or for each scan where scans have masks."""
+    return _read_table(folder, folder.predictions(split), "scan_id", "evaluate")
+
+
+def _read_json(folder: RunFolder, file: AnyPath, stage: str) -> Any:
+    _check(folder, file, stage)
+    try:
+        return json.loads(read_bytes(file))
+    except (ValueError, RecursionError) as error:
+        raise _damaged(file, str(error), stage) from None
+
+
+def _read_table(folder: RunFolder, file: AnyPath, column: str, stage: str) -> pa.Table:
+    _check(folder, file, stage)
+    try:
+        with pq.ParquetFile(as_file(file)) as parquet:
+            table = parquet.read()
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise _damaged(file, str(error), stage) from None
+    if column not in table.column_names:
+        raise _damaged(file, f"expected a column '{column}'", stage)
+    return table
+
+
+def _check(folder: RunFolder, file: AnyPath, stage: str) -> None:
+    if not exists(file):
+        raise StoreError(str(file), "the run has no such file", f"Run voxray {stage} first")
+    folder.check(file)
+
+
+def _damaged(file: AnyPath, reason: str, stage: str) -> StoreError:
+    return StoreError(str(file), f"cannot be read: {reason}", f"Run voxray {stage} again, which writes it anew")
