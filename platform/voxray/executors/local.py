@@ -17,7 +17,7 @@ from voxray.inference.predict import Options, predict_here
 from voxray.inspection.scan_stats import inspect_scans
 from voxray.search.study import Study
 from voxray.storage.paths import AnyPath
-from voxray.store.compare import cut_digests
+from voxray.store.compare import cut_here
 from voxray.store.write import ShardReport, write_shard
 from voxray.training.fit import fit
 from voxray.training.loop import choose_device
@@ -44,7 +44,7 @@ class LocalExecutor:
 
     def cut_digests(self, path: AnyPath, root: AnyPath, chunks: Sequence[pa.Table]) -> Iterator[pa.Table]:
         """Cut the scans of one chunk after another again."""
-        return (cut_digests(path, root, chunk) for chunk in chunks)
+        return cut_here(path, root, chunks)
 
     def fit(self, experiment: Experiment, on_progress: OnProgress, stop: Callable[[], bool]) -> None:
         """Train with one process, which takes the steps of all workers."""

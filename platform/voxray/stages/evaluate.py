@@ -4,6 +4,9 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from voxray.config.experiment import Experiment
 from voxray.console.progress import OnProgress
 from voxray.evaluation.patches import evaluated_splits, write_patch_metrics
@@ -14,10 +17,10 @@ from voxray.runs.folder import RunFolder, evaluate_key, run_folder
 from voxray.runs.read import LABEL_MAP, read_metrics, read_predictions
 from voxray.runs.status import reported
 from voxray.stages.common import OnStatus, echo_metrics, is_finished, remove_joined
-from voxray.stages.scan_check import check_evaluated
+from voxray.stages.scan_check import check_read_again, scans_of
 from voxray.stages.train import need_training
 from voxray.storage.atomic import write_json
-from voxray.storage.paths import AnyPath, exists
+from voxray.storage.paths import AnyPath
 from voxray.store.matching import open_matching_store
 from voxray.store.read import PatchStore
 from voxray.training.fit import make_tracker
@@ -37,8 +40,9 @@ def evaluate(experiment: Experiment, executor: Executor, on_status: OnStatus) ->
     store = open_matching_store(experiment)
     trained = need_training(experiment, folder, store)
     key = evaluate_key(experiment, trained)
-    if store.info.masks and exists(experiment.data_path):
-        check_evaluated(experiment, store, evaluated_splits(store), executor, on_status)
+    if store.info.masks:
+        rows = store.index.filter(pc.is_in(store.index["split"], value_set=pa.array(evaluated_splits(store))))
+        check_read_again(experiment, store, scans_of(rows), executor.cut_digests, on_status)
     if is_finished(folder, "evaluate", key):
         on_status("evaluate: finished earlier, reused")
         echo_metrics(read_metrics(folder), on_status)

@@ -6,8 +6,10 @@ from voxray.reporting.run.contents import read_run
 from voxray.runs.folder import evaluate_key, run_folder
 from voxray.runs.status import heartbeat
 from voxray.stages.common import OnStatus, is_finished
+from voxray.stages.scan_check import check_read_again
 from voxray.stages.train import need_training
 from voxray.storage.paths import AnyPath
+from voxray.store.compare import cut_here
 from voxray.store.matching import open_matching_store
 
 
@@ -27,10 +29,14 @@ def report(experiment: Experiment, on_status: OnStatus) -> AnyPath:
     if not is_finished(folder, "evaluate", key):
         problem = folder.damage("evaluate") or "no finished evaluation of this experiment"
         raise NotReadyError(str(folder.path), problem, "Run voxray evaluate first")
+    from voxray.reporting.run.cases import choose_cases
     from voxray.reporting.run.page import write_report
 
     with heartbeat(folder, "report", "pages") as on_progress:
-        write_report(folder.report, read_run(folder.path, store))
+        contents = read_run(folder.path, store)
+        displayed = [case for split in contents.cases.values() for _, case in choose_cases(split)]
+        check_read_again(experiment, store, displayed, cut_here, on_status)
+        write_report(folder.report, contents)
         on_progress(1, 1, "")
     on_status(f"report: {folder.report}")
     return folder.report

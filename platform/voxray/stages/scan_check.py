@@ -4,7 +4,7 @@ The state of a scan's files is compared first, which reads no voxel. Where it di
 and compared with those of the store: files that were touched, copied or compressed again change nothing.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -18,7 +18,7 @@ from voxray.executors.base import Executor
 from voxray.patches.plan import PLAN, Plan
 from voxray.patches.planned import plan_experiment
 from voxray.stages.common import OnStatus
-from voxray.storage.paths import exists
+from voxray.storage.paths import AnyPath, exists
 from voxray.store.compare import chunk_scans, digests, patches_digest
 from voxray.store.layout import INDEX, INDEX_FILE, StoreInfo, read_parquet
 from voxray.store.matching import check_provenance
@@ -26,8 +26,10 @@ from voxray.store.read import PatchStore, open_store
 from voxray.store.sources import Sources, States, data_settings, find_states, read_sources, write_sources
 from voxray.store.write import index_part, shard_keys, unfinished_shards
 
+SCAN = ("scan_id", "path", "label_path")
 NAMES_SHOWN = 5
 NOTHING = patches_digest([])  # of a scan that has no good patch
+Cut = Callable[[AnyPath, AnyPath, Sequence[pa.Table]], Iterator[pa.Table]]  # see `Executor.cut_digests`
 REPAIR = "Run voxray ingest … --repair to read them again, or give another folder with --set store.path=…"
 
 
@@ -41,28 +43,39 @@ def check_sources(experiment: Experiment, info: StoreInfo, plan: Plan, executor:
     """
     path = experiment.store_path
     known = read_sources(path)
-    now = Sources(data_settings(experiment, info), find_states(experiment.data_path, _scans(plan.table)))
+    now = Sources(data_settings(experiment, info), find_states(experiment.data_path, scans_of(plan.table)))
     if now == known:
         return
     differing = _differing(known.states if known else {}, now.states)
     if differing:
         rows, index = _written(experiment, info, _rows_of(plan.table, differing))
-        _check_patches(experiment, info, rows, index, executor, on_status)
+        _check_patches(experiment, info, rows, index, executor.cut_digests, on_status)
     write_sources(path, now)
 
 
-def check_evaluated(
-    experiment: Experiment, store: PatchStore, splits: Collection[str], executor: Executor, on_status: OnStatus
+def check_read_again(
+    experiment: Experiment, store: PatchStore, scans: Iterable[Mapping[str, Any]], cut: Cut, on_status: OnStatus
 ) -> None:
-    """Check the scans of some splits, before they are read again.
+    """Check scans that are about to be read again; without the data set there is nothing to check.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    store : PatchStore
+    scans : iterable of mapping
+        With ``scan_id``, ``path`` and ``label_path`` as in the index.
+    cut : callable
+        Of an executor, or of this process.
+    on_status : callable
 
     Raises
     ------
     StoreError
         Scans have changed since they were read, or the data set lists others.
     """
-    used = store.index.filter(pc.is_in(store.index["split"], value_set=pa.array(splits)))
-    rows = _scans(used)
+    rows = [{name: scan[name] for name in SCAN} for scan in scans]
+    if not rows or not exists(experiment.data_path):
+        return
     files = zip(rows, paths_of(experiment, rows), strict=True)
     scans = [{**row, "path": path, "label_path": mask} for row, (path, mask) in files]
     known = read_sources(store.path)
@@ -70,12 +83,12 @@ def check_evaluated(
     if differing:
         _, plan = plan_experiment(experiment)
         check_provenance(store.path, store.info.provenance, plan.provenance)
-        rows = _rows_of(plan.table, differing)
-        _check_patches(experiment, store.info, rows, _rows_of(store.index, differing), executor, on_status)
+        planned, written = (_rows_of(table, differing) for table in (plan.table, store.index))
+        _check_patches(experiment, store.info, planned, written, cut, on_status)
 
 
 def _check_patches(
-    experiment: Experiment, info: StoreInfo, rows: pa.Table, index: pa.Table, executor: Executor, on_status: OnStatus
+    experiment: Experiment, info: StoreInfo, rows: pa.Table, index: pa.Table, cut: Cut, on_status: OnStatus
 ) -> None:
     """Cut rows of the plan again; StoreError where they are not the patches of these rows of the index."""
     path = experiment.store_path
@@ -83,7 +96,7 @@ def _check_patches(
     now: dict[str, str] = {}
     total = len(pc.unique(rows["scan_id"]))
     with progress("compare", "scans") as display:
-        for found in executor.cut_digests(path, experiment.data_path, chunk_scans(rows)):
+        for found in cut(path, experiment.data_path, chunk_scans(rows)):
             now |= dict(zip(*(column.to_pylist() for column in found.columns), strict=True))
             display(len(now), total, "")
     changed = sorted(name for name, digest in now.items() if before.get(name, NOTHING) != digest)
@@ -111,9 +124,9 @@ def _written(experiment: Experiment, info: StoreInfo, rows: pa.Table) -> tuple[p
     return pa.concat_tables([PLAN.empty_table(), *kept]), pa.concat_tables(index)
 
 
-def _scans(rows: pa.Table) -> list[dict[str, Any]]:
-    """Each scan of some rows with its files, once."""
-    columns = {name: rows[name].cast(pa.string()) for name in ("scan_id", "path", "label_path")}
+def scans_of(rows: pa.Table) -> list[dict[str, Any]]:
+    """Each scan of some rows of a plan or an index with its files, once."""
+    columns = {name: rows[name].cast(pa.string()) for name in SCAN}
     scans: list[dict[str, Any]] = pa.table(columns).group_by(list(columns)).aggregate([]).to_pylist()
     return scans
 

@@ -46,6 +46,11 @@ def cut_digests(path: AnyPath, root: AnyPath, rows: pa.Table) -> pa.Table:
     return pa.Table.from_pylist([dict(zip(DIGESTS.names, row, strict=True)) for row in names], schema=DIGESTS)
 
 
+def cut_here(path: AnyPath, root: AnyPath, chunks: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """What `cut_digests` gives for each chunk, in this process."""
+    return (cut_digests(path, root, chunk) for chunk in chunks)
+
+
 def digests(index: pa.Table) -> dict[str, str]:
     """The digest of the patches of each scan, from rows of the index; rotations do not count."""
     return {name: patches_digest(scan) for name, scan in _by_scan(index.filter(pc.equal(index["rotation"], 0)))}

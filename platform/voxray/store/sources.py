@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from voxray.config.experiment import Experiment
 from voxray.scans.files import FilesState, files_state, scan_files
-from voxray.storage.paths import AnyPath, exists, join_path, list_once
+from voxray.storage.paths import AnyPath, exists, join_path, list_once, storage_errors
 from voxray.store.layout import SOURCES_FILE, StoreInfo, read_parquet, write_parquet
 
 THREADS = 16  # for the headers and files of different scans, which a network file system delivers slowly
@@ -84,5 +84,9 @@ def find_states(root: AnyPath, scans: Iterable[Mapping[str, Any]]) -> States:
         return files_state(file for path in paths for file in scan_files(join_path(listed, path)))
 
     rows = list(scans)
+    with storage_errors(root):
+        is_one_file = listed.is_file()  # of many images
+    if is_one_file:
+        return dict.fromkeys((row["scan_id"] for row in rows), files_state([listed]))
     with ThreadPoolExecutor(THREADS) as threads:
         return {row["scan_id"]: state for row, state in zip(rows, threads.map(state_of, rows), strict=True)}
