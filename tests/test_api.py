@@ -20,7 +20,6 @@ import voxray.api.volumes
 import voxray.metrics.masks
 import voxray.volume
 from voxray.errors import ConfigError, NotReadyError, ScanError, StoreError, VoxrayError
-from voxray.executors import get_executor
 from voxray.executors.local import LocalExecutor
 from voxray.inference.predict import Options, predict_volume
 from voxray.scans.read import open_scan
@@ -111,15 +110,13 @@ def test_folds_load_as_one_run_that_averages_their_probabilities(api_runs: ApiRu
     assert prediction.label == int(prediction.probabilities[1] >= run.threshold)
     with pytest.raises(ConfigError, match="has a model for each of 2 folds"):
         run.model  # noqa: B018
-    with pytest.raises(ConfigError, match=r"is a cross-validation, expected one of its 2 folds\. Predict with one"):
-        predict(Path(api_runs.folds), [], Options(Path("out")), get_executor("local"), print)
 
 
 def test_folds_of_a_segmentation_average_their_probabilities(api_runs: ApiRuns) -> None:
     run = voxray.load_run(api_runs.segmentation)
     volume = voxray.read_scan(api_runs.brain)
     single = run.predict(volume)
-    twice = predict_volume([*run.trained, *run.trained], volume, None, None)
+    twice = predict_volume([*run.trained, *run.trained], volume, None)
     np.testing.assert_allclose(twice.probabilities.array, single.probabilities.array, atol=1e-6)
     np.testing.assert_array_equal(twice.labels.array, single.labels.array)
 

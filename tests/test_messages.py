@@ -192,7 +192,7 @@ def only_negatives(scene: Scene) -> list[object]:
 MISTAKES = {
     "bad TOML": Mistake(bad_toml, "small.toml", "Unclosed array"),
     "no experiment": Mistake(lambda scene: ["run", scene.folder / "none.toml"], "none.toml", "none.toml"),
-    "folder as experiment": Mistake(lambda scene: ["run", scene.folder], "", "directory"),
+    "folder as experiment": Mistake(lambda scene: ["run", scene.folder], "", "got a folder"),
     "unknown key": Mistake(with_setting("training.epoch=5"), "training.epoch", "epochs"),
     "old key": Mistake(with_setting("training.l2=0.1"), "training.l2", "'weight_decay'"),
     "unknown section": Mistake(with_setting("trainning.epochs=5"), "trainning", "training"),

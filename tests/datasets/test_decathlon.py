@@ -136,9 +136,9 @@ def test_the_digest_tells_masks_and_channels_apart(tmp_path: Path) -> None:
         ({"training": [{"image": "imagesTr/a.nii.gz"}]}, r"training\[0\]\.label: expected a path, got None"),
         (
             {"training": [{"image": "../a.nii", "label": "b"}]},
-            r"training\[0\]\.image: must be inside the folder, got '\.\./a",
+            r"training\[0\]\.image: expected a path inside data.root, got '\.\./a",
         ),
-        ({"training": [{"image": "/a.nii", "label": "b"}]}, "must be inside the folder, got '/a.nii'"),
+        ({"training": [{"image": "/a.nii", "label": "b"}]}, "expected a path inside data.root, got '/a.nii'"),
     ],
 )
 def test_a_description_that_cannot_be_is_refused(tmp_path: Path, changes: dict[str, Any], words: str) -> None:

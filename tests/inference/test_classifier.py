@@ -8,19 +8,20 @@ import pytest
 from scenes import SMALL_NET, experiment
 
 from voxray.config.experiment import Experiment
-from voxray.errors import VoxrayError
+from voxray.errors import VoxrayError, WorkError
 from voxray.executors.local import LocalExecutor
 from voxray.inference.classifier import Classifier
 from voxray.inference.load import load_trained
 from voxray.inference.predict import Options
 from voxray.runs.folder import run_folder
-from voxray.scans.read import open_scan
+from voxray.scans.read import open_file, open_scan
 from voxray.stages.evaluate import evaluate
 from voxray.stages.ingest import ingest
 from voxray.stages.predict import predict
 from voxray.stages.train import train
 from voxray.store.read import open_store
 from voxray.training.loop import choose_device
+from voxray.volume import Volume
 
 CPU = choose_device("cpu")
 
@@ -91,6 +92,24 @@ def test_predict_reports_probabilities_and_class_and_writes_both_files(trained: 
         assert f"ill {100 * found['probabilities']['ill']:.1f} %" in line
         assert f"predicted {found['prediction']}" in line
         assert (tmp_path / "out" / f"{scan}_saliency.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_scan_that_fails_in_any_way_is_skipped_and_the_others_are_classified(
+    trained: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scans = [Path(trained.data.root) / f"s{number}.nii.gz" for number in (1, 2)]
+
+    def open_or_fail(path: Path) -> Volume:
+        if path == scans[0]:
+            raise MemoryError("cannot allocate 1.8 TiB")
+        return open_file(path)
+
+    monkeypatch.setattr("voxray.inference.predict.open_file", open_or_fail)
+    said: list[str] = []
+    with pytest.raises(WorkError, match="1 of 2 scans were skipped"):
+        predict(trained.out_path, scans, Options(tmp_path), LocalExecutor(), said.append)
+    assert said[0].endswith("skipped: " + f"{scans[0]}: failed with MemoryError: cannot allocate 1.8 TiB")
+    assert (tmp_path / "s2.json").exists()
 
 
 def test_a_broken_scan_is_skipped_and_the_others_are_classified(trained: Experiment, tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ class Run:
         """
         from voxray.inference.predict import predict_volume
 
-        return predict_volume(self.trained, as_volume(volume, affine), mask, self.threshold)
+        return predict_volume(self.trained, as_volume(volume, affine), mask)
 
     def __repr__(self) -> str:
         folds = f", {len(self.folds)} folds" if self.folds else ""

@@ -5,6 +5,8 @@
 mask of patient 355 has another name, ``W39_1998.09.19_Segm.nii``.
 """
 
+import re
+
 from voxray.datasets.base import Layout
 from voxray.datasets.csv_lists import read_csv
 from voxray.datasets.files import SUFFIXES, case_name, nifti_files
@@ -17,7 +19,7 @@ SEQUENCES = ("flair", "t1", "t1ce", "t2")
 MASK_ENDINGS = ("_seg", "_segm")
 # Folders in which the list may be: the root, or those that the public archives unpack to.
 INNER = ("", "MICCAI_BraTS2020_TrainingData", "BraTS2020_TrainingData/MICCAI_BraTS2020_TrainingData")
-
+PLAIN_NAME = re.compile(r"(?!\.)[^/\\{},]+")  # of a folder in the root
 
 Grades = dict[str | None, int]  # of a patient in the list: each with the first row that gives it
 
@@ -73,7 +75,7 @@ def _read_list(path: AnyPath) -> tuple[dict[str, Grades], list[Row]]:
     listed: dict[str, Grades] = {}
     unnamed: list[Row] = []
     for row, (name, grade) in enumerate(zip(table[SUBJECT].to_pylist(), table[GRADE].to_pylist(), strict=True)):
-        if name is None or "/" in name:
+        if name is None or not PLAIN_NAME.fullmatch(name):
             reason = f"line {row + 2} of {LIST}: expected the name of a folder as {SUBJECT}, got '{name or ''}'"
             unnamed.append(quarantine_row(None, LIST, reason, kind="sample"))
         else:

@@ -1,21 +1,32 @@
 """CSV lists that come with data sets: read whole, checked by column."""
 
+import csv
+import posixpath
+import re
 from collections.abc import Sequence
+from io import BytesIO
+from pathlib import PurePosixPath
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as csv
+import pyarrow.csv as arrow_csv
 
-from voxray.config.validation import nearest
+from voxray.config.validation import nearest, shown
 from voxray.errors import DataError
-from voxray.storage.paths import AnyPath, as_file
+from voxray.scans.formats.channels import channel_files
+from voxray.storage.paths import AnyPath, is_url, read_bytes, stays_below
 
+DELIMITERS = (",", ";", "\t")
+LONGEST_REASON = 300
 SPLITS = ("train", "val", "test")
 NAMING = ("path", "series", "folder", "patient", "label", "patient_id", "split")
 
 
-def read_csv(path: AnyPath, required: Sequence[str], text: Sequence[str] = ()) -> pa.Table:
-    """Read a CSV file with a header line.
+def read_csv(path: AnyPath, required: Sequence[str], text: Sequence[str] = (), numbers: Sequence[str] = ()) -> pa.Table:
+    """Read a CSV file with a header line, as spreadsheets of any country write it.
+
+    Cells are separated by commas, semicolons or tabs. Blanks around names and texts do not count, and a cell of blanks
+    is empty.
 
     Parameters
     ----------
@@ -24,30 +35,75 @@ def read_csv(path: AnyPath, required: Sequence[str], text: Sequence[str] = ()) -
         Columns that must be there.
     text : sequence of str
         Columns to read as strings whatever they look like (identifiers such as ``0012``).
+    numbers : sequence of str
+        Columns to read as float64.
 
     Raises
     ------
     DataError
-        Missing or unreadable file, missing columns, no rows.
+        Missing or unreadable file, no UTF-8, missing columns, cells that are no numbers, no rows.
     """
-    types = dict.fromkeys(text, pa.string())
-    options = csv.ConvertOptions(column_types=types, strings_can_be_null=True, quoted_strings_can_be_null=True)
+    content = _read_text(path)
+    header = content.partition("\n")[0]
+    delimiter = max(DELIMITERS, key=header.count)
     try:
-        table = csv.read_csv(as_file(path), convert_options=options)
-    except FileNotFoundError:
-        raise DataError(str(path), "no such file", "The layout needs this list; check data.root") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(str(path), f"not readable as CSV: {error}", "Correct the file") from None
-    repeated = next((name for name in table.column_names if table.column_names.count(name) > 1), None)
-    if repeated is not None:
-        raise DataError(str(path), f"has the column '{repeated}' more than once", "Keep one of them")
-    for column in required:
-        if column not in table.column_names:
-            hint = nearest(column, table.column_names)
-            raise DataError(str(path), f"has no column '{column}' ({hint})", "Add or rename the column")
+        names = [name.strip() for name in next(csv.reader([header], delimiter=delimiter), [])]
+    except csv.Error as error:
+        raise DataError(str(path), f"its header line is not readable as CSV: {error}", "Correct the file") from None
+    _check_columns(path, names, required)
+    types = {**dict.fromkeys(text, pa.string()), **dict.fromkeys(numbers, pa.float64())}
+    try:
+        table = arrow_csv.read_csv(
+            BytesIO(content.encode()),
+            read_options=arrow_csv.ReadOptions(column_names=names, skip_rows=1),
+            parse_options=arrow_csv.ParseOptions(delimiter=delimiter),
+            convert_options=arrow_csv.ConvertOptions(
+                column_types=types, strings_can_be_null=True, quoted_strings_can_be_null=True
+            ),
+        )
+    except pa.ArrowException as error:
+        reason = str(error).partition("\n")[0][:LONGEST_REASON]
+        problem = _not_numbers(reason, names, numbers) or f"not readable as CSV: {reason}"
+        raise DataError(str(path), problem, "Correct the file") from None
     if table.num_rows == 0:
         raise DataError(str(path), "has no rows", "Give it at least one sample")
+    for number, name in enumerate(names):
+        if table[name].type == pa.string():
+            cells = pc.utf8_trim_whitespace(table[name])
+            table = table.set_column(number, name, pc.if_else(pc.equal(cells, ""), None, cells))
     return table
+
+
+def _read_text(path: AnyPath) -> str:
+    try:
+        content = read_bytes(path).decode("utf-8-sig").lstrip("\r\n")
+    except FileNotFoundError:
+        raise DataError(str(path), "no such file", "The layout needs this list; check data.root") from None
+    except UnicodeDecodeError as error:
+        problem = f"is no UTF-8 text: byte {error.object[error.start]:#04x} at position {error.start:,}"
+        raise DataError(str(path), problem, "Save it as CSV in UTF-8") from None
+    except OSError as error:
+        raise DataError(str(path), f"cannot be read: {error.strerror}", "Check the path") from None
+    if "\0" in content:
+        raise DataError(str(path), "holds null characters", "Save it as CSV in UTF-8")
+    return content
+
+
+def _check_columns(path: AnyPath, names: Sequence[str], required: Sequence[str]) -> None:
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise DataError(str(path), f"has the column '{repeated:.80}' more than once", "Keep one of them")
+    for column in required:
+        if column not in names:
+            hint = nearest(column, [name[:80] for name in names])
+            raise DataError(str(path), f"has no column '{column}' ({hint})", "Add or rename the column")
+
+
+def _not_numbers(reason: str, names: Sequence[str], numbers: Sequence[str]) -> str:
+    """The problem of a column that holds other things than numbers, as Arrow counts it; empty for another reason."""
+    found = re.search(r"In CSV column #(\d+)", reason)
+    name = names[int(found[1])] if found and int(found[1]) < len(names) else ""
+    return f"column '{name}': expected numbers: {reason}" if name in numbers else ""
 
 
 def without_empty_cells(table: pa.Table, path: AnyPath, more: Sequence[str] = ()) -> pa.Table:
@@ -57,6 +113,21 @@ def without_empty_cells(table: pa.Table, path: AnyPath, more: Sequence[str] = ()
             row = pc.index(pc.is_null(table[column]), True).as_py()
             raise DataError(str(path), f"column '{column}' is empty in line {row + 2}", "Fill it or remove the line")
     return table
+
+
+def scan_path(text: str, where: str) -> str:
+    """A path that a list names, in one spelling: ``a.nii`` for ``./a.nii``, ``x/../a.nii`` and so on.
+
+    Raises
+    ------
+    DataError
+        It leads out of the data set's folder.
+    """
+    path = posixpath.normpath(text)
+    files = map(str, channel_files(PurePosixPath(path)))  # type: ignore[arg-type]  # any path with a name
+    if path == "." or is_url(text) or not all(stays_below(posixpath.normpath(file)) for file in [path, *files]):
+        raise DataError(where, f"expected a path inside data.root, got {shown(text)}", "Give one relative to it")
+    return path
 
 
 def label_codes(

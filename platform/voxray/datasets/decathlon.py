@@ -4,17 +4,17 @@ The format is that of http://medicaldecathlon.com: ``labels`` and ``modality`` c
 of paths relative to the folder.
 """
 
-import json
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
-from voxray.config.validation import nearest
+from voxray.config.parse import parse_json
+from voxray.config.validation import nearest, shown
 from voxray.datasets.base import Layout
+from voxray.datasets.csv_lists import scan_path
 from voxray.datasets.files import case_name, nifti_files
 from voxray.datasets.manifest import Manifest, Row, quarantine_row, quarantine_rows, scans_table, whole_scan_samples
 from voxray.errors import DataError
-from voxray.storage.paths import AnyPath
+from voxray.storage.paths import AnyPath, read_bytes
 
 DATASET_FILE = "dataset.json"
 IMAGES, LABELS = "imagesTr", "labelsTr"
@@ -78,10 +78,12 @@ def read_decathlon(root: AnyPath) -> Manifest:
 
 def _read_json(path: AnyPath) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = parse_json(read_bytes(path))
     except FileNotFoundError:
         raise DataError(str(path), "no such file", "Set data.root to a Decathlon task folder") from None
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        raise DataError(str(path), f"cannot be read: {error.strerror}", "Check the path") from None
+    except ValueError as error:
         raise DataError(str(path), f"not a JSON file: {error}", "Correct or fetch it again") from None
     if not isinstance(content, dict):
         raise DataError(str(path), f"expected an object {{…}}, got a {type(content).__name__}", "Fetch it again")
@@ -107,13 +109,14 @@ def _numbered_names(path: AnyPath, content: dict[str, Any], key: str, at_least: 
         raise DataError(str(path), problem, f'Write {key} as {{"0": "name", "1": "name", …}}')
     ordered = tuple(names[number] for number in expected)
     for number, name in zip(expected, ordered, strict=True):
-        if not isinstance(name, str) or not name:
-            raise DataError(str(path), f"{key}.{number}: expected a name, got {name!r}", "Give it one")
+        if not isinstance(name, str) or not name.strip():
+            raise DataError(str(path), f"{key}.{number}: expected a name, got {shown(name)}", "Give it one")
     if len(names) < at_least:
         raise DataError(str(path), f"{key}: expected {at_least} or more names, got {len(names)}", "Add what is missing")
-    if len(set(ordered)) < len(ordered):
-        raise DataError(str(path), f"{key}: names must differ, got {list(ordered)}", "Rename one of them")
-    return ordered
+    stripped = tuple(name.strip() for name in ordered)
+    if len(set(stripped)) < len(stripped):
+        raise DataError(str(path), f"{key}: names must differ, got {shown(list(ordered))}", "Rename one of them")
+    return stripped
 
 
 def _cases(path: AnyPath, content: dict[str, Any]) -> list[Case]:
@@ -133,9 +136,7 @@ def _cases(path: AnyPath, content: dict[str, Any]) -> list[Case]:
 def _relative(path: AnyPath, where: str, text: Any) -> str:
     if not isinstance(text, str) or not text:
         raise DataError(str(path), f"{where}: expected a path, got {text!r:.80}", "Name the file")
-    if text.startswith("/") or ".." in PurePosixPath(text).parts:
-        raise DataError(str(path), f"{where}: must be inside the folder, got '{text}'", "Give a path relative to it")
-    return str(PurePosixPath(text))
+    return scan_path(text.strip(), f"{path}: {where}")
 
 
 def _without_repeats(cases: list[Case]) -> tuple[list[Case], list[Row]]:

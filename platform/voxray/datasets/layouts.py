@@ -1,6 +1,7 @@
 """The table of layouts. A new layout is one module that defines a Layout, and its entry in `LAYOUTS`."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from voxray.datasets.brats2020 import BRATS2020
 from voxray.datasets.decathlon import DECATHLON
 from voxray.datasets.dicom import DICOM
 from voxray.datasets.luna16 import LUNA16
-from voxray.datasets.manifest import Manifest
+from voxray.datasets.manifest import Manifest, class_notes
 from voxray.datasets.medmnist import MEDMNIST
 from voxray.datasets.mosmed import MOSMED
 from voxray.datasets.table import TABLE
@@ -85,4 +86,5 @@ def read_manifest(data: DataSpec, *, with_patients: bool = False) -> Manifest:
     if not layout.is_file and not root.is_dir():
         raise DataError("data.root", f"no such folder, got '{root}'", "Correct the path, or give --set data.root=…")
     settings = {name: getattr(data, name) for name in layout.settings}
-    return layout.read(root, **settings, **({"with_patients": with_patients} if layout.names_patients else {}))
+    manifest = layout.read(root, **settings, **({"with_patients": with_patients} if layout.names_patients else {}))
+    return replace(manifest, notes=(*manifest.notes, *class_notes(manifest)))

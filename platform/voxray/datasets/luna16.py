@@ -59,23 +59,21 @@ def read_luna16(root: AnyPath, candidates: str | None = None) -> Manifest:
 def _read_candidates(root: AnyPath, name: str | None) -> pa.Table:
     path = root / (name or next((file for file in LISTS if (root / file).is_file()), LISTS[-1]))
     columns = ("seriesuid", "coordX", "coordY", "coordZ", "class")
-    table = read_csv(path, columns, text=("seriesuid",))
-    classes = _numbers(table["class"], path, "class")
+    table = read_csv(path, columns, text=("seriesuid",), numbers=columns[1:])
+    classes = _numbers(table["class"])
     odd = table["class"].filter(pa.array(~np.isin(classes, [0, 1])))
     if len(odd):
         raise DataError(str(path), f"column 'class': expected 0 or 1, got {odd[0]}", "Correct these rows")
     # LPS to RAS: the first two axes change sign.
-    x, y, z = (_numbers(table[column], path, column) for column in columns[1:4])
+    x, y, z = (_numbers(table[column]) for column in columns[1:4])
     rows = np.arange(table.num_rows)
     values = [table["seriesuid"].combine_chunks(), rows, -x, -y, z, classes.astype(np.int64)]
     return pa.table(dict(zip(SAMPLES.names, values, strict=True)), schema=SAMPLES)
 
 
-def _numbers(column: pa.ChunkedArray, path: AnyPath, name: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    try:
-        return np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64)
-    except pa.ArrowInvalid as error:
-        raise DataError(str(path), f"column '{name}': expected numbers: {error}", "Correct these rows") from None
+def _numbers(column: pa.ChunkedArray) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """The numbers of a column; NaN where a cell is empty."""
+    return np.asarray(column.to_numpy(), dtype=np.float64)
 
 
 def _find_scans(root: AnyPath, subsets: list[AnyPath]) -> tuple[pa.Table, list[Row]]:

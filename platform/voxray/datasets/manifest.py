@@ -119,6 +119,19 @@ def samples_per_scan(samples: pa.Table) -> dict[str, int]:
     return {entry["values"]: entry["counts"] for entry in counts.to_pylist()}
 
 
+def class_notes(manifest: Manifest) -> list[str]:
+    """What a typing mistake in the labels looks like: classes that differ in case only, or that have one sample."""
+    spellings: dict[str, list[str]] = {}
+    for name in manifest.classes:
+        spellings.setdefault(name.casefold(), []).append(name)
+    notes = [f"the classes {' and '.join(names)} differ in case only" for names in spellings.values() if len(names) > 1]
+    if manifest.masks_are_targets and manifest.scans["label_path"].null_count < manifest.scans.num_rows:
+        return notes  # the classes are those of voxels
+    counts = {row["values"]: row["counts"] for row in pc.value_counts(manifest.samples["label"]).to_pylist()}
+    single = [name for label, name in enumerate(manifest.classes) if counts.get(label) == 1]
+    return [*notes, *(f"the class {name} has one sample only" for name in single)]
+
+
 def shared_patients(scans: pa.Table) -> dict[str, tuple[str, ...]]:
     """Patients whose scans the data set puts in more than one split, each with its splits.
 

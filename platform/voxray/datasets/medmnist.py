@@ -18,6 +18,8 @@ from voxray.errors import DataError
 from voxray.storage.paths import AnyPath
 
 COLORS = ("red", "green", "blue")
+MOST_CLASSES = 10_000
+REMEDY = "Give a MedMNIST file"
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +112,8 @@ def _single_labels(path: AnyPath, split: str, values: NDArray[np.generic], count
 
 def _classes(path: AnyPath, labels: NDArray[np.int64], names: tuple[str, ...] | None) -> tuple[str, ...]:
     count = max(2, int(labels.max()) + 1)
+    if count > MOST_CLASSES:
+        raise DataError(str(path), f"expected fewer than {MOST_CLASSES:,} classes, got the label {count - 1}", REMEDY)
     classes = names or tuple(map(str, range(count)))
     if labels.min() < 0 or len(classes) < count:
         problem = f"its labels run from {labels.min()} to {labels.max()}, but data.classes names {len(classes)} classes"

@@ -4,8 +4,9 @@ from collections import Counter
 
 import pyarrow as pa
 
+from voxray.config.validation import shown
 from voxray.datasets.base import Layout
-from voxray.datasets.csv_lists import given_splits, label_codes, read_csv, without_empty_cells
+from voxray.datasets.csv_lists import given_splits, label_codes, read_csv, scan_path, without_empty_cells
 from voxray.datasets.manifest import Manifest, Row, quarantine_rows, scans_table, whole_scan_samples
 from voxray.errors import DataError
 from voxray.storage.paths import AnyPath
@@ -35,13 +36,13 @@ def read_table(
     Raises
     ------
     DataError
-        A missing column, an unknown label or split, the same path twice.
+        A missing column, an unknown label or split, the same path twice, a path outside of the folder.
     """
     path = root / manifest
     table = read_csv(path, (*channels, "label"), text=(*channels, "label", "patient_id", "split"))
     table = without_empty_cells(table, path, channels)
     labels, names = label_codes(table["label"], classes, path)
-    paths = [_joined(files) for files in zip(*(table[name].to_pylist() for name in channels), strict=True)]
+    paths = [_joined(files, path) for files in zip(*(table[name].to_pylist() for name in channels), strict=True)]
     repeated = [name for name, count in Counter(paths).items() if count > 1]
     if repeated:
         raise DataError(str(path), f"names '{repeated[0]}' more than once", "Keep one row for each image")
@@ -67,9 +68,15 @@ def read_table(
     )
 
 
-def _joined(files: tuple[str, ...]) -> str:
+def _joined(files: tuple[str, ...], manifest: AnyPath) -> str:
     """One path for the files of a scan's channels, as `voxray.scans.formats.channels` reads it."""
-    return files[0] if len(files) == 1 else "{" + ",".join(files) + "}"
+    paths = [scan_path(file, str(manifest)) for file in files]
+    if len(paths) == 1:
+        return paths[0]
+    if odd := next((path for path in paths if set(path) & set("{,}")), None):
+        problem = f"files of several channels cannot have commas or braces in their names, got {shown(odd)}"
+        raise DataError(str(manifest), problem, "Rename the file")
+    return "{" + ",".join(paths) + "}"
 
 
 TABLE = Layout(

@@ -12,10 +12,12 @@ import pyarrow as pa
 
 from voxray.config.experiment import Experiment
 from voxray.console.progress import OnProgress
+from voxray.datasets.layouts import find_layout
 from voxray.errors import ConfigError
 from voxray.inference.load import TrainedRun
 from voxray.metrics.aggregate import (
     PATIENT,
+    SCAN,
     aggregate_predictions,
     check_one_class_each,
     labels_and_probabilities,
@@ -57,14 +59,18 @@ def write_patch_metrics(experiment: Experiment, parts: Mapping[str, list[Part]])
         probabilities = pa.array(predictions.probabilities.tolist(), pa.list_(pa.float64()))
         tables[split] = rows.take(pa.array(predictions.rows)).append_column("probabilities", probabilities)
         units[split] = aggregate_predictions(tables[split], experiment.evaluation.level)
-    threshold = _operating_point(units["val"], experiment.evaluation.target_recall)
+    target_recall = experiment.evaluation.target_recall
+    threshold, scan_threshold = _operating_point(units["val"], target_recall), None
+    if not find_layout(experiment.data.layout).samples_points:
+        scan_threshold = _operating_point(aggregate_predictions(tables["val"], SCAN), target_recall)
     metrics: dict[str, Any] = {}
     for split, table in tables.items():
         write_parquet(table, folder.predictions(split))
         metrics[split] = {**unit_metrics(experiment, units[split], threshold), "threshold": threshold}
     metrics = without_nan(metrics)
     write_json(folder.metrics, metrics)
-    write_metadata(folder.model, {**read_metadata(folder.model), "threshold": threshold})
+    thresholds = {"threshold": threshold, "scan_threshold": scan_threshold}
+    write_metadata(folder.model, {**read_metadata(folder.model), **thresholds})
     return metrics
 
 

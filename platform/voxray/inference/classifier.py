@@ -11,7 +11,7 @@ from voxray.errors import ConfigError, ScanError
 from voxray.inference.grad_cam import grad_cam
 from voxray.inference.load import TrainedRun
 from voxray.loader.normalize import scale_images
-from voxray.patches.cut import Patch, choose_boxes, cut_patches, prepare_volume, scan_statistics
+from voxray.patches.cut import Patch, choose_boxes, cut_patches, prepare_volume, scan_number, scan_statistics
 from voxray.scans.geometry import canonical_volume
 from voxray.volume import Volume
 
@@ -55,8 +55,8 @@ class Classifier:
             raise ConfigError(str(run.folder.path), problem, "Run voxray evaluate with a list of candidates")
         self.run = run
 
-    def predict(self, volume: Volume, mask: Volume | None = None, where: str = "volume", name: str = "") -> Prediction:
-        """Classify a scan by the mean of its patches' probabilities.
+    def predict(self, volume: Volume, mask: Volume | None = None, where: str = "volume") -> Prediction:
+        """Classify a scan by the mean of its patches' probabilities, those that it is evaluated with.
 
         Parameters
         ----------
@@ -66,8 +66,6 @@ class Classifier:
             Chooses the slices, where those of the training were chosen by a mask.
         where : str
             Name of the scan in messages.
-        name : str
-            With the run's seed it determines random boxes, where the training drew some.
 
         Raises
         ------
@@ -77,14 +75,16 @@ class Classifier:
         settings = self.run.cut_settings
         volume = canonical_volume(volume.array, volume.affine)
         mask = None if mask is None else canonical_volume(mask.array, mask.affine)
+        number = scan_number(volume, settings)
         volume, mask = prepare_volume(volume, mask, settings, where)
-        boxes = choose_boxes(volume, mask, settings, where, name=name)
+        boxes = choose_boxes(volume, mask, settings, where, number=number)
         patches = cut_patches(volume, mask, boxes, settings, [where] * len(boxes))
         inputs = self._inputs(patches, scan_statistics(volume, settings))
         with torch.no_grad(), self.run.preprocessing.autocast():
-            logits = self.run.model(inputs)
-        probabilities = logits.double().softmax(1).mean(0).cpu().numpy()
-        return Prediction(probabilities, predict_label(probabilities, self.run.threshold), inputs)
+            batches = inputs.split(self.run.experiment.training.batch_size)
+            logits = torch.cat([self.run.model(batch).double().cpu() for batch in batches])
+        probabilities = logits.softmax(1).mean(0).numpy()
+        return Prediction(probabilities, predict_label(probabilities, self.run.scan_threshold), inputs)
 
     def saliency(self, prediction: Prediction) -> tuple[int, NDArray[np.float32], NDArray[np.float32]]:
         """What speaks for a class, by Grad-CAM.
@@ -107,11 +107,10 @@ class Classifier:
         return label, images, heat
 
     def _inputs(self, patches: list[Patch | ScanError], statistics: list[list[float]] | None) -> torch.Tensor:
-        images = []
-        for patch in patches:
-            if isinstance(patch, ScanError):
-                raise patch
-            images.append(patch.image)
+        # A patch that cannot be had is quarantined by ingest too, and not evaluated.
+        images = [patch.image for patch in patches if isinstance(patch, Patch)]
+        if not images:
+            raise next(patch for patch in patches if isinstance(patch, ScanError))
         preprocessing = self.run.preprocessing
         raw = torch.from_numpy(np.stack(images)).to(preprocessing.device)
         rows = None if statistics is None else torch.tensor([statistics] * len(raw), dtype=torch.float64)

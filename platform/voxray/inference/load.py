@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from voxray.config.experiment import Experiment
+from voxray.config.folds import fold_experiments
 from voxray.config.tasks import TASKS
 from voxray.models.build import build_model
 from voxray.models.spec.load import Architecture, parse_architecture
@@ -13,7 +14,7 @@ from voxray.patches.cut import CutSettings
 from voxray.patches.plan import store_provenance
 from voxray.runs.folder import RunFolder
 from voxray.runs.read import read_run_experiment
-from voxray.storage.paths import AnyPath
+from voxray.storage.paths import AnyPath, exists
 from voxray.training.checkpoint import load_model, read_metadata
 from voxray.training.fit import make_preprocessing
 from voxray.training.inputs import Preprocessing
@@ -32,7 +33,10 @@ class TrainedRun:
     classes : tuple of str
         For segmentation the background first.
     threshold : float, optional
-        Operating point of class 1 of two, where the run has been evaluated.
+        Operating point of class 1 of two, where the run has been evaluated; for patches, or for patients, as the
+        experiment's ``evaluation.level`` says.
+    scan_threshold : float, optional
+        The same for the mean probability of a scan's patches.
     model : nn.Module
         In evaluation mode.
     preprocessing : Preprocessing
@@ -47,6 +51,7 @@ class TrainedRun:
     architecture: Architecture
     classes: tuple[str, ...]
     threshold: float | None
+    scan_threshold: float | None
     model: nn.Module
     preprocessing: Preprocessing
     cut_settings: CutSettings
@@ -55,6 +60,15 @@ class TrainedRun:
     def device(self) -> torch.device:
         """Where the model is."""
         return self.preprocessing.device
+
+
+def trained_folders(path: AnyPath) -> list[AnyPath]:
+    """The folder of a run; of a cross-validation those of its folds."""
+    folder = RunFolder(path)
+    if exists(folder.model) or not exists(folder.experiment):
+        return [path]
+    folds = fold_experiments(read_run_experiment(folder))
+    return [path / fold.out_path.name for fold in folds] if len(folds) > 1 else [path]
 
 
 def load_trained(path: AnyPath, device: torch.device) -> TrainedRun:
@@ -81,6 +95,7 @@ def load_trained(path: AnyPath, device: torch.device) -> TrainedRun:
         architecture=architecture,
         classes=classes,
         threshold=metadata.get("threshold"),
+        scan_threshold=metadata.get("scan_threshold"),
         model=model.to(device).eval(),
         preprocessing=make_preprocessing(experiment, len(shape) - 1, device),
         cut_settings=CutSettings.from_provenance(store_provenance(experiment, ""), shape[0], classes, masks=masks),

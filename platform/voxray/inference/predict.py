@@ -7,9 +7,9 @@ import numpy as np
 import torch
 
 from voxray.console.progress import OnProgress
-from voxray.errors import DataError, ScanError
+from voxray.errors import DataError, VoxrayError
 from voxray.inference.classifier import Classifier, Prediction, predict_label
-from voxray.inference.load import TrainedRun, load_trained
+from voxray.inference.load import TrainedRun, load_trained, trained_folders
 from voxray.inference.segmenter import Segmentation, Segmenter
 from voxray.models.outputs import label_maps
 from voxray.runs.folder import PredictionFolder
@@ -54,62 +54,54 @@ def scan_name(path: AnyPath) -> str:
     return channel_files(path)[0].name
 
 
-def segment_file(segmenter: Segmenter, path: AnyPath, out: AnyPath, probabilities: bool) -> str:
+def segment_file(runs: Sequence[TrainedRun], path: AnyPath, options: Options) -> str:
     """Segment a scan and write the result; returns it in words.
 
     ``NAME_seg.nii.gz`` holds the label map in the scan's own geometry, ``NAME_prob.nii.gz`` the probabilities.
     """
-    try:
-        prediction = segmenter.predict(open_file(path), str(path))
-    except ScanError as error:
-        return f"{SKIPPED}: {error}"
-    labels = prediction.labels
-    target = PredictionFolder(out).label_map(plain_name(path))
-    write_nifti(target, labels)
-    if probabilities:
-        write_nifti(PredictionFolder(out).probabilities(plain_name(path)), prediction.probabilities)
-    classes = segmenter.run.classes
+    segmentation = segment(runs, open_file(path), str(path))
+    labels, files, name = segmentation.labels, PredictionFolder(options.out), plain_name(path)
+    write_nifti(files.label_map(name), labels)
+    if options.probabilities:
+        write_nifti(files.probabilities(name), segmentation.probabilities)
+    classes = runs[0].classes
     counts = np.bincount(labels.array.ravel(), minlength=len(classes))
     milliliters = abs(float(np.linalg.det(labels.affine[:3, :3]))) / 1000
     named = zip(classes[1:], counts[1:].tolist(), strict=True)
-    return f"{target}: {', '.join(f'{name} {count * milliliters:.1f} ml' for name, count in named)}"
+    return f"{files.label_map(name)}: {', '.join(f'{name} {count * milliliters:.1f} ml' for name, count in named)}"
 
 
-def classify_file(classifier: Classifier, path: AnyPath, out: AnyPath, mask: AnyPath | None) -> str:
+def classify_file(runs: Sequence[TrainedRun], path: AnyPath, options: Options) -> str:
     """Classify a scan and write the result; returns it in words.
 
-    ``NAME.json`` holds the probabilities and the predicted class, ``NAME_saliency.png`` slices with the Grad-CAM.
+    ``NAME.json`` holds the probabilities and the predicted class, ``NAME_saliency.png`` slices with the Grad-CAM; of a
+    cross-validation that of the first fold.
     """
-    classes = classifier.run.classes
-    try:
-        prediction = classifier.predict(
-            open_file(path), None if mask is None else open_file(mask), str(path), name=path.name
-        )
-    except ScanError as error:
-        return f"{SKIPPED}: {error}"
+    classes, threshold = runs[0].classes, mean_threshold(runs)
+    mask = None if options.mask is None else open_file(options.mask)
+    prediction = classify(runs, open_file(path), mask, str(path))
     named = dict(zip(classes, prediction.probabilities.tolist(), strict=True))
     ranked = sorted(named.items(), key=lambda pair: -pair[1])
     shares = ", ".join(f"{name} {100 * value:.1f} %" for name, value in ranked)
     predicted = classes[prediction.label]
-    label, images, saliency = classifier.saliency(prediction)
+    label, images, saliency = Classifier(runs[0]).saliency(prediction)
     picture, _ = saliency_picture(images, saliency, shares, classes[label])
-    name, files = plain_name(path), PredictionFolder(out)
+    name, files = plain_name(path), PredictionFolder(options.out)
     write_json(
         files.classification(name),
         {
             "scan": scan_name(path),
             "probabilities": named,
             "prediction": predicted,
-            "threshold": classifier.run.threshold,
+            "threshold": threshold,
             "patches": len(images),
             "saliency": {"picture": files.saliency(name).name, "class": classes[label]},
         },
     )
     write_bytes(files.saliency(name), picture)
-    if classifier.run.threshold is None:
+    if threshold is None:
         return f"{shares}; predicted {predicted}, the most probable class"
-    threshold = f"{classes[1]} from {100 * classifier.run.threshold:.1f} %, the operating point"
-    return f"{shares}; predicted {predicted} ({threshold})"
+    return f"{shares}; predicted {predicted} ({classes[1]} from {100 * threshold:.1f} %, the operating point)"
 
 
 def predict_here(
@@ -127,26 +119,42 @@ def predict_here(
 
 
 def load_predictor(run: AnyPath, options: Options, device: torch.device) -> Callable[[AnyPath], str]:
-    """A function that predicts a scan with a run's model, writes the result and returns it in words."""
-    trained = load_trained(run, device)
-    if trained.task == "segmentation":
-        segmenter = Segmenter(trained)
-        return lambda path: segment_file(segmenter, path, options.out, options.probabilities)
-    classifier = Classifier(trained)
-    return lambda path: classify_file(classifier, path, options.out, options.mask)
+    """A function that predicts a scan with a run's model, writes the result and returns it in words.
+
+    Of a cross-validation, the probabilities of all folds are averaged. A scan that fails is skipped, whatever the
+    error, so that the others are predicted.
+    """
+    runs = [load_trained(folder, device) for folder in trained_folders(run)]
+    check_task(runs[0])
+    write_result = segment_file if runs[0].task == "segmentation" else classify_file
+
+    def predict_file(path: AnyPath) -> str:
+        try:
+            return write_result(runs, path, options)
+        except VoxrayError as error:
+            return f"{SKIPPED}: {error}"
+        except Exception as error:  # noqa: BLE001  whatever a stranger's scan makes a library raise
+            reason = str(error).strip().partition("\n")[0]
+            return f"{SKIPPED}: {path}: failed with {type(error).__name__}: {reason}"
+
+    return predict_file
 
 
-def predict_volume(
-    runs: Sequence[TrainedRun], volume: Volume, mask: Volume | None, threshold: float | None
-) -> Prediction | Segmentation:
+def check_task(run: TrainedRun) -> None:
+    """Raise ConfigError where a run predicts no whole scans."""
+    if run.task == "segmentation":
+        Segmenter(run)
+    else:
+        Classifier(run)
+
+
+def predict_volume(runs: Sequence[TrainedRun], volume: Volume, mask: Volume | None) -> Prediction | Segmentation:
     """Predict a scan with a trained run, or by the mean of several runs' probabilities.
 
     Parameters
     ----------
     runs : sequence of TrainedRun
         Of the same task and classes.
-    threshold : float, optional
-        Operating point of the mean; a single run has its own.
 
     Raises
     ------
@@ -156,28 +164,31 @@ def predict_volume(
         The scan cannot be used.
     """
     where = volume.name or "volume"
-    if runs[0].task == "classification":
-        return _classify([Classifier(run).predict(volume, mask, where, volume.name) for run in runs], threshold)
-    segmenters = [Segmenter(run) for run in runs]
-    return _segment((segmenter.predict(volume, where) for segmenter in segmenters), segmenters)
+    return classify(runs, volume, mask, where) if runs[0].task == "classification" else segment(runs, volume, where)
 
 
-def _classify(predictions: Sequence[Prediction], threshold: float | None) -> Prediction:
-    first, *others = predictions
-    if not others:
-        return first
+def classify(runs: Sequence[TrainedRun], volume: Volume, mask: Volume | None, where: str) -> Prediction:
+    """The mean of the runs' probabilities, and the class at the mean of their operating points."""
+    predictions = [Classifier(run).predict(volume, mask, where) for run in runs]
     probabilities = np.mean([prediction.probabilities for prediction in predictions], axis=0)
-    return Prediction(probabilities, predict_label(probabilities, threshold), first.inputs)
+    return Prediction(probabilities, predict_label(probabilities, mean_threshold(runs)), predictions[0].inputs)
 
 
-def _segment(segmentations: Iterator[Segmentation], segmenters: Sequence[Segmenter]) -> Segmentation:
-    """The mean of segmentations, of which one is in memory at a time."""
-    first = next(segmentations)
-    if len(segmenters) == 1:
+def mean_threshold(runs: Sequence[TrainedRun]) -> float | None:
+    """The operating point for scans, of several runs the mean; None where one has none."""
+    thresholds = [run.scan_threshold for run in runs if run.scan_threshold is not None]
+    return float(np.mean(thresholds)) if len(thresholds) == len(runs) else None
+
+
+def segment(runs: Sequence[TrainedRun], volume: Volume, where: str) -> Segmentation:
+    """The mean of the runs' segmentations, of which one is in memory at a time."""
+    segmenters = [Segmenter(run) for run in runs]
+    first = segmenters[0].predict(volume, where)
+    if len(runs) == 1:
         return first
     mean = np.array(first.probabilities.array, np.float32)
-    for segmentation in segmentations:
-        mean += np.asarray(segmentation.probabilities.array)
-    mean /= len(segmenters)
+    for segmenter in segmenters[1:]:
+        mean += np.asarray(segmenter.predict(volume, where).probabilities.array)
+    mean /= len(runs)
     labels = label_maps(torch.from_numpy(mean)[None], segmenters[0].network.output.activation).numpy()
     return Segmentation(Volume(labels, first.labels.affine), Volume(mean, first.labels.affine))

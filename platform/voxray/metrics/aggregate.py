@@ -1,4 +1,4 @@
-"""Predictions of patches, or of patients by the mean of their patches."""
+"""Predictions of patches, or of scans and patients by the mean of their patches."""
 
 import numpy as np
 import pyarrow as pa
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from voxray.errors import DataError
 from voxray.metrics.curves import Floats, Ints
 
-PATIENT = "patient"
+SCAN, PATIENT = "scan", "patient"
 
 
 def aggregate_predictions(table: pa.Table, level: str) -> pa.Table:
@@ -16,31 +16,31 @@ def aggregate_predictions(table: pa.Table, level: str) -> pa.Table:
     Parameters
     ----------
     table : pyarrow.Table
-        A row for each patch, with `patient_id`, `label` and `probabilities`.
+        A row for each patch, with `scan_id`, `patient_id`, `label` and `probabilities`.
     level : str
-        ``patch``, or ``patient``: the probabilities of a patient are the means over its patches.
+        ``patch``, or ``scan`` or ``patient``, whose probabilities are the means over its patches.
 
     Returns
     -------
     pyarrow.Table
-        A row for each patch or patient; the row of a patient is that of its middle patch.
+        A row for each patch, scan or patient; the row of a scan or patient is that of its middle patch.
 
     Raises
     ------
     DataError
-        A patient has patches of different classes.
+        A scan or patient has patches of different classes.
     """
-    if level != PATIENT or table.num_rows == 0:
+    if level not in (SCAN, PATIENT) or table.num_rows == 0:
         return table
-    patients = np.asarray(table["patient_id"].to_pylist(), dtype=str)
-    check_one_class_each(patients, table["label"].to_numpy())
-    names, member, counts = np.unique(patients, return_inverse=True, return_counts=True)
+    owners = np.asarray(table[f"{level}_id"].to_pylist(), dtype=str)
+    check_one_class_each(owners, table["label"].to_numpy())
+    names, member, counts = np.unique(owners, return_inverse=True, return_counts=True)
     _, probabilities = labels_and_probabilities(table)
     means = np.zeros((len(names), probabilities.shape[1]))
     np.add.at(means, member, probabilities)
     means /= counts[:, np.newaxis]
-    by_patient = np.argsort(member, kind="stable")
-    middle = by_patient[np.cumsum(counts) - counts + counts // 2]
+    by_owner = np.argsort(member, kind="stable")
+    middle = by_owner[np.cumsum(counts) - counts + counts // 2]
     column = table.column_names.index("probabilities")
     values = pa.array(means.tolist(), pa.list_(pa.float64()))
     return table.take(pa.array(middle)).set_column(column, "probabilities", values)

@@ -15,11 +15,12 @@ from voxray.patches.slices import slice_boxes
 from voxray.scans.geometry import world_to_voxel
 from voxray.scans.intensity import clip_voxels, statistics_rows, volume_statistics
 from voxray.scans.masks import check_finite, check_label, check_same_grid
-from voxray.scans.read import read_region
+from voxray.scans.read import fetch_regions, read_region
 from voxray.scans.resample import resample, resize
 from voxray.volume import PatchBox, Volume
 
 MASK_DTYPE = np.dtype("uint8")
+DRAWN = ("random", "foreground")  # samplings that draw boxes
 
 Boxes = Sequence[PatchBox | ScanError]
 
@@ -130,13 +131,39 @@ def scan_statistics(volume: Volume, settings: CutSettings) -> list[list[float]] 
     return statistics_rows(volume_statistics(volume.array)) if settings.statistics else None
 
 
+def scan_number(volume: Volume, settings: CutSettings) -> int:
+    """A number for the random boxes of a scan; 0 where none are drawn.
+
+    It depends on the shape and the voxels in the middle alone, so that a scan has the same boxes whatever its name, its
+    format, its shard and the order of work: those that a network is evaluated with are those that it predicts with.
+
+    Parameters
+    ----------
+    volume : Volume
+        In canonical axes, as it was read.
+    """
+    if settings.patches.sampling not in DRAWN:
+        return 0
+    box = middle_box(volume, settings.patches.size)
+    fetch_regions(volume, [box])
+    voxels = read_region(volume, box, settings.patches.pad_value).astype("<f8")
+    return int.from_bytes(hashlib.sha256(f"{volume.shape}".encode() + voxels.tobytes()).digest()[:8], "big")
+
+
+def middle_box(volume: Volume, size: tuple[int, int, int]) -> PatchBox:
+    """A patch's width in the scan's middle slice."""
+    x, y, z = np.minimum(volume.shape, (*size[:2], 1)).tolist()
+    i, j, k = (np.subtract(volume.shape, (x, y, z)) // 2).tolist()
+    return PatchBox((i, j, k), (x, y, z))
+
+
 def choose_boxes(
     volume: Volume,
     mask: Volume | None,
     settings: CutSettings,
     where: str,
     *,
-    name: str = "",
+    number: int = 0,
     centers_mm: NDArray[np.float64] | None = None,
 ) -> Boxes:
     """All boxes of a scan, always in the same order.
@@ -147,8 +174,8 @@ def choose_boxes(
         As `prepare_volume` returns them.
     where : str
         Name of the scan in messages.
-    name : str
-        With the seed it determines random boxes.
+    number : int
+        From `scan_number`; with the seed it determines random boxes.
     centers_mm : ndarray, (n, 3), optional
         World RAS, for sampling = 'center' alone; without them one box in the middle.
 
@@ -166,8 +193,6 @@ def choose_boxes(
         return grid_boxes(volume.shape, spec.size)
     if spec.sampling == "slices":
         return slice_boxes(volume.shape, spec.size, spec.patches_per_scan, region)
-    # They depend on the seed and the scan's name, not on the shard or the order of work.
-    number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
     rng = np.random.default_rng([settings.seed, number])
     if spec.sampling == "random" or region is None:
         return random_boxes(volume.shape, spec.size, spec.patches_per_scan, rng)

@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from voxray.config.folds import fold_experiments
-from voxray.config.load import read_experiment
-from voxray.errors import ConfigError, DataError, WorkError
+from voxray.errors import DataError, WorkError
 from voxray.executors.base import Executor
+from voxray.inference.load import trained_folders
 from voxray.inference.predict import SKIPPED, Options, check_scans, scan_name
 from voxray.runs.folder import RunFolder
 from voxray.runs.status import reported
 from voxray.stages.common import OnStatus
-from voxray.storage.paths import AnyPath, exists
+from voxray.storage.paths import AnyPath
 from voxray.training.checkpoint import read_metadata
 
 
@@ -28,7 +27,8 @@ def predict(run: AnyPath, scans: Sequence[AnyPath], options: Options, executor: 
     check_scans(scans)
     if options.mask is not None and len(scans) > 1:
         raise DataError("--mask", f"expected one scan, got {len(scans)} scans", "Predict the scans one by one")
-    _check_trained(RunFolder(run))
+    for folder in trained_folders(run):
+        read_metadata(RunFolder(folder).model)
     absolute = [path.absolute() for path in scans]
     options = replace(options, out=options.out.resolve(), mask=options.mask and options.mask.resolve())
     skipped = 0
@@ -38,15 +38,3 @@ def predict(run: AnyPath, scans: Sequence[AnyPath], options: Options, executor: 
             skipped += outcome.startswith(SKIPPED)
         if skipped:
             raise WorkError("predict", f"{skipped} of {len(scans)} scans were skipped", "See the reasons above")
-
-
-def _check_trained(folder: RunFolder) -> None:
-    """Raise ConfigError for a cross-validation, NotReadyError where nothing was trained."""
-    if not exists(folder.model) and exists(folder.experiment):
-        folds = fold_experiments(read_experiment(folder.experiment))
-        if len(folds) > 1:
-            remedy = f"Predict with one of them, such as {folds[0].out}, or average them in Python by voxray.load_run"
-            raise ConfigError(
-                str(folder.path), f"is a cross-validation, expected one of its {len(folds)} folds", remedy
-            )
-    read_metadata(folder.model)

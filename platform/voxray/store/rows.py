@@ -6,7 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxray.errors import EmptyScanError, ScanError
-from voxray.patches.cut import Boxes, CutSettings, Patch, choose_boxes, cut_patches, prepare_volume, scan_statistics
+from voxray.patches.cut import (
+    Boxes,
+    CutSettings,
+    Patch,
+    choose_boxes,
+    cut_patches,
+    middle_box,
+    prepare_volume,
+    scan_number,
+    scan_statistics,
+)
 from voxray.privacy import telling_words, without_names
 from voxray.scans.formats.picture import PICTURE
 from voxray.scans.geometry import voxel_to_world
@@ -33,9 +43,9 @@ def cut_scan(root: AnyPath, rows: list[Row], info: StoreInfo) -> tuple[list[tupl
     scan = rows[0]
     settings = CutSettings.from_provenance(info.provenance, info.channels, info.classes, masks=info.masks)
     try:
-        volume, mask = _open(root, scan, settings)
-        boxes = _boxes_of_rows(rows, volume, mask, settings)
-        middle = _middle(volume, info.size)
+        volume, mask, number = _open(root, scan, settings)
+        boxes = _boxes_of_rows(rows, volume, mask, settings, number)
+        middle = middle_box(volume, info.size)  # its checksum finds the same voxels under two names
         fetch_regions(volume, [middle, *(box for box in boxes if isinstance(box, PatchBox))])
         shared: Row = {
             "scan_checksum": voxel_checksum(read_region(volume, middle, settings.patches.pad_value)),
@@ -55,19 +65,19 @@ def cut_scan(root: AnyPath, rows: list[Row], info: StoreInfo) -> tuple[list[tupl
     return indexed, quarantine
 
 
-def _open(root: AnyPath, row: Row, settings: CutSettings) -> tuple[Volume, Volume | None]:
+def _open(root: AnyPath, row: Row, settings: CutSettings) -> tuple[Volume, Volume | None, int]:
     volume = open_scan(join_path(root, row["path"]), by_regions=settings.needs_regions_only)
     mask = None
     if settings.needs_mask and row["label_path"] is not None:
         mask = open_scan(join_path(root, row["label_path"]))
-    return prepare_volume(volume, mask, settings, row["path"])
+    return *prepare_volume(volume, mask, settings, row["path"]), scan_number(volume, settings)
 
 
-def _boxes_of_rows(rows: list[Row], volume: Volume, mask: Volume | None, settings: CutSettings) -> Boxes:
+def _boxes_of_rows(rows: list[Row], volume: Volume, mask: Volume | None, settings: CutSettings, number: int) -> Boxes:
     """A box, or an error, for each row; a shard may hold a part of a scan's boxes only."""
     scan = rows[0]
     centers = None if scan["x_mm"] is None else np.array([(row["x_mm"], row["y_mm"], row["z_mm"]) for row in rows])
-    boxes = choose_boxes(volume, mask, settings, scan["path"], name=scan["scan_id"], centers_mm=centers)
+    boxes = choose_boxes(volume, mask, settings, scan["path"], number=number, centers_mm=centers)
     if settings.patches.sampling == "center":
         return boxes
     if rows[-1]["number"] >= len(boxes):
@@ -112,10 +122,3 @@ def _public_paths(row: Row, info: StoreInfo) -> Row:
         return {"path": row["path"], "label_path": row["label_path"]}
     suffix = next(filter(row["path"].lower().endswith, PICTURE.suffixes), "")
     return {"path": row["scan_id"] + suffix, "label_path": row["label_path"] and row["scan_id"]}
-
-
-def _middle(volume: Volume, size: tuple[int, int, int]) -> PatchBox:
-    """A patch's width in the scan's middle slice; its checksum finds the same voxels under two names."""
-    x, y, z = np.minimum(volume.shape, (*size[:2], 1)).tolist()
-    i, j, k = (np.subtract(volume.shape, (x, y, z)) // 2).tolist()
-    return PatchBox((i, j, k), (x, y, z))
