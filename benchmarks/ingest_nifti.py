@@ -32,7 +32,7 @@ from voxray.patches.plan import plan_patches
 from voxray.phantom.decathlon import AFFINE, LABELS, draw_case
 from voxray.scans.read import open_scan
 from voxray.store.layout import PARTS_FOLDER, PLAN_FILE, StoreInfo
-from voxray.store.write import prepare_store
+from voxray.store.prepare import prepare_store
 
 SHAPE = (240, 240, 155)
 SIZE = (96, 96, 96)

@@ -17,7 +17,7 @@ from _helpers.watching import watching
 from voxray.executors.ray.connect import cluster
 from voxray.executors.ray.shard_tasks import write_shards
 from voxray.store.finish import finish_store
-from voxray.store.write import unfinished_shards
+from voxray.store.parts import unfinished_shards
 
 EVERY_S = 0.02
 

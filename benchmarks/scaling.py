@@ -33,8 +33,10 @@ from voxray.config.experiment import Experiment
 from voxray.datasets.manifest import QUARANTINE, SAMPLES, SCANS, Manifest
 from voxray.patches.plan import plan_patches
 from voxray.store.finish import finish_store
-from voxray.store.layout import INDEX, StoreInfo, write_parquet
-from voxray.store.write import ShardReport, index_part, prepare_store, unfinished_shards
+from voxray.store.layout import INDEX, StoreInfo
+from voxray.store.parts import unfinished_shards, write_part
+from voxray.store.prepare import prepare_store
+from voxray.store.write import ShardReport
 
 BLOCKS = 1000  # tasks at most: with more shards than that, a task writes several
 PER_SCAN = 10
@@ -121,7 +123,7 @@ def long_list(rows: int) -> Manifest:
     )
 
 
-def write_parts(path: Path, table: pa.Table) -> None:
+def write_parts(path: Path, info: StoreInfo, table: pa.Table) -> None:
     """The part files that tasks would have written for a plan's rows."""
     rng = np.random.default_rng(1)
     keys = np.unique(table["split"].to_numpy().astype(str), return_index=True)[1]
@@ -134,8 +136,9 @@ def write_parts(path: Path, table: pa.Table) -> None:
         zeros = pa.array(np.zeros(count, np.int32))
         made = {"rotation": zeros, "statistics": pa.nulls(count, INDEX.field("statistics").type), **checks}
         columns = [(known.get(name) or made.get(name, zeros)) for name in INDEX.names]
-        where = index_part(path, str(part["split"][0]), int(part["shard"][0].as_py()))
-        write_parquet(pa.table([c.cast(f.type) for c, f in zip(columns, INDEX, strict=True)], schema=INDEX), where)
+        key = str(part["split"][0]), int(part["shard"][0].as_py())
+        index = pa.table([c.cast(f.type) for c, f in zip(columns, INDEX, strict=True)], schema=INDEX)
+        write_part(path, info, key, index, QUARANTINE.empty_table())
 
 
 def simulate(rows: int, folder: Path) -> None:
@@ -160,7 +163,7 @@ def simulate(rows: int, folder: Path) -> None:
     del manifest
     with timed("look", found):
         waiting = len(unfinished_shards(spec.store_path, info))
-    write_parts(spec.store_path, plan.table)
+    write_parts(spec.store_path, info, plan.table)
     table_gib = plan.table.nbytes / 2**30
     del plan
     before = peak_gib()

@@ -8,8 +8,10 @@ from voxray.patches.measure import measure_scans
 from voxray.patches.plan import plan_patches
 from voxray.store.finish import StoreSummary, finish_store
 from voxray.store.metadata import read_info
+from voxray.store.parts import unfinished_shards
+from voxray.store.prepare import prepare_store
 from voxray.store.read import PatchStore, open_store
-from voxray.store.write import prepare_store, unfinished_shards, write_shard
+from voxray.store.write import write_shard
 
 
 def begin(spec: Experiment) -> list[tuple[str, int]]:

@@ -12,7 +12,9 @@ from voxray.phantom.luna16 import UPRIGHT, draw_scan
 from voxray.scans.write import write_metaimage
 from voxray.store.finish import finish_store
 from voxray.store.layout import StoreInfo
-from voxray.store.write import prepare_store, shard_keys, write_shard
+from voxray.store.parts import shard_keys
+from voxray.store.prepare import prepare_store
+from voxray.store.write import write_shard
 
 SHAPE = (130, 512, 512)  # z, y, x
 SPACING_MM = (0.7, 0.7, 1.25)

@@ -172,7 +172,7 @@ def test_ctrl_c_says_how_to_resume(out: Path, tmp_path: Path, capsys: pytest.Cap
     command = [Path(sys.executable).with_name("voxray"), "ingest", file, "--no-ray"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, encoding="utf-8")
     parts = spec.store_path / "parts"
-    while not list(parts.glob("*.index.parquet")):
+    while not list(parts.glob("[!.]*-*.parquet")):
         assert process.poll() is None
         time.sleep(0.002)
     process.send_signal(signal.SIGINT)

@@ -231,7 +231,7 @@ def test_a_node_lost_during_ingest_leaves_the_same_store(tmp_path: Path, ray_her
     with another_node(ray_here) as node:
 
         def lose_node() -> None:
-            wait_until(lambda: len(list(parts.glob("*.index.parquet"))) >= 5)
+            wait_until(lambda: len(list(parts.glob("[!.]*-*.parquet"))) >= 5)
             ray_here.remove_node(node, allow_graceful=False)
             assert not (spec("lost").store_path / "index.parquet").exists(), "ingest was over before the node was lost"
 

@@ -82,7 +82,7 @@ def test_broken_scans_fail_the_job_after_the_rest(out: Path, tmp_path: Path) -> 
     (tmp_path / "luna" / "subset1" / f"{names[1]}.raw").unlink()
     with pytest.raises(DataError, match="1 of 4 scans cannot be used"):
         ingest(experiment(tmp_path / "luna", out), RayExecutor(), quiet)
-    assert list((out / "store" / "parts").glob("*.index.parquet"))
+    assert list((out / "store" / "parts").glob("[!.]*-*.parquet"))
     (line,) = status_lines(out, time.time())
     assert line.startswith("ingest: failed after")
     assert "1 of 4 scans cannot be used" in line
@@ -120,12 +120,12 @@ def test_ingest_killed_half_way_and_run_again_gives_the_identical_store(tmp_path
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     parts = other.store_path / "parts"
     deadline = time.monotonic() + 300
-    while len(list(parts.glob("*.index.parquet"))) < 5:
+    while len(list(parts.glob("[!.]*-*.parquet"))) < 5:
         assert process.poll() is None, "ingest ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.002)
     end(process, signal.SIGKILL)
-    done = len(list(parts.glob("*.index.parquet")))
+    done = len(list(parts.glob("[!.]*-*.parquet")))
     assert not (other.store_path / "index.parquet").exists()
     (line,) = status_lines(other.out_path, time.time() + SILENT_S)
     assert line.startswith("ingest: silent, ")

@@ -79,7 +79,7 @@ def test_storage_that_fails_for_good_stops_ingest_and_nothing_half_written_count
     there = experiment(s3.put_folder(luna), s3.new_folder())
     keys = begin(there)
     write(there, keys[:1])
-    s3.fault = lambda method, path: 503 if method == "PUT" and "index.parquet" in path else None
+    s3.fault = lambda method, path: 503 if method == "PUT" and "/parts/" in path else None
     with pytest.raises(WorkError, match="object storage failed"):
         write(there, keys[1:2])
     s3.fault = lambda method, path: 503 if method == "GET" and path.endswith(".raw") else None

@@ -19,9 +19,9 @@ from voxray.executors.local import LocalExecutor
 from voxray.patches.plan import plan_patches
 from voxray.scans.read import open_scan, read_region
 from voxray.stages.ingest import ingest as ingest_stage
-from voxray.store import write as store_write
+from voxray.storage import atomic
+from voxray.store.parts import shard_keys
 from voxray.store.read import check_store, open_store
-from voxray.store.write import shard_keys
 from voxray.volume import PatchBox
 
 
@@ -223,7 +223,7 @@ def test_a_full_disk_stops_the_work_with_a_clear_line_and_loses_nothing(
         def full(*_: object, **__: object) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        patch.setattr(store_write, "write_shard_file", full)
+        patch.setattr(atomic, "publish", full)
         with pytest.raises(WorkError, match=r"the disk is full .*Free some space, then re-run the same command"):
             write(spec, keys)
     assert begin(spec) == keys
@@ -289,7 +289,7 @@ def test_what_killed_tasks_left_half_written_does_not_stay(luna: Path, out: Path
     shard = other.store_path / "train" / "image" / "c" / "0" / "0" / "0" / "0"
     (shard / ".unfinished.host.1234.0").write_bytes(b"half")
     os.utime(shard / ".unfinished.host.1234.0", (0, 0))
-    (other.store_path / "train" / "image" / "zarr.1234.partial").write_bytes(b"half")
+    (other.store_path / "parts" / ".unfinished.host.1234.0.parquet").write_bytes(b"half")
     finish(other)
     assert contents(other.store_path) == contents(out / "store")
 
@@ -303,7 +303,7 @@ def test_a_scan_that_was_mended_between_two_tries_is_not_set_aside(out: Path, tm
     spec = experiment(root, out)
     keys = begin(spec)
     write(spec, keys)
-    for part in (spec.store_path / "parts").glob("*.index.parquet"):
+    for part in (spec.store_path / "parts").glob("[!.]*-*.parquet"):
         part.unlink()  # killed after the quarantine part and before the index part
     raw.write_bytes(whole)
     write(spec, begin(spec))

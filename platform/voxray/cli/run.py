@@ -36,6 +36,9 @@ def ingest(
     dry_run: DryRun = False,
     no_ray: NoRay = False,
     verify: Annotated[bool, typer.Option("--verify", help="Read every patch and compare its checksum.")] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Read every shard and write those that are missing or damaged again.")
+    ] = False,
 ) -> None:
     """Cut patches from the scans of an experiment and write them to its store.
 
@@ -44,7 +47,10 @@ def ingest(
     from voxray.stages.ingest import ingest as write_store
 
     checked = read_experiment(experiment, set_)
-    print_plan(checked) if dry_run else write_store(checked, choose_executor(no_ray), echo, verify=verify)
+    if dry_run:
+        print_plan(checked)
+    else:
+        write_store(checked, choose_executor(no_ray), echo, verify=verify, repair=repair)
 
 
 def train(experiment: ExperimentFile, set_: Settings = None, no_ray: NoRay = False) -> None:

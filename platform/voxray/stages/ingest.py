@@ -18,14 +18,11 @@ from voxray.storage.locks import locked
 from voxray.storage.paths import exists
 from voxray.store.finish import finish_store
 from voxray.store.layout import INDEX_FILE, QUARANTINE_FILE, StoreInfo
+from voxray.store.parts import forget_parts, shard_keys, unfinished_shards
+from voxray.store.prepare import prepare_store
 from voxray.store.read import PatchStore, check_store, open_store
-from voxray.store.write import (
-    ShardReport,
-    forget_parts,
-    prepare_store,
-    shard_keys,
-    unfinished_shards,
-)
+from voxray.store.repair import check_shards, forget
+from voxray.store.write import ShardReport
 
 REASONS_SHOWN = 5
 
@@ -36,6 +33,7 @@ def ingest(
     on_status: OnStatus,
     *,
     verify: bool = False,
+    repair: bool = False,
     planned: RunPlan | None = None,
 ) -> None:
     """Cut patches from the scans and write them to the store; resumes an interrupted ingest.
@@ -47,6 +45,8 @@ def ingest(
     on_status : callable
     verify : bool
         Whether to read every patch and compare its checksum.
+    repair : bool
+        Whether to read every shard, and write those again that are missing or damaged.
     planned : RunPlan, optional
         The plan of the run, where it is known: planning reads the header of every scan.
 
@@ -62,7 +62,9 @@ def ingest(
         on_status(f"note: {note}")
     path = experiment.store_path
     with locked(path):
-        info = prepare_store(path, planned.plan, planned.manifest)
+        info = prepare_store(path, planned.plan, planned.manifest, on_status)
+        if repair:
+            _repair(experiment, info, planned, on_status)
         check_sources(experiment, info, planned.plan, executor, on_status)
         if exists(path / INDEX_FILE):
             forget_parts(path)
@@ -75,6 +77,21 @@ def ingest(
             for number, name in enumerate(check_store(store), 1):
                 on_progress(number, len(shard_keys(info)), name)
         on_status("ingest: every patch matches its checksum")
+
+
+def _repair(experiment: Experiment, info: StoreInfo, planned: RunPlan, on_status: OnStatus) -> None:
+    """Forget the shards that are missing or damaged, so that they are written again."""
+    path, damaged = experiment.store_path, []
+    with reported(run_folder(experiment), "repair", "shards") as on_progress:
+        for number, (key, problem) in enumerate(check_shards(path, info), 1):
+            on_progress(number, len(shard_keys(info)), f"{key[0]} shard {key[1]}")
+            if problem:
+                damaged.append(key)
+                on_status(f"repair: {problem}")
+        if damaged:
+            forget(path, info, planned.plan, planned.manifest, damaged)
+    what = f"{len(damaged)} damaged shards are written again" if damaged else "every shard that was written is intact"
+    on_status(f"repair: {what}")
 
 
 def _fill_store(

@@ -12,7 +12,7 @@ from voxray.models.cost.estimate import Cost
 from voxray.patches.plan import Plan
 from voxray.patches.planned import plan_experiment
 from voxray.storage.paths import to_path
-from voxray.store.write import count_channels
+from voxray.store.prepare import count_channels
 from voxray.training.fit import Network, load_network
 from voxray.training.tasks import check_settings
 

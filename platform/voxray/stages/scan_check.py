@@ -20,11 +20,11 @@ from voxray.patches.planned import plan_experiment
 from voxray.stages.common import OnStatus
 from voxray.storage.paths import AnyPath, exists
 from voxray.store.compare import chunk_scans, digests, patches_digest
-from voxray.store.layout import INDEX, INDEX_FILE, StoreInfo, read_parquet
+from voxray.store.layout import INDEX, INDEX_FILE, StoreInfo
 from voxray.store.matching import check_provenance
+from voxray.store.parts import read_part, shard_keys, unfinished_shards
 from voxray.store.read import PatchStore, open_store
 from voxray.store.sources import Sources, States, data_settings, find_states, read_sources, write_sources
-from voxray.store.write import index_part, shard_keys, unfinished_shards
 
 SCAN = ("scan_id", "path", "label_path")
 NAMES_SHOWN = 5
@@ -120,7 +120,7 @@ def _written(experiment: Experiment, info: StoreInfo, rows: pa.Table) -> tuple[p
     for split, shard in sorted(finished & keys):
         here = rows.filter(pc.and_(pc.equal(rows["split"], split), pc.equal(rows["shard"], shard)))
         kept.append(here)
-        index.append(_rows_of(read_parquet(index_part(path, split, shard), INDEX), here["scan_id"].to_pylist()))
+        index.append(_rows_of(read_part(path, info, (split, shard))[0], here["scan_id"].to_pylist()))
     return pa.concat_tables([PLAN.empty_table(), *kept]), pa.concat_tables(index)
 
 

@@ -8,19 +8,12 @@ import pyarrow.compute as pc
 from voxray.datasets.manifest import QUARANTINE
 from voxray.errors import DataError
 from voxray.patches.balance import SPLITS
-from voxray.storage.paths import AnyPath, exists, matching
+from voxray.storage.paths import AnyPath
 from voxray.store.checksum import CONSTANT
-from voxray.store.layout import (
-    INDEX,
-    INDEX_FILE,
-    PARTS_FOLDER,
-    QUARANTINE_FILE,
-    StoreInfo,
-    read_parquet,
-    write_parquet,
-)
+from voxray.store.layout import INDEX, INDEX_FILE, PARTS_FOLDER, QUARANTINE_FILE, REINGEST, StoreInfo
 from voxray.store.metadata import write_metadata
-from voxray.store.write import forget_parts, index_part, quarantine_part, shard_keys, unfinished_shards
+from voxray.store.parts import Key, forget_parts, forget_shards, read_parts, shard_keys, unfinished_shards
+from voxray.store.tables import read_table, write_table
 
 USABLE = ("absent", "empty")  # kinds of scans that do not exist, or that a setting leaves out: nothing is wrong
 
@@ -54,11 +47,10 @@ def finish_store(
     DataError
         Too many scans are quarantined, or two splits hold the same voxels. The store stays unfinished.
     """
-    missing = unfinished_shards(path, info)
-    if missing:
-        raise DataError(str(path), f"{len(missing)} shards are not written yet", "Run voxray ingest again")
-    index, quarantine = _read_parts(path, info)
-    _check_quarantine(path, info, index, quarantine, max_quarantined)
+    if missing := unfinished_shards(path, info):
+        raise DataError(str(path), f"{len(missing)} shards are not written yet", REINGEST)
+    index, quarantine, incomplete = _read_parts(path, info)
+    _check_quarantine(path, index, quarantine, incomplete, max_quarantined)
     leak = _describe_leak(index)
     if leak and not published_split:
         raise DataError(str(path), leak, "Give them one patient_id, or remove one of each")
@@ -66,27 +58,28 @@ def finish_store(
         note = f"{leak}; kept, because published results refer to this split"
         write_metadata(path, replace(info, notes=tuple(dict.fromkeys([*info.notes, note]))))
     rotated = _with_rotations(index, rotations)
-    write_parquet(quarantine, path / QUARANTINE_FILE)
-    write_parquet(rotated, path / INDEX_FILE)
+    write_table(quarantine, path / QUARANTINE_FILE, info.digest)
+    write_table(rotated, path / INDEX_FILE, info.digest)
     forget_parts(path)
     scans = pc.sum(pc.equal(quarantine["kind"], "scan")).as_py() or 0
     samples = pc.sum(quarantine["samples"]).as_py() or 0
     return StoreSummary(index.num_rows, rotated.num_rows, scans, samples)
 
 
-def _read_parts(path: AnyPath, info: StoreInfo) -> tuple[pa.Table, pa.Table]:
-    """Index and quarantine of all shards."""
+def _read_parts(path: AnyPath, info: StoreInfo) -> tuple[pa.Table, pa.Table, list[Key]]:
+    """Index and quarantine of all shards, and the shards that have rows of the quarantine."""
     keys = shard_keys(info)
-    index = pa.concat_tables([read_parquet(index_part(path, *key)) for key in keys]).combine_chunks()
-    # One listing for all shards: in object storage each request takes its time.
-    present = {part.name for part in matching(path / PARTS_FOLDER, "*.quarantine.parquet")}
-    parts = [part for part in (quarantine_part(path, *key) for key in keys) if part.name in present]
-    tables = [read_parquet(part, QUARANTINE) for part in (path / PARTS_FOLDER / QUARANTINE_FILE, *parts)]
+    parts = read_parts(path, info, keys)
+    index = pa.concat_tables([rows for rows, _ in parts]).combine_chunks()
+    incomplete = [key for key, (_, lost) in zip(keys, parts, strict=True) if lost.num_rows]
+    listed = read_table(path / PARTS_FOLDER / QUARANTINE_FILE, QUARANTINE, info.digest)
+    tables = [listed, *(lost for _, lost in parts)]
     # Each shard of a scan may have quarantined it: one row, with the samples of all. Without threads the groups are in
     # the order of their first rows.
     columns = [name for name in QUARANTINE.names if name != "samples"]
     joined = pa.concat_tables(tables).group_by(columns, use_threads=False).aggregate([("samples", "sum")])
-    return index, joined.rename_columns([*columns, "samples"]).select(QUARANTINE.names).cast(QUARANTINE)
+    joined = joined.rename_columns([*columns, "samples"]).select(QUARANTINE.names).cast(QUARANTINE)
+    return index, joined, incomplete
 
 
 def _with_rotations(index: pa.Table, rotations: tuple[int, ...]) -> pa.Table:
@@ -104,7 +97,7 @@ def _with_rotations(index: pa.Table, rotations: tuple[int, ...]) -> pa.Table:
 
 
 def _check_quarantine(
-    path: AnyPath, info: StoreInfo, index: pa.Table, quarantine: pa.Table, max_quarantined: float
+    path: AnyPath, index: pa.Table, quarantine: pa.Table, incomplete: list[Key], max_quarantined: float
 ) -> None:
     """Raise DataError where too many scans are lost; the next run writes their shards again."""
     failed = pc.invert(pc.is_in(quarantine["kind"], value_set=pa.array(USABLE)))
@@ -116,10 +109,7 @@ def _check_quarantine(
     scans = len(lost) + len(pc.unique(index["scan_id"])) + len(pc.unique(empty["scan_id"]))
     if len(lost) <= max_quarantined * scans and index.num_rows:
         return
-    for key in shard_keys(info):
-        if exists(quarantine_part(path, *key)):
-            index_part(path, *key).unlink()
-            quarantine_part(path, *key).unlink()
+    forget_shards(path, incomplete)
     # If no scan is lost, all of them are absent or empty.
     rows = planned.filter(pc.is_in(planned["scan_id"], value_set=lost)) if len(lost) else quarantine
     reasons = "".join(f"\n  {row['reason']}" for row in rows.slice(0, 5).to_pylist())

@@ -1,5 +1,6 @@
 """The layout of a store on disk: names, schemas, arrays."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -27,6 +28,12 @@ ABSENT = 2**64 - 1  # offset and size of a chunk that was not written
 CHECKSUM_BYTES = 4  # of Zarr's codec crc32c, after each chunk and the index of a shard
 REPAIR = "Re-run with voxray ingest … --repair"
 REINGEST = "Run voxray ingest again"
+# The paths of all files of a store; `shard` matches those that hold voxels.
+STORE_FILES: Final = re.compile(
+    r"zarr\.json|(index|quarantine|sources)\.parquet"
+    r"|parts/(plan|quarantine|(train|val|test)-\d{6,})\.parquet"
+    r"|(train|val|test)/(zarr\.json|(image|label)/(zarr\.json|(?P<shard>c/\d+(/0)+)))"
+)
 LISTS = ("classes", "size", "notes")  # attributes that JSON keeps as lists
 
 INDEX = pa.schema(

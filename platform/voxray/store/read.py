@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,22 +10,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from voxray.datasets.manifest import QUARANTINE
 from voxray.errors import NotReadyError, StoreError
 from voxray.storage.paths import AnyPath, exists, list_once
 from voxray.store.checksum import patch_checksum
 from voxray.store.layout import (
     IMAGES,
+    INDEX,
     INDEX_FILE,
     MASKS,
     QUARANTINE_FILE,
-    REINGEST,
     REPAIR,
     StoreInfo,
-    read_parquet,
     shard_file,
 )
 from voxray.store.metadata import open_array, read_info
 from voxray.store.sharded import ShardedArray
+from voxray.store.tables import read_table, table_checksum
 
 if TYPE_CHECKING:
     import zarr
@@ -39,21 +41,18 @@ class PatchStore:
     index: pa.Table
     quarantine: pa.Table
 
+    @cached_property
+    def content_digest(self) -> str:
+        """A digest of the index: of the place, label, patient and checksum of every patch."""
+        return table_checksum(self.index)
+
     def rows(self, split: str) -> pa.Table:
         """The index rows of one split."""
         return self.index.filter(pc.equal(self.index["split"], split)).combine_chunks()
 
     def arrays(self, split: str) -> list[ShardedArray]:
         """The patches of one split, (channel, x, y, z) each, and their label maps, (x, y, z), if ``info.masks``."""
-        shapes: dict[str, tuple[tuple[int, ...], str]] = {IMAGES: (self.info.patch_shape, self.info.dtype)}
-        if self.info.masks:
-            shapes[MASKS] = (self.info.size, "uint8")
-        counts = self.info.patches_per_chunk, self.info.patches_per_shard
-        written = frozenset(pc.unique(self.rows(split)["shard"]).to_pylist())
-        return [
-            ShardedArray(self.path / split / name, shape, np.dtype(dtype), *counts, written)
-            for name, (shape, dtype) in shapes.items()
-        ]
+        return open_shards(self.path, self.info, split, pc.unique(self.rows(split)["shard"]).to_pylist())
 
     def open_images(self, split: str) -> "zarr.Array[Any]":
         """The patches of one split as a Zarr array: (slot, channel, x, y, z)."""
@@ -70,6 +69,18 @@ class PatchStore:
         return np.concatenate([np.empty((0, *self.info.patch_shape), self.info.dtype), *patches])
 
 
+def open_shards(path: AnyPath, info: StoreInfo, split: str, written: Iterable[int]) -> list[ShardedArray]:
+    """The arrays of one split, of which some shards were written; the store need not be finished."""
+    shapes: dict[str, tuple[tuple[int, ...], str]] = {IMAGES: (info.patch_shape, info.dtype)}
+    if info.masks:
+        shapes[MASKS] = (info.size, "uint8")
+    counts, shards = (info.patches_per_chunk, info.patches_per_shard), frozenset(written)
+    return [
+        ShardedArray(path / split / name, shape, np.dtype(dtype), *counts, shards)
+        for name, (shape, dtype) in shapes.items()
+    ]
+
+
 def open_store(path: AnyPath) -> PatchStore:
     """Open a finished store.
 
@@ -83,16 +94,10 @@ def open_store(path: AnyPath) -> PatchStore:
         raise NotReadyError(str(path), "no patch store is here", "Run voxray ingest first")
     if not exists(path / INDEX_FILE):
         raise NotReadyError(str(path), "the store is not finished: it has no index", "Run voxray ingest again")
-    index, quarantine = _read_table(path / INDEX_FILE), _read_table(path / QUARANTINE_FILE)
+    index = read_table(path / INDEX_FILE, INDEX, info.digest)
+    quarantine = read_table(path / QUARANTINE_FILE, QUARANTINE, info.digest)
     _check_shards_exist(path, index, {IMAGES: 5, MASKS: 4} if info.masks else {IMAGES: 5})
     return PatchStore(path, info, index, quarantine)
-
-
-def _read_table(path: AnyPath) -> pa.Table:
-    try:
-        return read_parquet(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise StoreError(str(path), f"cannot be read: {error}", REINGEST) from None
 
 
 def _check_shards_exist(path: AnyPath, index: pa.Table, arrays: Mapping[str, int]) -> None:
