@@ -18,7 +18,7 @@ def begin(spec: Experiment) -> list[tuple[str, int]]:
     """Prepare the store; the shards that wait."""
     manifest = read_manifest(spec.data)
     if spec.patches.sampling == "grid":
-        manifest = measure_scans(manifest, spec.patches.spacing_mm)
+        manifest = measure_scans(manifest, spec.patches)
     info = prepare_store(spec.store_path, plan_patches(manifest, spec), manifest)
     return unfinished_shards(spec.store_path, info)
 

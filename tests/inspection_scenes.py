@@ -12,10 +12,15 @@ SHAPE = (12, 11, 10)
 CLASSES = {"0": "background", "1": "liver", "2": "tumor"}
 
 
-def write_nifti(path: Path, voxels: NDArray[Any], affine: NDArray[Any] | None = None) -> None:
-    """Write (x, y, z) voxels of 1 mm, or with an affine."""
+def write_nifti(
+    path: Path, voxels: NDArray[Any], affine: NDArray[Any] | None = None, qform: NDArray[Any] | None = None
+) -> None:
+    """Write (x, y, z) voxels of 1 mm, or with an affine, and perhaps with a qform."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4) if affine is None else affine), path)
+    image = nibabel.Nifti1Image(voxels, np.eye(4) if affine is None else affine)
+    if qform is not None:
+        image.header.set_qform(qform, 1)
+    nibabel.save(image, path)
 
 
 def image_of(seed: int, shape: tuple[int, ...] = SHAPE) -> NDArray[np.int16]:
@@ -47,6 +52,7 @@ DEFECTS = {
     "leak": "good_000",
     "unreadable": "cut_off",
     "listed": "no_mask",
+    "implausible": "in_meters",
     "channels": "two_channels",
     "grid": "shifted_mask",
     "mask": "broken_mask",
@@ -57,6 +63,7 @@ DEFECTS = {
     "unlisted": "forgotten",
     "empty": "no_foreground",
     "unseen": None,
+    "header": "two_places",
     "shape": "long",
     "spacing": "coarse",
     "intensity": "bright",
@@ -68,7 +75,10 @@ def write_defects(root: Path) -> None:
     named = [name for kind, name in DEFECTS.items() if kind not in ("leak", "unlisted", "unseen")]
     write_cases(root, 24, {**CLASSES, "3": "never"}, ("twin", *filter(None, named)))
     plain = {name: (image_of(100 + number), mask_of()) for number, name in enumerate(named)}
-    affines: dict[str, NDArray[Any]] = {"coarse": np.diag([1.0, 1, 5, 1])}
+    affines: dict[str, NDArray[Any]] = {
+        "coarse": np.diag([1.0, 1, 5, 1]),
+        "in_meters": np.diag([1000.0, 1000, 1000, 1]),
+    }
     plain["twin"] = (image_of(0), mask_of())
     plain["two_channels"] = (image_of(61, (*SHAPE, 2)), mask_of())
     plain["seven"][1][3, 3, 3] = 7
@@ -84,7 +94,8 @@ def write_defects(root: Path) -> None:
             continue
         image, mask = plain[name]
         affine = affines.get(name, np.eye(4))
-        write_nifti(root / "imagesTr" / f"{name}.nii.gz", image, affine)
+        qform = affine + np.diag([0, 0, 0.5, 0]) if name == "two_places" else None
+        write_nifti(root / "imagesTr" / f"{name}.nii.gz", image, affine, qform)
         if name != "no_mask":
             shift = np.eye(4)
             shift[0, 3] = 2.0 * (name == "shifted_mask")

@@ -4,7 +4,9 @@ import nibabel
 import numpy as np
 import pytest
 from inspection_scenes import SHAPE, image_of, mask_of, write_cases, write_nifti
+from readers.nifti_files import nifti
 
+from voxray.errors import WorkError
 from voxray.inspection.scan_stats import RANKS, SCAN_STATS, chunk_targets, inspect_scans
 from voxray.inspection.target import TARGETS, read_target
 
@@ -62,3 +64,48 @@ def test_chunks_hold_every_target_once(voxels: bool, longest: int) -> None:
     assert max(chunk.num_rows for chunk in chunks) == longest
     assert [number for chunk in chunks for number in chunk["number"].to_pylist()] == list(range(2345))
     assert chunk_targets(TARGETS.empty_table(), voxels) == []
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("odd"), ZeroDivisionError("division by zero"), OSError(5, "I/O error")]
+)
+def test_any_failure_within_a_scan_is_an_issue_of_that_scan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    write_cases(tmp_path, 2)
+    target = read_target(tmp_path)
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("voxray.inspection.scan_stats.volume_statistics", fail)
+    rows = inspect_scans(tmp_path, target.targets, target.manifest.classes, voxels=True).to_pylist()
+    assert len(rows) == 2
+    for row in rows:
+        (issue,) = row["issues"]
+        assert (str(error) or "MemoryError") in issue["detail"]
+
+
+@pytest.mark.parametrize("voxels", [False, True])
+@pytest.mark.parametrize(
+    "fields", [{"datatype": 128, "bitpix": 24}, {"datatype": 2304, "bitpix": 32}, {"datatype": 32, "bitpix": 64}]
+)
+def test_colors_and_complex_numbers_are_issues(tmp_path: Path, voxels: bool, fields: dict[str, int]) -> None:
+    (tmp_path / "a.nii").write_bytes(nifti(**fields) + bytes(300))
+    target = read_target(tmp_path)
+    (row,) = inspect_scans(tmp_path, target.targets, (), voxels).to_pylist()
+    ((kind, detail),) = [issue.values() for issue in row["issues"]]
+    assert kind == "unreadable"
+    assert "expected real numbers as voxels" in detail
+
+
+def test_object_storage_that_fails_is_no_issue_of_a_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_cases(tmp_path, 1)
+    target = read_target(tmp_path)
+
+    def fail(*_: object) -> None:
+        raise WorkError("s3://bucket", "object storage failed", "Check the network")
+
+    monkeypatch.setattr("voxray.inspection.scan_stats.read_header", fail)
+    with pytest.raises(WorkError):
+        inspect_scans(tmp_path, target.targets, (), voxels=False)

@@ -86,7 +86,7 @@ def test_a_damaged_file_is_named_by_its_url(s3: S3, tmp_path: Path) -> None:
     remote = in_storage(s3, tmp_path / "scan.nrrd")
     with pytest.raises(ScanError) as raised:
         open_scan(remote)
-    assert str(raised.value).startswith(f"{remote}: cannot be read")
+    assert str(raised.value).startswith(f"{remote}: not an NRRD file")
     assert "voxray_" not in str(raised.value)
 
 

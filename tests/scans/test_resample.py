@@ -188,3 +188,20 @@ def test_one_slice_is_not_stretched_to_several() -> None:
     with pytest.raises(ScanError, match="a: has one voxel along z, which cannot be stretched to 4"):
         resize(volume_of(shape=(6, 6, 1)), (6, 6, 4), "a")
     assert resize(volume_of(shape=(6, 6, 1)), (3, 3, 1), "a").shape == (3, 3, 1)
+
+
+@pytest.mark.parametrize("spacing_mm", [(1e-3, 1.0, 1.0), (1e-3, 1e-3, 1e-3), (1e-300, 1e-300, 1e-300)])
+def test_a_volume_that_would_become_larger_than_any_scan_is_refused_before_memory_is_taken(
+    spacing_mm: tuple[float, float, float],
+) -> None:
+    volume = Volume(np.broadcast_to(np.uint8(0), (1, 700, 700, 700)), np.diag([30.0, 30, 30, 1]))
+    with pytest.raises(ScanError, match=r"a\.nii: has a spacing of 30 x 30 x 30 mm; resampled to .* it would have"):
+        resample(volume, spacing_mm, 1, "a.nii")
+
+
+def test_a_volume_that_this_machine_cannot_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("voxray.scans.resample.machine_memory", lambda: 2**20)
+    volume = volume_of()
+    assert resample(volume, (0.5, 0.5, 0.5), 1).shape == (18, 24, 28)
+    with pytest.raises(ScanError, match=r"a\.nii: would take .* once it is resampled, this machine has"):
+        resample(volume, (0.1, 0.3, 0.5), 1, "a.nii")

@@ -1,10 +1,19 @@
+import gzip
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 from nibabel.affines import from_matvec
+from readers.nifti_files import QFORM, SFORM, SHEARED, TURNED, nifti, quaternion
+from readers.reading import itk_affine
 
+from voxray.inference.predict import Options, segment_file
+from voxray.inference.segmenter import Segmentation
+from voxray.scans.read import open_file
 from voxray.scans.write import write_nifti
 from voxray.volume import Volume
 
@@ -34,3 +43,91 @@ def test_the_same_volume_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("time.time", lambda: 2e9)
     write_nifti(tmp_path / "b.nii.gz", volume)
     assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
+
+
+CODES = [(sform, qform) for sform in (0, 1, 2, 4) for qform in (0, 1, 2, 4)]
+HEADERS: dict[str, dict[str, Any]] = {
+    **{f"codes {codes}": {"codes": codes} for codes in CODES},
+    **{f"codes {codes}, different places": {"codes": codes, "qform": QFORM} for codes in CODES},
+    **{f"codes {codes}, sheared": {"codes": codes, "sform": SHEARED} for codes in CODES},
+    **{f"unit {unit}": {"xyzt_units": unit} for unit in (0, 1, 2, 3, 8, 10, 11)},
+    **{f"unit {unit}, qform": {"xyzt_units": unit, "codes": (0, 1)} for unit in (1, 3)},
+    "turned": {"sform": TURNED},
+    "turned, qform": {"sform": TURNED, "codes": (0, 1)},
+    "an all-zero sform": {"srow_x": 0, "srow_y": 0, "srow_z": 0},
+    "a long quaternion": {"codes": (0, 1), **quaternion(1.001)},
+    "qfac of 0": {"codes": (0, 1), "pixdim": [0, 2, 3, 4, 1, 1, 1, 1]},
+    "a spacing below zero that nothing uses": {"codes": (1, 0), "pixdim": [1, -2, 3, 4, 1, 1, 1, 1]},
+}
+
+
+def label_map(scan: Path) -> Path:
+    """What a prediction of a scan writes; the network is left out."""
+
+    def segment(_: object, volume: Volume, where: str) -> Segmentation:
+        empty = Volume(np.zeros((1, *volume.shape), np.uint8), volume.affine)
+        return Segmentation(empty, empty)
+
+    run: Any = SimpleNamespace(classes=("background", "tumor"))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("voxray.inference.predict.segment", segment)
+        segment_file([run], scan, Options(scan.parent / "out", probabilities=True))
+    assert len(list((scan.parent / "out").iterdir())) == 2
+    return next(path for path in (scan.parent / "out").iterdir() if "seg" in path.name)
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_every_program_lays_a_label_map_on_its_scan(tmp_path: Path, name: str) -> None:
+    scan = tmp_path / "a.nii"
+    scan.write_bytes(nifti(**HEADERS[name]))
+    labels = label_map(scan)
+    contents = (scan.read_bytes(), gzip.decompress(labels.read_bytes()))
+    headers = [nibabel.Nifti1Header(content[:348], check=False) for content in contents]
+    for field in ("sform_code", "qform_code", "srow_x", "srow_y", "srow_z", "quatern_b", "quatern_c", "quatern_d"):
+        np.testing.assert_array_equal(headers[0][field], headers[1][field])
+    for field in ("qoffset_x", "qoffset_y", "qoffset_z", "xyzt_units"):
+        np.testing.assert_array_equal(headers[0][field], headers[1][field])
+    np.testing.assert_array_equal(headers[0]["pixdim"][:4], headers[1]["pixdim"][:4])
+    if name != "a long quaternion":
+        np.testing.assert_array_equal(nibabel.load(scan).affine, nibabel.load(labels).affine)
+    np.testing.assert_array_equal(open_file(scan).affine, open_file(labels).affine)
+    try:
+        expected = SimpleITK.ReadImage(str(scan))
+    except RuntimeError:  # a sheared sform alone is no image of ITK
+        assert "sheared" in name
+        return
+    found = SimpleITK.ReadImage(str(labels))
+    for value in ("GetSize", "GetSpacing", "GetOrigin", "GetDirection"):
+        assert getattr(found, value)() == getattr(expected, value)()
+
+
+@pytest.mark.parametrize("name", ["a.mha", "a.nrrd", "a.nii.gz"])
+def test_a_label_map_of_another_format_lies_on_its_scan_too(tmp_path: Path, name: str) -> None:
+    image = SimpleITK.GetImageFromArray(np.zeros((3, 4, 5), np.int16))
+    image.SetSpacing((0.7, 0.8, 2.5))
+    image.SetOrigin((1, -2, 3))
+    turn = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+    image.SetDirection((turn * np.sign(np.linalg.det(turn))).ravel().tolist())
+    SimpleITK.WriteImage(image, str(tmp_path / name))
+    found = SimpleITK.ReadImage(str(label_map(tmp_path / name)))
+    np.testing.assert_allclose(itk_affine(found), itk_affine(image), rtol=1e-5, atol=1e-5)
+
+
+def test_what_itk_would_lay_elsewhere_it_does_not_open(tmp_path: Path) -> None:
+    write_nifti(tmp_path / "a.nii", Volume(np.zeros((1, 4, 3, 2), np.uint8), SHEARED))
+    np.testing.assert_allclose(nibabel.load(tmp_path / "a.nii").affine, SHEARED)
+    with pytest.raises(RuntimeError, match="orthonormal"):
+        SimpleITK.ReadImage(str(tmp_path / "a.nii"))
+
+
+def test_a_scan_of_the_second_version_keeps_its_place(tmp_path: Path) -> None:
+    (tmp_path / "a.nii").write_bytes(nifti(SFORM / 1000, kind=nibabel.Nifti2Image, xyzt_units=1))
+    labels = label_map(tmp_path / "a.nii")
+    np.testing.assert_allclose(nibabel.load(labels).affine[:3], SFORM[:3] / 1000, rtol=1e-6)
+    assert nibabel.load(labels).header.get_xyzt_units()[0] == "meter"
+
+
+def test_a_volume_of_very_many_slices_is_written(tmp_path: Path) -> None:
+    voxels = np.zeros((1, 2, 1, 2**15), np.uint8)
+    write_nifti(tmp_path / "a.nii", Volume(voxels, AFFINE))
+    np.testing.assert_array_equal(open_file(tmp_path / "a.nii").array, voxels)

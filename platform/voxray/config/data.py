@@ -10,6 +10,7 @@ from voxray.privacy import read_key
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[int, Field(ge=1)]
+SPACING_RANGE_MM = (0.01, 50.0)
 Size = Annotated[ByteSize, Field(ge=1)]
 MOST_CHUNK_BYTES = 2**31  # Blosc compresses less at a time
 
@@ -105,6 +106,8 @@ class PatchesSpec(Spec):
     """For `foreground`: whether scans without foreground are used; their patches are drawn at random."""
     spacing_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
     """Resample scans to this spacing along x, y, z before patches are cut."""
+    spacing_range_mm: tuple[PositiveFloat, PositiveFloat] = SPACING_RANGE_MM
+    """Lowest and highest plausible distance of voxels; scans with others have a wrong header and are quarantined."""
     negatives_per_positive: Annotated[float, Field(gt=0)] | Literal["all"] = 5.0
     """For `center`: negative samples kept for each positive one."""
     oversample_rotations: tuple[Literal[90, 180, 270], ...] = (90, 180, 270)
@@ -118,6 +121,13 @@ class PatchesSpec(Spec):
         if not isinstance(size, list | tuple):
             return size
         return (*size, 1) if len(size) == 2 else tuple(size)
+
+    @field_validator("spacing_range_mm")
+    @classmethod
+    def _ascending(cls, limits: tuple[float, float]) -> tuple[float, float]:
+        if limits[0] > limits[1]:
+            raise ValueError(f"expected the lower limit first, got {list(limits)}")
+        return limits
 
     @field_validator("oversample_rotations")
     @classmethod

@@ -49,7 +49,7 @@ def evaluate_scan(segmenter: Segmenter, case: Case) -> Case:
     prediction = segmenter.predict(open_file(scan), str(scan)).labels
     folder = run_folder(experiment)
     file = folder.label_maps(case["split"]).label_map(plain_name(Path(case["path"])))
-    write_nifti(file, prediction)
+    write_nifti(file, prediction, scan)
     # The mask's file may keep its axes in another order than the scan's.
     label = in_axes_of(open_scan(mask), prediction.affine)
     truth = label_classes(label, classes, case["label_path"])

@@ -61,9 +61,9 @@ def segment_file(runs: Sequence[TrainedRun], path: AnyPath, options: Options) ->
     """
     segmentation = segment(runs, open_file(path), str(path))
     labels, files, name = segmentation.labels, PredictionFolder(options.out), plain_name(path)
-    write_nifti(files.label_map(name), labels)
+    write_nifti(files.label_map(name), labels, path)
     if options.probabilities:
-        write_nifti(files.probabilities(name), segmentation.probabilities)
+        write_nifti(files.probabilities(name), segmentation.probabilities, path)
     classes = runs[0].classes
     counts = np.bincount(labels.array.ravel(), minlength=len(classes))
     milliliters = abs(float(np.linalg.det(labels.affine[:3, :3]))) / 1000

@@ -15,7 +15,7 @@ from voxray.loader.normalize import scale_images, valid_voxels
 from voxray.models.outputs import class_probabilities, label_maps
 from voxray.models.spec.unet import UNet
 from voxray.patches.cut import check_channels, scan_statistics
-from voxray.scans.geometry import canonical_volume, in_axes_of
+from voxray.scans.geometry import canonical_volume, check_spacing, in_axes_of
 from voxray.scans.masks import check_finite
 from voxray.scans.resample import resample, resample_like
 from voxray.volume import Volume, inside_extents
@@ -67,13 +67,14 @@ class Segmenter:
         Raises
         ------
         ScanError
-            It has other channels than the model, or voxels that are not finite.
+            It has other channels than the model, an implausible spacing, or voxels that are not finite.
         """
         scan = canonical_volume(volume.array, volume.affine)
         check_channels(scan, self.run.cut_settings.channels, where)
         check_finite(scan, where)
+        check_spacing(scan, self.run.experiment.patches.spacing_range_mm, where)
         spacing = self.run.experiment.patches.spacing_mm
-        resampled = scan if spacing is None else resample(scan, spacing, order=1)
+        resampled = scan if spacing is None else resample(scan, spacing, 1, where)
         slabs = list(self._slabs(resampled))
         probabilities = Volume(np.concatenate(slabs, axis=1), resampled.affine)
         if spacing is not None:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from voxray.datasets.manifest import shared_patients
 from voxray.inspection.kinds import KINDS
-from voxray.inspection.outliers import find_outliers
+from voxray.inspection.outliers import column, find_outliers
 from voxray.inspection.target import InspectionTarget
 from voxray.store.checksum import CONSTANT
 
@@ -42,10 +42,13 @@ def find_issues(target: InspectionTarget, scan_stats: pa.Table) -> pa.Table:
         *_scan_issues(scan_stats),
         *_list_issues(target),
         *_channel_issues(target, scan_stats),
+        *_implausible_spacing(target, scan_stats),
         *_outside_samples(target, scan_stats),
         *_unseen_classes(target, scan_stats),
-        *find_outliers(scan_stats),
     ]
+    # A wrong unit is named once.
+    implausible = {row["number"] for row in rows if row["kind"] == "implausible"}
+    rows += (row for row in find_outliers(scan_stats) if row["kind"] != "spacing" or row["number"] not in implausible)
     return _table(rows, scan_stats)
 
 
@@ -118,6 +121,18 @@ def _channel_issues(target: InspectionTarget, scan_stats: pa.Table) -> Iterator[
     odd = scan_stats.filter(pc.fill_null(pc.not_equal(scan_stats["channels"], expected), False))
     for row in odd.select(["number", "channels"]).to_pylist():
         yield {"kind": "channels", "number": row["number"], "detail": f"has {row['channels']}, {source} {expected}"}
+
+
+def _implausible_spacing(target: InspectionTarget, scan_stats: pa.Table) -> Iterator[Row]:
+    low, high = target.spacing_range_mm
+    read = scan_stats.filter(pc.is_valid(scan_stats["channels"]))
+    spacing = np.stack([column(read, f"{axis}_spacing_mm") for axis in "xyz"], axis=1)
+    extents = np.stack([column(read, f"{axis}_extent") for axis in "xyz"], axis=1)
+    odd = (extents > 1) & ~((spacing >= low) & (spacing <= high))
+    for row in np.flatnonzero(odd.any(axis=1)):
+        steps = "×".join(f"{step:.4g}" for step in spacing[row])
+        detail = f"{steps} mm, expected {low:g} to {high:g} mm"
+        yield {"kind": "implausible", "number": read["number"][int(row)].as_py(), "detail": detail}
 
 
 def _outside_samples(target: InspectionTarget, scan_stats: pa.Table) -> Iterator[Row]:

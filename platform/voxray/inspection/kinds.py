@@ -33,6 +33,7 @@ KINDS: dict[str, Kind] = {
     ),
     "unreadable": Kind(ERROR, "Unreadable scans", QUARANTINED),
     "listed": Kind(ERROR, "Unusable entries of the list", QUARANTINED),
+    "implausible": Kind(ERROR, "Implausible spacing", f"{QUARANTINED} Often the unit in the header is wrong."),
     "channels": Kind(ERROR, "Unexpected number of channels", f"{QUARANTINED} Networks have fixed channels."),
     "grid": Kind(ERROR, "Image and mask differ in geometry", QUARANTINED),
     "mask": Kind(ERROR, "Unusable masks", SCAN_QUARANTINED),
@@ -45,6 +46,7 @@ KINDS: dict[str, Kind] = {
     "unlisted": Kind(WARNING, "On disk, but not listed", "They are not used."),
     "empty": Kind(WARNING, "Masks without foreground", "Correct only if these scans are true negatives.", True),
     "unseen": Kind(WARNING, "Classes without voxels", "The network cannot learn them.", True),
+    "header": Kind(WARNING, "Doubtful headers", "Other programs may show the scan elsewhere, or mirrored."),
     "shape": Kind(WARNING, "Shape outliers", "Possibly another body part, a localizer or a truncated series."),
     "spacing": Kind(WARNING, "Spacing outliers", "Possibly a wrong unit or header, or resampling is needed."),
     "intensity": Kind(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from voxray.errors import ScanError
 from voxray.inspection.target import TARGETS
+from voxray.scans.formats.base import scan_errors
 from voxray.scans.header import ScanHeader, read_header
 from voxray.scans.intensity import volume_statistics
 from voxray.scans.masks import check_finite, check_same_grid, label_classes
@@ -67,20 +68,13 @@ def _inspect_scan(root: AnyPath, target: Row, classes: Sequence[str], voxels: bo
     row: Row = {**dict.fromkeys(SCAN_STATS.names), **target, "issues": []}
     with _noting(row, "unreadable", root):
         header = read_header(root / target["path"])
-        _check_numbers(header, target["path"])
         row |= _header_stats(header)
+        row["issues"] += ({"kind": "header", "detail": note} for note in header.notes)
         if voxels:
             _add_voxel_stats(row, open_scan(root / target["path"]), root)
         if target["label_path"] is not None:
             _add_mask_stats(row, header, root, classes, voxels)
     return row
-
-
-def _check_numbers(header: ScanHeader, where: str) -> None:
-    if min(header.channels, *header.shape) < 1:
-        raise ScanError(where, f"expected at least one voxel, got {header.channels} channels of {header.shape}")
-    if header.dtype.kind not in "iufb":
-        raise ScanError(where, f"expected real numbers as voxels, got {header.dtype}")
 
 
 def _check_varied(percentiles: NDArray[np.float64], where: str) -> None:
@@ -138,9 +132,10 @@ def _add_label_stats(row: Row, mask: Volume, root: AnyPath, classes: Sequence[st
 
 @contextmanager
 def _noting(row: Row, kind: str, root: AnyPath) -> Iterator[None]:
-    """Turn an error into an issue of the scan."""
+    """Turn every error into an issue of the scan, but for those of object storage."""
     try:
-        yield
+        with scan_errors(row["path"]):
+            yield
     except ScanError as error:
         where, problem = (text.replace(f"{root}/", "") for text in (error.where, error.problem))
         detail = problem if where == row["path"] else f"{where}: {problem}"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from voxray.config.data import DataSpec
+from voxray.config.data import SPACING_RANGE_MM, DataSpec
 from voxray.config.experiment import Experiment
 from voxray.datasets.layouts import read_manifest, recognize_layout
 from voxray.datasets.loose import read_loose
@@ -42,6 +42,7 @@ class InspectionTarget:
     targets: pa.Table
     plan: Plan | None = None
     plan_problems: tuple[str, ...] = ()
+    spacing_range_mm: tuple[float, float] = SPACING_RANGE_MM
 
     @property
     def masks(self) -> bool:
@@ -94,7 +95,13 @@ def read_experiment_target(experiment: Experiment) -> InspectionTarget:
         if not shared_patients(manifest.scans):
             problems.append(error.problem)
     return InspectionTarget(
-        experiment.name, experiment.data.layout, manifest, _targets(manifest, plan), plan, tuple(problems)
+        experiment.name,
+        experiment.data.layout,
+        manifest,
+        _targets(manifest, plan),
+        plan,
+        tuple(problems),
+        experiment.patches.spacing_range_mm,
     )
 
 

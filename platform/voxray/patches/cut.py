@@ -12,7 +12,7 @@ from voxray.config.data import PatchesSpec
 from voxray.errors import EmptyScanError, ScanError
 from voxray.patches.foreground import draw_boxes, grid_boxes, random_boxes, whole_box
 from voxray.patches.slices import slice_boxes
-from voxray.scans.geometry import world_to_voxel
+from voxray.scans.geometry import check_spacing, world_to_voxel
 from voxray.scans.intensity import clip_voxels, statistics_rows, volume_statistics
 from voxray.scans.masks import check_finite, check_label, check_same_grid
 from voxray.scans.read import fetch_regions, read_region
@@ -109,13 +109,14 @@ def prepare_volume(
     EmptyScanError
         The mask has no foreground, and such scans are left out.
     ScanError
-        Wrong channels, no mask where one is needed, or a mask that does not fit the scan.
+        Wrong channels, an implausible spacing, no mask where one is needed, or a mask that does not fit the scan.
     """
     check_channels(volume, settings.channels, where)
+    check_spacing(volume, settings.patches.spacing_range_mm, where)
     region = _foreground(volume, mask, settings, where) if settings.needs_mask else None
     if settings.patches.spacing_mm is not None:
-        volume = resample(volume, settings.patches.spacing_mm, order=1)
-        region = None if region is None else resample(region, settings.patches.spacing_mm, order=0)
+        volume = resample(volume, settings.patches.spacing_mm, 1, where)
+        region = None if region is None else resample(region, settings.patches.spacing_mm, 0, where)
     return (_resized(volume, settings, where) if settings.patches.sampling == "resized" else volume), region
 
 

@@ -33,7 +33,7 @@ def planned_manifest(experiment: Experiment, manifest: Manifest | None = None) -
     if manifest is None or key is not None:
         manifest = read_manifest(experiment.data, with_patients=key is not None)
     if experiment.patches.sampling == "grid":
-        manifest = measure_scans(manifest, experiment.patches.spacing_mm)
+        manifest = measure_scans(manifest, experiment.patches)
     if key is not None:
         manifest = hide_names(manifest, key)
     return manifest

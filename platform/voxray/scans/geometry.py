@@ -1,11 +1,29 @@
 """Axes and coordinates: a volume is RAS+, whatever the order of its file."""
 
+from typing import Protocol
+
 import numpy as np
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt2axcodes, ornt_transform
 from numpy.typing import NDArray
 
 from voxray.errors import ScanError
 from voxray.volume import Volume
+
+# Beyond any microscope and any telescope: what is computed from such numbers means nothing.
+LEAST_STEP_MM, MOST_STEP_MM = 1e-6, 1e6
+
+
+class Grid(Protocol):
+    """What a volume and a header have in common."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along x, y, z."""
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance of their centers."""
+
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -45,13 +63,27 @@ def axis_codes(affine: NDArray[np.float64]) -> str:
 
 
 def check_affine(affine: NDArray[np.float64], where: str) -> None:
-    """Raise ScanError if an affine is singular or not finite."""
-    with np.errstate(invalid="ignore"):
+    """Raise ScanError if an affine is singular or not finite, or has a spacing that nothing can have."""
+    with np.errstate(invalid="ignore", over="ignore"):
         size = float(np.abs(np.linalg.det(affine[:3, :3])))
+        steps = np.linalg.norm(affine[:3, :3], axis=0)
     # Written so that a NaN fails the check too.
     if not size > 0 or not np.isfinite(affine).all():
         rows = np.round(affine[:3], 6).tolist()
         raise ScanError(where, f"the affine of its header is singular or not finite, got {rows}", "Correct it")
+    if not (steps > LEAST_STEP_MM).all() or not (steps < MOST_STEP_MM).all():
+        got = " x ".join(f"{step:g}" for step in steps)
+        raise ScanError(where, f"its header has a spacing of {got} mm", "Correct it")
+
+
+def check_spacing(grid: "Grid", limits_mm: tuple[float, float], where: str) -> None:
+    """Raise ScanError where voxels are nearer or farther apart than any scanner's; a single voxel has no distance."""
+    low, high = limits_mm
+    steps = [step for step, size in zip(grid.spacing_mm, grid.shape, strict=True) if size > 1]
+    if not all(low <= step <= high for step in steps):
+        got = "x".join(f"{step:.4g}" for step in grid.spacing_mm)
+        problem = f"expected a spacing of {low:g} to {high:g} mm, got {got}"
+        raise ScanError(where, problem, "Correct the unit or spacing in its header, or widen patches.spacing_range_mm")
 
 
 def in_axes_of(volume: Volume, affine: NDArray[np.float64]) -> Volume:

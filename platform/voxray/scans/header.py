@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from voxray.scans.formats.base import FileHeader, header_of, scan_errors
+from voxray.scans.formats.base import FileHeader, check_voxels, header_of, scan_errors
 from voxray.scans.formats.channels import channel_files, check_one_grid
 from voxray.scans.formats.registry import find_format
 from voxray.scans.geometry import axis_codes, canonical_grid, check_affine
@@ -29,6 +29,8 @@ class ScanHeader:
         Directions of the file's axes, such as ``LPS``; empty for pictures and stacks, which have no place in a patient.
     size_bytes : int
         On disk; 0 where the scan is a part of a file.
+    notes : tuple of str
+        What is doubtful about its files, though they can be read.
     """
 
     channels: int
@@ -37,6 +39,7 @@ class ScanHeader:
     affine: NDArray[np.float64]
     axes: str
     size_bytes: int
+    notes: tuple[str, ...] = ()
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
@@ -65,15 +68,17 @@ def read_header(path: AnyPath) -> ScanHeader:
     channels = sum(part.channels for part in parts)
     dtype = np.result_type(*(part.dtype for part in parts)) if others else first.dtype
     size_bytes = sum(size_of(file) for part in parts for file in part.files)
+    notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))
     if not find_format(files[0]).oriented:
-        return ScanHeader(channels, first.shape, dtype, first.affine, "", size_bytes)
+        return ScanHeader(channels, first.shape, dtype, first.affine, "", size_bytes, notes)
     shape, affine = canonical_grid(first.shape, first.affine)
-    return ScanHeader(channels, shape, dtype, affine, axis_codes(first.affine), size_bytes)
+    return ScanHeader(channels, shape, dtype, affine, axis_codes(first.affine), size_bytes, notes)
 
 
 def _read_file(path: AnyPath) -> FileHeader:
     known = find_format(path)
     with scan_errors(path):
         header = known.read_header(path) if known.read_header else header_of(known.read(path), path)
+    check_voxels(header.channels, header.shape, header.dtype, str(path))
     check_affine(header.affine, str(path))
     return header

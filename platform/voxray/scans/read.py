@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from voxray.scans.formats.base import scan_errors
+from voxray.scans.formats.base import check_voxels, scan_errors
 from voxray.scans.formats.channels import channel_files, join_channels
 from voxray.scans.formats.registry import find_format
 from voxray.scans.geometry import canonical_volume, check_affine
@@ -53,6 +53,7 @@ def open_file(path: AnyPath, *, by_regions: bool = False) -> Volume:
     known = find_format(path)
     with scan_errors(path):
         volume = known.read(path)
+        check_voxels(len(volume.array), volume.shape, volume.array.dtype, str(path))
         if volume.fetch is not None and not by_regions:
             volume.fetch([volume.array])
             volume = replace(volume, fetch=None)

@@ -4,6 +4,7 @@ The axes of both grids must be parallel, in any order and direction: one axis af
 costs a fraction of a general affine map.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from voxray.console.units import bytes_text
 from voxray.errors import ScanError
+from voxray.storage.machine import machine_memory
 from voxray.volume import Volume
 
 # A header keeps single precision: a spacing that differs by less is the same one.
@@ -19,9 +22,11 @@ SAME_SPACING = 1e-4
 # In voxels over the whole axis: more is a rotation, and no rounding.
 MOST_SKEW_VOXELS = 0.1
 SLAB_VOXELS = 2**17
+MOST_VOXELS = 2**32  # of a channel; a scan of the whole body has fewer
+CORRECT_SPACING = "Correct the spacing in its header, or set a coarser patches.spacing_mm"
 
 
-def resample(volume: Volume, spacing_mm: tuple[float, float, float], order: int) -> Volume:
+def resample(volume: Volume, spacing_mm: tuple[float, float, float], order: int, where: str = "scan") -> Volume:
     """Bring a volume to a spacing; its center keeps its world position.
 
     Parameters
@@ -31,17 +36,26 @@ def resample(volume: Volume, spacing_mm: tuple[float, float, float], order: int)
         Reached exactly; the number of voxels is rounded, so up to half a voxel is gained or lost at each border.
     order : int
         1 is linear, for images; 0 takes the nearest voxel, for masks.
+    where : str
+        Name of the scan for the message.
 
     Returns
     -------
     Volume
         Of the same dtype: integers are rounded to the nearest. Beyond the outermost voxel centers the border repeats.
         The same object where nothing changes.
+
+    Raises
+    ------
+    ScanError
+        It would become larger than any scan, or than half of this machine's memory.
     """
     ratios = _ratios(volume.spacing_mm, spacing_mm)
     if (ratios == 1).all():
         return volume
-    old, new = np.array(volume.shape), np.array(resampled_shape(volume.shape, volume.spacing_mm, spacing_mm))
+    shape = resampled_shape(volume.shape, volume.spacing_mm, spacing_mm, where)
+    _check_memory(math.prod(shape) * len(volume.array) * volume.array.dtype.itemsize, where)
+    old, new = np.array(volume.shape), np.array(shape)
     first = (old - 1) / 2 - ratios * (new - 1) / 2
     step = np.diag([*ratios, 1.0])
     step[:3, 3] = first
@@ -50,11 +64,33 @@ def resample(volume: Volume, spacing_mm: tuple[float, float, float], order: int)
 
 
 def resampled_shape(
-    shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], wanted_mm: tuple[float, float, float]
+    shape: tuple[int, int, int],
+    spacing_mm: tuple[float, float, float],
+    wanted_mm: tuple[float, float, float],
+    where: str = "scan",
 ) -> tuple[int, int, int]:
-    """Voxels along x, y, z of a volume of this shape and spacing, once it is resampled to another spacing."""
-    x, y, z = np.maximum(1, np.floor(np.array(shape) / _ratios(spacing_mm, wanted_mm) + 0.5)).astype(int).tolist()
+    """Voxels along x, y, z of a volume of this shape and spacing, once it is resampled to another spacing.
+
+    Raises
+    ------
+    ScanError
+        They are more than any scan has.
+    """
+    sizes = np.maximum(1, np.floor(np.array(shape) / _ratios(spacing_mm, wanted_mm) + 0.5))
+    voxels = math.prod(map(float, sizes))
+    if not voxels <= MOST_VOXELS:
+        now, then = (" x ".join(f"{step:g}" for step in steps) for steps in (spacing_mm, wanted_mm))
+        problem = f"has a spacing of {now} mm; resampled to {then} mm it would have {voxels:.2g} voxels"
+        raise ScanError(where, problem, CORRECT_SPACING)
+    x, y, z = sizes.astype(int).tolist()
     return x, y, z
+
+
+def _check_memory(size_bytes: int, where: str) -> None:
+    memory = machine_memory()
+    if size_bytes > memory // 2:
+        problem = f"would take {bytes_text(size_bytes)} once it is resampled, this machine has {bytes_text(memory)}"
+        raise ScanError(where, problem, CORRECT_SPACING)
 
 
 def _ratios(spacing_mm: tuple[float, float, float], wanted_mm: tuple[float, float, float]) -> NDArray[np.float64]:

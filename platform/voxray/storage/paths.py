@@ -188,7 +188,7 @@ def read_start(path: AnyPath, count: int) -> bytes:
 def read_range(path: AnyPath, start: int, end: int | None = None) -> bytes:
     """The bytes from `start`, if negative counted from the end, to `end`; fewer where the file is shorter."""
     if isinstance(path, Path):
-        with path.open("rb") as file:
+        with regular_file(path).open("rb") as file:
             begin = start if start >= 0 else max(0, file.seek(0, os.SEEK_END) + start)
             file.seek(begin)
             return file.read(-1 if end is None else end - begin)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from voxray.errors import ScanError
 from voxray.inspection.summary import Inspection
 from voxray.reporting.run.cases import Contour, draw_contours
+from voxray.scans.formats.base import scan_errors
 from voxray.scans.formats.channels import channel_files
 from voxray.scans.formats.registry import split_suffix
 from voxray.scans.masks import label_classes
@@ -82,7 +83,7 @@ def draw_tiles(inspection: Inspection, scans: Sequence[tuple[Row, str]]) -> list
     """Pictures of some scans, each with a note, without those that cannot be read."""
     tiles = []
     for row, note in scans:
-        with suppress(ScanError):  # an issue already
+        with suppress(ScanError), scan_errors(row["path"]):  # an issue already
             tiles.append(_draw(inspection, row, note))
     return tiles
 

@@ -1,5 +1,6 @@
 """What every file format provides, and what their readers share."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,8 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxray.errors import ScanError, WorkError
-from voxray.storage.paths import AnyPath, local_copy
+from voxray.storage.paths import AnyPath, local_copy, stays_below
 from voxray.volume import Volume
+
+MOST_BYTES = 8  # of a voxel's number
+MOST_FILES = 2**15  # of a scan, a slice each
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +31,8 @@ class FileHeader:
     affine : ndarray, (4, 4)
         Index (i, j, k) to world millimeters, RAS.
     files : tuple of path
+    notes : tuple of str
+        What is doubtful about the file, though it can be read.
     """
 
     channels: int
@@ -34,6 +40,7 @@ class FileHeader:
     dtype: np.dtype[np.generic]
     affine: NDArray[np.float64]
     files: tuple[AnyPath, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,16 +81,56 @@ def header_of(volume: Volume, path: AnyPath) -> FileHeader:
     return FileHeader(volume.array.shape[0], volume.shape, volume.array.dtype, volume.affine, files)
 
 
+def named_file(header: AnyPath, name: str) -> AnyPath:
+    """A file that a header names; ScanError unless it is in the header's folder or below it.
+
+    A scan may come from a stranger, and must not bring other files of this machine into a store or report.
+    """
+    if not name or not stays_below(name):
+        problem = f"names the file '{name:.80}', expected one in its own folder or below"
+        raise ScanError(str(header), problem, "Move the file there and correct the header")
+    return header.parent / name
+
+
+def expand_pattern(text: str, where: str) -> list[str]:
+    """The file names that a header means: ``a%03d.raw 1 4 1`` is ``a001.raw`` to ``a004.raw``; others are one name."""
+    found = re.fullmatch(r"([^%]*)%(0?\d?)d(\S*)((?:\s+\d{1,9}){2,4})", text)
+    if found is None:
+        if "%" in text:
+            problem = f"expected file names like 'a%03d.raw 1 4 1', got '{text:.80}'"
+            raise ScanError(where, problem, "Write it as one file")
+        return [text]
+    before, width, after, numbers = found.groups()
+    first, last, *rest = map(int, numbers.split())
+    chosen = range(first, last + 1, max(1, rest[0] if rest else 1))
+    if len(chosen) > MOST_FILES:
+        raise ScanError(where, f"expected {MOST_FILES:,} files or fewer, got {len(chosen):,}", "Write it as one file")
+    return [f"{before}{number:{width}d}{after}" for number in chosen]
+
+
+def check_dtype(dtype: np.dtype[np.generic], where: str) -> None:
+    """Raise ScanError for voxels that are no real numbers: colors, complex numbers, objects."""
+    if dtype.kind not in "iufb" or dtype.itemsize > MOST_BYTES:
+        raise ScanError(where, f"expected real numbers as voxels, got {dtype}", "Convert it first")
+
+
+def check_voxels(channels: int, shape: tuple[int, int, int], dtype: np.dtype[np.generic], where: str) -> None:
+    """Raise ScanError where there is no voxel, or voxels are no real numbers."""
+    check_dtype(dtype, where)
+    if min(channels, *shape) < 1:
+        raise ScanError(where, f"expected at least one voxel, got {channels} channels of {shape}", "Fetch it again")
+
+
 @contextmanager
-def scan_errors(path: AnyPath) -> Iterator[None]:
-    """Turn every exception of a decoder into ScanError; failures of object storage stay WorkError."""
+def scan_errors(path: AnyPath | str) -> Iterator[None]:
+    """Turn every exception of the work on one scan into ScanError; failures of object storage stay WorkError."""
     try:
         yield
     except FileNotFoundError:
         raise ScanError(str(path), "no such file", "Check the path") from None
     except (ScanError, WorkError):
         raise
-    except Exception as error:  # noqa: BLE001  decoders raise any type; one file must not stop the others
+    except Exception as error:  # noqa: BLE001  decoders raise any type; one scan must not stop the others
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         raise ScanError(str(path), f"cannot be read: {reason}", "Fetch the file again") from None
 

@@ -3,18 +3,19 @@
 A deflated member can only be read from its beginning, so it is inflated once per process and then mapped.
 """
 
+import math
 import tempfile
 import zipfile
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voxray.errors import ScanError
-from voxray.scans.formats.base import Format
-from voxray.storage.paths import AnyPath
+from voxray.scans.formats.base import Format, check_dtype
+from voxray.storage.paths import AnyPath, regular_file
 from voxray.volume import Volume
 
 SUFFIX = ".npz"
@@ -47,20 +48,33 @@ def open_npz_row(path: AnyPath) -> Volume:
 @lru_cache(maxsize=1)
 def _map_member(file: AnyPath, member: str, _changed_ns: int) -> NDArray[Any]:
     """A member as an array in an unnamed temporary file; read again when the archive has changed."""
+    if isinstance(file, Path):
+        regular_file(file)
     with (
         file.open("rb") as packed,
         zipfile.ZipFile(packed) as archive,
         archive.open(f"{member}.npy") as source,
         tempfile.TemporaryFile() as plain,
     ):
+        shape, columns_first, dtype = _read_array_header(source)
+        check_dtype(dtype, f"{file}/{member}")
+        left = math.prod(shape) * dtype.itemsize
+        # Before anything is written: a small archive may claim to hold more than any disk.
+        if not shape or left != archive.getinfo(source.name).file_size - source.tell():
+            problem = f"expected {left:,} bytes for an array of shape {shape}, got another number"
+            raise ScanError(f"{file}/{member}", problem, "Fetch it again")
         while block := source.read(STEP_BYTES):
             plain.write(block)
-        plain.seek(0)
-        version = np.lib.format.read_magic(plain)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, columns_first, dtype = read(plain)
+        plain.flush()
         order: Any = "F" if columns_first else "C"
-        return np.memmap(plain, dtype, "r", plain.tell(), shape, order)
+        return np.memmap(plain, dtype, "r", 0, shape, order)
+
+
+def _read_array_header(source: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether columns come first, and type of an ``.npy`` file, from where it begins."""
+    version = np.lib.format.read_magic(source)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return read(source)
 
 
 NPZ = Format("NPZ stack", (), open_npz_row, matches=is_npz_row, files=lambda path: (path.parents[1],), oriented=False)
