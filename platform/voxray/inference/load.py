@@ -1,13 +1,20 @@
 """The one loader of a trained run: its folder → everything that predicting needs."""
 
+import json
 from dataclasses import dataclass
+from typing import Annotated, Any
 
 import torch
+from pydantic import BaseModel, Field, ValidationError, field_validator
 from torch import nn
 
+from voxray.config.data import Positive
 from voxray.config.experiment import Experiment
 from voxray.config.folds import fold_experiments
+from voxray.config.parse import check_content
 from voxray.config.tasks import TASKS
+from voxray.config.validation import describe_problems, nearest
+from voxray.errors import StoreError
 from voxray.models.build import build_model
 from voxray.models.spec.load import Architecture, parse_architecture
 from voxray.patches.cut import CutSettings
@@ -62,6 +69,36 @@ class TrainedRun:
         return self.preprocessing.device
 
 
+class _Metadata(BaseModel):
+    """What is used of a model's metadata, which a stranger may have written."""
+
+    architecture: Any
+    input_shape: Annotated[tuple[Positive, ...], Field(min_length=3, max_length=4)]
+    task: str
+    classes: Annotated[tuple[str, ...], Field(min_length=2)]
+    threshold: float | None = None
+    scan_threshold: float | None = None
+
+    @field_validator("task")
+    @classmethod
+    def _known(cls, task: str) -> str:
+        if task not in TASKS:
+            raise ValueError(f"unknown task; {nearest(task, TASKS)}")
+        return task
+
+
+def _read_metadata(folder: RunFolder) -> _Metadata:
+    content = read_metadata(folder.model)
+    try:
+        check_content(content.get("architecture"))
+        return _Metadata.model_validate_json(json.dumps(content), strict=True)
+    except ValidationError as error:
+        problem = describe_problems(error, _Metadata)[0]
+    except ValueError as error:
+        problem = f"architecture: {error}"
+    raise StoreError(str(folder.model), f"its metadata is damaged: {problem}", "Train again")
+
+
 def trained_folders(path: AnyPath) -> list[AnyPath]:
     """The folder of a run; of a cross-validation those of its folds."""
     folder = RunFolder(path)
@@ -80,22 +117,22 @@ def load_trained(path: AnyPath, device: torch.device) -> TrainedRun:
         The run has not been trained.
     """
     folder = RunFolder(path)
-    metadata = read_metadata(folder.model)
+    metadata = _read_metadata(folder)
     folder.check(folder.model)
     experiment = read_run_experiment(folder)
-    architecture = parse_architecture(metadata["architecture"], str(folder.model))
-    classes, shape = tuple(metadata["classes"]), tuple(metadata["input_shape"])
+    architecture = parse_architecture(metadata.architecture, str(folder.model))
+    classes, shape = metadata.classes, metadata.input_shape
     model = build_model(architecture, shape, len(classes), experiment.seed)
     load_model(folder.model, model)
-    masks = TASKS[metadata["task"]].needs_masks
+    masks = TASKS[metadata.task].needs_masks
     return TrainedRun(
         folder=folder,
-        task=metadata["task"],
+        task=metadata.task,
         experiment=experiment,
         architecture=architecture,
         classes=classes,
-        threshold=metadata.get("threshold"),
-        scan_threshold=metadata.get("scan_threshold"),
+        threshold=metadata.threshold,
+        scan_threshold=metadata.scan_threshold,
         model=model.to(device).eval(),
         preprocessing=make_preprocessing(experiment, len(shape) - 1, device),
         cut_settings=CutSettings.from_provenance(store_provenance(experiment, ""), shape[0], classes, masks=masks),

@@ -227,7 +227,7 @@ def as_file(path: AnyPath) -> Path | BytesIO:
 def local_copy(path: AnyPath) -> Iterator[Path]:
     """A local copy of a file or folder for the time of the block; a path on a disk is returned as it is."""
     if isinstance(path, Path):
-        yield path
+        yield path if path.is_dir() else regular_file(path)
         return
     with tempfile.TemporaryDirectory(prefix="voxray_") as folder:
         copy = Path(folder, path.name)

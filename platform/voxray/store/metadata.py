@@ -76,7 +76,7 @@ def read_info(path: AnyPath) -> StoreInfo | None:
         return None
     try:
         attributes: dict[str, Any] = dict(json.loads(read_bytes(file))["attributes"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise StoreError(str(file), f"cannot be read: {error or 'not the metadata of a group'}", REINGEST) from None
     if attributes.pop("format", None) != FORMAT:
         raise StoreError(str(path), "is a Zarr group, but not a patch store", "Choose another store.path")
