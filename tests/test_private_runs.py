@@ -138,6 +138,31 @@ def test_under_a_key_no_name_of_a_patient_scan_or_file_is_kept_or_sent(
         reveal(spec, rows[0]["scan_id"])
 
 
+@pytest.mark.parametrize("with_key", [False, True])
+def test_no_path_user_host_or_commit_is_sent(
+    tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch, with_key: bool
+) -> None:
+    monkeypatch.setenv("SOME_KEY", KEY)
+    monkeypatch.setenv("USER", "jane_user")
+    monkeypatch.setenv("HOSTNAME", "jane_host")
+    monkeypatch.setattr("socket.gethostname", lambda: "jane_host")
+    monkeypatch.setenv("HOME", str(tmp_path / "jane_home"))
+    root = tmp_path / "jane_cohort"
+    spec = dicom_run(
+        root, out, lambda number: f"case{number}", **({"privacy": {"key_env": "SOME_KEY"}} if with_key else {})
+    )
+    run_all(spec)
+    logs = {name: file for name, file in written(out).items() if name.endswith(".wandb")}
+    assert len(logs) == 2
+    for file in logs:
+        content = Path(file).read_bytes()
+        secrets = [str(tmp_path), str(Path.cwd()), "jane", "architecture.json", "labels.csv", "commit", "case0"]
+        assert [word for word in secrets if word.encode() in content] == []
+    assert not (tmp_path / "jane_home").exists()
+    if with_key:
+        check_absent({"report": (out / "report.html").read_bytes()}, "jane", str(tmp_path), tmp_path.name)
+
+
 def test_a_private_store_is_gone_on_with_under_the_same_key_only(
     tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

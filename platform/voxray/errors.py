@@ -137,3 +137,26 @@ class WorkError(VoxrayError):
     >>> print(WorkError("train", "a worker was lost", "Re-run the same command to resume"))
     train: a worker was lost. Re-run the same command to resume.
     """
+
+
+class UnexpectedError(WorkError):
+    """An exception that Voxray does not foresee: a defect of Voxray or of a library.
+
+    Parameters
+    ----------
+    where, problem, remedy : str
+        As of every error; the problem is the text of the exception.
+    details : str
+        The traceback.
+
+    Examples
+    --------
+    >>> print(UnexpectedError("train, shard 3", "KeyError: 'x'", "The traceback is in runs/demo/traceback.txt"))
+    train, shard 3: KeyError: 'x'. The traceback is in runs/demo/traceback.txt.
+    """
+
+    def __init__(self, where: str, problem: str, remedy: str = "", details: str = "") -> None:
+        super().__init__(where, problem, remedy)
+        if details:
+            self.args = (where, problem, remedy, details)
+        self.details = details

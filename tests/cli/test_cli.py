@@ -1,11 +1,9 @@
 import json
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -163,26 +161,6 @@ def test_a_full_disk_is_one_line_and_the_same_command_resumes(luna: Path, tmp_pa
         assert again.returncode == 0, again.stderr
     finally:
         subprocess.run(["umount", disk], check=True)
-
-
-def test_ctrl_c_says_how_to_resume(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_luna(tmp_path / "luna", 90, negatives=100)
-    spec = experiment(tmp_path / "luna", out, patches={"negatives_per_positive": "all"})
-    file = write_toml(out.parent / "a.toml", spec)
-    command = [Path(sys.executable).with_name("voxray"), "ingest", file, "--no-ray"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, encoding="utf-8")
-    parts = spec.store_path / "parts"
-    while not list(parts.glob("[!.]*-*.parquet")):
-        assert process.poll() is None
-        time.sleep(0.002)
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert f"finished work is kept. Resume with: voxray ingest {file} --no-ray" in error
-    assert "Traceback" not in error
-    assert voxray("status", out) == 0
-    assert capsys.readouterr().out.startswith("ingest: interrupted after")
-    assert voxray("ingest", file, "--no-ray") == 0
 
 
 def test_a_run_killed_between_its_results_and_its_record_is_not_taken_for_finished(

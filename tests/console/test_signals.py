@@ -1,3 +1,5 @@
+import contextlib
+import ctypes
 import os
 import signal
 import subprocess
@@ -8,7 +10,7 @@ from pathlib import Path
 import pytest
 from scenes import experiment, write_toml
 
-from voxray.console.signals import Interrupted, catch_sigterm
+from voxray.console.signals import Interrupted, catch_termination, deferred, keep_handlers, raise_interrupted
 from voxray.executors.local import LocalExecutor
 from voxray.stages.ingest import ingest
 from voxray.stages.train import train
@@ -23,7 +25,7 @@ def test_a_request_to_end_is_noted_and_obeyed_when_the_block_is_over() -> None:
     seen = []
 
     def work() -> None:
-        with catch_sigterm() as asked:
+        with catch_termination() as asked:
             seen.append(asked())
             os.kill(os.getpid(), signal.SIGTERM)
             seen.append(asked())
@@ -32,6 +34,54 @@ def test_a_request_to_end_is_noted_and_obeyed_when_the_block_is_over() -> None:
         work()
     assert seen == [False, True]
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_an_interruption_that_a_library_swallows_is_raised_again() -> None:
+    def library() -> None:
+        with contextlib.suppress(BaseException):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(30)
+
+    def work() -> None:
+        library()
+        time.sleep(30)
+
+    earlier = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    started = time.monotonic()
+    with pytest.raises(Interrupted) as raised, raise_interrupted() as arrived:
+        work()
+    assert raised.value.number == signal.SIGTERM
+    assert set(arrived) == {signal.SIGTERM}
+    assert time.monotonic() - started < 20
+    for number, handler in earlier.items():
+        signal.signal(number, handler)
+
+
+def test_deferred_signals_are_handled_at_the_end_of_the_block() -> None:
+    done = []
+
+    def work() -> None:
+        with catch_termination() as asked, deferred():
+            os.kill(os.getpid(), signal.SIGTERM)
+            done.append(asked())
+
+    with pytest.raises(Interrupted):
+        work()
+    assert done == [False]
+
+
+def test_handlers_that_a_library_sets_from_c_do_not_last() -> None:
+    libc = ctypes.CDLL(None)
+    libc.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
+
+    def work() -> None:
+        with catch_termination(), keep_handlers():
+            libc.signal(signal.SIGTERM, None)  # the default, which ends the process
+            time.sleep(0.1)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted):
+        work()
 
 
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)])

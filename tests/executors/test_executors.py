@@ -45,5 +45,5 @@ def test_an_error_comes_back_from_ray_as_it_was_raised(kind: type[VoxrayError]) 
         ray.get(fail.remote())
     assert raised.value.cause.args == ("scan.mhd", "is short, got 3 bytes", "Fetch it again")  # type: ignore[attr-defined]
     with pytest.raises(kind, match=r"scan\.mhd: is short, got 3 bytes\. Fetch it again\.") as again:
-        raise_failure({"error": failure_row(raised.value.cause)})  # type: ignore[attr-defined]
+        raise_failure({"error": failure_row(raised.value.cause, "train shard 0")})  # type: ignore[attr-defined]
     assert again.value.exit_code == kind.exit_code

@@ -1,11 +1,16 @@
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import wandb
 from offline_wandb import all_records, media, read_back
 from PIL import Image
 
+from voxray.errors import ConfigError
 from voxray.tracking.wandb_run import Picture, Tracker, choose_mode
 
 
@@ -94,4 +99,57 @@ def test_a_user_who_has_not_logged_in_is_offline(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     assert choose_mode("auto") == "offline"
-    assert choose_mode("online") == "online"
+    with pytest.raises(ConfigError, match="'online' needs a login"):
+        choose_mode("online")
+
+
+@pytest.mark.parametrize(
+    ("value", "mode"), [("", "disabled"), ("disabled", "disabled"), ("offline", "offline"), ("dryrun", "offline")]
+)
+def test_the_environment_chooses_the_mode_where_the_experiment_does_not(
+    monkeypatch: pytest.MonkeyPatch, value: str, mode: str
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", value)
+    assert choose_mode("auto") == mode
+    monkeypatch.setenv("WANDB_MODE", "of")
+    with pytest.raises(ConfigError, match=r"WANDB_MODE: expected online, offline, disabled or nothing, got 'of'"):
+        choose_mode("auto")
+
+
+@pytest.mark.parametrize("point", ["init", "log", "finish", "Table", "Image"])
+def test_a_failure_of_tracking_is_one_warning_and_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no\nservice")
+
+    monkeypatch.setattr(wandb if hasattr(wandb, point) and point != "log" else wandb.Run, point, fail)
+    if point == "finish":
+        monkeypatch.setattr(wandb.Run, point, fail)
+    warnings: list[str] = []
+    words = {"name": "small", "project": "p", "run_id": "small-1", "mode": "offline"}
+    with Tracker(tmp_path, **words, config={"training": {"epochs": 1}}, on_warning=warnings.append) as tracker:
+        tracker.log_epoch({"epoch": 1, "train_loss": 0.5})
+        tracker.log_table("trials", ["trial"], [["0001"]])
+        tracker.log_pictures("val/cases", [Picture("a", np.zeros((4, 4), np.uint8))], ("other", "nodule"))
+        tracker.log_summary({"test": {"recall": 0.7}})
+    assert warnings == ["W&B is off from here on: RuntimeError: no service"]
+
+
+def test_without_a_home_a_run_is_tracked_in_its_folder_and_nothing_is_printed(tmp_path: Path) -> None:
+    program = """
+import sys
+from pathlib import Path
+from voxray.tracking.wandb_run import Tracker
+words = {"name": "small", "project": "p", "run_id": "small-1", "mode": "auto"}
+with Tracker(Path(sys.argv[1]), **words, config={"training": {"epochs": 1}}) as tracker:
+    tracker.log_epoch({"epoch": 1, "train_loss": 0.5})
+    tracker.log_table("trials", ["trial"], [["0001"]])
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    environment |= {"HOME": "/dev/null/nowhere", "NETRC": str(tmp_path / "none"), "WANDB_DIR": "/dev/null/elsewhere"}
+    process = subprocess.run(
+        [sys.executable, "-c", program, tmp_path], env=environment, capture_output=True, encoding="utf-8", check=True
+    )
+    assert (process.stdout, process.stderr) == ("", "")
+    assert read_back(tmp_path)[0]["train/loss"] == [0.5]

@@ -95,6 +95,8 @@ class RunFolder(_Folder):
         Which stages are finished, and with which inputs.
     status : AnyPath
         What the stages are doing, or did last.
+    traceback : AnyPath
+        Of an unexpected exception, until a stage starts again.
     pseudonyms : AnyPath
         The key of the pseudonyms.
     predictions : function of a split
@@ -112,6 +114,7 @@ class RunFolder(_Folder):
     checkpoints = _File[AnyPath]("checkpoints", "checkpoints/*.safetensors")
     stages = _File[AnyPath]("stages.json")
     status = _File[AnyPath]("status.json")
+    traceback = _File[AnyPath]("traceback.txt")
     pseudonyms = _File[AnyPath]("pseudonyms.key")
     predictions = _Files[AnyPath]("predictions/*.parquet")
 

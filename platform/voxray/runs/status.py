@@ -9,7 +9,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
+from voxray.console.failures import describe, save_traceback
 from voxray.console.progress import OnProgress, Pace, progress, rate_text
+from voxray.console.signals import deferred
 from voxray.console.units import seconds_text
 from voxray.errors import NotReadyError, WorkError
 from voxray.runs.folder import RunFolder
@@ -94,6 +96,8 @@ def heartbeat(folder: RunFolder, stage: str, unit: str, done: int = 0) -> Iterat
         while not finished.wait(BEAT_S):
             write(current())
 
+    with suppress(OSError, WorkError):
+        folder.traceback.unlink(missing_ok=True)  # of an earlier failure
     beating = threading.Thread(target=beat, daemon=True)
     beating.start()
     state: State = "finished"
@@ -104,12 +108,14 @@ def heartbeat(folder: RunFolder, stage: str, unit: str, done: int = 0) -> Iterat
         state = "interrupted"
         raise
     except Exception as error:
-        state, problem = "failed", str(error) or type(error).__name__
+        state, problem = "failed", describe(error)
+        save_traceback(error, stage, folder.traceback)
         raise
     finally:
-        finished.set()
-        beating.join()
-        write(replace(current(), state=state, left_s=None, error=problem))
+        with deferred():
+            finished.set()
+            beating.join()
+            write(replace(current(), state=state, left_s=None, error=problem))
 
 
 @contextmanager

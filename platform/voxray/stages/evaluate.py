@@ -60,7 +60,7 @@ def evaluate(experiment: Experiment, executor: Executor, on_status: OnStatus) ->
         # The settings of the training are the same; those of the evaluation may have changed.
         write_json(folder.experiment, experiment.model_dump(mode="json"))
         metrics = evaluate_splits(experiment, store, executor, on_progress)
-        with make_tracker(experiment, trained) as tracker:
+        with make_tracker(experiment, trained) as tracker, tracker.attempt():
             log_evaluation(tracker, read_run(folder.path, store))
         folder.mark_finished("evaluate", key, time.perf_counter() - started, _written(folder, list(metrics)))
     echo_metrics(metrics, on_status)

@@ -3,7 +3,7 @@
 import time
 
 from voxray.config.experiment import Experiment
-from voxray.console.signals import catch_sigterm
+from voxray.console.signals import catch_termination
 from voxray.errors import NotReadyError
 from voxray.executors.base import Executor
 from voxray.metrics.registry import find_metric
@@ -48,8 +48,7 @@ def train(experiment: Experiment, executor: Executor, on_status: OnStatus) -> No
         remove_joined(experiment)
         if problem := remove_damaged_checkpoints(folder.checkpoints):
             on_status(f"train: {problem}; training begins again with the first epoch")
-        # In this order, because Ray sets a handler of SIGTERM when it connects.
-        with executor.session(), catch_sigterm() as stop:
+        with executor.session(), catch_termination() as stop:
             executor.fit(experiment, on_progress, stop)
             files = (folder.experiment, folder.architecture, folder.model, folder.history)
             folder.mark_finished("train", key, time.perf_counter() - started, files)

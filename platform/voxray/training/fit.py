@@ -14,6 +14,7 @@ import voxray
 from voxray.config.experiment import Experiment
 from voxray.config.tasks import TASKS
 from voxray.config.training import TrainingSpec
+from voxray.console.failures import print_warning
 from voxray.console.progress import OnProgress
 from voxray.console.signals import never_stop
 from voxray.errors import DataError
@@ -22,7 +23,7 @@ from voxray.models.build import build_model
 from voxray.models.cost.estimate import Cost, estimate_cost
 from voxray.models.shapes import count_parameters, infer_shapes, model_input
 from voxray.models.spec.load import Architecture, load_architecture
-from voxray.runs.folder import RunFolder, run_folder, train_key
+from voxray.runs.folder import RunFolder, digest, run_folder, train_key
 from voxray.storage.atomic import write_json
 from voxray.storage.paths import AnyPath, read_bytes, to_path
 from voxray.store.layout import write_parquet
@@ -78,6 +79,7 @@ def fit(
     on_progress: OnProgress,
     report: Callable[[dict[str, Any]], None] = lambda row: None,
     stop: Callable[[], bool] = never_stop,
+    on_warning: Callable[[str], None] = print_warning,
 ) -> None:
     """Train in this process, which may be one of several ranks.
 
@@ -91,6 +93,8 @@ def fit(
         Receives the history row of each epoch, on every rank.
     stop : callable
         Whether to stop early, with a checkpoint.
+    on_warning : callable
+        Receives one line for what is no error, such as a failure of W&B; called on rank 0 only.
     """
     rank, _ = rank_and_world_size()
     store = open_store(experiment.store_path)
@@ -128,7 +132,7 @@ def fit(
         folder.remove_results()  # of another training
         write_json(folder.experiment, experiment.model_dump(mode="json"))
         write_json(folder.architecture, json.loads(network.text))
-        with make_tracker(experiment, key, {"parameters": network.parameters}) as tracker:
+        with make_tracker(experiment, key, {"parameters": network.parameters}, on_warning) as tracker:
             run(tracker)
     else:
         run(None)
@@ -177,24 +181,32 @@ def make_loader(
     )
 
 
-def make_tracker(experiment: Experiment, key: str, metadata: Mapping[str, Any] | None = None) -> "Tracker":
-    """The W&B run of an experiment; the same training has the same run id. `metadata` is added to its config."""
-    from voxray.tracking.wandb_run import Tracker  # takes half a second to import, needed by one worker of many
+def make_tracker(
+    experiment: Experiment,
+    key: str,
+    metadata: Mapping[str, Any] | None = None,
+    on_warning: Callable[[str], None] = print_warning,
+) -> "Tracker":
+    """The W&B run of an experiment; the same training has the same run id. `metadata` is added to its config.
 
-    private: Any = {"out": True, "data": {"root"}, "store": {"path"}, "privacy": True}
-    content = {**experiment.model_dump(mode="json", exclude=private), **(metadata or {})}
-    architecture = read_bytes(to_path(experiment.model.architecture))
+    No path is sent: the architecture goes as its content, and its file as the digest of it.
+    """
+    from voxray.tracking.wandb_run import Tracker
+
+    files = {"root", "candidates", "manifest", "labels"}
+    paths: Any = {"out": True, "data": files, "store": {"path"}, "model": {"architecture"}, "privacy": True}
+    content = {**experiment.model_dump(mode="json", exclude=paths), **(metadata or {})}
+    architecture = json.loads(read_bytes(to_path(experiment.model.architecture)))
+    content["model"]["architecture"] = digest(architecture)
     return Tracker(
         experiment.out_path,
         name=experiment.name,
         project=experiment.tracking.project,
         run_id=re.sub(r"[^\w-]+", "-", f"{experiment.name}-{key}"),
         mode=experiment.tracking.mode,
-        config={
-            **content,
-            "architecture": json.loads(architecture),
-        },
+        config={**content, "architecture": architecture},
         group=experiment.tracking.group,
+        on_warning=on_warning,
     )
 
 

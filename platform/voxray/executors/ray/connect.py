@@ -2,13 +2,27 @@
 
 import logging
 import os
+import re
+import signal
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import ray
 
+from voxray.console.failures import describe
+from voxray.console.signals import Interrupted, deferred, keep_handlers
+from voxray.errors import WorkError
+
 LOCAL_OBJECT_STORE_BYTES = 256 * 2**20
 CPUS_BESIDE_GPU = 2
+
+REACH_S = 30.0
+REMEDIES = {
+    "local": "Use --no-ray, set RAY_TMPDIR to a short path on a disk with free space, or free memory",
+    "cluster": "Check RAY_ADDRESS, the cluster and its token, or unset RAY_ADDRESS to work on this machine",
+}
 
 Node = Mapping[str, float]
 
@@ -19,28 +33,50 @@ def cluster() -> Iterator[None]:
 
     The address comes from ``RAY_ADDRESS`` (as under ``ray job submit``). Without it a local cluster is started; a
     cluster that already runs on the machine is not used. An existing connection is kept.
+
+    Raises
+    ------
+    WorkError
+        The cluster cannot be reached, or does not start.
     """
     if ray.is_initialized():
         yield
         return
+    try:
+        _connect()
+        yield
+    finally:
+        with deferred(), keep_handlers():
+            ray.shutdown()
+
+
+def _connect() -> None:
     # Ray Data's log lines would break the progress bar.
     os.environ.setdefault("RAY_DATA_LOG_LEVEL", "ERROR")
     address = os.environ.get("RAY_ADDRESS")
-    if address:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    else:
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            # Only rows of paths and boxes travel between tasks.
-            object_store_memory=LOCAL_OBJECT_STORE_BYTES,
-        )
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
-        yield
-    finally:
-        ray.shutdown()
+        with keep_handlers():
+            if address:
+                _check_reachable(address)
+                ray.init(address=address, **options)
+            else:
+                # Only rows of paths and boxes travel between tasks.
+                memory = LOCAL_OBJECT_STORE_BYTES
+                ray.init(address="local", include_dashboard=False, object_store_memory=memory, **options)
+    except SystemExit as end:
+        # For this time, Ray's handler of SIGTERM is the one of Python.
+        raise Interrupted(signal.SIGTERM) from end
+    except Exception as error:
+        where = address or "ray"
+        problem = f"{'cannot be reached' if address else 'does not start'}: {describe(error)}"
+        raise WorkError(where, problem, REMEDIES["cluster" if address else "local"]) from error
+
+
+def _check_reachable(address: str) -> None:
+    """Raise OSError where nothing listens at an address: Ray itself would try for minutes."""
+    if match := re.fullmatch(r"(?:ray://)?([^:/]+):(\d+)", address):
+        socket.create_connection((match[1], int(match[2])), timeout=REACH_S).close()
 
 
 def configure_ray_data() -> None:

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 import ray
 
-from voxray.errors import VoxrayError, WorkError
+from voxray.errors import WorkError
 from voxray.executors.ray.connect import configure_ray_data
-from voxray.executors.ray.progress_actor import failure_row, raise_failure
+from voxray.executors.ray.progress_actor import cause, failure_row, raise_failure
 from voxray.storage.paths import AnyPath
 from voxray.store.compare import DIGESTS, cut_digests
 
@@ -35,8 +35,8 @@ def digest_on_ray(path: AnyPath, root: AnyPath, chunks: Sequence[pa.Table]) -> I
     def digest(rows: pa.Table) -> pa.Table:
         try:
             found = cut_digests(path, root, rows)
-        except VoxrayError as problem:
-            return pa.Table.from_pylist([{"error": failure_row(problem)}], schema=schema)
+        except Exception as problem:  # noqa: BLE001  any error reaches the driver
+            return pa.Table.from_pylist([{"error": failure_row(problem, "compare scans")}], schema=schema)
         return found.append_column("error", pa.array([""] * found.num_rows, pa.string()))
 
     tables = ray.data.from_arrow(list(chunks)).map_batches(digest, batch_format="pyarrow", batch_size=None, num_cpus=1)
@@ -45,5 +45,5 @@ def digest_on_ray(path: AnyPath, root: AnyPath, chunks: Sequence[pa.Table]) -> I
             raise_failure(row)
             yield pa.Table.from_pylist([row], schema=DIGESTS)
     except ray.exceptions.RayError as error:
-        problem = f"a task was lost: {type(error).__name__}"
+        problem = f"a task was lost: {cause(error)}"
         raise WorkError("ingest", problem, "Re-run the same command to resume") from error

@@ -7,6 +7,7 @@ import ray
 
 from voxray.errors import WorkError
 from voxray.executors.ray.connect import configure_ray_data
+from voxray.executors.ray.progress_actor import cause
 from voxray.inspection.scan_stats import inspect_scans
 from voxray.storage.paths import AnyPath
 
@@ -40,4 +41,4 @@ def inspect_on_ray(
     try:
         yield from statistics.iter_batches(batch_format="pyarrow", batch_size=None)
     except ray.exceptions.RayError as error:
-        raise WorkError("inspect", f"a task was lost: {type(error).__name__}", "Re-run the same command") from error
+        raise WorkError("inspect", f"a task was lost: {cause(error)}", "Re-run the same command") from error

@@ -10,6 +10,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from voxray import errors
+from voxray.console.failures import as_voxray_error, print_warning
 from voxray.console.progress import OnProgress
 from voxray.console.signals import never_stop
 from voxray.errors import VoxrayError
@@ -25,6 +26,7 @@ class ProgressActor:
         self.progress: dict[str, tuple[int, int, str]] = {}
         self.error: tuple[str, tuple[str, ...]] | None = None
         self.stopping = False
+        self.warnings: list[str] = []
 
     def ask_to_stop(self) -> None:
         """Ask the workers to stop."""
@@ -37,6 +39,15 @@ class ProgressActor:
     def write(self, worker: str, done: int, total: int, text: str) -> None:
         """Replace the progress of a worker."""
         self.progress[worker] = done, total, text
+
+    def warn(self, text: str) -> None:
+        """Keep a warning for the terminal of the driver."""
+        self.warnings.append(text)
+
+    def take_warnings(self) -> list[str]:
+        """The warnings since the last call."""
+        taken, self.warnings = self.warnings, []
+        return taken
 
     def report_error(self, kind: str, arguments: tuple[str, ...]) -> None:
         """Keep an error by its class and arguments; Ray would wrap it in one of its own."""
@@ -67,9 +78,14 @@ class ProgressReporter:
             self.last = time.monotonic()
             self.actor.write.remote(self.worker, done, total, text)
 
-    def report_error(self, error: VoxrayError) -> None:
-        """Keep an error for the driver."""
-        ray.get(self.actor.report_error.remote(type(error).__name__, error.args))
+    def warn(self, text: str) -> None:
+        """Print a warning on the terminal of the driver."""
+        ray.get(self.actor.warn.remote(text))
+
+    def report_error(self, error: Exception, where: str) -> None:
+        """Keep an error for the driver; `where` names what was at work, if the error itself does not."""
+        known = as_voxray_error(error, where)
+        ray.get(self.actor.report_error.remote(type(known).__name__, known.args))
 
 
 @contextmanager
@@ -94,9 +110,11 @@ def follow_progress(on_progress: OnProgress, stop: Callable[[], bool] = never_st
             try:
                 if stop():
                     actor.ask_to_stop.remote()
-                state = ray.get(actor.read.remote())
+                state, warnings = ray.get([actor.read.remote(), actor.take_warnings.remote()])
             except ray.exceptions.RayError:  # the cluster is lost; the work itself raises the error
                 return
+            for text in warnings:
+                print_warning(text)
             if state != shown:
                 shown = state
                 on_progress(*state)
@@ -112,9 +130,13 @@ def follow_progress(on_progress: OnProgress, stop: Callable[[], bool] = never_st
         follower.join()
 
 
-def failure_row(error: VoxrayError) -> str:
-    """An error as text in a row of Ray Data, so that the tasks beside it are not stopped."""
-    return "\0".join([type(error).__name__, *error.args])
+def failure_row(error: Exception, where: str) -> str:
+    """An error as text in a row of Ray Data, so that the tasks beside it are not stopped.
+
+    `where` names what was at work, if the error itself does not.
+    """
+    known = as_voxray_error(error, where)
+    return "\0".join([type(known).__name__, *known.args])
 
 
 def raise_failure(row: dict[str, Any]) -> None:
@@ -130,9 +152,10 @@ def original_error(actor: Any, otherwise: VoxrayError) -> VoxrayError:
     return otherwise if error is None else _rebuild(*error)
 
 
-def last_line(error: Exception) -> str:
-    """The last line of an error of Ray, which holds the cause."""
-    return str(error).strip().splitlines()[-1]
+def cause(error: Exception) -> str:
+    """The cause in the text of an error of Ray: the last line of a traceback, else the first line."""
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[-1 if "Traceback" in text or "ray::" in text else 0]
 
 
 def _rebuild(kind: str, arguments: Sequence[str]) -> VoxrayError:

@@ -8,10 +8,10 @@ import torch
 
 from voxray.config.experiment import Experiment
 from voxray.console.progress import OnProgress
-from voxray.errors import VoxrayError, WorkError
+from voxray.errors import WorkError
 from voxray.evaluation.scans import Case, evaluate_scan
 from voxray.executors.ray.connect import configure_ray_data, node_resources, predictors
-from voxray.executors.ray.progress_actor import failure_row, last_line, raise_failure
+from voxray.executors.ray.progress_actor import cause, failure_row, raise_failure
 from voxray.inference.load import load_trained
 from voxray.inference.predict import Options, load_predictor
 from voxray.inference.segmenter import Segmenter
@@ -64,7 +64,7 @@ def _map_scans(
             raise_failure(row)
             yield row["result"]
     except ray.exceptions.RayError as error:
-        problem = f"an actor was lost: {last_line(error)}"
+        problem = f"an actor was lost: {cause(error)}"
         raise WorkError("segmentation", problem, "Re-run the same command to resume") from error
 
 
@@ -78,8 +78,8 @@ class _Actor:
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         try:
             return {"result": self.process(row), "error": ""}
-        except VoxrayError as error:
-            return {"result": row, "error": failure_row(error)}
+        except Exception as error:  # noqa: BLE001  any error names its scan, and reaches the driver
+            return {"result": row, "error": failure_row(error, str(row.get("scan_id", row.get("path"))))}
 
 
 class _EvaluateActor(_Actor):

@@ -7,9 +7,9 @@ from typing import Any
 
 import ray
 
-from voxray.errors import VoxrayError, WorkError
+from voxray.errors import WorkError
 from voxray.executors.ray.connect import configure_ray_data, node_resources
-from voxray.executors.ray.progress_actor import failure_row, raise_failure
+from voxray.executors.ray.progress_actor import cause, failure_row, raise_failure
 from voxray.storage.paths import AnyPath
 from voxray.store.memory import TASK_BYTES, at_most, memory_classes
 from voxray.store.write import ShardReport, write_shard_within
@@ -56,8 +56,8 @@ def spread_shards(
         report, needed, error = ShardReport(row["split"], row["shard"], 0, 0, 0, 0.0), 0, ""
         try:
             outcome = work(row["split"], row["shard"])
-        except VoxrayError as problem:
-            error = failure_row(problem)
+        except Exception as problem:  # noqa: BLE001  any error names its shard, and reaches the driver
+            error = failure_row(problem, f"{row['split']} shard {row['shard']}")
         else:
             report, needed = (outcome, 0) if isinstance(outcome, ShardReport) else (report, outcome)
         return {**asdict(report), "needed": needed, "error": error}
@@ -70,5 +70,5 @@ def spread_shards(
             needed, _ = row.pop("needed"), row.pop("error")
             yield (row["split"], row["shard"]), needed or ShardReport(**row)
     except ray.exceptions.RayError as error:
-        problem = f"a task was lost: {type(error).__name__}"
+        problem = f"a task was lost: {cause(error)}"
         raise WorkError("ingest", problem, "Re-run the same command to resume") from error

@@ -8,10 +8,10 @@ import torch
 
 from voxray.config.experiment import Experiment
 from voxray.console.progress import OnProgress
-from voxray.errors import VoxrayError, WorkError
+from voxray.errors import WorkError
 from voxray.evaluation.patches import predict_split
 from voxray.executors.ray.connect import predictors
-from voxray.executors.ray.progress_actor import ProgressReporter, follow_progress, last_line, original_error
+from voxray.executors.ray.progress_actor import ProgressReporter, cause, follow_progress, original_error
 from voxray.inference.load import load_trained
 from voxray.training.loop import choose_device
 from voxray.training.predictions import Part
@@ -39,7 +39,7 @@ def predict_on_ray(experiment: Experiment, splits: Sequence[str], on_progress: O
         try:
             return {split: ray.get(parts) for split, parts in pending.items()}
         except ray.exceptions.RayError as error:
-            lost = WorkError("evaluate", f"an actor failed: {last_line(error)}", "Run voxray evaluate again")
+            lost = WorkError("evaluate", f"an actor failed: {cause(error)}", "Run voxray evaluate again")
             raise original_error(progress, lost) from error
 
 
@@ -57,6 +57,6 @@ class _Predictor:
         reporter = ProgressReporter(progress, f"{split} {self.part[0]}")
         try:
             return predict_split(self.experiment, self.trained, split, self.part, reporter)
-        except VoxrayError as error:
-            reporter.report_error(error)
+        except Exception as error:
+            reporter.report_error(error, f"evaluate, split {split}")
             raise

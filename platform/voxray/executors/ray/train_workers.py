@@ -17,7 +17,7 @@ from voxray.console.progress import OnProgress
 from voxray.console.signals import Interrupted, never_stop
 from voxray.errors import ConfigError, VoxrayError, WorkError
 from voxray.executors.ray.connect import count_schedulable_workers, max_cpus_per_worker, node_resources
-from voxray.executors.ray.progress_actor import ProgressReporter, follow_progress, last_line, original_error
+from voxray.executors.ray.progress_actor import ProgressReporter, cause, follow_progress, original_error
 from voxray.runs.folder import run_folder
 from voxray.storage.paths import AnyPath
 
@@ -85,7 +85,7 @@ def train_on_ray(
             # Ray Train exits on Ctrl-C; the command line prints how to resume.
             raise KeyboardInterrupt from None
         except (ray.exceptions.RayError, ray.train.TrainingFailedError) as error:
-            problem = f"a worker failed: {last_line(error)}"
+            problem = f"a worker failed: {cause(error)}"
             remedy = "Re-run the same command to resume from the last epoch"
             raise original_error(progress, WorkError("training", problem, remedy)) from error
         finally:
@@ -169,10 +169,13 @@ def _train_worker(config: dict[str, Any]) -> str:
 
     try:
         report = before_last(experiment, ray.train.report)
-        fit(experiment, device=ray.train.torch.get_device(), on_progress=reporter, report=report, stop=stop)
+        device = ray.train.torch.get_device()
+        fit(experiment, device=device, on_progress=reporter, report=report, stop=stop, on_warning=reporter.warn)
     except Interrupted:
         return STOPPED
-    except VoxrayError as error:
-        reporter.report_error(error)
+    except Exception as error:
+        # A lost worker of the group looks like one of these to the others; it is replaced.
+        if isinstance(error, VoxrayError) or not isinstance(error, RuntimeError | OSError):
+            reporter.report_error(error, "training")
         raise
     return FINISHED

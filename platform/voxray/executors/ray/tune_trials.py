@@ -20,8 +20,9 @@ from ray.tune.search import Searcher
 
 from voxray.config.experiment import Experiment
 from voxray.config.training import TrainingSpec
+from voxray.console.failures import describe
 from voxray.console.progress import OnProgress
-from voxray.errors import ConfigError, VoxrayError
+from voxray.errors import ConfigError
 from voxray.executors.ray.train_workers import before_last, train_on_ray
 from voxray.runs.folder import SearchFolder, run_folder
 from voxray.search.plan import trial_experiments
@@ -135,8 +136,8 @@ def _run_trial(config: dict[str, Any]) -> None:
                 _train_fold(experiment, config["resources"])
             if fold + 1 < len(experiments):
                 ray.tune.report({FOLD: fold})
-    except (VoxrayError, MemoryError, torch.OutOfMemoryError) as error:
-        ray.tune.report({PROBLEM: str(error).strip().splitlines()[0]})
+    except Exception as error:  # noqa: BLE001  a network that fails is a result of the search
+        ray.tune.report({PROBLEM: describe(error)})
     finally:
         trim_heap()
 

@@ -14,13 +14,13 @@ _ABSOLUTE = re.compile(r"(?<![\w.…/:])(?:[A-Za-z]:)?[/\\](?:[^\s/\\'\":,;]+[/\
 
 
 def settings_text(experiment: Experiment) -> str:
-    """The resolved experiment as TOML; a path is reduced to ``…/`` and its end."""
+    """The resolved experiment as TOML; a path is reduced to ``…/`` and its end, with a key of pseudonyms to ``…/``."""
     values = experiment.model_dump(mode="json", exclude_none=True)
     for key in PATH_KEYS:
         parent, _, last = key.rpartition(".")
         table = values[parent] if parent else values
         if last in table:
-            table[last] = ELSEWHERE + PurePath(table[last]).name
+            table[last] = ELSEWHERE + ("" if experiment.privacy.has_key else PurePath(table[last]).name)
     # Lists on one line: no string of TOML contains a line break.
     text = re.sub(r"(?<=\[)\n\s+|,\n\s*(?=\])", "", tomli_w.dumps(values))
     return re.sub(r",\n\s+", ", ", text).rstrip()

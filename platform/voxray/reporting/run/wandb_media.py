@@ -23,7 +23,7 @@ PICTURES = 8
 def log_evaluation(tracker: Tracker, run: RunContents) -> None:
     """Log the metrics of an evaluation, and plots and pictures of the validation split, to an entered tracker."""
     tracker.log_summary(run.metrics)
-    if tracker.mode == "disabled":
+    if tracker.run is None:
         return
     if run.cases:
         tracker.log_pictures(f"{SPLIT}/cases", list(_overlays(run)), run.classes)
