@@ -5,7 +5,10 @@ images are (n, y, x), (n, y, x, 3) or (n, z, y, x), labels are (n, 1).
 """
 
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +17,10 @@ from voxray.config.validation import nearest
 from voxray.datasets.base import Layout
 from voxray.datasets.csv_lists import SPLITS
 from voxray.datasets.manifest import Manifest, Row, quarantine_rows, scans_table, whole_scan_samples
-from voxray.errors import DataError
-from voxray.storage.paths import AnyPath
+from voxray.errors import DataError, ScanError
+from voxray.scans.formats.base import scan_errors
+from voxray.scans.formats.npz import open_member
+from voxray.storage.paths import AnyPath, regular_file
 
 COLORS = ("red", "green", "blue")
 MOST_CLASSES = 10_000
@@ -71,30 +76,32 @@ def read_medmnist(path: AnyPath, classes: tuple[str, ...] | None = None) -> Mani
 
 
 def _read_split(path: AnyPath, split: str) -> Labeled:
+    images, labels = f"{split}_images", f"{split}_labels"
     try:
-        with path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
-            images, labels = f"{split}_images.npy", f"{split}_labels.npy"
-            for member in (images, labels):
-                if member not in archive.namelist():
-                    hint = nearest(member, archive.namelist())
-                    raise DataError(str(path), f"has no array '{member}' ({hint})", "Give a MedMNIST file")
-            with archive.open(images) as file:
-                shape = _read_shape(file)
-            with archive.open(labels) as file:
-                values = np.lib.format.read_array(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(str(path), f"cannot be read: {error}", "Fetch the file again") from None
+        with scan_errors(path):
+            _check_members(path, (images, labels))
+            with open_member(path, images) as member:
+                shape = member.shape
+            with open_member(path, labels) as member:
+                order: Any = "F" if member.columns_first else "C"
+                values = np.frombuffer(member.source.read(), member.dtype).reshape(member.shape, order=order)
+    except ScanError as error:
+        raise DataError(error.where, error.problem, error.remedy) from None
     if len(shape) not in (3, 4):
-        problem = f"{split}_images: expected (n, y, x), (n, y, x, 3) or (n, z, y, x), got {shape}"
+        problem = f"{images}: expected (n, y, x), (n, y, x, 3) or (n, z, y, x), got {shape}"
         raise DataError(str(path), problem, "Give a MedMNIST file")
     return Labeled(shape, _single_labels(path, split, values, shape[0]))
 
 
-def _read_shape(file: object) -> tuple[int, ...]:
-    version = np.lib.format.read_magic(file)  # type: ignore[arg-type]
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape: tuple[int, ...] = read(file)[0]  # type: ignore[arg-type]
-    return shape
+def _check_members(path: AnyPath, names: Sequence[str]) -> None:
+    if isinstance(path, Path):
+        regular_file(path)
+    with path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
+        members = archive.namelist()
+    for name in names:
+        if f"{name}.npy" not in members:
+            hint = nearest(f"{name}.npy", members)
+            raise ScanError(str(path), f"has no array '{name}.npy' ({hint})", "Give a MedMNIST file")
 
 
 def _single_labels(path: AnyPath, split: str, values: NDArray[np.generic], count: int) -> NDArray[np.int64]:

@@ -6,6 +6,9 @@ A deflated member can only be read from its beginning, so it is inflated once pe
 import math
 import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
@@ -48,33 +51,49 @@ def open_npz_row(path: AnyPath) -> Volume:
 @lru_cache(maxsize=1)
 def _map_member(file: AnyPath, member: str, _changed_ns: int) -> NDArray[Any]:
     """A member as an array in an unnamed temporary file; read again when the archive has changed."""
+    with open_member(file, member) as found, tempfile.TemporaryFile() as plain:
+        while block := found.source.read(STEP_BYTES):
+            plain.write(block)
+        plain.flush()
+        order: Any = "F" if found.columns_first else "C"
+        return np.memmap(plain, found.dtype, "r", 0, found.shape, order)
+
+
+@dataclass(frozen=True)
+class Member:
+    """An array in an archive: what its header says, and its bytes, as many as the header says, still to be read."""
+
+    shape: tuple[int, ...]
+    columns_first: bool
+    dtype: np.dtype[Any]
+    source: IO[bytes]
+
+
+@contextmanager
+def open_member(file: AnyPath, name: str) -> Iterator[Member]:
+    """Open an array of real numbers in an ``.npz`` file, by its name without suffix.
+
+    Raises
+    ------
+    ScanError
+        It does not hold as many bytes as its header says: a small archive may claim to hold more than any disk.
+    """
     if isinstance(file, Path):
         regular_file(file)
     with (
         file.open("rb") as packed,
         zipfile.ZipFile(packed) as archive,
-        archive.open(f"{member}.npy") as source,
-        tempfile.TemporaryFile() as plain,
+        archive.open(f"{name}.npy") as source,
     ):
-        shape, columns_first, dtype = _read_array_header(source)
-        check_dtype(dtype, f"{file}/{member}")
-        left = math.prod(shape) * dtype.itemsize
-        # Before anything is written: a small archive may claim to hold more than any disk.
-        if not shape or left != archive.getinfo(source.name).file_size - source.tell():
-            problem = f"expected {left:,} bytes for an array of shape {shape}, got another number"
-            raise ScanError(f"{file}/{member}", problem, "Fetch it again")
-        while block := source.read(STEP_BYTES):
-            plain.write(block)
-        plain.flush()
-        order: Any = "F" if columns_first else "C"
-        return np.memmap(plain, dtype, "r", 0, shape, order)
-
-
-def _read_array_header(source: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, whether columns come first, and type of an ``.npy`` file, from where it begins."""
-    version = np.lib.format.read_magic(source)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    return read(source)
+        version = np.lib.format.read_magic(source)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, columns_first, dtype = read(source)
+        check_dtype(dtype, f"{file}/{name}")
+        expected = math.prod(shape) * dtype.itemsize
+        if not shape or min(shape) < 0 or expected != archive.getinfo(source.name).file_size - source.tell():
+            problem = f"expected {expected:,} bytes for an array of shape {shape}, got another number"
+            raise ScanError(f"{file}/{name}", problem, "Fetch it again")
+        yield Member(shape, columns_first, dtype, source)
 
 
 NPZ = Format("NPZ stack", (), open_npz_row, matches=is_npz_row, files=lambda path: (path.parents[1],), oriented=False)
