@@ -84,7 +84,7 @@ def test_a_file_that_cannot_be_used_is_refused(tmp_path: Path, arrays: dict[str,
 
 
 def test_a_file_that_is_missing_or_no_archive_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"none\.npz: .*No such file"):
+    with pytest.raises(DataError, match=r"none\.npz: no such file"):
         read_medmnist(tmp_path / "none.npz")
     (tmp_path / "text.npz").write_text("no archive")
     with pytest.raises(DataError, match=r"text\.npz: cannot be read"):

@@ -29,10 +29,10 @@ REASONS = {
     "BRATS_002": "its mask has 28x26x22 voxels, got an image of 28x26x24. Give a mask of this image.",
     "BRATS_003": "is 4 mm apart, more than 0.05. Give both files the same affine.",
     "BRATS_004": "voxel (3, 4, 5) of channel 1 is not finite, got nan; 1 voxels are such. Fetch or convert it again.",
-    "BRATS_005": "imagesTr/BRATS_005.nii.gz: cannot be read: Compressed file ended before",
-    "BRATS_006": "labelsTr/BRATS_006.nii.gz: cannot be read: Compressed file ended before",
+    "BRATS_005": "bytes of voxels, expected 139,776. The file is cut off",
+    "BRATS_006": "bytes of voxels, expected 17,472. The file is cut off",
     "BRATS_007": "expected 4 channels, got 3. Give the channels that the other scans of the data set have.",
-    "BRATS_008": "imagesTr/BRATS_008.nii.gz: cannot be read: Not a gzipped file",
+    "BRATS_008": "imagesTr/BRATS_008.nii.gz: not a NIfTI file",
 }
 
 Edit = Callable[[Any, Any], tuple[Any, Any]]

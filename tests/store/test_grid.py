@@ -88,7 +88,7 @@ def test_a_scan_whose_header_cannot_be_read_is_set_aside_before_the_others_are_p
     store = ingest(spec_of(root, out))
     (row,) = store.quarantine.to_pylist()
     assert (row["path"], row["kind"], row["samples"]) == ("2.nii.gz", "scan", 1)
-    assert row["reason"].startswith("2.nii.gz: cannot be read")
+    assert row["reason"].startswith("2.nii.gz: not a NIfTI file")
     assert set(store.index["path"].to_pylist()) == {"0.nii.gz", "1.nii.gz", "3.nii.gz"}
     for number in range(len(SHAPES)):
         (root / f"{number}.nii.gz").write_bytes(b"nothing")

@@ -161,7 +161,7 @@ def damaged(brains: Path, root: Path) -> dict[str, str]:
         names[1]: "_t2.nii has another position than",
         names[2]: "its mask has 32x30x24 voxels, got an image of 32x32x24",
         names[3]: "has no mask, which its patches are chosen by",
-        names[5]: "_t1.nii: cannot be read",
+        names[5]: "_t1.nii: not a NIfTI file",
     }
 
 

@@ -44,7 +44,7 @@ def test_the_page_names_every_issue_and_is_self_contained(defects: Inspection) -
     for kind, name in DEFECTS.items():
         assert KINDS[kind].title in page
         assert name is None or name in page
-    assert "9 errors to fix before training, 7 warnings to review" in page
+    assert "10 errors to fix before training, 8 warnings to review" in page
     assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
     assert "secret_place" not in page
     assert page == page_of(defects)
