@@ -1,5 +1,6 @@
 import errno
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -172,12 +173,16 @@ def test_identical_voxels_in_two_splits_are_an_error(out: Path, tmp_path: Path, 
     splits = {name: split for split, mine in scans_of(experiment(root, out)).items() for name in mine}
     train = next(name for name in names if splits[name] == "train")
     test = next(name for name in names if splits[name] == "test")
-    source, target = (next(root.glob(f"subset*/{name}.raw")) for name in (train, test))
-    shutil.copy(source, target)
+    twin = next(name for name in names if splits[name] == "train" and name != train)
+    source, *targets = (next(root.glob(f"subset*/{name}.raw")) for name in (train, twin, test))
+    for target in targets:
+        shutil.copy(source, target)
     spec = experiment(root, out, store={"path": str(tmp_path / copy)})
     write(spec, begin(spec))
-    with pytest.raises(DataError, match=r"identical voxels in two splits: .*\(t.*\) and .*\(t.*patient_id"):
+    with pytest.raises(DataError, match=r"identical voxels in two splits: .*patient_id") as error:
         finish(spec)
+    assert set(re.findall(r"([\d.]+)\.mhd \((\w+)\)", str(error.value))) <= set(splits.items())
+    assert re.search(r"\(train\) and [^ ]+ \(test\), and", str(error.value))
 
 
 def test_identical_voxels_in_a_published_split_are_kept_and_noted(out: Path, tmp_path: Path) -> None:

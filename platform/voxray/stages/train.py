@@ -62,7 +62,7 @@ def current_train_key(experiment: Experiment, store: PatchStore) -> str:
     """The key of the training that the experiment describes, on its store."""
     check_settings(experiment.training, store.info.task, store.info.classes)
     text = read_bytes(to_path(experiment.model.architecture)).decode()
-    return train_key(experiment, store.info.digest, text)
+    return train_key(experiment, f"{store.info.digest} {store.content_digest}", text)
 
 
 def need_training(experiment: Experiment, folder: RunFolder, store: PatchStore) -> str:

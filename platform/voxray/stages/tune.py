@@ -187,7 +187,7 @@ def _check_same(search: Search, stores: Sequence[PatchStore]) -> None:
     parts = search.experiment.model_dump(
         mode="json", include={"seed", "intensity", "augment", "training", "evaluation"}
     )
-    digests = " ".join(store.info.digest for store in stores)
+    digests = " ".join(f"{store.info.digest} {store.content_digest}" for store in stores)
     space = hashlib.sha256(Path(search.space.where).read_bytes()).hexdigest()[:16]
     shared = {"experiment": parts, "space": space, "store": digests, "goal": search.goal.name}
     path = SearchFolder(search.folder).search

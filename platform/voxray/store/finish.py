@@ -1,6 +1,7 @@
 """Join the parts of all shards into one index: the step that finishes a store."""
 
 from dataclasses import dataclass, replace
+from operator import itemgetter
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -126,7 +127,8 @@ def _describe_leak(index: pa.Table) -> str:
         shared = groups.filter(pc.greater(groups["split_count_distinct"], 1))[column].sort()
         if len(shared):
             rows = varied.filter(pc.is_in(varied[column], value_set=shared.slice(0, 1))).to_pylist()
-            pairs = sorted({(row["split"], row["path"]) for row in rows})
-            names = " and ".join(f"{path} ({split})" for split, path in pairs[:2])
+            # One scan of each split: a split may hold several of them.
+            scans = {row["split"]: row["path"] for row in sorted(rows, key=itemgetter("path"), reverse=True)}
+            names = " and ".join(f"{scans[split]} ({split})" for split in SPLITS if split in scans)
             return f"identical voxels in two splits: {names}, and {len(shared) - 1} more such groups"
     return ""

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voxray.errors import EmptyScanError, ScanError
+from voxray.errors import EmptyScanError, ScanError, VoxrayError
 from voxray.patches.cut import (
     Boxes,
     CutSettings,
@@ -33,27 +33,46 @@ Row = dict[str, Any]
 def cut_scan(root: AnyPath, rows: list[Row], info: StoreInfo) -> tuple[list[tuple[Row, Patch]], list[Row]]:
     """Cut all patches of one scan, given by its rows of the plan.
 
+    Whatever fails within the scan, also for lack of memory, concerns no other scan.
+
     Returns
     -------
     list of (dict, Patch)
         The good patches, each with its row of the index.
     list of dict
-        Quarantine rows for the others.
+        Quarantine rows for the others; one row where the whole scan cannot be used.
+
+    Raises
+    ------
+    WorkError
+        Object storage failed.
     """
+    try:
+        return _cut(root, rows, info)
+    except ScanError as error:
+        failure = error
+    except VoxrayError:
+        raise
+    except Exception as error:  # noqa: BLE001  whatever a stranger's scan makes a library raise, and too little memory
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0].removesuffix(": ")
+        remedy = "Check it with voxray inspect, and remove it from the data set if it cannot be repaired"
+        failure = ScanError(rows[0]["path"], f"its patches cannot be cut: {reason}", remedy)
+    kind = "empty" if isinstance(failure, EmptyScanError) else "scan"
+    return [], [_quarantine_row(rows[0], kind, len(rows), failure, root, info) | {"row": None}]
+
+
+def _cut(root: AnyPath, rows: list[Row], info: StoreInfo) -> tuple[list[tuple[Row, Patch]], list[Row]]:
+    """What `cut_scan` returns; ScanError where the whole scan cannot be used."""
     scan = rows[0]
     settings = CutSettings.from_provenance(info.provenance, info.channels, info.classes, masks=info.masks)
-    try:
-        volume, mask, number = _open(root, scan, settings)
-        boxes = _boxes_of_rows(rows, volume, mask, settings, number)
-        middle = middle_box(volume, info.size)  # its checksum finds the same voxels under two names
-        fetch_regions(volume, [middle, *(box for box in boxes if isinstance(box, PatchBox))])
-        shared: Row = {
-            "scan_checksum": voxel_checksum(read_region(volume, middle, settings.patches.pad_value)),
-            "statistics": scan_statistics(volume, settings),
-        }
-    except ScanError as error:
-        kind = "empty" if isinstance(error, EmptyScanError) else "scan"
-        return [], [_quarantine_row(scan, kind, len(rows), error, root, info) | {"row": None}]
+    volume, mask, number = _open(root, scan, settings)
+    boxes = _boxes_of_rows(rows, volume, mask, settings, number)
+    middle = middle_box(volume, info.size)  # its checksum finds the same voxels under two names
+    fetch_regions(volume, [middle, *(box for box in boxes if isinstance(box, PatchBox))])
+    shared: Row = {
+        "scan_checksum": voxel_checksum(read_region(volume, middle, settings.patches.pad_value)),
+        "statistics": scan_statistics(volume, settings),
+    }
     names = [f"{scan['path']}: sample {row['row']}" for row in rows]
     indexed, quarantine = [], []
     for row, patch in zip(rows, cut_patches(volume, mask, boxes, settings, names), strict=True):
@@ -102,10 +121,11 @@ def _index_row(row: Row, volume: Volume, box: PatchBox, info: StoreInfo) -> Row:
 
 
 def _quarantine_row(row: Row, kind: str, samples: int, error: ScanError, root: AnyPath, info: StoreInfo) -> Row:
-    reason = str(error).replace(f"{root}/", "")
+    where, *texts = (text.replace(f"{root}/", "") for text in (error.where, error.problem, error.remedy))
     if info.private:
         words = telling_words((row["path"], row["label_path"]))
-        reason = str(ScanError(row["scan_id"], *(without_names(text, words) for text in (error.problem, error.remedy))))
+        where, texts = row["scan_id"], [without_names(text, words) for text in texts]
+    reason = str(ScanError(where, *texts))
     return {
         "scan_id": row["scan_id"],
         "path": _public_paths(row, info)["path"],
