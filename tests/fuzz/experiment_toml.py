@@ -60,6 +60,7 @@ def _named() -> Iterator[Case]:
         "a null byte in a path": TEXT.replace('"scans"', '"sc\\u0000ans"'),
         "a text that is not UTF-8": TEXT + "# \udcff",
         "an empty file": "",
+        "a path of 300 letters": TEXT.replace('"scans"', f'"{"x" * 300}"'),
     }.items():
         yield _case(name, text.encode("utf-8", "surrogateescape"))
     yield _case("a seed of 2^63", TEXT.replace("seed = 3", f"seed = {2**63 - 1}").encode())

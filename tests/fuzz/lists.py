@@ -119,6 +119,7 @@ def _named_decathlon() -> Iterator[Case]:
         "a key twice": text.replace('"test": []', '"labels": {"0": "a", "1": "b"}'),
         "a label of 2^62": text.replace('"1": "tumor"', f'"{2**62}": "tumor"'),
         "no number": text.replace('"test": []', '"test": NaN'),
+        "a path of 300 letters": text.replace("s0.nii", "x" * 300),
         "a path above the folder": text.replace("./imagesTr/s0", "../imagesTr/s0"),
         "an absolute path": text.replace("./imagesTr/s0", "/etc/s0"),
         "an empty file": "",

@@ -73,6 +73,7 @@ def _named() -> Iterator[Case]:
         "blocks nested 400 deep": json.dumps({"architecture": [deep]}),
         "a key twice": '{"architecture": [], "architecture": []}',
         "no object": "[]",
+        "an index outside of a repeated block": json.dumps(SPACE).replace('{"$kind": "max"}}', '{"$index": 0}}'),
         "an empty file": "",
         "a definition of itself": json.dumps({**SPACE, "let": {**SPACE["let"], "width": "$width"}}),
         "a repeat of 10^9": json.dumps(SPACE).replace("[1, 3]", f"[{10**9}, {2**40}]"),

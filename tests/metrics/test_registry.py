@@ -35,6 +35,12 @@ def test_an_unknown_metric_is_an_error_that_names_the_nearest() -> None:
         find_metric("val/rcall")
 
 
+@pytest.mark.parametrize("key", ["dice/", "/dice", "val//dice", "", "/", "val/", "dice//liver"])
+def test_a_key_with_an_empty_part_is_no_metric(key: str) -> None:
+    with pytest.raises(ConfigError, match="unknown metric"):
+        find_metric(key)
+
+
 def test_lower_is_better_for_errors_losses_and_distances_only() -> None:
     lower = {name for name, metric in METRICS.items() if not metric.higher_is_better}
     assert lower == {"loss", "error", "hd95_mm", "volume_error", "missed"}

@@ -14,7 +14,7 @@ from voxray.config.experiment import Experiment
 from voxray.config.parse import parse_json, parse_toml
 from voxray.config.validation import describe_problems, shown
 from voxray.errors import ConfigError, ConfigFileError, StoreError
-from voxray.storage.paths import AnyPath, is_url, read_bytes, to_path
+from voxray.storage.paths import AnyPath, is_too_long, is_url, read_bytes, to_path
 
 SECRET_NAME = re.compile(r"((^|_)(key|secret|token)|password|passwd|passphrase)(_id)?$", re.IGNORECASE)
 PATH_KEYS = ("out", "data.root", "store.path", "model.architecture", "privacy.key_file")
@@ -123,6 +123,8 @@ def _absolute(path: str, base: Path, where: str) -> str:
 
     if not path.strip():
         raise ConfigError(where, "is empty", "Write a path")
+    if is_too_long(path):
+        raise ConfigError(where, f"is too long for a path, got {len(path):,} characters", "Correct the path")
     filled = re.sub(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}", value_of, path)
     if is_url(filled):
         return str(to_path(filled, where))

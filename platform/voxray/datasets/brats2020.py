@@ -11,7 +11,7 @@ from voxray.datasets.base import Layout
 from voxray.datasets.csv_lists import read_csv
 from voxray.datasets.files import SUFFIXES, case_name, nifti_files
 from voxray.datasets.manifest import Manifest, Row, quarantine_row, quarantine_rows, scans_table, whole_scan_samples
-from voxray.storage.paths import AnyPath, matching, relative_path
+from voxray.storage.paths import AnyPath, is_too_long, matching, relative_path
 
 LIST, GRADE, SUBJECT = "name_mapping.csv", "Grade", "BraTS_2020_subject_ID"
 CLASSES = ("LGG", "HGG")
@@ -75,8 +75,8 @@ def _read_list(path: AnyPath) -> tuple[dict[str, Grades], list[Row]]:
     listed: dict[str, Grades] = {}
     unnamed: list[Row] = []
     for row, (name, grade) in enumerate(zip(table[SUBJECT].to_pylist(), table[GRADE].to_pylist(), strict=True)):
-        if name is None or not PLAIN_NAME.fullmatch(name):
-            reason = f"line {row + 2} of {LIST}: expected the name of a folder as {SUBJECT}, got '{name or ''}'"
+        if name is None or not PLAIN_NAME.fullmatch(name) or is_too_long(name):
+            reason = f"line {row + 2} of {LIST}: expected the name of a folder as {SUBJECT}, got '{name or '':.80}'"
             unnamed.append(quarantine_row(None, LIST, reason, kind="sample"))
         else:
             listed.setdefault(name, {}).setdefault(grade, row)

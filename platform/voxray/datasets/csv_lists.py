@@ -14,7 +14,7 @@ import pyarrow.csv as arrow_csv
 from voxray.config.validation import nearest, shown
 from voxray.errors import DataError
 from voxray.scans.formats.channels import channel_files
-from voxray.storage.paths import AnyPath, is_url, read_bytes, stays_below
+from voxray.storage.paths import AnyPath, is_too_long, is_url, read_bytes, stays_below
 
 DELIMITERS = (",", ";", "\t")
 LONGEST_REASON = 300
@@ -127,6 +127,8 @@ def scan_path(text: str, where: str) -> str:
     files = map(str, channel_files(PurePosixPath(path)))  # type: ignore[arg-type]  # any path with a name
     if path == "." or is_url(text) or not all(stays_below(posixpath.normpath(file)) for file in [path, *files]):
         raise DataError(where, f"expected a path inside data.root, got {shown(text)}", "Give one relative to it")
+    if is_too_long(path):
+        raise DataError(where, f"expected the name of a file, got {len(path):,} characters", "Correct the path")
     return path
 
 

@@ -59,7 +59,7 @@ def find_metric(key: str) -> Metric:
     'mm'
     """
     name = metric_name(key)
-    if name not in METRICS:
+    if name not in METRICS or "" in key.split("/"):
         raise ConfigError("metric", f"unknown metric '{key}'; {nearest(name, METRICS)}")
     return METRICS[name]
 

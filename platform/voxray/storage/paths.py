@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 AnyPath: TypeAlias = Union[Path, "UPath"]
 
 URL = re.compile(r"(?P<protocol>[a-z][a-z\d+.-]*)://(?P<rest>.*)", re.IGNORECASE)
+LONGEST_NAME, LONGEST_PATH = 255, 4000  # bytes, with room for the folders of a run
 ATTEMPTS = "8"  # about half a minute, as the pauses double
 CONNECTIONS = 32
 SPECIAL = {stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket"}
@@ -85,6 +86,11 @@ def stays_below(text: str) -> bool:
     (True, False, False)
     """
     return not (is_url(text) or text.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", text))
+
+
+def is_too_long(text: str) -> bool:
+    """Whether a path has more bytes than file systems allow in a name or a path."""
+    return len(text.encode()) > LONGEST_PATH or any(len(part.encode()) > LONGEST_NAME for part in text.split("/"))
 
 
 def list_once(folder: AnyPath) -> AnyPath:

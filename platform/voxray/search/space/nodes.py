@@ -72,7 +72,7 @@ class Scope:
                 values[name] = scope.lets[name].give(scope, join(scope.path, name))
                 return values[name]
             scope = scope.outer
-        raise KeyError(name)
+        raise ConfigError(f"${name}", "has no value here", "Use it inside a block with 'repeat'")
 
 
 class Form:
