@@ -171,6 +171,46 @@ def test_a_store_that_belongs_to_no_run_says_how_to_normalize(api_runs: ApiRuns,
         voxray.open_store(api_runs.candidates / "store").loader("vall")
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batch_size": 0}, "batch_size: expected an integer from 1, got 0"),
+        ({"batch_size": 2.5}, "batch_size: expected an integer from 1, got 2.5"),
+        ({"batch_size": True}, "batch_size: expected an integer from 1, got True"),
+        ({"batch_size": "8"}, "batch_size: expected an integer from 1, got '8'"),
+        ({"seed": -1}, "seed: expected an integer from 0, got -1"),
+        ({"seed": None}, "seed: expected an integer from 0, got None"),
+    ],
+)
+def test_a_loader_refuses_what_makes_no_batches(api_runs: ApiRuns, settings: dict[str, Any], message: str) -> None:
+    store = voxray.open_store(api_runs.candidates / "store")
+    with pytest.raises(ConfigError, match=message):
+        store.loader("train", **settings)
+    loader = store.loader("train", np.int64(4), seed=np.int64(2))
+    assert len(next(iter(loader))["label"]) == 4
+
+
+@pytest.mark.parametrize("stage", ["run", "ingest", "train", "evaluate", "report", "load_config"])
+@pytest.mark.parametrize("config", [None, 3, {"name": "x"}])
+def test_what_is_neither_an_experiment_nor_a_path_is_refused(stage: str, config: Any) -> None:
+    with pytest.raises(ConfigError, match="config: expected a path or URL, got"):
+        getattr(voxray, stage)(config)
+
+
+def test_other_objects_than_paths_volumes_and_experiments_are_refused(api_runs: ApiRuns) -> None:
+    for function in (voxray.open_store, voxray.load_run, voxray.read_scan):
+        with pytest.raises(ConfigError, match="expected a path or URL, got None"):
+            function(None)
+    with pytest.raises(ConfigError, match=r"config: expected an Experiment, got str\. Give voxray\.load_config"):
+        voxray.open_store(api_runs.candidates / "store", "experiment.toml")
+    run, volume = voxray.load_run(api_runs.classifier), voxray.read_scan(api_runs.names["chest"])
+    with pytest.raises(ConfigError, match=r"mask: expected a Volume, got ndarray\. Give voxray\.read_scan"):
+        run.predict(volume, mask=np.zeros((4, 4, 4)))
+    for array, affine in ((None, np.eye(4)), ([[1, 2], [3]], np.eye(4)), (volume.array, "RAS")):
+        with pytest.raises(ConfigError, match="expected a Volume or an array, got"):
+            run.predict(array, affine=affine)
+
+
 def test_errors_are_also_those_of_python(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         voxray.open_store(tmp_path)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from voxray.errors import NotReadyError, WorkError
+from voxray.errors import NotReadyError, StoreError, WorkError
 from voxray.runs import status
 from voxray.runs.folder import RunFolder
 from voxray.runs.status import SILENT_S, StageStatus, heartbeat, read_status, status_lines
@@ -121,3 +121,55 @@ def test_a_status_survives_the_way_through_its_file(folder: RunFolder) -> None:
         tell(1, 2, "é · ü")
     assert read_status(folder) == {"train": StageStatus(**json.loads(folder.status.read_text())["train"])}
     assert read_status(folder)["train"].text == "é · ü"
+
+
+SOUND = {
+    "state": "working",
+    "done": 1,
+    "total": 2,
+    "unit": "steps",
+    "rate": 0.5,
+    "left_s": None,
+    "text": "",
+    "began": 1.0,
+    "seen": 2.0,
+    "process": 3,
+    "host": "h",
+    "error": "",
+}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff\xfe",
+        b"{",
+        b"[]",
+        b"[" * 100_000,
+        b'{"train": null}',
+        *(
+            json.dumps({"train": {**SOUND, name: value}}).encode()
+            for name in SOUND
+            for value in ([], {}, None, "x", -1e400)
+            if (name, value) != ("left_s", None) and (name not in ("unit", "text", "host", "error") or value != "x")
+        ),
+        json.dumps({"train": {**SOUND, "more": 1}}).encode(),
+    ],
+)
+def test_no_status_stops_a_stage_whatever_it_holds(folder: RunFolder, content: bytes) -> None:
+    folder.path.mkdir()
+    folder.status.write_bytes(content)
+    assert read_status(folder) == {}
+    with pytest.raises(StoreError, match=r"status\.json: cannot be read\. The next stage"):
+        status_lines(folder.path, 3.0)
+    with heartbeat(folder, "evaluate", "steps") as tell:
+        tell(1, 1, "")
+    assert list(read_status(folder)) == ["evaluate"]
+
+
+def test_a_folder_in_place_of_the_status_stops_no_stage(folder: RunFolder) -> None:
+    folder.status.mkdir(parents=True)
+    with heartbeat(folder, "evaluate", "steps") as tell:
+        tell(1, 1, "")
+    assert read_status(folder) == {}

@@ -1,7 +1,6 @@
 """Experiments: their settings, and the stages that carry them out."""
 
 import logging
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from voxray.api import AnyText
 from voxray.api.patch_store import Store, open_store
 from voxray.api.trained_run import Run, load_run
-from voxray.storage.paths import AnyPath
+from voxray.storage.paths import AnyPath, to_path
 
 if TYPE_CHECKING:
     from voxray.config.experiment import Experiment
@@ -42,7 +41,7 @@ def load_config(path: AnyText, settings: Mapping[str, Any] | None = None) -> "Ex
     """
     from voxray.datasets.layouts import load_checked_experiment
 
-    return load_checked_experiment(Path(path), settings or {})
+    return load_checked_experiment(Path(to_path(path, "config")), settings or {})
 
 
 def run(
@@ -152,7 +151,9 @@ def _carry_out(
 
 
 def _as_config(config: "Experiment | AnyText") -> "Experiment":
-    return load_config(config) if isinstance(config, str | os.PathLike) else config
+    from voxray.config.experiment import Experiment
+
+    return config if isinstance(config, Experiment) else load_config(config)
 
 
 def _log(line: str) -> None:

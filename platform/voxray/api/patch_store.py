@@ -1,6 +1,7 @@
 """A patch store, for reading and for training in a loop of one's own."""
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from voxray.api import AnyText
@@ -122,7 +123,7 @@ class Store(PatchStore):
         Raises
         ------
         ConfigError
-            Unknown split, or nothing says how to normalize.
+            Unknown split, no patch in a batch, a negative seed, or nothing says how to normalize.
 
         Examples
         --------
@@ -132,6 +133,9 @@ class Store(PatchStore):
         """
         from voxray.loader.dataset import BatchLoader
 
+        for name, value, lowest in (("batch_size", batch_size, 1), ("seed", seed, 0)):
+            if not isinstance(value, Integral) or isinstance(value, bool) or value < lowest:
+                raise ConfigError(name, f"expected an integer from {lowest}, got {value!r:.80}", "Correct it")
         convert, shuffle = self._convert(normalize), split == "train" if shuffle is None else shuffle
         return BatchLoader(self, self._check(split), batch_size, convert, shuffle=shuffle, seed=seed)
 
@@ -165,6 +169,8 @@ def open_store(path: AnyText, config: "Experiment | None" = None) -> Store:
     ------
     NotReadyError
         There is no store, or it is not finished.
+    ConfigError
+        `config` is no Experiment.
 
     Examples
     --------
@@ -172,4 +178,10 @@ def open_store(path: AnyText, config: "Experiment | None" = None) -> Store:
     ('other', 'nodule')
     """
     store = open_patch_store(to_path(path))
+    if config is not None:
+        from voxray.config.experiment import Experiment
+
+        if not isinstance(config, Experiment):
+            problem = f"expected an Experiment, got {type(config).__name__}"
+            raise ConfigError("config", problem, "Give voxray.load_config(path)")
     return Store(store.path, store.info, store.index, store.quarantine, config)

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from voxray.api import AnyText
-from voxray.api.volumes import as_volume
+from voxray.api.volumes import as_mask, as_volume
 from voxray.errors import ConfigError, NotReadyError
 from voxray.storage.paths import AnyPath, exists, to_path
 from voxray.volume import Volume
@@ -90,7 +90,7 @@ class Run:
         Raises
         ------
         ConfigError
-            A path is given instead of a volume.
+            A path is given instead of a volume, or an array instead of a mask.
         ScanError
             The scan cannot be used.
 
@@ -102,7 +102,7 @@ class Run:
         """
         from voxray.inference.predict import predict_volume
 
-        return predict_volume(self.trained, as_volume(volume, affine), mask)
+        return predict_volume(self.trained, as_volume(volume, affine), as_mask(mask))
 
     def __repr__(self) -> str:
         folds = f", {len(self.folds)} folds" if self.folds else ""

@@ -1,7 +1,7 @@
 """Scans as volumes."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from voxray.storage.paths import to_path
 from voxray.volume import Volume
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
 
 def read_scan(path: AnyText) -> Volume:
@@ -50,21 +50,39 @@ def as_volume(volume: "Volume | ArrayLike", affine: "ArrayLike | None") -> Volum
         if affine is not None:
             raise ConfigError("affine", "a Volume has its own affine", "Leave it out, or give an array with an affine")
         return _checked(volume)
-    array = np.asarray(volume)
-    if array.dtype.kind in "OSU":  # a path, most likely
-        raise ConfigError("volume", f"expected a Volume or an array, got {volume!r:.80}", "Give voxray.read_scan(path)")
+    array = _as_array(volume, "volume", "Give voxray.read_scan(path)")
     if affine is None:
         raise ScanError("volume", "an array was given without affine", "Give affine=, voxel index to world millimeters")
     if array.ndim not in (3, 4):
         problem = f"expected shape (channel, x, y, z) or (x, y, z), got {array.shape}"
         raise ScanError("volume", problem, "Give the array of one scan")
-    return _checked(Volume(array if array.ndim == 4 else array[None], np.asarray(affine, np.float64)))
+    matrix = _as_array(affine, "affine", "Give voxel index to world millimeters").astype(np.float64)
+    return _checked(Volume(array if array.ndim == 4 else array[None], matrix))
+
+
+def as_mask(mask: Volume | None) -> Volume | None:
+    """A mask that is a volume; ConfigError for anything else, as an array would need an affine too."""
+    if mask is None or isinstance(mask, Volume):
+        return None if mask is None else _checked(mask)
+    problem = f"expected a Volume, got {type(mask).__name__}"
+    raise ConfigError("mask", problem, "Give voxray.read_scan(path), or voxray.Volume(array, affine)")
+
+
+def _as_array(values: "ArrayLike", where: str, remedy: str) -> "NDArray[Any]":
+    """Numbers as an array; ConfigError for anything else, such as a path."""
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError):  # lists of several lengths
+        array = np.array(None)
+    if array.dtype.kind not in "biufc":
+        raise ConfigError(where, f"expected a Volume or an array, got {values!r:.80}", remedy)
+    return array
 
 
 def _checked(volume: Volume) -> Volume:
     from voxray.scans.geometry import check_affine
 
-    array, matrix = volume.array, volume.affine
+    array, matrix = np.asarray(volume.array), np.asarray(volume.affine)
     if np.ndim(array) != 4 or not np.size(array):
         problem = f"expected shape (channel, x, y, z) without empty axes, got {np.shape(array)}"
         raise ScanError("volume", problem, "Give the array of one scan")

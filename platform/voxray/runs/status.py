@@ -7,17 +7,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from voxray.console.failures import describe, save_traceback
 from voxray.console.progress import OnProgress, Pace, progress, rate_text
 from voxray.console.signals import deferred
 from voxray.console.units import seconds_text
-from voxray.errors import NotReadyError, WorkError
+from voxray.errors import NotReadyError, StoreError, WorkError
 from voxray.runs.folder import RunFolder
 from voxray.runs.records import read_state
 from voxray.storage.atomic import write_json
-from voxray.storage.paths import AnyPath, matching
+from voxray.storage.paths import AnyPath, exists, matching
 
 BEAT_S = 2.0
 SILENT_S = 30.0  # without an update, after which a stage counts as silent
@@ -64,16 +66,23 @@ class StageStatus:
     host: str
     error: str = ""
 
+    __pydantic_config__ = ConfigDict(allow_inf_nan=False)
+
+
+STATUS = TypeAdapter(StageStatus)
+
 
 @contextmanager
 def heartbeat(folder: RunFolder, stage: str, unit: str, done: int = 0) -> Iterator[OnProgress]:
     """Update the status of a stage for the time of the block; yields a function of (done, total, text).
 
     A thread writes the status, with or without progress, so that a slow stage differs from a killed one. A status that
-    cannot be written does not stop the stage.
+    cannot be read or written does not stop the stage.
     """
     outdated = ORDER[ORDER.index(stage) :] if stage in ORDER else (stage,)
-    others = {name: asdict(status) for name, status in read_status(folder).items() if name not in outdated}
+    others: dict[str, Any] = {}
+    with suppress(OSError, WorkError):
+        others = {name: asdict(status) for name, status in read_status(folder).items() if name not in outdated}
     pace, began, text, finished = Pace(done), time.time(), "", threading.Event()
 
     def on_progress(now: int, total: int, words: str) -> None:
@@ -131,11 +140,11 @@ def reported(folder: RunFolder, stage: str, unit: str, done: int = 0) -> Iterato
 
 
 def read_status(folder: RunFolder) -> dict[str, StageStatus]:
-    """The status of each stage that was started, in the order of their starts."""
-    try:
-        stages = {name: StageStatus(**fields) for name, fields in read_state(folder.status).items()}
-    except TypeError:
-        return {}
+    """The status of each stage that was started, in the order of their starts; what cannot be read is left out."""
+    stages: dict[str, StageStatus] = {}
+    for name, content in read_state(folder.status).items():
+        with suppress(ValidationError):
+            stages[name] = STATUS.validate_python(content)
     return dict(sorted(stages.items(), key=lambda item: item[1].began))
 
 
@@ -152,12 +161,17 @@ def status_lines(run: AnyPath, now: float) -> list[str]:
     ------
     NotReadyError
         No stage was started in this folder.
+    StoreError
+        The status cannot be read.
     """
     lines = []
     for path in [run, *(path.parent for path in matching(run, "*/status.json"))]:
         prefix = "" if path == run else f"{path.name}: "
         lines += [f"{prefix}{_line(name, stage, now)}" for name, stage in read_status(RunFolder(path)).items()]
     if not lines:
+        status = RunFolder(run).status
+        if exists(status):
+            raise StoreError(str(status), "cannot be read", "The next stage that runs writes it again")
         raise NotReadyError(str(run), "no stage was started in this folder", "Name the experiment's out folder")
     return lines
 

@@ -49,8 +49,10 @@ def to_path(text: str | os.PathLike[str], where: str = "") -> AnyPath:
     Raises
     ------
     ConfigError
-        An unknown protocol, or a user or password in the URL.
+        No path, an unknown protocol, or a user or password in the URL.
     """
+    if not isinstance(text, str | os.PathLike):
+        raise ConfigError(where or "path", f"expected a path or URL, got {text!r:.80}", "Give a text or a pathlib.Path")
     match = URL.fullmatch(os.fspath(text))
     if match is None:
         return Path(text)
