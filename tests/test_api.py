@@ -201,10 +201,10 @@ def test_other_objects_than_paths_volumes_and_experiments_are_refused(api_runs: 
     for function in (voxray.open_store, voxray.load_run, voxray.read_scan):
         with pytest.raises(ConfigError, match="expected a path or URL, got None"):
             function(None)
-    with pytest.raises(ConfigError, match=r"config: expected an Experiment, got str\. Give voxray\.load_config"):
+    with pytest.raises(ConfigError, match=r"config: expected Experiment, got str\. Give voxray\.load_config"):
         voxray.open_store(api_runs.candidates / "store", "experiment.toml")
     run, volume = voxray.load_run(api_runs.classifier), voxray.read_scan(api_runs.names["chest"])
-    with pytest.raises(ConfigError, match=r"mask: expected a Volume, got ndarray\. Give voxray\.read_scan"):
+    with pytest.raises(ConfigError, match=r"mask: expected Volume, got ndarray\. Give voxray\.read_scan"):
         run.predict(volume, mask=np.zeros((4, 4, 4)))
     for array, affine in ((None, np.eye(4)), ([[1, 2], [3]], np.eye(4)), (volume.array, "RAS")):
         with pytest.raises(ConfigError, match="expected a Volume or an array, got"):

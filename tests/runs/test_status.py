@@ -154,7 +154,6 @@ SOUND = {
             for value in ([], {}, None, "x", -1e400)
             if (name, value) != ("left_s", None) and (name not in ("unit", "text", "host", "error") or value != "x")
         ),
-        json.dumps({"train": {**SOUND, "more": 1}}).encode(),
     ],
 )
 def test_no_status_stops_a_stage_whatever_it_holds(folder: RunFolder, content: bytes) -> None:

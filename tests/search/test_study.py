@@ -13,8 +13,9 @@ from voxray.search.constraints import Limits
 from voxray.search.plan import Method, Search, find_starts, trial_experiments
 from voxray.search.results import leaderboard, pareto_front, write_winner
 from voxray.search.space.load import parse_space
-from voxray.search.study import Study
+from voxray.search.study import Study, read_rejected
 from voxray.search.trials import Goal, State, Trial, read_trials, trial_folder
+from voxray.storage.atomic import append_line
 from voxray.store.layout import write_parquet
 
 SPACE = {
@@ -269,3 +270,62 @@ def test_the_value_of_a_trial_is_that_of_the_epoch_whose_weights_are_kept() -> N
     assert Goal("roc_auc", "loss").value(trial) == 0.8
     assert Goal("roc_auc", "roc_auc").value(trial) == 0.9
     assert Goal("loss", "roc_auc").value(trial) == 0.4
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b"{}", b'{"number": 7}', b"[" * 100_000])
+def test_a_trial_whose_record_is_damaged_is_removed_and_tried_again(search: Search, content: bytes | None) -> None:
+    study = Study(search)
+    for value in (0.7, 0.9):
+        finish(study, asked(study), value)
+    record = trial_folder(search.folder, study.trials[1]) / "trial.json"
+    record.unlink() if content is None else record.write_bytes(content)
+    resumed = Study(search)
+    assert list(resumed.trials) == [0]
+    assert resumed.removed == ([] if content is None else [f"{record} cannot be read"])
+    assert not record.parent.exists()  # the history of another trial under the same number
+    assert asked(resumed).number == 1
+    assert resumed.count_folds(1) == (0, 1)
+
+
+def test_a_record_of_another_trial_counts_as_damaged(search: Search) -> None:
+    study = Study(search)
+    for value in (0.7, 0.9):
+        finish(study, asked(study), value)
+    first, second = (trial_folder(search.folder, trial) / "trial.json" for trial in study.trials.values())
+    second.write_bytes(first.read_bytes())
+    assert list(Study(search).trials) == [0]
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage"])
+def test_a_damaged_history_of_a_fold_counts_as_not_trained(search: Search, content: bytes) -> None:
+    study = Study(search)
+    trial = asked(study)
+    (trial_folder(search.folder, trial) / "history.parquet").write_bytes(content)
+    assert study.count_folds(trial.number) == (0, 1)
+    assert study.tell(trial.number, "finished").state == "failed"
+
+
+def test_a_damaged_architecture_of_a_trial_is_written_again_from_its_decisions(search: Search) -> None:
+    study = Study(search)
+    finish(study, asked(study), 0.7)
+    architecture = trial_folder(search.folder, study.trials[0]) / "architecture.json"
+    whole = architecture.read_bytes()
+    for content in (b"", whole[:9]):
+        architecture.write_bytes(content)
+        Study(search)
+        assert architecture.read_bytes() == whole
+
+
+def test_damaged_lines_of_rejected_samples_are_left_out(search: Search) -> None:
+    search = dataclasses.replace(search, limits=Limits(parameters=FEW))
+    study = Study(search)
+    while study.ask() is not None:
+        pass
+    rejected = study.rejected
+    path = search.folder / "rejected.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    damage = [b"\n", b"\xff\xfe\n", b"[]\n", b'{"origin": ""}\n', b"[" * 100_000 + b"\n"]
+    path.write_bytes(b"".join([lines[0], *damage, *lines[1:], lines[0][:20]]))
+    assert read_rejected(search.folder) == rejected
+    append_line(path, lines[0].decode().strip())
+    assert read_rejected(search.folder) == [*rejected, rejected[0]]

@@ -41,7 +41,7 @@ def load_config(path: AnyText, settings: Mapping[str, Any] | None = None) -> "Ex
     """
     from voxray.datasets.layouts import load_checked_experiment
 
-    return load_checked_experiment(Path(to_path(path, "config")), settings or {})
+    return load_checked_experiment(Path(str(to_path(path, "config"))), settings or {})
 
 
 def run(

@@ -1,10 +1,10 @@
 """A patch store, for reading and for training in a loop of one's own."""
 
 from dataclasses import dataclass
-from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from voxray.api import AnyText
+from voxray.api.arguments import check_instance, check_integer
 from voxray.errors import ConfigError
 from voxray.storage.paths import exists, to_path
 from voxray.store.read import PatchStore
@@ -133,9 +133,8 @@ class Store(PatchStore):
         """
         from voxray.loader.dataset import BatchLoader
 
-        for name, value, lowest in (("batch_size", batch_size, 1), ("seed", seed, 0)):
-            if not isinstance(value, Integral) or isinstance(value, bool) or value < lowest:
-                raise ConfigError(name, f"expected an integer from {lowest}, got {value!r:.80}", "Correct it")
+        check_integer("batch_size", batch_size, 1)
+        check_integer("seed", seed, 0)
         convert, shuffle = self._convert(normalize), split == "train" if shuffle is None else shuffle
         return BatchLoader(self, self._check(split), batch_size, convert, shuffle=shuffle, seed=seed)
 
@@ -181,7 +180,5 @@ def open_store(path: AnyText, config: "Experiment | None" = None) -> Store:
     if config is not None:
         from voxray.config.experiment import Experiment
 
-        if not isinstance(config, Experiment):
-            problem = f"expected an Experiment, got {type(config).__name__}"
-            raise ConfigError("config", problem, "Give voxray.load_config(path)")
+        check_instance("config", config, Experiment, "Give voxray.load_config(path)")
     return Store(store.path, store.info, store.index, store.quarantine, config)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from voxray.api import AnyText
+from voxray.api.arguments import check_instance
 from voxray.errors import ConfigError, ScanError
 from voxray.storage.paths import to_path
 from voxray.volume import Volume
@@ -62,10 +63,10 @@ def as_volume(volume: "Volume | ArrayLike", affine: "ArrayLike | None") -> Volum
 
 def as_mask(mask: Volume | None) -> Volume | None:
     """A mask that is a volume; ConfigError for anything else, as an array would need an affine too."""
-    if mask is None or isinstance(mask, Volume):
-        return None if mask is None else _checked(mask)
-    problem = f"expected a Volume, got {type(mask).__name__}"
-    raise ConfigError("mask", problem, "Give voxray.read_scan(path), or voxray.Volume(array, affine)")
+    if mask is None:
+        return None
+    check_instance("mask", mask, Volume, "Give voxray.read_scan(path), or voxray.Volume(array, affine)")
+    return _checked(mask)
 
 
 def _as_array(values: "ArrayLike", where: str, remedy: str) -> "NDArray[Any]":

@@ -115,6 +115,8 @@ def load_trained(path: AnyPath, device: torch.device) -> TrainedRun:
     ------
     NotReadyError
         The run has not been trained.
+    StoreError
+        A file of it is damaged.
     """
     folder = RunFolder(path)
     metadata = _read_metadata(folder)

@@ -63,12 +63,16 @@ class _Folder:
         """Glob patterns of all files that the folder can have, relative to it."""
         return tuple(entry.pattern for entry in vars(cls).values() if isinstance(entry, _File | _Files))
 
+    def remove_unfinished(self) -> None:
+        """Remove what killed processes left half-written, in this folder and in those of its files."""
+        for parent in {pattern.rpartition("/")[0] for pattern in self.patterns()}:
+            remove_unfinished(self.path, f"{parent}/" if parent else "")
+
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the lock of the folder for the time of the block, after leftovers of killed processes are removed."""
+        """Hold the lock of the folder for the time of the block, after what killed processes left is removed."""
         with locked(self.path):
-            for parent in {pattern.rpartition("/")[0] for pattern in self.patterns()}:
-                remove_unfinished(self.path, f"{parent}/" if parent else "")
+            self.remove_unfinished()
             yield
 
 

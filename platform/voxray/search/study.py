@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import optuna
-import pyarrow.parquet as pq
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
@@ -21,8 +20,16 @@ from voxray.search.plan import Search, trial_experiments
 from voxray.search.space.distributions import Choice, Distribution, Int, Label, LogUniform
 from voxray.search.space.nodes import Suggest
 from voxray.search.space.sampling import Decisions, Sample, at_random
-from voxray.search.trials import State, Trial, read_trials, trial_content, trial_folder
-from voxray.storage.atomic import write_json
+from voxray.search.trials import (
+    State,
+    Trial,
+    fold_history,
+    read_trials,
+    remove_damaged_trials,
+    trial_content,
+    trial_folder,
+)
+from voxray.storage.atomic import append_line, write_json
 
 STARTUP = 10  # random trials before TPE has enough data; the default of its authors
 SUGGESTIONS = 5  # for one trial
@@ -44,6 +51,8 @@ class Study:
     ----------
     trials : dict
         Number → Trial.
+    removed : list of str
+        Problems of the trials whose record could not be read.
     rejected : list of dict
         Samples that were not started: origin, reason, decisions.
     exhausted : bool
@@ -52,6 +61,7 @@ class Study:
 
     def __init__(self, search: Search) -> None:
         self.search = search
+        self.removed = remove_damaged_trials(search.folder)
         self.trials = read_trials(search.folder)
         self.rejected = read_rejected(search.folder)
         self.rejections = {self._rejection(row) for row in self.rejected}
@@ -94,8 +104,8 @@ class Study:
 
     def count_folds(self, number: int) -> tuple[int, int]:
         """How many folds of a trial are finished, and how many there are."""
-        runs = [run_folder(experiment) for experiment in trial_experiments(self.search, self.trials[number])]
-        return sum(run.history.exists() for run in runs), len(runs)
+        folds = [fold_history(experiment) for experiment in trial_experiments(self.search, self.trials[number])]
+        return sum(history is not None for history in folds), len(folds)
 
     def tell(self, number: int, state: State, reason: str = "") -> Trial:
         """Save the result of a trial and delete its checkpoints."""
@@ -115,13 +125,15 @@ class Study:
 
     def _history(self, trial: Trial, fold: int) -> list[dict[str, Any]]:
         experiments = trial_experiments(self.search, trial)
-        rows = pq.read_table(str(run_folder(experiments[fold]).history)).to_pylist()
+        rows = fold_history(experiments[fold]) or []
         return [_plain(row if len(experiments) == 1 else {**row, "fold": fold}) for row in rows]
 
     def _restore(self, trial: Trial) -> None:
         """Tell Optuna of a trial that the folder holds."""
         point, drawn = self._ask_optuna(trial.decisions)
         self.tried.add(_content(drawn))
+        # The file may be missing or damaged.
+        write_json(RunFolder(trial_folder(self.search.folder, trial)).architecture, drawn.architecture)
         if trial.state == "running":
             self.asked[trial.number] = point
         else:
@@ -215,9 +227,7 @@ class Study:
             return
         self.rejections.add(key)
         self.rejected.append(row)
-        self.search.folder.mkdir(parents=True, exist_ok=True)
-        with SearchFolder(self.search.folder).rejected.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        append_line(SearchFolder(self.search.folder).rejected, json.dumps(row))
 
     def _rejection(self, row: dict[str, Any]) -> str:
         """The network and the reason; settings such as the learning rate make no difference."""
@@ -228,9 +238,18 @@ class Study:
 def read_rejected(folder: Path) -> list[dict[str, Any]]:
     """Samples that were rejected before they were started: origin, reason, decisions."""
     path = SearchFolder(folder).rejected
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    # The last line is incomplete if its process was killed.
-    return [json.loads(line) for line in lines if line.endswith("}\n")]
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    return [row for row in map(_read_rejection, lines) if row is not None]
+
+
+def _read_rejection(line: bytes) -> dict[str, Any] | None:
+    """A line of the rejected samples; None where it is damaged, as the last line of a killed process may be."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    is_whole = isinstance(row, dict) and isinstance(row.get("decisions"), dict)
+    return row if is_whole and {"origin", "reason"} <= row.keys() else None
 
 
 def _create_study(search: Search, seed: int) -> optuna.Study:

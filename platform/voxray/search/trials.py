@@ -1,15 +1,21 @@
 """The trials of a search, one JSON file each. They are the only state of a search, whatever executes it."""
 
-import json
 import math
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import stdev
 from typing import Any, Literal
 
+from pydantic import TypeAdapter, ValidationError
+
+from voxray.config.experiment import Experiment
+from voxray.errors import StoreError
 from voxray.metrics.registry import find_metric
-from voxray.runs.folder import SearchFolder
+from voxray.runs.folder import SearchFolder, run_folder
+from voxray.runs.read import read_history
+from voxray.runs.records import read_state
 from voxray.search.space.distributions import Label
 
 State = Literal["running", "finished", "pruned", "failed"]
@@ -64,6 +70,9 @@ class Trial:
     def of_fold(self, fold: int) -> tuple[dict[str, Any], ...]:
         """The epochs of a fold."""
         return tuple(row for row in self.curve if row.get("fold", 0) == fold)
+
+
+TRIAL = TypeAdapter(Trial)
 
 
 @dataclass(frozen=True)
@@ -147,9 +156,40 @@ def trial_folder(folder: Path, trial: Trial) -> Path:
 
 
 def read_trials(folder: Path) -> dict[int, Trial]:
-    """All trials of a search by number."""
-    contents = [json.loads(path.read_text(encoding="utf-8")) for path in SearchFolder(folder).records()]
-    return {content["number"]: Trial(**{**content, "curve": tuple(content["curve"])}) for content in contents}
+    """All trials of a search by number; those whose record cannot be read count as absent."""
+    trials = map(_read_trial, SearchFolder(folder).records())
+    return {trial.number: trial for trial in trials if trial is not None}
+
+
+def remove_damaged_trials(folder: Path) -> list[str]:
+    """Remove the folders of trials whose record is missing or cannot be read; returns the problem of each.
+
+    Their numbers are given again, and no trial may find the results of another.
+    """
+    problems = []
+    for path in sorted(SearchFolder(folder).trial("x").parent.glob("*/")):
+        record = SearchFolder(folder).record(path.name)
+        if _read_trial(record) is None:
+            problems += [f"{record} cannot be read"] if record.exists() else []
+            shutil.rmtree(path, ignore_errors=True)
+    return problems
+
+
+def _read_trial(record: Path) -> Trial | None:
+    try:
+        trial = TRIAL.validate_python(read_state(record))
+    except ValidationError:
+        return None
+    return trial if trial.name == record.parent.name and all("epoch" in row for row in trial.curve) else None
+
+
+def fold_history(experiment: Experiment) -> list[dict[str, Any]] | None:
+    """A row for each epoch of a trained fold of a trial; None where its training is not finished or is damaged."""
+    try:
+        rows: list[dict[str, Any]] = read_history(run_folder(experiment)).to_pylist()
+    except StoreError:
+        return None
+    return rows
 
 
 def trial_content(trial: Trial) -> dict[str, Any]:

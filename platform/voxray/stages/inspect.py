@@ -10,10 +10,9 @@ from voxray.executors.base import Executor
 from voxray.inspection.scan_stats import SCAN_STATS, chunk_targets
 from voxray.inspection.summary import Inspection, finish_inspection
 from voxray.inspection.target import read_experiment_target, read_target
-from voxray.runs.folder import RunFolder
+from voxray.runs.folder import InspectionFolder, RunFolder
 from voxray.runs.status import reported
 from voxray.stages.common import OnStatus
-from voxray.storage.locks import locked
 from voxray.storage.paths import AnyPath
 
 
@@ -49,7 +48,7 @@ def inspect(
         folder = Path("runs", "inspection", target.name)
     folder = out or folder
     tables = [SCAN_STATS.empty_table()]
-    with locked(folder), reported(RunFolder(folder), "inspect", "scans") as on_progress:
+    with InspectionFolder(folder).locked(), reported(RunFolder(folder), "inspect", "scans") as on_progress:
         chunks = chunk_targets(target.targets, voxels)
         root = target.manifest.root.resolve()
         for scan_stats in executor.inspect_scans(root, chunks, target.mask_classes, voxels):

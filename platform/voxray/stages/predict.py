@@ -7,7 +7,7 @@ from voxray.errors import DataError, WorkError
 from voxray.executors.base import Executor
 from voxray.inference.load import trained_folders
 from voxray.inference.predict import SKIPPED, Options, check_scans, scan_name
-from voxray.runs.folder import RunFolder
+from voxray.runs.folder import PredictionFolder, RunFolder
 from voxray.runs.status import reported
 from voxray.stages.common import OnStatus
 from voxray.storage.paths import AnyPath
@@ -31,6 +31,7 @@ def predict(run: AnyPath, scans: Sequence[AnyPath], options: Options, executor: 
         read_metadata(RunFolder(folder).model)
     absolute = [path.absolute() for path in scans]
     options = replace(options, out=options.out.resolve(), mask=options.mask and options.mask.resolve())
+    PredictionFolder(options.out).remove_unfinished()
     skipped = 0
     with reported(RunFolder(options.out), "predict", "scans") as on_progress:
         for path, outcome in executor.predict_scans(run.resolve(), absolute, options, on_progress):

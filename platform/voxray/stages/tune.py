@@ -1,7 +1,6 @@
 """Search: from a finished store and a space to trials, a leaderboard, the best trial and a report."""
 
 import hashlib
-import json
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,9 +12,10 @@ from voxray.config.differences import differences
 from voxray.config.experiment import Experiment
 from voxray.config.folds import fold_experiments
 from voxray.console.units import count_text
-from voxray.errors import ConfigError, WorkError
+from voxray.errors import ConfigError, StoreError, WorkError
 from voxray.executors.base import Executor
 from voxray.runs.folder import RunFolder, SearchFolder
+from voxray.runs.records import read_state
 from voxray.runs.status import reported
 from voxray.search.constraints import Conditions, Limits
 from voxray.search.plan import Method, Minimized, Search, find_starts, parse_metric, patch_spatial_dims
@@ -28,7 +28,6 @@ from voxray.stages.common import OnStatus
 from voxray.stages.ingest import ingest
 from voxray.stages.outline import plan_run
 from voxray.storage.atomic import write_json
-from voxray.storage.locks import locked
 from voxray.storage.paths import to_path
 from voxray.store.read import PatchStore, open_store
 from voxray.training.fit import check_trainable
@@ -94,13 +93,15 @@ def tune(
         raise ConfigError("--minimize", "random search has one objective, got two", "Remove it, or use --search tpe")
     space = load_space(options.space)
     experiment = _with_shared_store(experiment, options.folds)
-    with locked(options.out), executor.session():
+    with SearchFolder(options.out).locked(), executor.session():
         executor.check_trials(experiment.training)
         stores = [_prepare_store(fold, executor, on_status) for fold in fold_experiments(experiment)]
         gpu = experiment.training.device != "cpu" and executor.has_gpu()
         search = _search(experiment, options, space, stores[0], on_status, gpu)
         _check_same(search, stores)
         study = Study(search)
+        for problem in study.removed:
+            on_status(f"note: {problem}, the trial is removed")
         if done := sum(trial.state != "running" for trial in study.trials.values()):
             on_status(f"tune: {done} of {search.trials} trials are finished, resuming")
         with reported(RunFolder(options.out), "tune", "trials", done) as on_progress:
@@ -192,7 +193,10 @@ def _check_same(search: Search, stores: Sequence[PatchStore]) -> None:
     shared = {"experiment": parts, "space": space, "store": digests, "goal": search.goal.name}
     path = SearchFolder(search.folder).search
     if path.exists():
-        earlier = json.loads(path.read_text(encoding="utf-8"))
+        earlier = read_state(path)
+        if not isinstance(earlier.get("experiment"), dict):
+            remedy = "Delete it if the trials of this folder belong to the same search, else choose another --out"
+            raise StoreError(str(path), "cannot be read", remedy)
         if changed := list(_changes(earlier, shared)):
             raise ConfigError(
                 str(search.folder), f"contains another search: {'; '.join(changed)}", "Choose another --out"

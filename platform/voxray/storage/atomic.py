@@ -77,6 +77,17 @@ def write_text(path: AnyPath, text: str) -> None:
     write_bytes(path, text.encode())
 
 
+def append_line(path: Path, line: str) -> None:
+    """Append a line of text; an incomplete one of a killed process stays a line of its own."""
+    with _disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a+b") as file:
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(0, end - 1))
+            is_torn = file.read(1) not in (b"", b"\n")
+            file.write(("\n" * is_torn + line + "\n").encode())
+
+
 def write_json(path: AnyPath, content: Any) -> None:
     """Write JSON; the folder is created if needed."""
     write_text(path, json.dumps(content, indent=2) + "\n")

@@ -194,7 +194,7 @@ def _load(path: AnyPath, *, tensors: bool = True) -> tuple[dict[str, torch.Tenso
     try:
         with local_copy(path) as copy, safe_open(copy, framework="pt") as file:
             header = json.loads((file.metadata() or {})["voxray"])
-            checksum, metadata = header["checksum"], header["metadata"]
+            checksum, metadata = header["checksum"], dict(header["metadata"])
             content = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118
             if tensors and _checksum(content, metadata) != checksum:
                 raise ValueError("its checksum differs from its content")

@@ -19,9 +19,10 @@ from voxray.errors import ConfigError, VoxrayError, WorkError
 from voxray.executors.ray.connect import count_schedulable_workers, max_cpus_per_worker, node_resources
 from voxray.executors.ray.progress_actor import ProgressReporter, cause, follow_progress, original_error
 from voxray.runs.folder import run_folder
-from voxray.storage.paths import AnyPath
+from voxray.storage.paths import AnyPath, remove_folder
 
 FINISHED, STOPPED = "finished", "stopped"
+RAY_TRAIN = "ray_train"  # a folder beside the checkpoints
 MAX_FAILURES = 3  # lost workers; after each, training resumes from the last epoch
 RESIZE_S = 30.0  # between checks for resources of more workers, in elastic training
 
@@ -64,14 +65,16 @@ def train_on_ray(
     scaling = _scaling(experiment) if resources is None else _fixed_scaling(experiment, resources)
     # Training waits where a node was just lost, or has not joined yet.
     on_progress(0, 0, f"waiting for {_describe(scaling)}")
+    folder = run_folder(experiment).checkpoints
+    remove_folder(folder / RAY_TRAIN)  # the state of an earlier call: ours is in the checkpoints
     with follow_progress(on_progress, stop) as progress:
         trainer: Any = ray.train.torch.TorchTrainer(
             _train_worker,  # type: ignore[arg-type]  # its return value is not in that annotation
             train_loop_config={"experiment": experiment.model_dump(mode="json"), "progress": progress},
             scaling_config=scaling,
             run_config=configs.RunConfig(
-                name="ray_train",
-                **_storage(run_folder(experiment).checkpoints),
+                name=RAY_TRAIN,
+                **_storage(folder),
                 failure_config=configs.FailureConfig(max_failures=MAX_FAILURES),
                 callbacks=[_FailFastOnUserError(progress), *callbacks],
             ),

@@ -24,9 +24,10 @@ from voxray.console.failures import describe
 from voxray.console.progress import OnProgress
 from voxray.errors import ConfigError
 from voxray.executors.ray.train_workers import before_last, train_on_ray
-from voxray.runs.folder import SearchFolder, run_folder
+from voxray.runs.folder import SearchFolder
 from voxray.search.plan import trial_experiments
 from voxray.search.study import Study
+from voxray.search.trials import fold_history
 
 REDUCTION = 2
 FIRST_RUNG = 8  # trials are first compared after an eighth of the epochs
@@ -132,7 +133,7 @@ def _run_trial(config: dict[str, Any]) -> None:
     experiments = [Experiment.model_validate(content) for content in config["experiments"]]
     try:
         for fold, experiment in enumerate(experiments):
-            if not run_folder(experiment).history.exists():
+            if fold_history(experiment) is None:
                 _train_fold(experiment, config["resources"])
             if fold + 1 < len(experiments):
                 ray.tune.report({FOLD: fold})
