@@ -229,3 +229,30 @@ def test_a_search_that_is_killed_resumes_without_repeating_what_is_finished(
     for number, moment in written.items():
         assert (search / "trials" / trials[number].name / "trial.json").stat().st_mtime_ns == moment
     assert len({json.dumps(trial.decisions) for trial in trials.values()}) == 4
+
+
+def test_a_search_that_is_asked_to_end_says_how_to_resume(luna: Path, out: Path, tmp_path: Path) -> None:
+    spec = experiment(luna, out, training={"epochs": 400})
+    words = command(tmp_path, spec, "--trials", "2")
+    environment = {**os.environ, "RAY_TMPDIR": "/tmp/vrk"}
+    environment.pop("RAY_ADDRESS", None)
+    process = subprocess.Popen(
+        [str(Path(sys.executable).with_name("voxray")), *words],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    )
+    deadline = time.monotonic() + 300
+    while not list(tmp_path.glob("search/trials/*/checkpoints/last.safetensors")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 143
+    assert error.splitlines()[-1].startswith("voxray: interrupted; finished work is kept. Resume with: voxray tune ")
+    assert "***" not in error  # the stack of Ray's C++
+    assert "Traceback" not in error
+    status = json.loads((tmp_path / "search" / "status.json").read_text())
+    assert status["tune"]["state"] == "interrupted"
