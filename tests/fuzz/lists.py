@@ -3,12 +3,14 @@
 import csv
 import io
 import json
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from dicom_scenes import slices, stored_voxels, write_series
 from fuzzing import FIFO, Case, damage, odd_tree
 
 from voxray.config.data import DataSpec
@@ -46,7 +48,19 @@ LUNA = [["seriesuid", "coordX", "coordY", "coordZ", "class"]] + [
     [SERIES[number % 4], str(number + 0.5), str(-number), "3.25", str(number % 2)] for number in range(10)
 ]
 BRATS = [["Grade", "BraTS_2020_subject_ID"]] + [[("LGG", "HGG")[n % 2], name] for n, name in enumerate(PATIENTS)]
-FILES = {
+LABELS = [["folder", "label", "split"]] + [[f"case{n}", ("well", "ill")[n % 2], "train"] for n in range(4)]
+
+
+def series() -> dict[str, bytes]:
+    """Four DICOM series of two slices."""
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(4):
+            write_series(Path(folder, f"case{number}"), slices(stored_voxels(number, (2, 4, 4))))
+        return {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*.dcm")}
+
+
+FILES: dict[str, dict[str, bytes]] = {
+    "dicom": series(),
     "table": dict.fromkeys(SCANS, b""),
     "luna16": {f"subset{number}/{name}.mhd": b"" for number, name in enumerate(SERIES)},
     "brats2020": {
@@ -54,7 +68,12 @@ FILES = {
     },
     "decathlon": {f"{folder}/{name}": b"" for folder in ("imagesTr", "labelsTr") for name in SCANS},
 }
-LISTS = {"table": ("manifest.csv", TABLE), "luna16": ("candidates.csv", LUNA), "brats2020": ("name_mapping.csv", BRATS)}
+LISTS = {
+    "table": ("manifest.csv", TABLE),
+    "luna16": ("candidates.csv", LUNA),
+    "brats2020": ("name_mapping.csv", BRATS),
+    "dicom": ("labels.csv", LABELS),
+}
 
 
 def cases(seed: int) -> Iterator[Case]:

@@ -14,8 +14,8 @@ from scenes import SMALL_UNET, experiment
 
 from voxray.cli.app import main
 from voxray.config.experiment import Experiment
-from voxray.errors import ConfigError, WorkError
-from voxray.evaluation.scans import evaluate_scan
+from voxray.errors import ConfigError, ScanError, WorkError
+from voxray.evaluation.scans import evaluate_scan, scans_to_evaluate
 from voxray.executors.local import LocalExecutor
 from voxray.inference.load import TrainedRun, load_trained
 from voxray.inference.predict import Options
@@ -265,3 +265,15 @@ def test_padding_counts_neither_in_the_loss_nor_in_the_metrics(brains: Path, tmp
     inside = inputs.images[0, 0][inputs.valid[0, 0]]
     assert inside.mean() == pytest.approx(0, abs=1e-4)
     assert inside.std() == pytest.approx(1, abs=1e-2)
+
+
+def test_whatever_fails_in_an_evaluation_names_the_scan(finished: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError("cannot allocate 1.8 TiB")
+
+    monkeypatch.setattr("voxray.evaluation.scans.scan_metrics", fail)
+    segmenter = Segmenter(load_trained(finished.out_path, CPU))
+    case = scans_to_evaluate(finished, open_store(finished.store_path), "test")[0]
+    with pytest.raises(ScanError, match="cannot be predicted: MemoryError: cannot allocate 1.8 TiB") as error:
+        evaluate_scan(segmenter, case)
+    assert error.value.where == case["files"][0]

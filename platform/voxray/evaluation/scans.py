@@ -12,7 +12,7 @@ from voxray.config.experiment import Experiment
 from voxray.console.progress import OnProgress
 from voxray.datasets.pseudonyms import files_of
 from voxray.inference.load import load_trained
-from voxray.inference.predict import plain_name
+from voxray.inference.predict import errors_of_scan, plain_name
 from voxray.inference.segmenter import Segmenter
 from voxray.metrics.bootstrap import bootstrap_scans
 from voxray.metrics.compute import mean_metrics, scan_metrics, without_nan
@@ -43,7 +43,17 @@ def evaluate_scan(segmenter: Segmenter, case: Case) -> Case:
 
     Returns the case without `files`, ``prediction`` (path of the label map, relative to the run's folder) and metrics
     per class.
+
+    Raises
+    ------
+    ScanError
+        Whatever failed: metrics without this scan would not be those of the split.
     """
+    with errors_of_scan(to_path(case["files"][0])):
+        return _evaluate(segmenter, case)
+
+
+def _evaluate(segmenter: Segmenter, case: Case) -> Case:
     scan, mask = map(to_path, case["files"])
     experiment, classes = segmenter.run.experiment, segmenter.run.classes
     prediction = segmenter.predict(open_file(scan), str(scan)).labels

@@ -1,13 +1,14 @@
 """Scans → files of their predictions in a folder: label maps, or probabilities with a picture of the saliency."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from voxray.console.progress import OnProgress
-from voxray.errors import DataError, VoxrayError
+from voxray.errors import DataError, ScanError, VoxrayError
 from voxray.inference.classifier import Classifier, Prediction, predict_label
 from voxray.inference.load import TrainedRun, load_trained, trained_folders
 from voxray.inference.segmenter import Segmentation, Segmenter
@@ -130,14 +131,24 @@ def load_predictor(run: AnyPath, options: Options, device: torch.device) -> Call
 
     def predict_file(path: AnyPath) -> str:
         try:
-            return write_result(runs, path, options)
+            with errors_of_scan(path):
+                return write_result(runs, path, options)
         except VoxrayError as error:
             return f"{SKIPPED}: {error}"
-        except Exception as error:  # noqa: BLE001  whatever a stranger's scan makes a library raise
-            reason = str(error).strip().partition("\n")[0]
-            return f"{SKIPPED}: {path}: failed with {type(error).__name__}: {reason}"
 
     return predict_file
+
+
+@contextmanager
+def errors_of_scan(path: AnyPath) -> Iterator[None]:
+    """Turn every unforeseen exception of the work on one scan into ScanError."""
+    try:
+        yield
+    except VoxrayError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".strip().partition("\n")[0].removesuffix(": ")
+        raise ScanError(str(path), f"cannot be predicted: {reason}", "Check it with voxray inspect") from error
 
 
 def check_task(run: TrainedRun) -> None:
