@@ -274,6 +274,6 @@ def test_whatever_fails_in_an_evaluation_names_the_scan(finished: Experiment, mo
     monkeypatch.setattr("voxray.evaluation.scans.scan_metrics", fail)
     segmenter = Segmenter(load_trained(finished.out_path, CPU))
     case = scans_to_evaluate(finished, open_store(finished.store_path), "test")[0]
-    with pytest.raises(ScanError, match="cannot be predicted: MemoryError: cannot allocate 1.8 TiB") as error:
+    with pytest.raises(ScanError, match="cannot be predicted: MemoryError: cannot allocate") as error:
         evaluate_scan(segmenter, case)
     assert error.value.where == case["files"][0]
