@@ -26,7 +26,7 @@ def test_a_data_set_looks_the_same_with_and_without_ray(tmp_path: Path) -> None:
     assert pq.read_table(plain / "scans.parquet").equals(pq.read_table(spread / "scans.parquet"))
     for name in ("inspection.json", "inspection.html"):
         assert (plain / name).read_bytes() == (spread / name).read_bytes()
-    assert json.loads((plain / "inspection.json").read_text())["errors"] == 9
+    assert json.loads((plain / "inspection.json").read_text())["errors"] == 10
 
 
 def test_an_error_of_the_whole_is_the_same_too(tmp_path: Path) -> None:
