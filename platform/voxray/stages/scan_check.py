@@ -29,17 +29,35 @@ from voxray.store.sources import Sources, States, data_settings, find_states, re
 SCAN = ("scan_id", "path", "label_path")
 NAMES_SHOWN = 5
 NOTHING = patches_digest([])  # of a scan that has no good patch
+Key = tuple[str, int]  # split and number of a shard
 Cut = Callable[[AnyPath, AnyPath, Sequence[pa.Table]], Iterator[pa.Table]]  # see `Executor.cut_digests`
 REPAIR = "Run voxray ingest … --repair to read them again, or give another folder with --set store.path=…"
 
 
-def check_sources(experiment: Experiment, info: StoreInfo, plan: Plan, executor: Executor, on_status: OnStatus) -> None:
+def check_sources(
+    experiment: Experiment,
+    info: StoreInfo,
+    plan: Plan,
+    executor: Executor,
+    on_status: OnStatus,
+    forget: Callable[[Collection[Key]], None] | None = None,
+) -> None:
     """Check all scans of a plan against the shards that were written from them, and record the state of their files.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    info : StoreInfo
+    plan : Plan
+    executor : Executor
+    on_status : callable
+    forget : callable, optional
+        Makes shards, (split, shard) each, count as not written: those with scans that have changed.
 
     Raises
     ------
     StoreError
-        Scans have changed since they were read.
+        Scans have changed since they were read, and nothing forgets their shards.
     """
     path = experiment.store_path
     known = read_sources(path)
@@ -49,7 +67,12 @@ def check_sources(experiment: Experiment, info: StoreInfo, plan: Plan, executor:
     differing = _differing(known.states if known else {}, now.states)
     if differing:
         rows, index = _written(experiment, info, _rows_of(plan.table, differing))
-        _check_patches(experiment, info, rows, index, executor.cut_digests, on_status)
+        changed = _changed_scans(experiment, rows, index, executor.cut_digests, on_status)
+        if changed and forget is None:
+            raise _refusal(experiment, info, changed)
+        if changed and forget is not None:
+            on_status(f"repair: {_count(changed)} have changed, their shards are written again")
+            forget(_keys(_rows_of(plan.table, changed)))
     write_sources(path, now)
 
 
@@ -84,29 +107,38 @@ def check_read_again(
         _, plan = plan_experiment(experiment)
         check_provenance(store.path, store.info.provenance, plan.provenance)
         planned, written = (_rows_of(table, differing) for table in (plan.table, store.index))
-        _check_patches(experiment, store.info, planned, written, cut, on_status)
+        if changed := _changed_scans(experiment, planned, written, cut, on_status):
+            raise _refusal(experiment, store.info, changed)
 
 
-def _check_patches(
-    experiment: Experiment, info: StoreInfo, rows: pa.Table, index: pa.Table, cut: Cut, on_status: OnStatus
-) -> None:
-    """Cut rows of the plan again; StoreError where they are not the patches of these rows of the index."""
-    path = experiment.store_path
+def _changed_scans(experiment: Experiment, rows: pa.Table, index: pa.Table, cut: Cut, on_status: OnStatus) -> list[str]:
+    """Cut rows of the plan again; the scans whose patches are not those in these rows of the index."""
     before = digests(index)
     now: dict[str, str] = {}
     total = len(pc.unique(rows["scan_id"]))
     with progress("compare", "scans") as display:
-        for found in cut(path, experiment.data_path, chunk_scans(rows)):
+        for found in cut(experiment.store_path, experiment.data_path, chunk_scans(rows)):
             now |= dict(zip(*(column.to_pylist() for column in found.columns), strict=True))
             display(len(now), total, "")
     changed = sorted(name for name, digest in now.items() if before.get(name, NOTHING) != digest)
-    if changed:
-        names = ", ".join(changed[:NAMES_SHOWN]) + (", …" if len(changed) > NAMES_SHOWN else "")
-        problem = f"{len(changed)} of {info.scans} scans have changed since they were read: {names}"
-        raise StoreError(str(path), problem, REPAIR)
-    if now:
-        scans = f"{len(now)} scan{'' if len(now) == 1 else 's'}"
-        on_status(f"note: the files of {scans} have other times or sizes, their patches are the same")
+    if same := now.keys() - set(changed):
+        on_status(f"note: the files of {_count(same)} have other times or sizes, their patches are the same")
+    return changed
+
+
+def _refusal(experiment: Experiment, info: StoreInfo, changed: Sequence[str]) -> StoreError:
+    names = ", ".join(changed[:NAMES_SHOWN]) + (", …" if len(changed) > NAMES_SHOWN else "")
+    problem = f"{len(changed)} of {info.scans} scans have changed since they were read: {names}"
+    return StoreError(str(experiment.store_path), problem, REPAIR)
+
+
+def _count(scans: Collection[str]) -> str:
+    return f"{len(scans)} scan{'' if len(scans) == 1 else 's'}"
+
+
+def _keys(rows: pa.Table) -> set[Key]:
+    """The shards of some rows of the plan."""
+    return {(row["split"], row["shard"]) for row in rows.group_by(["split", "shard"]).aggregate([]).to_pylist()}
 
 
 def _written(experiment: Experiment, info: StoreInfo, rows: pa.Table) -> tuple[pa.Table, pa.Table]:
@@ -115,9 +147,8 @@ def _written(experiment: Experiment, info: StoreInfo, rows: pa.Table) -> tuple[p
     if exists(path / INDEX_FILE):
         return rows, _rows_of(open_store(path).index, pc.unique(rows["scan_id"]).to_pylist())
     finished = set(shard_keys(info)).difference(unfinished_shards(path, info))
-    keys = {(row["split"], row["shard"]) for row in rows.group_by(["split", "shard"]).aggregate([]).to_pylist()}
     kept, index = [], [INDEX.empty_table()]
-    for split, shard in sorted(finished & keys):
+    for split, shard in sorted(finished & _keys(rows)):
         here = rows.filter(pc.and_(pc.equal(rows["split"], split), pc.equal(rows["shard"], shard)))
         kept.append(here)
         index.append(_rows_of(read_part(path, info, (split, shard))[0], here["scan_id"].to_pylist()))
