@@ -121,7 +121,7 @@ def test_stages_reuse_what_is_finished_and_say_so(luna: Path, out: Path, capsys:
         assert words in text
     assert before == {path: path.stat().st_mtime_ns for path in (out / "store").rglob("*")}
     assert voxray("train", file, "--no-ray", "--set", "training.epochs=1") == 0
-    assert "the settings differ" in capsys.readouterr().out
+    assert "those of the finished training (training.epochs was 2, now 1); replaces" in capsys.readouterr().out
     assert voxray("report", file) == 2
     assert voxray("evaluate", file, "--no-ray") == 2
     assert "no finished training of this experiment" in capsys.readouterr().err
@@ -206,6 +206,8 @@ def test_a_training_that_replaces_another_removes_what_the_other_model_left(
     assert voxray("train", file, "--no-ray", *settings) == 0
     printed = capsys.readouterr().out
     assert f"replaces the model in {out}; its metrics, predictions and report are removed" in printed
+    changed = "training.learning_rate was 0.001, now 0.002, training.monitor was loss, now roc_auc, another model.arch"
+    assert f"train: the settings differ from those of the finished training ({changed}" in printed
     assert "(highest val ROC AUC) →" in printed
     assert not any(path.exists() for path in stale)
     assert (out / "model.safetensors").exists()

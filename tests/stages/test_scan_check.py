@@ -17,7 +17,7 @@ from s3_server import S3
 from scenes import SMALL_UNET, experiment, write_luna
 
 from voxray.config.experiment import Experiment
-from voxray.errors import StoreError
+from voxray.errors import NotReadyError, StoreError
 from voxray.executors.local import LocalExecutor
 from voxray.executors.ray.executor import RayExecutor
 from voxray.phantom.decathlon import write_decathlon
@@ -191,6 +191,11 @@ def test_a_scan_that_could_be_read_only_later_has_changed(scans: tuple[Path, lis
     raw.write_bytes(voxels)
     with pytest.raises(StoreError, match=f"1 of 8 scans have changed since they were read: {names[2]}"):
         ingested(spec)
+    assert open_store(spec.store_path).quarantine.num_rows > 0
+    ingest(spec, LocalExecutor(), lambda line: None, repair=True)
+    store = open_store(spec.store_path)
+    assert store.quarantine.num_rows == 0
+    assert names[2] in store.index["scan_id"].to_pylist()
 
 
 def test_a_slice_that_is_replaced_or_added_changes_its_series(out: Path, tmp_path: Path) -> None:
@@ -328,3 +333,50 @@ def test_scans_are_compared_on_a_cluster_as_here(ray_here: object, scans: tuple[
     brighten(raw_of(root, names[6]))
     with pytest.raises(StoreError, match=f"1 of 8 scans have changed since they were read: {names[6]}"):
         ingest(spec, RayExecutor(), said.append)
+
+
+def test_a_repair_cuts_scans_that_changed_again_and_what_was_trained_before_is_trained_again(
+    scans: tuple[Path, list[str]], out: Path, tmp_path: Path
+) -> None:
+    root, names = scans
+    spec = experiment(root, out, training={"epochs": 1})
+    run(spec, LocalExecutor(), lambda line: None)
+    before = read_json(run_folder(spec).metrics)
+    for name in names[:3]:
+        brighten(raw_of(root, name))
+    with pytest.raises(StoreError, match="3 of 8 scans have changed"):
+        ingested(spec)
+    said: list[str] = []
+    ingest(spec, LocalExecutor(), said.append, repair=True, verify=True)
+    assert any(line.startswith("repair: 3 of 8 scans have changed, ") for line in said)
+    assert not any("other times" in line for line in ingested(spec))
+    with pytest.raises(NotReadyError, match="no finished training of this experiment"):
+        evaluate(spec, LocalExecutor(), said.append)
+    run(spec, LocalExecutor(), said.append)
+    assert any(
+        line.startswith("train: the patches differ from those of the finished training; replaces") for line in said
+    )
+    whole = experiment(
+        root, tmp_path / "whole", training={"epochs": 1}, model={"architecture": spec.model.architecture}
+    )
+    run(whole, LocalExecutor(), lambda line: None)
+    assert contents(spec.store_path) == contents(whole.store_path)
+    assert before != read_json(run_folder(spec).metrics) == read_json(run_folder(whole).metrics)
+
+
+def test_a_repair_of_an_unfinished_store_cuts_scans_that_changed_again(
+    scans: tuple[Path, list[str]], out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, names = scans
+    spec = experiment(root, out)
+    interrupted(spec, monkeypatch, 3)
+    for name in names:
+        brighten(raw_of(root, name))
+    ingest(spec, LocalExecutor(), lambda line: None, repair=True)
+    whole = experiment(root, out, store={"path": str(tmp_path / "whole")})
+    ingested(whole)
+    assert contents(spec.store_path) == contents(whole.store_path)
+
+
+def read_json(path: Any) -> Any:
+    return json.loads(path.read_text())

@@ -37,7 +37,10 @@ def ingest(
     no_ray: NoRay = False,
     verify: Annotated[bool, typer.Option("--verify", help="Read every patch and compare its checksum.")] = False,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Read every shard and write those that are missing or damaged again.")
+        bool,
+        typer.Option(
+            "--repair", help="Write those shards again that are missing or damaged, or whose scans have changed."
+        ),
     ] = False,
 ) -> None:
     """Cut patches from the scans of an experiment and write them to its store.

@@ -310,12 +310,18 @@ def digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def train_key(experiment: Experiment, store_digest: str, architecture: str) -> str:
-    """Name of everything that a training depends on: most workers and buffer too, which set the order of patches."""
-    parts = experiment.model_dump(mode="json", include={"seed", "intensity", "augment", "training"})
-    parts["training"].pop("device")
-    parts["training"]["workers"] = experiment.training.most_workers
-    return digest({**parts, "store": store_digest, "architecture": json.loads(architecture)})
+def training_settings(experiment: Experiment) -> dict[str, Any]:
+    """The settings that a training depends on: most workers and buffer too, which set the order of patches."""
+    settings = experiment.model_dump(mode="json", include={"seed", "intensity", "augment", "training"})
+    settings["training"].pop("device")
+    settings["training"]["workers"] = experiment.training.most_workers
+    return settings
+
+
+def train_key(experiment: Experiment, store_digest: str, content_digest: str, architecture: str) -> str:
+    """Name of everything that a training depends on; of the store, its settings and its patches."""
+    store = {"store": store_digest, "content": content_digest}
+    return digest({**training_settings(experiment), **store, "architecture": json.loads(architecture)})
 
 
 def evaluate_key(experiment: Experiment, trained: str) -> str:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import pyarrow.compute as pc
 
@@ -46,7 +47,7 @@ def ingest(
     verify : bool
         Whether to read every patch and compare its checksum.
     repair : bool
-        Whether to read every shard, and write those again that are missing or damaged.
+        Whether to read every shard, and write those again that are missing or damaged, or whose scans have changed.
     planned : RunPlan, optional
         The plan of the run, where it is known: planning reads the header of every scan.
 
@@ -65,7 +66,8 @@ def ingest(
         info = prepare_store(path, planned.plan, planned.manifest, on_status)
         if repair:
             _repair(experiment, info, planned, on_status)
-        check_sources(experiment, info, planned.plan, executor, on_status)
+        forget_changed = partial(forget, path, info, planned.plan, planned.manifest) if repair else None
+        check_sources(experiment, info, planned.plan, executor, on_status, forget_changed)
         if exists(path / INDEX_FILE):
             forget_parts(path)
             on_status(f"ingest: the store {path} is finished, reused")

@@ -22,14 +22,13 @@ from voxray.storage.paths import AnyPath, exists
 from voxray.store.compare import chunk_scans, digests, patches_digest
 from voxray.store.layout import INDEX, INDEX_FILE, StoreInfo
 from voxray.store.matching import check_provenance
-from voxray.store.parts import read_part, shard_keys, unfinished_shards
+from voxray.store.parts import Key, read_part, shard_keys, unfinished_shards
 from voxray.store.read import PatchStore, open_store
 from voxray.store.sources import Sources, States, data_settings, find_states, read_sources, write_sources
 
 SCAN = ("scan_id", "path", "label_path")
 NAMES_SHOWN = 5
 NOTHING = patches_digest([])  # of a scan that has no good patch
-Key = tuple[str, int]  # split and number of a shard
 Cut = Callable[[AnyPath, AnyPath, Sequence[pa.Table]], Iterator[pa.Table]]  # see `Executor.cut_digests`
 REPAIR = "Run voxray ingest … --repair to read them again, or give another folder with --set store.path=…"
 
@@ -71,8 +70,11 @@ def check_sources(
         if changed and forget is None:
             raise _refusal(experiment, info, changed)
         if changed and forget is not None:
-            on_status(f"repair: {_count(changed)} have changed, their shards are written again")
-            forget(_keys(_rows_of(plan.table, changed)))
+            keys = _keys(_rows_of(plan.table, changed))
+            on_status(
+                f"repair: {len(changed)} of {info.scans} scans have changed, {len(keys)} shards are written again"
+            )
+            forget(keys)
     write_sources(path, now)
 
 

@@ -1,14 +1,17 @@
 """Training: from a finished store to a trained model."""
 
+import json
 import time
 
+from voxray.config.differences import differences
 from voxray.config.experiment import Experiment
+from voxray.config.load import read_experiment
 from voxray.console.signals import catch_termination
 from voxray.errors import NotReadyError
 from voxray.executors.base import Executor
 from voxray.metrics.registry import find_metric
 from voxray.reporting.text.metric_values import inline_label
-from voxray.runs.folder import RunFolder, run_folder, train_key
+from voxray.runs.folder import RunFolder, run_folder, train_key, training_settings
 from voxray.runs.status import reported
 from voxray.stages.common import OnStatus, is_finished, remove_joined
 from voxray.storage.paths import exists, read_bytes, to_path
@@ -37,7 +40,7 @@ def train(experiment: Experiment, executor: Executor, on_status: OnStatus) -> No
     if damage := folder.damage("train"):
         on_status(f"train: {damage}, training again")
     elif exists(folder.model):
-        reason = "the settings differ from those of the finished training; " if record else ""
+        reason = f"{_what_changed(folder, experiment)}; " if record else ""
         replaced = f"replaces the model in {folder.path}; its metrics, predictions and report are removed"
         on_status(f"train: {reason}{replaced}")
     if executor.max_workers == 1 and experiment.training.most_workers > 1:
@@ -58,11 +61,21 @@ def train(experiment: Experiment, executor: Executor, on_status: OnStatus) -> No
     on_status(f"train: finished in {seconds:.0f} s, weights of epoch {epoch} ({best}) → {folder.model}")
 
 
+def _what_changed(folder: RunFolder, experiment: Experiment) -> str:
+    """What differs from a finished training."""
+    before, now = training_settings(read_experiment(folder.experiment)), training_settings(experiment)
+    changed = list(differences(before, now))
+    if json.loads(read_bytes(folder.architecture)) != json.loads(read_bytes(to_path(experiment.model.architecture))):
+        changed.append("another model.architecture")
+    what = f"settings differ from those of the finished training ({', '.join(changed)})"
+    return f"the {what}" if changed else "the patches differ from those of the finished training"
+
+
 def current_train_key(experiment: Experiment, store: PatchStore) -> str:
     """The key of the training that the experiment describes, on its store."""
     check_settings(experiment.training, store.info.task, store.info.classes)
     text = read_bytes(to_path(experiment.model.architecture)).decode()
-    return train_key(experiment, f"{store.info.digest} {store.content_digest}", text)
+    return train_key(experiment, store.info.digest, store.content_digest, text)
 
 
 def need_training(experiment: Experiment, folder: RunFolder, store: PatchStore) -> str:

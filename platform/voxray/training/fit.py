@@ -107,7 +107,7 @@ def fit(
     model = model.to(memory_format=preprocessing.layout)  # type: ignore[call-overload]
     task = build_task(experiment, store, network.layers, device)
     loaders = [make_loader(experiment, store, split, device) for split in ("train", "val")]
-    key = train_key(experiment, store.info.digest, network.text)
+    key = train_key(experiment, store.info.digest, store.content_digest, network.text)
     folder = run_folder(experiment)
 
     def run(tracker: "Tracker | None") -> None:
