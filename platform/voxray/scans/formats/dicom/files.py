@@ -28,15 +28,16 @@ def read_header(path: AnyPath, tags: list[str] | None = None) -> Dataset | None:
     Raises
     ------
     ScanError
-        The header cannot be read, or the file is empty or has a suffix of DICOM and is none.
+        The header cannot be read, or the file is empty, or zeros, or has a suffix of DICOM and is none.
     """
     with nameless_errors(path, DAMAGED):
         source = as_file(path)
         start = read_start(path, START) if isinstance(source, Path) else source.getvalue()[:START]
         if begins_as_dicom(start):
             return pydicom.dcmread(source, force=True, stop_before_pixels=True, specific_tags=tags)
-    if path.suffix.lower() in SUFFIXES or not start:
-        raise ScanError(str(path), "is no DICOM file" if start else "is an empty file", "Fetch the file again")
+    is_empty = not start.strip(b"\0")
+    if path.suffix.lower() in SUFFIXES or is_empty:
+        raise ScanError(str(path), "is an empty file" if is_empty else "is no DICOM file", "Fetch the file again")
     return None
 
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from voxray.errors import ScanError
-from voxray.scans.formats.dicom.files import DAMAGED, read_header
-from voxray.scans.formats.dicom.objects import IDENTITY, class_of, text, why_skipped
+from voxray.scans.formats.dicom.files import DAMAGED, nameless_errors, read_header
+from voxray.scans.formats.dicom.objects import IDENTITY, is_damaged, text, why_skipped
 from voxray.storage.paths import AnyPath
 
 TAGS = [*IDENTITY, "SeriesInstanceUID", "PatientID"]
@@ -72,8 +72,8 @@ def _identify(path: AnyPath) -> DicomFile | None:
     header = read_header(path, TAGS)
     if header is None:
         return None
-    series, skipped = text(header, "SeriesInstanceUID"), why_skipped(header)
-    is_cut_off = not class_of(header) if skipped else not series or not header.get("Rows")
-    if is_cut_off:
-        raise ScanError(str(path), DAMAGED)
-    return DicomFile(path, series, text(header, "PatientID"), skipped)
+    with nameless_errors(path, DAMAGED):
+        skipped = why_skipped(header)
+        if is_damaged(header, skipped):
+            raise ScanError(str(path), DAMAGED)
+        return DicomFile(path, text(header, "SeriesInstanceUID"), text(header, "PatientID"), skipped)

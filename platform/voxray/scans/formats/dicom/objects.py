@@ -15,12 +15,17 @@ SECONDARY_CAPTURE = f"{STORAGE}.7"  # single-frame; those of several frames have
 
 IDENTITY = ["SOPClassUID", "ImageType", "PhotometricInterpretation", "Rows", "SamplesPerPixel"]
 GRAY = ("", "MONOCHROME1", "MONOCHROME2")
+COLORS = ("RGB", "PALETTE COLOR", "YBR")  # or begins so
+UNKNOWN = "an object of an unknown class"
 
 
 def class_of(header: Dataset) -> str:
     """SOPClassUID, of the file's first group where the header has lost it; empty where neither names one."""
-    meta = getattr(header, "file_meta", Dataset())
-    return text(header, "SOPClassUID") or text(meta, "MediaStorageSOPClassUID")
+    return text(header, "SOPClassUID") or _class_of_file(header)
+
+
+def _class_of_file(header: Dataset) -> str:
+    return text(getattr(header, "file_meta", Dataset()), "MediaStorageSOPClassUID")
 
 
 def why_skipped(header: Dataset) -> str:
@@ -36,14 +41,31 @@ def why_skipped(header: Dataset) -> str:
         return _foreign(kind)
     image_type = header.get("ImageType") or ()
     types = {image_type} if isinstance(image_type, str) else {str(value).strip().upper() for value in image_type}
-    gray = text(header, "PhotometricInterpretation") in GRAY and header.get("SamplesPerPixel", 1) == 1
     reasons = {
         "a screen save": "SCREEN SAVE" in types,
         "a localizer": "LOCALIZER" in types,
         "a Siemens mosaic, which shows all slices in one picture": "MOSAIC" in types,
-        "a color picture": not gray,
+        "a color picture": text(header, "PhotometricInterpretation").startswith(COLORS),
     }
     return next((reason for reason, holds in reasons.items() if holds), "")
+
+
+def is_damaged(header: Dataset, skipped: str) -> bool:
+    """Whether the identity of an object is not whole, so that it may be a slice of a volume, or one that is cut off.
+
+    Parameters
+    ----------
+    header : Dataset
+        With the elements IDENTITY and SeriesInstanceUID.
+    skipped : str
+        What `why_skipped` says.
+    """
+    kind, series = class_of(header), text(header, "SeriesInstanceUID")
+    if skipped:
+        is_slice = _class_of_file(header) in VOLUMES and kind not in VOLUMES
+        return is_slice or not kind or (skipped == UNKNOWN and not series)
+    is_gray = text(header, "PhotometricInterpretation") in GRAY and header.get("SamplesPerPixel", 1) == 1
+    return not (series and header.get("Rows") and is_gray)
 
 
 def _foreign(kind: str) -> str:
@@ -53,7 +75,7 @@ def _foreign(kind: str) -> str:
         return "a secondary capture"
     # The names of the standard; others may hold anything.
     name = UID(kind).name.removesuffix(" Storage")
-    return f"an object of the class {name}" if name != kind else "an object of an unknown class"
+    return f"an object of the class {name}" if name != kind else UNKNOWN
 
 
 def text(header: Dataset, keyword: str) -> str:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from voxray.errors import ScanError
 from voxray.scans.formats.dicom.folder import read_folder
 from voxray.scans.formats.dicom.headers import Slice, read_slices
+from voxray.scans.formats.dicom.objects import UNKNOWN
 from voxray.scans.formats.dicom.pixels import read_frames
 from voxray.scans.formats.dicom.stack import stack_slices
 from voxray.storage.paths import AnyPath
@@ -92,6 +93,9 @@ def _files_of_series(path: AnyPath) -> list[AnyPath]:
     if not series:
         reasons = " and ".join(sorted({file.skipped for file in named}))
         raise ScanError(str(path), f"is {reasons}, no scan" if reasons else "holds no DICOM file", WHAT_IS_READ)
+    doubtful = [file.path for file in folder.files if file.series in series and file.skipped == UNKNOWN]
+    if doubtful:
+        raise ScanError(str(doubtful[0]), f"is {UNKNOWN} in a series of slices, so that it may be one", "Remove it")
     return [file.path for file in folder.slices if file.series in series]
 
 
