@@ -8,7 +8,7 @@ import struct
 SUFFIXES = (".dcm", ".dicom", ".ima")
 START = 512  # bytes that show whether a file is DICOM
 PREAMBLE, MARK = 128, b"DICM"
-FIRST_ELEMENT = b"\x02\x00\x00\x00UL\x04\x00"  # behind the mark
+STANDARD = b"1.2.840.10008."
 FIRST_GROUPS, LAST_FIRST_ELEMENT = (0x0002, 0x0008), 0x0018
 VALUE_TYPES = (b"CS", b"DA", b"LO", b"OB", b"SH", b"UI", b"UL")  # of the elements that can come first
 
@@ -18,9 +18,9 @@ def begins_as_dicom(start: bytes) -> bool:
 
     Old files have neither preamble nor mark, and begin with an element of the groups 0002 or 0008.
     """
-    # A damaged file is DICOM too: mark or element may be elsewhere.
-    early = start[: 2 * PREAMBLE]
-    return MARK in early or FIRST_ELEMENT in early or any(_begins_with_element(start, order) for order in "<>")
+    # A damaged file is DICOM too: it has the mark elsewhere, or names a class of the standard in binary.
+    is_damaged = MARK in start[: 2 * PREAMBLE] or (STANDARD in start and b"\0" in start)
+    return is_damaged or any(_begins_with_element(start, order) for order in "<>")
 
 
 def _begins_with_element(start: bytes, order: str) -> bool:
