@@ -124,13 +124,16 @@ def matching(folder: AnyPath, pattern: str) -> list[AnyPath]:
     return sorted(paths, key=lambda path: tuple(path.parts))
 
 
-def tags(folder: "UPath", pattern: str) -> dict[str, tuple[int, str]]:
-    """Size and ETag of the files in a folder of object storage that match a glob pattern, by relative path."""
-    with storage_errors(folder):
-        found: dict[str, dict[str, Any]] = folder.fs.glob(f"{folder.path}/{pattern}", detail=True)
+def tags(folder: "UPath") -> dict[str, tuple[int, str]]:
+    """Size and ETag of the files in a folder of object storage, by name, in one listing."""
+    try:
+        with storage_errors(folder):
+            listed: list[dict[str, Any]] = folder.fs.ls(folder.path, detail=True)
+    except FileNotFoundError:
+        return {}
     return {
-        path.removeprefix(f"{folder.path}/"): (int(info["size"]), str(info.get("ETag") or info.get("etag")))
-        for path, info in found.items()
+        info["name"].rpartition("/")[2]: (int(info["size"]), str(info.get("ETag") or info.get("etag")))
+        for info in listed
         if info["type"] == "file"
     }
 

@@ -22,8 +22,9 @@ def file_states(folder: AnyPath, names: Collection[str]) -> dict[str, str]:
     parents = {name.rpartition("/")[0] for name in names}
     found: dict[str, str] = {}
     for parent in parents:
-        listed = tags(folder, f"{parent}/*" if parent else "*")
-        found |= {name: f"{size} etag {tag}" for name, (size, tag) in listed.items()}
+        listed = tags(folder / parent if parent else folder)
+        start = f"{parent}/" if parent else ""
+        found |= {f"{start}{name}": f"{size} etag {tag}" for name, (size, tag) in listed.items()}
     return {name: found[name] for name in names if name in found}
 
 
