@@ -24,6 +24,10 @@ test: .venv/ready
 fuzz: .venv/ready
 	VOXRAY_FUZZ_SEEDS=$(FUZZ_SEEDS) PYTHONUTF8=1 $(BIN)/pytest tests/fuzz
 
+# Every fault at every file of every stage, which takes half an hour; `make test` takes a sample.
+faults: .venv/ready
+	VOXRAY_FAULTS=all PYTHONUTF8=1 $(BIN)/pytest tests/faults
+
 check: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

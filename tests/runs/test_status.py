@@ -10,7 +10,7 @@ import pytest
 from voxray.errors import NotReadyError, StoreError, WorkError
 from voxray.runs import status
 from voxray.runs.folder import RunFolder
-from voxray.runs.status import SILENT_S, StageStatus, heartbeat, read_status, status_lines
+from voxray.runs.status import SILENT_S, StageStatus, confirm_finished, heartbeat, read_status, status_lines
 
 
 @pytest.fixture
@@ -172,3 +172,16 @@ def test_a_folder_in_place_of_the_status_stops_no_stage(folder: RunFolder) -> No
     with heartbeat(folder, "evaluate", "steps") as tell:
         tell(1, 1, "")
     assert read_status(folder) == {}
+
+
+def test_the_status_of_a_reused_stage_is_corrected_where_its_process_was_killed(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    with heartbeat(folder, "train", "steps") as on_progress:
+        on_progress(3, 4, "")
+    stages = json.loads(folder.status.read_text())
+    folder.status.write_text(json.dumps({"train": {**stages["train"], "state": "working"}}))
+    confirm_finished(folder, "train")
+    assert read_status(folder)["train"].state == "finished"
+    assert "finished" in status_lines(tmp_path, time.time() + 2 * SILENT_S)[0]
+    confirm_finished(folder, "evaluate")
+    assert list(read_status(folder)) == ["train"]

@@ -202,7 +202,7 @@ def test_a_task_that_outlives_its_ingest_writes_nothing_into_a_finished_or_anoth
         monkeypatch.setattr(store_write, "cut_scan", slow)
 
     meanwhile(lambda: ingest(first))
-    with pytest.raises(WorkError, match=r"finished, replaced or removed .* nothing was written"):
+    with pytest.raises(WorkError, match=r"finished, replaced or removed .* its results are dropped"):
         write_shard(first.store_path, first.data_path, *keys[0])
     finished = contents(first.store_path)
     assert not any(name.startswith("parts/") for name in finished)

@@ -88,6 +88,7 @@ class _Metadata(BaseModel):
 
 
 def _read_metadata(folder: RunFolder) -> _Metadata:
+    folder.check(folder.model)
     content = read_metadata(folder.model)
     try:
         check_content(content.get("architecture"))
@@ -120,7 +121,6 @@ def load_trained(path: AnyPath, device: torch.device) -> TrainedRun:
     """
     folder = RunFolder(path)
     metadata = _read_metadata(folder)
-    folder.check(folder.model)
     experiment = read_run_experiment(folder)
     architecture = parse_architecture(metadata.architecture, str(folder.model))
     classes, shape = metadata.classes, metadata.input_shape

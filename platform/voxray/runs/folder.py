@@ -152,15 +152,18 @@ class RunFolder(_Folder):
         return f"{self.stages.name} cannot be read" if exists(self.stages) and not read_state(self.stages) else ""
 
     def check(self, file: AnyPath) -> None:
-        """Raise StoreError where a file differs from the one that a finished stage wrote.
+        """Raise StoreError where a file is missing or differs from the one that a finished stage wrote.
 
         In object storage files are not compared, as that takes a request each.
         """
         name = relative_path(self.path, file)
-        for stage, record in read_records(self.stages).items() if isinstance(self.path, Path) else ():
+        records = read_records(self.stages) if isinstance(self.path, Path) else {}
+        for stage, record in records.items():
             if name in record.files and describe_damage(self.path, replace(record, files={name: record.files[name]})):
-                remedy = f"Run voxray {'run' if stage == 'folds' else stage} again"
-                raise StoreError(str(file), f"differs from the file that {stage} wrote", remedy)
+                problem = "differs from the file" if exists(file) else "is missing, the file"
+                # A training alone would leave the run without its evaluation.
+                remedy = f"Run voxray {'run' if len(records) > 1 or stage == 'folds' else stage} again"
+                raise StoreError(str(file), f"{problem} that {stage} wrote", remedy)
 
     def begin(self, stage: str, rewritten: Iterable[AnyPath] = ()) -> None:
         """Forget that a stage, and those that build on it, are finished: their results are about to change.

@@ -71,9 +71,9 @@ def _read_table(folder: RunFolder, file: AnyPath, column: str, stage: str) -> pa
 
 
 def _check(folder: RunFolder, file: AnyPath, stage: str) -> None:
+    folder.check(file)
     if not exists(file):
         raise StoreError(str(file), "the run has no such file", f"Run voxray {stage} first")
-    folder.check(file)
 
 
 def _damaged(file: AnyPath, reason: str, stage: str) -> StoreError:

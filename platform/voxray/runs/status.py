@@ -18,7 +18,7 @@ from voxray.console.units import seconds_text
 from voxray.errors import NotReadyError, StoreError, WorkError
 from voxray.runs.folder import RunFolder
 from voxray.runs.records import read_state
-from voxray.storage.atomic import write_json
+from voxray.storage.atomic import remove_unfinished, write_json
 from voxray.storage.paths import AnyPath, exists, matching
 
 BEAT_S = 2.0
@@ -107,6 +107,7 @@ def heartbeat(folder: RunFolder, stage: str, unit: str, done: int = 0) -> Iterat
 
     with suppress(OSError, WorkError):
         folder.traceback.unlink(missing_ok=True)  # of an earlier failure
+        remove_unfinished(folder.path, "")
     beating = threading.Thread(target=beat, daemon=True)
     beating.start()
     state: State = "finished"
@@ -137,6 +138,17 @@ def reported(folder: RunFolder, stage: str, unit: str, done: int = 0) -> Iterato
             display(now, total, text)
 
         yield both
+
+
+def confirm_finished(folder: RunFolder, stage: str) -> None:
+    """Let the status of a stage that is reused say that it is finished: its process may have been killed before."""
+    with suppress(OSError, WorkError):
+        remove_unfinished(folder.path, "")
+        stages = read_status(folder)
+        if stage in stages and stages[stage].state != "finished":
+            total = stages[stage].total
+            stages[stage] = replace(stages[stage], state="finished", done=total, left_s=None, error="")
+            write_json(folder.status, {name: asdict(status) for name, status in stages.items()})
 
 
 def read_status(folder: RunFolder) -> dict[str, StageStatus]:

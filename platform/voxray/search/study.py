@@ -5,6 +5,7 @@ import math
 import shutil
 from collections import deque
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +179,8 @@ class Study:
         """A sample as a trial; None if it was tried before or is rejected."""
         if _content(drawn) in self.tried:
             return None
-        trial = Trial(max(self.trials, default=-1) + 1, "running", drawn.decisions, drawn.settings, 0, origin)
+        number = next(number for number in count() if number not in self.trials)
+        trial = Trial(number, "running", drawn.decisions, drawn.settings, 0, origin)
         try:
             cost = estimate(drawn, self.search.conditions)
             parameters, memory, flops = cost.parameters, cost.peak_bytes, cost.forward_flops

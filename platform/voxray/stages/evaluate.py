@@ -15,7 +15,7 @@ from voxray.executors.base import Executor
 from voxray.reporting.run.contents import read_run
 from voxray.runs.folder import RunFolder, evaluate_key, run_folder
 from voxray.runs.read import LABEL_MAP, read_metrics, read_predictions
-from voxray.runs.status import reported
+from voxray.runs.status import confirm_finished, reported
 from voxray.stages.common import OnStatus, echo_metrics, is_finished, remove_joined
 from voxray.stages.scan_check import check_read_again, scans_of
 from voxray.stages.train import need_training
@@ -44,6 +44,7 @@ def evaluate(experiment: Experiment, executor: Executor, on_status: OnStatus) ->
         rows = store.index.filter(pc.is_in(store.index["split"], value_set=pa.array(evaluated_splits(store))))
         check_read_again(experiment, store, scans_of(rows), executor.cut_digests, on_status)
     if is_finished(folder, "evaluate", key):
+        confirm_finished(folder, "evaluate")
         on_status("evaluate: finished earlier, reused")
         echo_metrics(read_metrics(folder), on_status)
         return

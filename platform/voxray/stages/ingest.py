@@ -11,7 +11,7 @@ from voxray.console.progress import OnProgress, progress
 from voxray.executors.base import Executor
 from voxray.patches.plan import Plan, empty_classes
 from voxray.runs.folder import run_folder
-from voxray.runs.status import heartbeat, reported
+from voxray.runs.status import confirm_finished, heartbeat, reported
 from voxray.stages.common import OnStatus
 from voxray.stages.outline import RunPlan, plan_run
 from voxray.stages.scan_check import check_sources
@@ -70,6 +70,7 @@ def ingest(
         check_sources(experiment, info, planned.plan, executor, on_status, forget_changed)
         if exists(path / INDEX_FILE):
             forget_parts(path)
+            confirm_finished(run_folder(experiment), "ingest")
             on_status(f"ingest: the store {path} is finished, reused")
         else:
             _fill_store(experiment, info, planned, executor, on_status)

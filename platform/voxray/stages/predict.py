@@ -27,8 +27,9 @@ def predict(run: AnyPath, scans: Sequence[AnyPath], options: Options, executor: 
     check_scans(scans)
     if options.mask is not None and len(scans) > 1:
         raise DataError("--mask", f"expected one scan, got {len(scans)} scans", "Predict the scans one by one")
-    for folder in trained_folders(run):
-        read_metadata(RunFolder(folder).model)
+    for folder in map(RunFolder, trained_folders(run)):
+        folder.check(folder.model)
+        read_metadata(folder.model)
     absolute = [path.absolute() for path in scans]
     options = replace(options, out=options.out.resolve(), mask=options.mask and options.mask.resolve())
     PredictionFolder(options.out).remove_unfinished()

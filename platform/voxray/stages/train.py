@@ -12,7 +12,7 @@ from voxray.executors.base import Executor
 from voxray.metrics.registry import find_metric
 from voxray.reporting.text.metric_values import inline_label
 from voxray.runs.folder import RunFolder, run_folder, train_key, training_settings
-from voxray.runs.status import reported
+from voxray.runs.status import confirm_finished, reported
 from voxray.stages.common import OnStatus, is_finished, remove_joined
 from voxray.storage.paths import exists, read_bytes, to_path
 from voxray.store.matching import open_matching_store
@@ -35,6 +35,7 @@ def train(experiment: Experiment, executor: Executor, on_status: OnStatus) -> No
     key = current_train_key(experiment, open_matching_store(experiment))
     record = folder.finished("train")
     if record and record.key == key:
+        confirm_finished(folder, "train")
         on_status(f"train: finished earlier (in {record.seconds:.0f} s), reused")
         return
     if damage := folder.damage("train"):

@@ -14,7 +14,7 @@ from voxray.store.checksum import CONSTANT
 from voxray.store.layout import INDEX, INDEX_FILE, PARTS_FOLDER, QUARANTINE_FILE, REINGEST, StoreInfo
 from voxray.store.metadata import write_metadata
 from voxray.store.parts import Key, forget_parts, forget_shards, read_parts, shard_keys, unfinished_shards
-from voxray.store.tables import read_table, write_table
+from voxray.store.tables import joined_digest, read_table, write_table
 
 USABLE = ("absent", "empty")  # kinds of scans that do not exist, or that a setting leaves out: nothing is wrong
 
@@ -59,7 +59,7 @@ def finish_store(
         note = f"{leak}; kept, because published results refer to this split"
         write_metadata(path, replace(info, notes=tuple(dict.fromkeys([*info.notes, note]))))
     rotated = _with_rotations(index, rotations)
-    write_table(quarantine, path / QUARANTINE_FILE, info.digest)
+    write_table(quarantine, path / QUARANTINE_FILE, joined_digest(info.digest, rotated))
     write_table(rotated, path / INDEX_FILE, info.digest)
     forget_parts(path)
     scans = pc.sum(pc.equal(quarantine["kind"], "scan")).as_py() or 0

@@ -17,7 +17,7 @@ from voxray.store.matching import ANOTHER_STORE, check_provenance
 from voxray.store.metadata import is_intact, metadata_files, read_info
 from voxray.store.parts import forget_damaged_parts, stored_digest, write_plan
 from voxray.store.reopen import reopen_store
-from voxray.store.tables import read_table, write_table
+from voxray.store.tables import joined_digest, read_table, write_table
 
 MAX_HEADERS = 50  # that are tried until enough can be read
 ENOUGH_HEADERS = 5  # the number of channels is that of most of them
@@ -40,13 +40,16 @@ def prepare_store(path: AnyPath, plan: Plan, manifest: Manifest, on_status: OnSt
     """
     known = _read_known(path, plan, on_status)
     info = known or _new_info(plan, manifest)
-    if exists(path / INDEX_FILE) and not _is_readable(path / INDEX_FILE, INDEX, info, on_status):
-        with storage_errors(path):
-            (path / INDEX_FILE).unlink()
-    elif exists(path / INDEX_FILE):
-        intact = _is_readable(path / QUARANTINE_FILE, QUARANTINE, info, on_status)
-        if known is None or not intact:
-            reopen_store(path, info, plan, manifest, [])
+    if exists(path / INDEX_FILE):
+        index = _read_if_intact(path / INDEX_FILE, INDEX, info.digest, on_status)
+        if index is None:
+            with storage_errors(path):
+                (path / INDEX_FILE).unlink()
+        else:
+            digest = joined_digest(info.digest, index)
+            quarantine = _read_if_intact(path / QUARANTINE_FILE, QUARANTINE, digest, on_status)
+            if known is None or quarantine is None:
+                reopen_store(path, info, plan, manifest, [])
     if not exists(path / INDEX_FILE):
         write_plan(path, plan)
         write_table(manifest.quarantine, path / PARTS_FOLDER / QUARANTINE_FILE, info.digest)
@@ -101,13 +104,12 @@ def _files(path: AnyPath) -> Iterator[str]:
                 yield relative_path(path, file)
 
 
-def _is_readable(file: AnyPath, schema: pa.Schema, info: StoreInfo, on_status: OnStatus) -> bool:
+def _read_if_intact(file: AnyPath, schema: pa.Schema, digest: str, on_status: OnStatus) -> pa.Table | None:
     try:
-        read_table(file, schema, info.digest)
+        return read_table(file, schema, digest)
     except StoreError as error:
         on_status(f"ingest: {error.where}: {error.problem}, made again")
-        return False
-    return True
+        return None
 
 
 def _write_metadata(path: AnyPath, info: StoreInfo, on_status: OnStatus) -> None:

@@ -26,7 +26,7 @@ from voxray.store.layout import (
 )
 from voxray.store.metadata import open_array, read_info
 from voxray.store.sharded import ShardedArray
-from voxray.store.tables import read_table, table_checksum
+from voxray.store.tables import joined_digest, read_table, table_checksum
 
 if TYPE_CHECKING:
     import zarr
@@ -95,7 +95,7 @@ def open_store(path: AnyPath) -> PatchStore:
     if not exists(path / INDEX_FILE):
         raise NotReadyError(str(path), "the store is not finished: it has no index", "Run voxray ingest again")
     index = read_table(path / INDEX_FILE, INDEX, info.digest)
-    quarantine = read_table(path / QUARANTINE_FILE, QUARANTINE, info.digest)
+    quarantine = read_table(path / QUARANTINE_FILE, QUARANTINE, joined_digest(info.digest, index))
     _check_shards_exist(path, index, {IMAGES: 5, MASKS: 4} if info.masks else {IMAGES: 5})
     return PatchStore(path, info, index, quarantine)
 

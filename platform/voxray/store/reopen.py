@@ -11,7 +11,7 @@ from voxray.patches.plan import Plan
 from voxray.storage.paths import AnyPath, storage_errors
 from voxray.store.layout import INDEX, INDEX_FILE, PARTS_FOLDER, QUARANTINE_FILE, StoreInfo
 from voxray.store.parts import Key, plan_groups, shard_keys, write_part, write_plan
-from voxray.store.tables import read_table, write_table
+from voxray.store.tables import joined_digest, read_table, write_table
 
 
 def reopen_store(path: AnyPath, info: StoreInfo, plan: Plan, manifest: Manifest, keys: Collection[Key]) -> None:
@@ -36,8 +36,8 @@ def reopen_store(path: AnyPath, info: StoreInfo, plan: Plan, manifest: Manifest,
         The index is damaged.
     """
     index = read_table(path / INDEX_FILE, INDEX, info.digest)
+    quarantine = _read_quarantine(path, joined_digest(info.digest, index), manifest)
     index = index.filter(pc.equal(index["rotation"], 0))
-    quarantine = _read_quarantine(path, info, manifest)
     write_plan(path, plan)
     write_table(manifest.quarantine, path / PARTS_FOLDER / QUARANTINE_FILE, info.digest)
     for key, rows, lost in _parts(info, plan, index, quarantine):
@@ -77,10 +77,10 @@ def _repeated(scans: list[pa.Array]) -> pa.Array:
     return counts.field("values").filter(pc.greater(counts.field("counts"), 1))
 
 
-def _read_quarantine(path: AnyPath, info: StoreInfo, manifest: Manifest) -> pa.Table | None:
+def _read_quarantine(path: AnyPath, digest: str, manifest: Manifest) -> pa.Table | None:
     """Rows of the quarantine that come from shards, not from the lists of the data set; None if they cannot be read."""
     try:
-        table = read_table(path / QUARANTINE_FILE, QUARANTINE, info.digest)
+        table = read_table(path / QUARANTINE_FILE, QUARANTINE, digest)
     except StoreError:
         return None
     listed = {tuple(row.values()) for row in manifest.quarantine.select(QUARANTINE.names).to_pylist()}

@@ -47,6 +47,11 @@ def read_table(path: AnyPath, schema: pa.Schema, digest: str) -> pa.Table:
     return table
 
 
+def joined_digest(digest: str, index: pa.Table) -> str:
+    """The digest of a file that belongs to one index, not to that of another data set with equal settings."""
+    return f"{digest} {table_checksum(index)}"
+
+
 def table_checksum(table: pa.Table) -> str:
     """The checksum of the values of all columns, whatever their chunks and buffers in memory."""
     hasher = xxhash.xxh3_128()

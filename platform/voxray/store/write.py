@@ -91,6 +91,7 @@ def _write_rows(path: AnyPath, root: AnyPath, info: StoreInfo, rows: list[Row]) 
     for name, block in blocks.items() if index else ():
         file = shard_file(path / split / name, shard, block.ndim)
         write_shard_file(file, block, info.patches_per_chunk, info.patches_per_shard)
+    _check_waiting(path, info)
     tables = pa.Table.from_pylist(index, schema=INDEX), pa.Table.from_pylist(quarantine, schema=QUARANTINE)
     write_part(path, info, (split, shard), *tables)
     scans, lost = len({row["scan_id"] for row in rows}), sum(row["samples"] for row in quarantine)
@@ -102,4 +103,4 @@ def _check_waiting(path: AnyPath, info: StoreInfo) -> None:
     now = read_info(path)
     if now is None or now.digest != info.digest or exists(path / INDEX_FILE):
         problem = "the store was finished, replaced or removed by another process while a task read its scans"
-        raise WorkError(str(path), f"{problem}; nothing was written", "Re-run the same command to see what is left")
+        raise WorkError(str(path), f"{problem}; its results are dropped", "Re-run the same command to see what is left")
