@@ -1,6 +1,7 @@
 import doctest
 import json
 import logging
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ import voxray.volume
 from voxray.errors import ConfigError, NotReadyError, ScanError, StoreError, VoxrayError
 from voxray.executors.local import LocalExecutor
 from voxray.inference.predict import Options, predict_volume
+from voxray.runs.folder import RunFolder
 from voxray.scans.read import open_scan
 from voxray.stages.predict import predict
 from voxray.training.fit import make_loader, make_preprocessing
@@ -110,6 +112,35 @@ def test_folds_load_as_one_run_that_averages_their_probabilities(api_runs: ApiRu
     assert prediction.label == int(prediction.probabilities[1] >= run.threshold)
     with pytest.raises(ConfigError, match="has a model for each of 2 folds"):
         run.model  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"), [("training", "learning_rate", 0.02), ("evaluation", "target_recall", 0.5)]
+)
+def test_folds_of_other_settings_are_not_averaged(
+    api_runs: ApiRuns, tmp_path: Path, section: str, key: str, value: float
+) -> None:
+    folds = Path(shutil.copytree(api_runs.folds, tmp_path / "folds"))
+    fold = RunFolder(folds / "fold_1")
+    content = json.loads(fold.experiment.read_text())
+    content[section][key] = value
+    fold.experiment.write_text(json.dumps(content))
+    fold.stages.unlink()  # as if it had been trained so
+    what = "the fold was trained with other settings than the cross-validation"
+    words = rf"fold_1: {what}: {section}\.{key} was .*, now {value}\."
+    with pytest.raises(StoreError, match=words):
+        voxray.load_run(folds)
+    with pytest.raises(StoreError, match=words):
+        predict(folds, [Path(api_runs.names["chest"])], Options(tmp_path / "answers"), LocalExecutor(), print)
+
+
+def test_folds_of_another_network_are_not_averaged(api_runs: ApiRuns, tmp_path: Path) -> None:
+    folds = Path(shutil.copytree(api_runs.folds, tmp_path / "folds"))
+    fold = RunFolder(folds / "fold_1")
+    fold.architecture.write_text("{}")
+    fold.stages.unlink()  # as if it had been trained so
+    with pytest.raises(StoreError, match=r"fold_1: .*another model\.architecture than fold_0\. Run voxray run"):
+        voxray.load_run(folds)
 
 
 def test_folds_of_a_segmentation_average_their_probabilities(api_runs: ApiRuns) -> None:

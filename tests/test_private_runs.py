@@ -13,7 +13,7 @@ from scenes import experiment
 
 from voxray.config.experiment import Experiment
 from voxray.datasets.pseudonyms import reveal
-from voxray.errors import ConfigError, DataError
+from voxray.errors import ConfigError, DataError, StoreError
 from voxray.executors.local import LocalExecutor
 from voxray.phantom.decathlon import write_decathlon
 from voxray.privacy import pseudonym
@@ -21,6 +21,7 @@ from voxray.stages.evaluate import evaluate
 from voxray.stages.ingest import ingest
 from voxray.stages.report import report
 from voxray.stages.train import train
+from voxray.store.matching import open_matching_store
 from voxray.store.read import open_store
 
 KEY = "a-key-of-more-than-sixteen-bytes"
@@ -174,9 +175,15 @@ def test_a_private_store_is_gone_on_with_under_the_same_key_only(
     assert "Miles" not in str(caught.value)
     ingest(spec, LocalExecutor(), quiet)
     assert len(set(open_store(spec.store_path).index["scan_id"].to_pylist())) == 5
+    assert KEY not in str(open_store(spec.store_path).info.provenance)
+    monkeypatch.setenv("SOME_KEY", KEY + "x")
+    for stage in (ingest, train, evaluate):
+        with pytest.raises(StoreError, match=r"settings: privacy: the key differs from that of the store\. Give"):
+            stage(spec, LocalExecutor(), quiet)
     monkeypatch.delenv("SOME_KEY")
     with pytest.raises(ConfigError, match="key_env = 'SOME_KEY'"):
         ingest(spec, LocalExecutor(), quiet)
+    assert open_matching_store(spec).info.private  # a training needs no key
 
 
 def test_whole_scans_are_evaluated_and_shown_under_pseudonyms(

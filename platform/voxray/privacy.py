@@ -36,6 +36,11 @@ def pseudonym(key: bytes, kind: str, name: str) -> str:
     return hmac.new(key, f"{kind}\0{name}".encode(), hashlib.sha256).hexdigest()[:LETTERS]
 
 
+def key_digest(key: bytes) -> str:
+    """A name for a key, which tells keys apart but not what they are: sixteen hexadecimal digits."""
+    return pseudonym(key, "key", "")
+
+
 def read_key(key_env: str | None, key_file: Path | None) -> bytes:
     """The key, from an environment variable or a file, without surrounding whitespace.
 

@@ -354,7 +354,8 @@ def test_a_repair_cuts_scans_that_changed_again_and_what_was_trained_before_is_t
         evaluate(spec, LocalExecutor(), said.append)
     run(spec, LocalExecutor(), said.append)
     assert any(
-        line.startswith("train: the patches differ from those of the finished training; replaces") for line in said
+        line.startswith("train: the store's patches differ from those of the finished training; replaces")
+        for line in said
     )
     whole = experiment(
         root, tmp_path / "whole", training={"epochs": 1}, model={"architecture": spec.model.architecture}

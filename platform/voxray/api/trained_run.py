@@ -129,7 +129,7 @@ def load_run(folder: AnyText, device: str = "auto") -> Run:
     (('other', 'nodule'), 'SequentialModel')
     """
     from voxray.config.folds import fold_experiments
-    from voxray.inference.load import load_trained
+    from voxray.inference.load import load_trained, trained_folders
     from voxray.runs.folder import RunFolder
     from voxray.runs.read import read_history, read_metrics, read_run_experiment
     from voxray.training.loop import choose_device
@@ -139,9 +139,8 @@ def load_run(folder: AnyText, device: str = "auto") -> Run:
         raise NotReadyError(str(files.path), "no run is here", "Run voxray train first")
     config = read_run_experiment(files)
     metrics = read_metrics(files) if exists(files.metrics) else {}
-    experiments = fold_experiments(config)
-    if len(experiments) > 1:
-        folds = tuple(load_run(f"{files.path}/{to_path(fold.out).name}", device) for fold in experiments)
+    if len(fold_experiments(config)) > 1:
+        folds = tuple(load_run(str(path), device) for path in trained_folders(files.path))
         tables = [fold.history.append_column("fold", pa.array([n] * len(fold.history))) for n, fold in enumerate(folds)]
         thresholds = np.array([fold.threshold for fold in folds], np.float64)  # NaN where a fold has none
         threshold = None if np.isnan(thresholds).any() else float(thresholds.mean())

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import ByteSize, Field, PositiveFloat, field_validator, model_validator
 
 from voxray.config.validation import Spec
-from voxray.privacy import read_key
+from voxray.privacy import key_digest, read_key
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[int, Field(ge=1)]
@@ -195,3 +195,8 @@ class PrivacySpec(Spec):
         if not self.has_key:
             return None
         return read_key(self.key_env, None if self.key_file is None else Path(self.key_file))
+
+    def key_digest(self) -> str | None:
+        """A name for the key, see `voxray.privacy.key_digest`; with the errors of `read_key`."""
+        key = self.read_key()
+        return None if key is None else key_digest(key)

@@ -1,6 +1,7 @@
 """The one loader of a trained run: its folder → everything that predicting needs."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 from torch import nn
 
 from voxray.config.data import Positive
+from voxray.config.differences import differences
 from voxray.config.experiment import Experiment
 from voxray.config.folds import fold_experiments
 from voxray.config.parse import check_content
@@ -19,9 +21,9 @@ from voxray.models.build import build_model
 from voxray.models.spec.load import Architecture, parse_architecture
 from voxray.patches.cut import CutSettings
 from voxray.patches.plan import store_provenance
-from voxray.runs.folder import RunFolder
+from voxray.runs.folder import RunFolder, training_settings
 from voxray.runs.read import read_run_experiment
-from voxray.storage.paths import AnyPath, exists
+from voxray.storage.paths import AnyPath, exists, read_bytes
 from voxray.training.checkpoint import load_model, read_metadata
 from voxray.training.fit import make_preprocessing
 from voxray.training.inputs import Preprocessing
@@ -101,12 +103,52 @@ def _read_metadata(folder: RunFolder) -> _Metadata:
 
 
 def trained_folders(path: AnyPath) -> list[AnyPath]:
-    """The folder of a run; of a cross-validation those of its folds."""
+    """The folder of a run; of a cross-validation those of its folds.
+
+    Raises
+    ------
+    StoreError
+        A fold was trained with other settings than the cross-validation has.
+    """
     folder = RunFolder(path)
     if exists(folder.model) or not exists(folder.experiment):
         return [path]
     folds = fold_experiments(read_run_experiment(folder))
-    return [path / fold.out_path.name for fold in folds] if len(folds) > 1 else [path]
+    if len(folds) == 1:
+        return [path]
+    folders = [path / fold.out_path.name for fold in folds]
+    _check_folds(folders, folds)
+    return folders
+
+
+def _check_folds(folders: Sequence[AnyPath], folds: Sequence[Experiment]) -> None:
+    """Raise StoreError where a fold was trained with other settings than its cross-validation has."""
+    pairs = [(RunFolder(path), fold) for path, fold in zip(folders, folds, strict=True)]
+    trained = [(folder, fold) for folder, fold in pairs if exists(folder.experiment) and exists(folder.architecture)]
+    for folder, fold in trained:
+        differing = list(differences(_compared(fold), _compared(read_run_experiment(folder))))
+        first = trained[0][0]
+        if _architecture(folder) != _architecture(first):
+            differing.append(f"another model.architecture than {first.path.name}")
+        if differing:
+            problem = f"the fold was trained with other settings than the cross-validation: {'; '.join(differing)}"
+            raise StoreError(str(folder.path), problem, "Run voxray run on the cross-validation again")
+
+
+def _architecture(folder: RunFolder) -> Any:
+    folder.check(folder.architecture)
+    content = read_bytes(folder.architecture)
+    try:
+        return json.loads(content)
+    except ValueError:
+        return content
+
+
+def _compared(fold: Experiment) -> dict[str, Any]:
+    """The settings that a fold's predictions depend on; not where its data, store and results are."""
+    store = store_provenance(fold, "")
+    settings = {key: store[key] for key in ("split", "patches", "store")}
+    return {**training_settings(fold), **settings, "evaluation": fold.evaluation.model_dump(mode="json")}
 
 
 def load_trained(path: AnyPath, device: torch.device) -> TrainedRun:

@@ -142,7 +142,7 @@ def plan_patches(manifest: Manifest, experiment: Experiment) -> Plan:
         patches_per_chunk=per_chunk,
         patches_per_shard=per_shard,
         shards=shards,
-        provenance=store_provenance(experiment, manifest.digest()),
+        provenance=store_provenance(experiment, manifest.digest(), experiment.privacy.key_digest()),
     )
 
 
@@ -198,8 +198,17 @@ def _check_patients_apart(manifest: Manifest) -> None:
         raise DataError(str(manifest.root), problem, "Keep each patient in one split")
 
 
-def store_provenance(experiment: Experiment, manifest: str) -> dict[str, object]:
-    """Everything that the content of a store depends on; `manifest` is the digest of the data set's list."""
+def store_provenance(experiment: Experiment, manifest: str, key: str | None = None) -> dict[str, object]:
+    """Everything that the content of a store depends on.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    manifest : str
+        The digest of the data set's list.
+    key : str, optional
+        The digest of the key of the pseudonyms.
+    """
     provenance: dict[str, object] = {
         "manifest": manifest,
         "seed": experiment.seed,
@@ -209,7 +218,7 @@ def store_provenance(experiment: Experiment, manifest: str) -> dict[str, object]
         "windows": _windows(experiment),
         "store": experiment.store.model_dump(mode="json", include={"dtype", "chunk_bytes", "shard_bytes"}),
     }
-    return {**provenance, "private": True} if experiment.privacy.has_key else provenance
+    return provenance if key is None else {**provenance, "private": key}
 
 
 def _windows(experiment: Experiment) -> list[list[float]] | None:

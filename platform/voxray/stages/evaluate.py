@@ -50,10 +50,26 @@ def evaluate(experiment: Experiment, executor: Executor, on_status: OnStatus) ->
         return
     if damage := folder.damage("evaluate"):
         on_status(f"evaluate: {damage}, evaluating again")
+    with folder.locked():
+        # Again: another process may have trained, evaluated or repaired the store meanwhile.
+        store = open_matching_store(experiment)
+        trained = need_training(experiment, folder, store)
+        if is_finished(folder, "evaluate", evaluate_key(experiment, trained)):
+            on_status("evaluate: finished by another process meanwhile, reused")
+            metrics = read_metrics(folder)
+        else:
+            metrics = _evaluate(experiment, executor, folder, store, trained)
+    echo_metrics(metrics, on_status)
+
+
+def _evaluate(
+    experiment: Experiment, executor: Executor, folder: RunFolder, store: PatchStore, trained: str
+) -> dict[str, Any]:
+    """Evaluate the training with the key `trained`, and record it; returns the metrics."""
     from voxray.reporting.run.wandb_media import log_evaluation  # imports matplotlib, which takes a second
 
     unit, evaluate_splits = TASKS[store.info.task]
-    with folder.locked(), reported(folder, "evaluate", unit) as on_progress:
+    with reported(folder, "evaluate", unit) as on_progress:
         started = time.perf_counter()
         folder.begin("evaluate", rewritten=(folder.experiment, folder.model))
         folder.remove_evaluation()
@@ -63,8 +79,9 @@ def evaluate(experiment: Experiment, executor: Executor, on_status: OnStatus) ->
         metrics = evaluate_splits(experiment, store, executor, on_progress)
         with make_tracker(experiment, trained) as tracker, tracker.attempt():
             log_evaluation(tracker, read_run(folder.path, store))
+        key = evaluate_key(experiment, trained)
         folder.mark_finished("evaluate", key, time.perf_counter() - started, _written(folder, list(metrics)))
-    echo_metrics(metrics, on_status)
+    return metrics
 
 
 def _written(folder: RunFolder, splits: Sequence[str]) -> Iterator[AnyPath]:

@@ -1,10 +1,11 @@
 """All stages of an experiment, and all folds."""
 
-from contextlib import nullcontext
+from collections.abc import Sequence
+from contextlib import ExitStack, nullcontext
 
 from voxray.config.experiment import Experiment
 from voxray.config.folds import fold_experiments
-from voxray.errors import DataError
+from voxray.errors import DataError, WorkError
 from voxray.evaluation.folds import join_folds
 from voxray.executors.base import Executor
 from voxray.patches.plan import empty_classes
@@ -47,8 +48,6 @@ def run(experiment: Experiment, executor: Executor, on_status: OnStatus) -> None
 
 
 def _cross_validate(experiment: Experiment, executor: Executor, on_status: OnStatus) -> None:
-    from voxray.reporting.run.fold_page import write_fold_report
-
     folds = fold_experiments(experiment)
     with (
         heartbeat(run_folder(experiment), "folds", "folds") as on_progress,
@@ -58,13 +57,31 @@ def _cross_validate(experiment: Experiment, executor: Executor, on_status: OnSta
             on_status(f"fold {number} of {len(folds)}")
             run(fold, executor, on_status)
             on_progress(number + 1, len(folds), "")
-        metrics = join_folds(experiment, folds)
-    echo_metrics(metrics, on_status)
+        _join(experiment, folds, on_status)
+
+
+def _join(experiment: Experiment, folds: Sequence[Experiment], on_status: OnStatus) -> None:
+    """Join the metrics of finished folds, while no other process can train them again."""
+    from voxray.reporting.run.fold_page import write_fold_report
+
     folder = run_folder(experiment)
-    write_fold_report(folder.report, experiment, metrics)
-    keys = {fold.name: record.key for fold in folds if (record := run_folder(fold).finished("evaluate"))}
-    folder.mark_finished("folds", digest(keys), 0, (folder.experiment, folder.metrics, folder.predictions("test")))
+    with ExitStack() as locks:
+        for fold in folds:
+            locks.enter_context(run_folder(fold).locked())
+            _need_finished(fold)
+        metrics = join_folds(experiment, folds)
+        echo_metrics(metrics, on_status)
+        write_fold_report(folder.report, experiment, metrics)
+        keys = {fold.name: record.key for fold in folds if (record := run_folder(fold).finished("evaluate"))}
+        folder.mark_finished("folds", digest(keys), 0, (folder.experiment, folder.metrics, folder.predictions("test")))
     on_status(f"report: {folder.report}")
+
+
+def _need_finished(fold: Experiment) -> None:
+    """Raise WorkError where another process has trained a fold again since this one evaluated it."""
+    if not _is_all_finished(fold):
+        problem = "another process has changed it meanwhile"
+        raise WorkError(str(run_folder(fold).path), problem, "Re-run the same command")
 
 
 def _is_all_finished(experiment: Experiment) -> bool:

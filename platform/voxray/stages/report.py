@@ -3,7 +3,7 @@
 from voxray.config.experiment import Experiment
 from voxray.errors import NotReadyError
 from voxray.reporting.run.contents import read_run
-from voxray.runs.folder import evaluate_key, run_folder
+from voxray.runs.folder import RunFolder, evaluate_key, run_folder
 from voxray.runs.status import heartbeat
 from voxray.stages.common import OnStatus, is_finished
 from voxray.stages.scan_check import check_read_again
@@ -11,6 +11,7 @@ from voxray.stages.train import need_training
 from voxray.storage.paths import AnyPath
 from voxray.store.compare import cut_here
 from voxray.store.matching import open_matching_store
+from voxray.store.read import PatchStore
 
 
 def report(experiment: Experiment, on_status: OnStatus) -> AnyPath:
@@ -24,15 +25,13 @@ def report(experiment: Experiment, on_status: OnStatus) -> AnyPath:
         Its store was made with other settings, or from another data set.
     """
     folder = run_folder(experiment)
-    store = open_matching_store(experiment)
-    key = evaluate_key(experiment, need_training(experiment, folder, store))
-    if not is_finished(folder, "evaluate", key):
-        problem = folder.damage("evaluate") or "no finished evaluation of this experiment"
-        raise NotReadyError(str(folder.path), problem, "Run voxray evaluate first")
+    _need_evaluation(experiment, folder)
     from voxray.reporting.run.cases import choose_cases
     from voxray.reporting.run.page import write_report
 
-    with heartbeat(folder, "report", "pages") as on_progress:
+    # Again under the lock: another process may have trained meanwhile.
+    with folder.locked(), heartbeat(folder, "report", "pages") as on_progress:
+        store = _need_evaluation(experiment, folder)
         contents = read_run(folder.path, store)
         displayed = [case for split in contents.cases.values() for _, case in choose_cases(split)]
         check_read_again(experiment, store, displayed, cut_here, on_status)
@@ -40,3 +39,13 @@ def report(experiment: Experiment, on_status: OnStatus) -> AnyPath:
         on_progress(1, 1, "")
     on_status(f"report: {folder.report}")
     return folder.report
+
+
+def _need_evaluation(experiment: Experiment, folder: RunFolder) -> PatchStore:
+    """The store of the finished evaluation; NotReadyError where it is not finished."""
+    store = open_matching_store(experiment)
+    key = evaluate_key(experiment, need_training(experiment, folder, store))
+    if not is_finished(folder, "evaluate", key):
+        problem = folder.damage("evaluate") or "no finished evaluation of this experiment"
+        raise NotReadyError(str(folder.path), problem, "Run voxray evaluate first")
+    return store

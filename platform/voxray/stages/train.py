@@ -32,7 +32,8 @@ def train(experiment: Experiment, executor: Executor, on_status: OnStatus) -> No
         The store was made with other settings, or from another data set.
     """
     folder = run_folder(experiment)
-    key = current_train_key(experiment, open_matching_store(experiment))
+    store = open_matching_store(experiment)
+    key = current_train_key(experiment, store)
     record = folder.finished("train")
     if record and record.key == key:
         confirm_finished(folder, "train")
@@ -41,12 +42,22 @@ def train(experiment: Experiment, executor: Executor, on_status: OnStatus) -> No
     if damage := folder.damage("train"):
         on_status(f"train: {damage}, training again")
     elif exists(folder.model):
-        reason = f"{_what_changed(folder, experiment)}; " if record else ""
+        reason = f"{_what_changed(folder, experiment, store)}; " if record else ""
         replaced = f"replaces the model in {folder.path}; its metrics, predictions and report are removed"
         on_status(f"train: {reason}{replaced}")
     if executor.max_workers == 1 and experiment.training.most_workers > 1:
         on_status(f"note: one process takes the steps of {experiment.training.most_workers} workers")
-    with folder.locked(), reported(folder, "train", "steps") as on_progress:
+    with folder.locked():
+        # Again: another process may have trained or repaired the store meanwhile.
+        key = current_train_key(experiment, open_matching_store(experiment))
+        if is_finished(folder, "train", key):
+            on_status("train: finished by another process meanwhile, reused")
+            return
+        _train(experiment, executor, on_status, folder, key)
+
+
+def _train(experiment: Experiment, executor: Executor, on_status: OnStatus, folder: RunFolder, key: str) -> None:
+    with reported(folder, "train", "steps") as on_progress:
         started = time.perf_counter()
         folder.begin("train")
         remove_joined(experiment)
@@ -62,14 +73,17 @@ def train(experiment: Experiment, executor: Executor, on_status: OnStatus) -> No
     on_status(f"train: finished in {seconds:.0f} s, weights of epoch {epoch} ({best}) → {folder.model}")
 
 
-def _what_changed(folder: RunFolder, experiment: Experiment) -> str:
+def _what_changed(folder: RunFolder, experiment: Experiment, store: PatchStore) -> str:
     """What differs from a finished training."""
     before, now = training_settings(read_experiment(folder.experiment)), training_settings(experiment)
     changed = list(differences(before, now))
     if json.loads(read_bytes(folder.architecture)) != json.loads(read_bytes(to_path(experiment.model.architecture))):
         changed.append("another model.architecture")
-    what = f"settings differ from those of the finished training ({', '.join(changed)})"
-    return f"the {what}" if changed else "the patches differ from those of the finished training"
+    finished = "differ from those of the finished training"
+    if changed:
+        return f"the settings {finished} ({', '.join(changed)})"
+    is_same_content = read_metadata(folder.model).get("store_content") == store.content_digest
+    return f"the settings or the architecture {finished}" if is_same_content else f"the store's patches {finished}"
 
 
 def current_train_key(experiment: Experiment, store: PatchStore) -> str:

@@ -23,6 +23,7 @@ LABELS = {  # of what follows from settings with other names
     "windows": "intensity.window",
     "private": "privacy (pseudonyms)",
 }
+ANOTHER_KEY = "privacy: the key differs from that of the store"
 SHAPES_SETTINGS = ("sampling", "spacing_mm")  # of patches; with some of them the manifest holds shapes
 
 
@@ -47,11 +48,20 @@ def open_matching_store(experiment: Experiment) -> PatchStore:
     path = experiment.store_path
     store = open_store(path)
     known = store.info.provenance["manifest"]
-    check_provenance(path, store.info.provenance, store_provenance(experiment, known))
+    check_provenance(path, store.info.provenance, store_provenance(experiment, known, _key_digest(experiment, store)))
     if not has_known_data(experiment, store.info):
         manifest = planned_manifest(experiment).digest()
-        check_provenance(path, store.info.provenance, store_provenance(experiment, manifest))
+        key = experiment.privacy.key_digest()
+        check_provenance(path, store.info.provenance, store_provenance(experiment, manifest, key))
     return store
+
+
+def _key_digest(experiment: Experiment, store: PatchStore) -> str | None:
+    """The digest of the experiment's key; where the key is not at hand, as training needs none, that of the store."""
+    try:
+        return experiment.privacy.key_digest()
+    except ConfigError:
+        return store.info.provenance.get("private") or "unknown"
 
 
 def has_known_data(experiment: Experiment, info: StoreInfo) -> bool:
@@ -62,7 +72,11 @@ def has_known_data(experiment: Experiment, info: StoreInfo) -> bool:
 
 def check_provenance(path: AnyPath, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Raise StoreError where the store at `path`, with the provenance `before`, is not that of the provenance `now`."""
-    settings = "; ".join(differences(_labeled(before), _labeled(now)))
+    differing = list(differences(_labeled(before), _labeled(now)))
+    keys = before.get("private"), now.get("private")
+    if all(keys) and keys[0] != keys[1]:
+        differing.append(ANOTHER_KEY)
+    settings = "; ".join(differing)
     other_data = before["manifest"] != now["manifest"] and not _explains_manifest(before, now)
     problems = [f"holds a store with other settings: {settings}"] if settings else []
     if other_data:
@@ -73,7 +87,8 @@ def check_provenance(path: AnyPath, before: Mapping[str, Any], now: Mapping[str,
 
 def _labeled(provenance: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a provenance, by the names that users know."""
-    return {LABELS.get(key, key): value for key, value in provenance.items() if key != "manifest"}
+    settings = {key: bool(value) if key == "private" else value for key, value in provenance.items()}
+    return {LABELS.get(key, key): value for key, value in settings.items() if key != "manifest"}
 
 
 def _explains_manifest(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:

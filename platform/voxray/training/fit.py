@@ -248,6 +248,7 @@ def _write_results(
         "classes": list(store.info.classes),
         "intensity": experiment.intensity.model_dump(mode="json"),
         "best_epoch": best_epoch,
+        "store_content": store.content_digest,
         "versions": {"voxray": voxray.__version__, "torch": torch.__version__},
     }
     save_model(folder.model, model, metadata)
