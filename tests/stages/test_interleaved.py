@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from api_runs import ApiRuns
 from scenes import SMALL_NET, experiment
 
 from voxray.config.experiment import Experiment
 from voxray.config.folds import fold_experiments
+from voxray.config.load import read_experiment
 from voxray.errors import NotReadyError, WorkError
 from voxray.executors.local import LocalExecutor
 from voxray.runs.folder import RunFolder, run_folder
@@ -112,9 +114,12 @@ def test_a_report_of_another_training_waits_for_its_evaluation(
     assert not run_folder(spec).report.exists()
 
 
-def test_folds_that_changed_meanwhile_are_not_joined(luna: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (out.parent / "architecture.json").write_text(SMALL_NET)
-    spec = experiment(luna, out, split={"folds": 2, "val": 0.4, "test": 0.15}, training={"epochs": 1})
+def test_folds_that_changed_meanwhile_are_not_joined(
+    api_runs: ApiRuns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(api_runs.folds, tmp_path / "run")
+    known = read_experiment(api_runs.folds / "experiment.json")
+    spec = known.model_copy(update={"out": str(tmp_path / "run")})
     join = pipeline._join
 
     def train_again(experiment: Experiment, *rest: Any) -> None:
