@@ -20,6 +20,10 @@ def test_an_error_survives_the_way_back_from_a_worker(kind: type[VoxrayError]) -
     assert back.exit_code == error.exit_code
 
 
+def test_the_remedy_after_a_list_begins_its_line() -> None:
+    assert str(DataError("store", "2 scans cannot be used:\n  a\n  b\n", "Repair them")).endswith("\n  b\nRepair them.")
+
+
 def test_a_users_mistake_and_failed_work_have_different_exit_codes() -> None:
     assert {kind.exit_code for kind in (ConfigError, DataError, NotReadyError)} == {2}
     assert {kind.exit_code for kind in (WorkError, StoreError, ScanError)} == {1}

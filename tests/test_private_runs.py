@@ -129,7 +129,7 @@ def test_under_a_key_no_name_of_a_patient_scan_or_file_is_kept_or_sent(
     }
     scans = {pseudonym(KEY.encode(), "scan", f"Richard_Miles_{number}/CT"): number for number in range(8)}
     reasons = {scans[row["scan_id"]]: row["reason"] for row in store.quarantine.to_pylist()}
-    assert "lacks 1 slices" in reasons[5]
+    assert "lacks 1 slice, after" in reasons[5]
     assert "is cut off" in reasons[6]
     assert "face different directions" in reasons[7]
     assert reveal(spec, rows[0]["scan_id"]) == f"scan Richard_Miles_{scans[rows[0]['scan_id']]}/CT"

@@ -40,8 +40,9 @@ class VoxrayError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        remedy = f" {self.remedy}." if self.remedy else ""
         stop = "" if self.problem.endswith((".", "?", "!", "\n")) else "."
+        space = "" if self.problem.endswith("\n") else " "
+        remedy = f"{space}{self.remedy}." if self.remedy else ""
         return f"{self.where}: {self.problem}{stop}{remedy}"
 
 

@@ -279,3 +279,17 @@ def test_a_dry_run_of_a_search_shows_what_samples_cost_and_trains_nothing(
     assert [each.name for each in (tmp_path / "search").iterdir()] == ["dry_run.png"]
     assert voxray("tune", path, *words, "--max-flops", "much") == 2
     assert "--max-flops: expected a number such as 20M, got 'much'" in capsys.readouterr().err
+
+
+def test_a_home_that_cannot_be_written_is_nothing_that_matplotlib_tells(project: Path) -> None:
+    code = "from voxray.cli.app import main\ntry: main(['--version'])\nexcept SystemExit: import matplotlib.figure"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "MPL"))}
+    told = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**environment, "HOME": os.devnull},
+        cwd=project,
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+    assert told.stderr == ""

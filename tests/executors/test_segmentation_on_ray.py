@@ -31,7 +31,9 @@ def quiet(line: str) -> None:
     """Swallow what a stage says."""
 
 
-def test_whole_scans_are_evaluated_and_predicted_alike_with_and_without_ray(tmp_path: Path) -> None:
+def test_whole_scans_are_evaluated_and_predicted_alike_with_and_without_ray(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     root = tmp_path / "brains"
     write_decathlon(root, cases=5, seed=2, shape=(32, 30, 24))
     (tmp_path / "architecture.json").write_text(json.dumps(NET))
@@ -65,6 +67,7 @@ def test_whole_scans_are_evaluated_and_predicted_alike_with_and_without_ray(tmp_
     scans = sorted((root / "imagesTr").glob("*.nii.gz"))[:2]
     predict(spec.out_path, scans, Options(tmp_path / "plain"), LocalExecutor(), quiet)
     predict(spec.out_path, scans, Options(tmp_path / "spread"), RayExecutor(), quiet)
+    assert "in the object store" not in capfd.readouterr().err  # a warning of Ray about arguments of an actor
     for path in (tmp_path / "plain").glob("*.nii.gz"):
         one, other = (
             np.asarray(nibabel.load(folder / path.name).dataobj) for folder in (tmp_path / "plain", tmp_path / "spread")

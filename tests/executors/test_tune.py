@@ -143,6 +143,17 @@ def test_trials_share_gpus_unless_they_have_several_workers(
 
 
 @pytest.mark.usefixtures("ray_here")
+def test_ray_tune_itself_prints_nothing(
+    luna: Path, out: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(command(tmp_path, experiment(luna, out, training={"epochs": 1}), "--trials", "2"))
+    assert ended.value.code == 0
+    told = capfd.readouterr()
+    assert "_run_trial" not in told.out + told.err
+
+
+@pytest.mark.usefixtures("ray_here")
 def test_a_trial_of_several_workers_is_one_of_ray_train(luna: Path, out: Path, tmp_path: Path) -> None:
     spec = experiment(luna, out, training={"epochs": 2, "workers": 2})
     with pytest.raises(SystemExit) as ended:

@@ -117,10 +117,18 @@ def refused_files() -> Iterator[tuple[str, str, bytes, str]]:
     packed = bytearray(gzip.compress(plain))
     packed[-6] ^= 1
     yield "a wrong checksum", "a.nii.gz", bytes(packed), "cannot be read"
+    words = {
+        32: "complex numbers",
+        1792: "complex numbers",
+        128: "RGB colors",
+        2304: "RGBA colors",
+        1536: "a type that",
+    }
     for code, size in ((32, 8), (1792, 16), (128, 3), (2304, 4), (1536, 16)):
+        problem = f"expected real numbers as voxels, got {words[code]}"
         more = nifti(datatype=code, bitpix=8 * size) + bytes(24 * size)
-        yield f"datatype {code}", "a.nii", more, "expected real numbers as voxels, got "
-        yield f"compressed datatype {code}", "a.nii.gz", gzip.compress(more), "expected real numbers as voxels, got "
+        yield f"datatype {code}", "a.nii", more, problem
+        yield f"compressed datatype {code}", "a.nii.gz", gzip.compress(more), problem
     for code in (0, 1, 99, -1):
         yield f"datatype {code}", "a.nii", nifti(datatype=code), "is not one of NIfTI|expected real numbers"
     yield "no intercept", "a.nii", nifti(scl_slope=2, scl_inter=np.nan), "scl_inter: expected a finite number, got nan"

@@ -46,7 +46,7 @@ def test_bad_series_are_named_and_the_others_are_ingested(mixed: Path, out: Path
     store = open_store(spec.store_path)
     reasons = {row["path"]: row["reason"] for row in store.quarantine.to_pylist()}
     assert set(store.index["scan_id"].to_pylist()) == {f"good{number}" for number in range(8)}
-    assert "lacks 1 slices" in reasons["gap"]
+    assert "lacks 1 slice, after" in reasons["gap"]
     assert "1 of 7 slices have the position of another one" in reasons["twice"]
     assert "gantry tilt" in reasons["tilt"]
     assert "is cut off: it holds 140 of 240 bytes" in reasons["cut"]

@@ -1,5 +1,6 @@
 """The command line application."""
 
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -54,6 +55,8 @@ def _options(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; `arguments` default to those of the process."""
+    # Without a home that can be written, matplotlib works in a temporary folder, and would say so at each start.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     app(args=arguments, prog_name="voxray")
 
 

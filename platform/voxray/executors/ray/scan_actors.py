@@ -1,17 +1,19 @@
-"""Evaluation and prediction of whole scans on Ray Data: rows name scans, each actor holds a model."""
+"""Evaluation and prediction of whole scans by a pool of actors: rows name scans, each actor holds a model."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import ray
 import torch
+from ray.util import ActorPool
 
 from voxray.config.experiment import Experiment
 from voxray.console.progress import OnProgress
 from voxray.errors import WorkError
 from voxray.evaluation.scans import Case, evaluate_scan
-from voxray.executors.ray.connect import configure_ray_data, node_resources, predictors
+from voxray.executors.ray.connect import node_resources, predictors
 from voxray.executors.ray.progress_actor import cause, failure_row, raise_failure
+from voxray.executors.ray.split_actors import MAX_RESTARTS
 from voxray.inference.load import load_trained
 from voxray.inference.predict import Options, load_predictor
 from voxray.inference.segmenter import Segmenter
@@ -51,16 +53,17 @@ def _map_scans(
 ) -> Iterator[dict[str, Any]]:
     """Map rows, one for each scan, with actors that hold a model each."""
     workers, cpus, gpus = predictors(device, on_cpus)
-    configure_ray_data()
-    dataset = ray.data.from_items(list(rows), override_num_blocks=max(1, len(rows))).map(
-        actor,  # type: ignore[arg-type]  # the annotation knows functions only
-        fn_constructor_args=(cpus, device, *arguments),
+    # Not Ray Data: it passes references to constructors, which Ray warns of, as a restarted actor could lack them.
+    actor_class: Any = ray.remote(
         num_cpus=cpus,
         num_gpus=gpus,
-        concurrency=workers,
-    )
+        max_restarts=MAX_RESTARTS,
+        max_task_retries=MAX_RESTARTS,
+        scheduling_strategy="SPREAD",
+    )(actor)
+    pool: Any = ActorPool([actor_class.remote(cpus, device, *arguments) for _ in range(min(workers, len(rows)))])
     try:
-        for row in dataset.iter_rows():
+        for row in pool.map_unordered(lambda worker, row: worker.process.remote(row), rows):
             raise_failure(row)
             yield row["result"]
     except ray.exceptions.RayError as error:
@@ -71,13 +74,13 @@ def _map_scans(
 class _Actor:
     """Holds a model, and processes one row after another."""
 
-    def process(self, row: dict[str, Any]) -> dict[str, Any]:
+    def result(self, row: dict[str, Any]) -> dict[str, Any]:
         """The result of a row."""
         raise NotImplementedError
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+    def process(self, row: dict[str, Any]) -> dict[str, Any]:
         try:
-            return {"result": self.process(row), "error": ""}
+            return {"result": self.result(row), "error": ""}
         except Exception as error:  # noqa: BLE001  any error names its scan, and reaches the driver
             return {"result": row, "error": failure_row(error, str(row.get("scan_id", row.get("path"))))}
 
@@ -88,7 +91,7 @@ class _EvaluateActor(_Actor):
         run = load_trained(Experiment.model_validate(content).out_path, choose_device(device))
         self.segmenter = Segmenter(run)
 
-    def process(self, row: dict[str, Any]) -> dict[str, Any]:
+    def result(self, row: dict[str, Any]) -> dict[str, Any]:
         return evaluate_scan(self.segmenter, row)
 
 
@@ -97,5 +100,5 @@ class _PredictActor(_Actor):
         torch.set_num_threads(cpus)
         self.predict = load_predictor(run, options, choose_device(device))
 
-    def process(self, row: dict[str, Any]) -> dict[str, Any]:
+    def result(self, row: dict[str, Any]) -> dict[str, Any]:
         return {"path": row["path"], "outcome": self.predict(to_path(row["path"]))}

@@ -15,6 +15,7 @@ from typing import Any
 import ray
 import ray.tune
 import torch
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
@@ -225,10 +226,11 @@ class _StudySearcher(Searcher):
         Path(checkpoint_path).touch()
 
 
-class _TrialLogger(ray.tune.Callback):
-    """Reports to the study what Ray Tune calls back."""
+class _TrialLogger(TrialProgressCallback):
+    """Reports to the study what Ray Tune calls back, in place of its own class, which prints in spite of verbose=0."""
 
     def __init__(self, study: Study, on_progress: OnProgress) -> None:
+        super().__init__()
         self.study, self.on_progress = study, on_progress
         self.problems: dict[int, str] = {}
         self._report()

@@ -111,7 +111,16 @@ def expand_pattern(text: str, where: str) -> list[str]:
 def check_dtype(dtype: np.dtype[np.generic], where: str) -> None:
     """Raise ScanError for voxels that are no real numbers: colors, complex numbers, objects."""
     if dtype.kind not in "iufb" or dtype.itemsize > MOST_BYTES:
-        raise ScanError(where, f"expected real numbers as voxels, got {dtype}", "Convert it first")
+        raise ScanError(where, f"expected real numbers as voxels, got {_dtype_text(dtype)}", "Convert it first")
+
+
+def _dtype_text(dtype: np.dtype[np.generic]) -> str:
+    """Voxels in words: ``RGB colors``, ``complex numbers``; else the name of their type."""
+    if dtype.names and set(dtype.names) <= set("RGBA"):
+        return f"{''.join(dtype.names)} colors"
+    if not dtype.itemsize:
+        return "a type that NumPy does not have"
+    return "complex numbers" if dtype.kind == "c" else str(dtype)
 
 
 def check_voxels(channels: int, shape: tuple[int, int, int], dtype: np.dtype[np.generic], where: str) -> None:

@@ -105,5 +105,6 @@ def _check_heights(heights: Vector, where: str) -> None:
     lost = int(np.rint(multiples).sum()) - len(gaps)
     if lost and np.abs(multiples - np.rint(multiples)).max() <= 2 * OFF_POSITION:
         at = heights[int((multiples > 1.5).argmax())]
-        raise ScanError(where, f"lacks {lost} slices, the first after {at:.1f} mm along the normal", "Fetch them")
+        count, remedy = ("1 slice,", "Fetch it") if lost == 1 else (f"{lost} slices, the first", "Fetch them")
+        raise ScanError(where, f"lacks {count} after {at:.1f} mm along the normal", remedy)
     raise ScanError(where, f"has unequal slice distances, from {gaps.min():g} to {gaps.max():g} mm")
