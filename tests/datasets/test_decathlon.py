@@ -105,6 +105,19 @@ def test_a_case_that_is_listed_twice_counts_once(tmp_path: Path) -> None:
     assert "listed twice: training[0] and [1]" in quarantined(manifest)["BRATS_001"][2]
 
 
+def test_cases_with_one_file_name_in_several_folders_are_all_scans(tmp_path: Path) -> None:
+    images = ["imagesTr/BRATS_001.nii.gz", "imagesTr/p2/BRATS_001.nii.gz", "imagesTr/BRATS_003.nii.gz"]
+    training = [{"image": image, "label": image.replace("images", "labels")} for image in images]
+    write_task(tmp_path, training=training)
+    for folder in ("imagesTr", "labelsTr"):
+        (tmp_path / folder / "p2").mkdir()
+        (tmp_path / folder / "p2" / "BRATS_001.nii.gz").touch()
+    scans = read_decathlon(tmp_path).scans
+    assert scans["path"].to_pylist() == images
+    assert scans["scan_id"].to_pylist() == [*images[:2], "BRATS_003"]
+    assert scans["label_path"].to_pylist() == [entry["label"] for entry in training]
+
+
 def test_the_digest_tells_masks_and_channels_apart(tmp_path: Path) -> None:
     plain = read_decathlon(write_task(tmp_path / "a"))
     assert plain.digest() == read_decathlon(write_task(tmp_path / "b")).digest()

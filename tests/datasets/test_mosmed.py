@@ -76,6 +76,14 @@ def test_scans_in_folders_below_are_found_and_other_files_are_not(tmp_path: Path
     assert read_mosmed(tmp_path).scans["path"].to_pylist() == ["CT-0/CT-0/a.nii", "CT-23/b.nii.gz"]
 
 
+def test_one_file_name_in_several_folders_of_a_class_is_several_scans(tmp_path: Path) -> None:
+    write_studies(tmp_path, {"CT-0/p1": ("ct",), "CT-0/p2": ("ct",), "CT-1/p3": ("ct", "b"), "CT-23/p3": ("ct",)})
+    manifest = read_mosmed(tmp_path)
+    assert labels(manifest) == {"p1/ct": "normal", "p2/ct": "normal", "p3/ct": "abnormal", "b": "abnormal"}
+    (aside,) = manifest.quarantine.to_pylist()
+    assert "CT-23/p3/ct.nii.gz has the name of CT-1/p3/ct.nii.gz" in aside["reason"]
+
+
 @pytest.mark.parametrize(
     ("folders", "words"),
     [

@@ -169,7 +169,7 @@ def test_a_mask_may_keep_its_axes_in_another_order_than_its_image(
     turned = nibabel.load(source).as_reoriented(np.array([[2, 1], [0, -1], [1, 1]]))
     nibabel.save(turned, tmp_path / "turned.nii.gz")
     segmenter = Segmenter(load_trained(finished.out_path, CPU))
-    case = {"split": "again", "path": f"imagesTr/{source.name}", "label_path": f"labelsTr/{source.name}"}
+    case = {"split": "again", "path": f"imagesTr/{source.name}", "label_path": f"labelsTr/{source.name}", "name": "a"}
     plain, again = (
         evaluate_scan(segmenter, case | {"files": [str(brains / case["path"]), str(label)]})
         for label in (source, tmp_path / "turned.nii.gz")

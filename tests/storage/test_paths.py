@@ -123,12 +123,28 @@ def test_a_bucket_that_is_not_there_is_said(s3: S3) -> None:
         read_bytes(to_path("s3://no-such-bucket/x"))
 
 
-@pytest.mark.parametrize("text", ["a.raw", "b/a.raw", "./a.raw", "..a/b..raw", "ü.raw"])
+@pytest.mark.parametrize("text", ["a.raw", "b/a.raw", "./a.raw", "..a/b..raw", "ü.raw", "a_{t1,t2}.nii"])
 def test_a_relative_path_stays_in_its_folder(text: str) -> None:
     assert stays_below(text)
 
 
-@pytest.mark.parametrize("text", ["../a", "b/../../a", "b/..", "..", "/a", "//x", "s3://b/a", "file:///a", r"..\a"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "../a",
+        "b/../../a",
+        "b/..",
+        "..",
+        "/a",
+        "//x",
+        "s3://b/a",
+        "file:///a",
+        r"..\a",
+        "{../a,b}",
+        "{/a,b}",
+        "b/{.,a}.",
+    ],
+)
 def test_a_path_that_leaves_its_folder_is_found(text: str) -> None:
     assert not stays_below(text)
 

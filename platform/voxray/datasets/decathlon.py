@@ -11,7 +11,7 @@ from voxray.config.parse import parse_json
 from voxray.config.validation import nearest, shown
 from voxray.datasets.base import Layout
 from voxray.datasets.csv_lists import scan_path
-from voxray.datasets.files import case_name, nifti_files
+from voxray.datasets.files import case_name, nifti_files, scan_names
 from voxray.datasets.manifest import Manifest, Row, quarantine_row, quarantine_rows, scans_table, whole_scan_samples
 from voxray.errors import DataError
 from voxray.storage.paths import AnyPath, read_bytes
@@ -22,16 +22,12 @@ IMAGES, LABELS = "imagesTr", "labelsTr"
 
 @dataclass(frozen=True)
 class Case:
-    """One entry of ``training``: its index in the list, and its files relative to the root."""
+    """One entry of ``training``: its index in the list, its name, and its files relative to the root."""
 
     row: int
+    name: str
     image: str
     label: str
-
-    @property
-    def name(self) -> str:
-        """Name of the image file without folder and suffix."""
-        return case_name(self.image)
 
 
 def read_decathlon(root: AnyPath) -> Manifest:
@@ -123,14 +119,15 @@ def _cases(path: AnyPath, content: dict[str, Any]) -> list[Case]:
     entries = _value(path, content, "training", list)
     if not entries:
         raise DataError(str(path), "training: expected at least one case, got []", "List the training cases")
-    cases = []
+    pairs = []
     for row, entry in enumerate(entries):
         if not isinstance(entry, dict):
             problem = f"training[{row}]: expected an image and a label, got {entry!r:.80}"
             raise DataError(str(path), problem, 'Write {"image": "./imagesTr/…", "label": "./labelsTr/…"}')
         image, label = (_relative(path, f"training[{row}].{key}", entry.get(key)) for key in ("image", "label"))
-        cases.append(Case(row, image, label))
-    return cases
+        pairs.append((image, label))
+    names = scan_names({image: case_name(image) for image, _ in pairs})
+    return [Case(row, names[image], image, label) for row, (image, label) in enumerate(pairs)]
 
 
 def _relative(path: AnyPath, where: str, text: Any) -> str:
@@ -140,12 +137,12 @@ def _relative(path: AnyPath, where: str, text: Any) -> str:
 
 
 def _without_repeats(cases: list[Case]) -> tuple[list[Case], list[Row]]:
-    """The first case of each name, and rows for all further ones."""
+    """The first case of each image, and rows for all further ones."""
     first: dict[str, Case] = {}
     repeats = []
     for case in cases:
-        if first.setdefault(case.name, case) is not case:
-            rows = f"training[{first[case.name].row}] and [{case.row}]"
+        if first.setdefault(case.image, case) is not case:
+            rows = f"training[{first[case.image].row}] and [{case.row}]"
             reason = f"{case.image} is listed twice: {rows}; the first counts"
             repeats.append(quarantine_row(case.name, case.image, reason))
     return list(first.values()), repeats

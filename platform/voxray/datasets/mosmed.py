@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from voxray.datasets.base import Layout
-from voxray.datasets.files import case_name, nifti_files
+from voxray.datasets.files import case_name, nifti_files, scan_names
 from voxray.datasets.manifest import Manifest, Row, quarantine_row, quarantine_rows, scans_table, whole_scan_samples
 from voxray.errors import DataError
 from voxray.storage.paths import AnyPath, matching, relative_path
@@ -78,14 +78,18 @@ def _choose_folders(base: AnyPath, folders: Mapping[str, str] | None) -> dict[st
 
 
 def _without_repeats(root: AnyPath, base: AnyPath, chosen: Mapping[str, str]) -> tuple[dict[str, Study], list[Row]]:
-    """Scans by name; and quarantine rows of names that occur more than once."""
-    studies: dict[str, list[Study]] = {}
+    """Scans by name; and quarantine rows of files that lie in several class folders, or are there with two suffixes."""
+    studies: dict[str, list[Study]] = {}  # by the path below the class folder, without suffix
     for folder, kind in chosen.items():
         for file in nifti_files(base / folder, "**/*"):
-            studies.setdefault(case_name(file.name), []).append(Study(kind, relative_path(root, file)))
+            parent = relative_path(base / folder, file).rpartition("/")[0]
+            place = f"{parent}/{case_name(file.name)}" if parent else case_name(file.name)
+            studies.setdefault(place, []).append(Study(kind, relative_path(root, file)))
     scans: dict[str, Study] = {}
     quarantine: list[Row] = []
-    for name, (first, *copies) in studies.items():
+    names = scan_names({place: case_name(study[0].path) for place, study in studies.items()})
+    for place, (first, *copies) in studies.items():
+        name = names[place]
         if any(copy.class_name != first.class_name for copy in copies):
             paths = " and ".join(f"{study.path} ({study.class_name})" for study in (first, *copies))
             reason = f"is in folders of different classes: {paths}"

@@ -9,9 +9,9 @@ import pyarrow as pa
 from voxray.config.experiment import Experiment
 from voxray.datasets.layouts import read_manifest
 from voxray.datasets.manifest import Manifest, quarantine_rows
-from voxray.errors import ConfigError, DataError
+from voxray.errors import ConfigError, DataError, StoreError
 from voxray.privacy import pseudonym, telling_words, without_names
-from voxray.storage.paths import AnyPath
+from voxray.storage.paths import AnyPath, stays_below
 
 
 def hide_names(manifest: Manifest, key: bytes) -> Manifest:
@@ -44,6 +44,8 @@ def files_of(experiment: Experiment, rows: Sequence[Mapping[str, Any]]) -> list[
     ------
     DataError
         A pseudonym has no scan in the data set: the scan was removed, or the key differs.
+    StoreError
+        A row names a file outside of the data set's root.
     """
     root = experiment.data_path
     return [(root / scan, None if mask is None else root / mask) for scan, mask in paths_of(experiment, rows)]
@@ -58,6 +60,10 @@ def paths_of(experiment: Experiment, rows: Sequence[Mapping[str, Any]]) -> list[
         if name not in files:
             problem = f"no scan has the pseudonym {name}"
             raise DataError(str(experiment.data_path), problem, "Check data.root and the key")
+    # An index may come from a stranger, and must not choose which files of this machine are read.
+    if outside := next((path for pair in files.values() for path in pair if path and not stays_below(path)), None):
+        problem = f"its index names a scan outside of data.root, got {outside!r:.200}"
+        raise StoreError(str(experiment.store_path), problem, "Ingest the scans into another store.path")
     return [files[row["scan_id"]] for row in rows]
 
 

@@ -1,5 +1,7 @@
 """Evaluation of a segmentation: whole scans against their masks, in millimeters."""
 
+import hashlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,21 +30,40 @@ from voxray.store.read import PatchStore
 
 Case = dict[str, Any]
 
+HASH_LETTERS = 16
+
 
 def scans_to_evaluate(experiment: Experiment, store: PatchStore, split: str) -> list[Case]:
-    """The scans of a split by name: split, scan_id, patient_id, path, label_path and `files` (scan, mask)."""
+    """The scans of a split by name: split, scan_id, patient_id, path, label_path, `files` (scan, mask) and `name`.
+
+    `name` is that of the label map, which no other scan of the split has.
+    """
     rows = store.rows(split).select(["split", "scan_id", "patient_id", "path", "label_path"])
     by_scan: dict[str, Case] = {row["scan_id"]: row for row in reversed(rows.to_pylist())}
     cases = [by_scan[name] for name in sorted(by_scan)]
     pairs = files_of(experiment, cases)
-    return [{**case, "files": list(map(str, files))} for case, files in zip(cases, pairs, strict=True)]
+    names = label_map_names([case["path"] for case in cases])
+    return [
+        {**case, "files": list(map(str, files)), "name": name}
+        for case, files, name in zip(cases, pairs, names, strict=True)
+    ]
+
+
+def label_map_names(paths: Sequence[str]) -> list[str]:
+    """A name for the label map of each scan: that of its file, and a hash of its path where files have one name."""
+    names = [plain_name(Path(path)) for path in paths]
+    counts = Counter(name.casefold() for name in names)  # not every disk tells capitals apart
+    return [
+        name if counts[name.casefold()] == 1 else f"{name}_{hashlib.sha256(path.encode()).hexdigest()[:HASH_LETTERS]}"
+        for name, path in zip(names, paths, strict=True)
+    ]
 
 
 def evaluate_scan(segmenter: Segmenter, case: Case) -> Case:
     """Segment a scan, write the label map to the run's folder and compare it with the mask.
 
-    Returns the case without `files`, ``prediction`` (path of the label map, relative to the run's folder) and metrics
-    per class.
+    Returns the case without `files` and `name`, with ``prediction`` (path of the label map, relative to the run's
+    folder) and metrics per class.
 
     Raises
     ------
@@ -58,14 +79,14 @@ def _evaluate(segmenter: Segmenter, case: Case) -> Case:
     experiment, classes = segmenter.run.experiment, segmenter.run.classes
     prediction = segmenter.predict(open_file(scan), str(scan)).labels
     folder = run_folder(experiment)
-    file = folder.label_maps(case["split"]).label_map(plain_name(Path(case["path"])))
+    file = folder.label_maps(case["split"]).label_map(case["name"])
     write_nifti(file, prediction, scan)
     # The mask's file may keep its axes in another order than the scan's.
     label = in_axes_of(open_scan(mask), prediction.affine)
     truth = label_classes(label, classes, case["label_path"])
     tolerance = experiment.evaluation.tolerance_mm
     metrics = scan_metrics(truth, prediction.array[0], label.spacing_mm, classes, tolerance)
-    columns = {key: value for key, value in case.items() if key != "files"}
+    columns = {key: value for key, value in case.items() if key not in ("files", "name")}
     return {**columns, "prediction": relative_path(folder.path, file), **metrics}
 
 

@@ -10,9 +10,10 @@ from voxray.config.experiment import Experiment
 from voxray.config.load import read_experiment
 from voxray.errors import StoreError
 from voxray.runs.folder import RunFolder
-from voxray.storage.paths import AnyPath, as_file, exists, read_bytes
+from voxray.storage.paths import AnyPath, as_file, exists, read_bytes, stays_below
 
 LABEL_MAP = "prediction"  # column of the predictions of scans: path of the label map, relative to the run's folder
+FILES = (LABEL_MAP, "path", "label_path")  # columns that name files, the latter two relative to the data set's root
 
 
 def read_run_experiment(folder: RunFolder) -> Experiment:
@@ -47,7 +48,16 @@ def read_history(folder: RunFolder) -> pa.Table:
 
 def read_predictions(folder: RunFolder, split: str) -> pa.Table:
     """A row for each patch of a split, or for each scan where scans have masks."""
-    return _read_table(folder, folder.predictions(split), "scan_id", "evaluate")
+    file = folder.predictions(split)
+    table = _read_table(folder, file, "scan_id", "evaluate")
+    # A run may come from a stranger, and must not choose which files of this machine are read. Those of patches, which
+    # have no label map, are not opened.
+    for column in FILES if LABEL_MAP in table.column_names else ():
+        for path in table[column].unique().to_pylist() if column in table.column_names else ():
+            if path is not None and not (isinstance(path, str) and stays_below(path)):
+                problem = f"column '{column}': expected a path inside its folder, got {path!r:.200}"
+                raise StoreError(str(file), problem, "Remove it and run voxray evaluate, which writes it anew")
+    return table
 
 
 def _read_json(folder: RunFolder, file: AnyPath, stage: str) -> Any:

@@ -7,7 +7,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from voxray.storage.paths import AnyPath, read_bytes
+from voxray.errors import StoreError
+from voxray.storage.paths import AnyPath, read_bytes, stays_below
 from voxray.storage.states import file_states, is_same
 
 UNKNOWN = ""  # the state of a file that a later stage is about to write again
@@ -32,13 +33,22 @@ class StageRecord:
 
 
 def read_records(path: AnyPath) -> dict[str, StageRecord]:
-    """The record of each finished stage; those that cannot be read count as absent."""
+    """The record of each finished stage; those that cannot be read count as absent.
+
+    Raises
+    ------
+    StoreError
+        One names a file outside of the run's folder.
+    """
     records: dict[str, StageRecord] = {}
     for stage, content in read_state(path).items():
         try:
             records[stage] = TypeAdapter(StageRecord).validate_python(content)
         except ValidationError:
             continue
+        if outside := next((name for name in records[stage].files if not stays_below(name)), None):
+            problem = f"{stage}: expected files inside the run's folder, got {outside!r:.200}"
+            raise StoreError(str(path), problem, "Remove this file, and run voxray run to make the results again")
     return records
 
 

@@ -76,6 +76,21 @@ def join_path(folder: AnyPath, text: str) -> AnyPath:
     return to_path(text) if is_url(text) else folder / text
 
 
+def named_files(text: str) -> list[str]:
+    """The files that a path names: several where its last part has a list in braces, as in a shell.
+
+    Examples
+    --------
+    >>> named_files("a_{t1,t2}.nii"), named_files("{images/a.nii,masks/a.nii}"), named_files("a.nii")
+    (['a_t1.nii', 'a_t2.nii'], ['images/a.nii', 'masks/a.nii'], ['a.nii'])
+    """
+    listed = re.fullmatch(r"(.*)\{([^{}]*,[^{}]*)\}([^/{}]*)", text)
+    if listed is None:
+        return [text]
+    before, names, after = listed.groups()
+    return [f"{before}{name}{after}" for name in names.split(",")]
+
+
 def stays_below(text: str) -> bool:
     """Whether a path that a file names stays in that file's folder: it is relative, without ``..``, and no URL.
 
@@ -84,10 +99,13 @@ def stays_below(text: str) -> bool:
 
     Examples
     --------
-    >>> stays_below("images/a.raw"), stays_below("../a.raw"), stays_below("/etc/passwd")
-    (True, False, False)
+    >>> stays_below("images/a.raw"), stays_below("../a.raw"), stays_below("/etc/passwd"), stays_below("{../a,b}.nii")
+    (True, False, False, False)
     """
-    return not (is_url(text) or text.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", text))
+    return not any(
+        is_url(path) or path.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", path)
+        for path in (text, *named_files(text))
+    )
 
 
 def is_too_long(text: str) -> bool:

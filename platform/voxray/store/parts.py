@@ -14,7 +14,7 @@ from voxray.datasets.manifest import QUARANTINE
 from voxray.errors import StoreError, VoxrayError
 from voxray.patches.plan import PLAN, Plan
 from voxray.storage.atomic import atomic_write, remove_unfinished
-from voxray.storage.paths import AnyPath, matching, remove_folder, storage_errors
+from voxray.storage.paths import AnyPath, matching, remove_folder, stays_below, storage_errors
 from voxray.store.layout import INDEX, INDEX_FILE, PARTS_FOLDER, PLAN_FILE, REINGEST, StoreInfo
 from voxray.store.rows import Row
 from voxray.store.tables import DIGEST, read_table, write_table
@@ -125,20 +125,28 @@ def read_planned(path: AnyPath, info: StoreInfo, key: Key) -> list[Row]:
     Raises
     ------
     StoreError
-        The plan is missing or damaged.
+        The plan is missing or damaged, or names a scan outside of the data set's root.
     """
     file = path / PARTS_FOLDER / PLAN_FILE
     try:
         with storage_errors(path), file.open("rb") as content:
             plan = pq.ParquetFile(content, page_checksum_verification=True)
             if (plan.schema_arrow.metadata or {}).get(DIGEST) == info.digest.encode():
-                rows: list[Row] = plan.read_row_group(shard_keys(info).index(key)).to_pylist()
-                return rows
+                return _inside(file, plan.read_row_group(shard_keys(info).index(key)).to_pylist())
     except VoxrayError:
         raise
     except Exception as error:  # noqa: BLE001  a damaged file makes Arrow raise nearly anything
         raise StoreError(str(file), f"cannot be read: {error}", REINGEST) from None
     raise StoreError(str(file), "belongs to another store", REINGEST)
+
+
+def _inside(file: AnyPath, rows: list[Row]) -> list[Row]:
+    """The same rows of a plan; StoreError where one names a scan outside of the data set's root."""
+    for path in {row[column]: None for row in rows for column in ("path", "label_path")}:
+        if path is not None and not stays_below(path):
+            problem = f"names a scan outside of data.root, got {path!r:.200}"
+            raise StoreError(str(file), problem, "Ingest the scans into another store.path")
+    return rows
 
 
 def stored_digest(path: AnyPath) -> str | None:

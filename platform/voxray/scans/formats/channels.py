@@ -1,6 +1,5 @@
 """Scans with one file for each channel: one path names all files, and one volume holds them."""
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,7 +7,7 @@ from numpy.typing import NDArray
 
 from voxray.errors import ScanError
 from voxray.scans.geometry import corners_apart_mm, extent
-from voxray.storage.paths import AnyPath, to_path
+from voxray.storage.paths import AnyPath, named_files, to_path
 from voxray.volume import Volume
 
 TOLERANCE_MM = 0.05
@@ -21,11 +20,8 @@ def channel_files(path: AnyPath) -> list[AnyPath]:
     ``a_t1.nii`` and ``a_t2.nii``, ``{images/a.nii,masks/a.nii}`` files in two folders. Every other path names one
     file.
     """
-    listed = re.fullmatch(r"(.*)\{([^{}]*,[^{}]*)\}([^/{}]*)", str(path))
-    if listed is None:
-        return [path]
-    before, names, after = listed.groups()
-    return [to_path(f"{before}{name}{after}") for name in names.split(",")]
+    files = named_files(str(path))
+    return [path] if len(files) == 1 else [to_path(file) for file in files]
 
 
 def join_channels(volumes: Sequence[Volume], names: Sequence[str], where: str) -> Volume:
