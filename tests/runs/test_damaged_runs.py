@@ -1,12 +1,14 @@
+import errno
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from api_runs import ApiRuns
 
 import voxray
 from voxray.config.experiment import Experiment
-from voxray.errors import NotReadyError, StoreError
+from voxray.errors import NotReadyError, StoreError, WorkError
 from voxray.runs.folder import RunFolder
 from voxray.runs.read import read_run_experiment
 
@@ -103,3 +105,37 @@ def test_a_fold_that_is_trained_again_takes_the_joined_metrics_with_it(api_runs:
     assert not joined.metrics.exists()
     assert not joined.report.exists()
     assert joined.experiment.exists()
+
+
+def test_a_run_on_a_disk_that_cannot_be_written_is_reused_up_to_its_report(
+    copied: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    voxray.run(copied)
+
+    def refuse(*args: object, **options: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    opened = Path.open
+
+    def open_to_read(path: Path, mode: str = "r", *args: Any, **options: Any) -> Any:
+        return opened(path, mode, *args, **options) if mode in ("r", "rb") else refuse()
+
+    monkeypatch.setattr(Path, "open", open_to_read)
+    for name in ("unlink", "rmdir", "replace"):
+        monkeypatch.setattr(Path, name, refuse)
+    lines: list[str] = []
+    with pytest.raises(WorkError, match=r"report\.html: cannot be written: Read-only file system\. Check the disk"):
+        voxray.run(copied, on_status=lines.append)
+    reused = [line.partition(":")[0] for line in lines if line.endswith("reused")]
+    assert reused == ["ingest", "train", "evaluate"]
+
+
+def test_no_stage_begins_in_a_folder_of_others(copied: Experiment) -> None:
+    folder = Path(copied.out)
+    shutil.rmtree(folder)
+    folder.mkdir()
+    (folder / "report.html").write_text("mine")
+    for stage in (voxray.run, voxray.ingest, voxray.train):
+        with pytest.raises(StoreError, match=r"got one that holds 'report\.html'\. Give another folder"):
+            stage(copied)
+    assert [path.name for path in folder.iterdir()] == ["report.html"]

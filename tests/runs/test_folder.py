@@ -11,7 +11,7 @@ from s3_server import S3
 from voxray.errors import StoreError, WorkError
 from voxray.runs.folder import PredictionFolder, RunFolder, SearchFolder
 from voxray.storage.atomic import write_json
-from voxray.storage.paths import AnyPath
+from voxray.storage.paths import AnyPath, exists
 
 MODULES = Path(__file__).parents[2] / "platform" / "voxray"
 
@@ -149,3 +149,49 @@ def test_every_file_of_a_run_matches_a_pattern(api_runs: ApiRuns, run: str) -> N
     files = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"]
     own = [file for file in files if not file.parts[0].startswith(others)]
     assert [str(file) for file in own if not any(map(file.match, patterns))] == []
+
+
+def test_only_what_stages_write_is_removed_with_the_model(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    own = [folder.model, folder.history, folder.metrics, folder.report]
+    for split in ("train", "val", "test"):
+        own += [folder.predictions(split), folder.label_maps(split).label_map("a")]
+    others = ("a.txt", "predictions/a_seg.nii.gz", "predictions/mine/notes.txt", "predictions/mine/b_seg.nii.gz")
+    foreign = [tmp_path / name for name in (*others, "predictions/mine.parquet", "predictions/val/notes.txt")]
+    for file in (*own, *foreign):
+        write_json(file, {})
+    folder.remove_results()
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(foreign)
+    assert not folder.label_maps("test").path.exists()
+    folder.remove_results()
+
+
+def test_without_files_of_others_the_folder_of_predictions_goes_with_them(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    write_json(folder.predictions("test"), {})
+    folder.remove_evaluation()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_results_in_object_storage_are_removed_by_the_same_rule(s3: S3) -> None:
+    folder = finish(s3.new_folder())
+    write_json(folder.path / "predictions" / "mine" / "notes.json", {})
+    folder.remove_evaluation()
+    assert not exists(folder.metrics)
+    assert not exists(folder.label_maps("val").label_map("a"))
+    assert exists(folder.path / "predictions" / "mine" / "notes.json")
+
+
+@pytest.mark.parametrize(
+    "name", ["report.html", "metrics.json", "model.safetensors", "architecture.json", "predictions/val.parquet"]
+)
+def test_a_folder_of_others_whose_files_a_run_would_overwrite_is_refused(tmp_path: Path, name: str) -> None:
+    folder, given = RunFolder(tmp_path), tmp_path.parent / "architecture.json"
+    write_json(tmp_path / "notes.json", {})
+    folder.check_vacant(given)
+    write_json(tmp_path / name, {})
+    with pytest.raises(StoreError, match=f"expected an empty .* or that of a run, got one that holds '{name}'"):
+        folder.check_vacant(given)
+    folder.check_vacant(tmp_path / name) if name == "architecture.json" else None
+    write_json(folder.status, {})
+    folder.check_vacant(given)

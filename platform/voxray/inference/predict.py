@@ -12,6 +12,7 @@ from voxray.errors import DataError, ScanError, VoxrayError
 from voxray.inference.classifier import Classifier, Prediction, predict_label
 from voxray.inference.load import TrainedRun, load_trained, trained_folders
 from voxray.inference.segmenter import Segmentation, Segmenter
+from voxray.inference.targets import DESCRIPTION
 from voxray.models.outputs import label_maps
 from voxray.runs.folder import PredictionFolder
 from voxray.scans.formats.channels import channel_files
@@ -62,9 +63,9 @@ def segment_file(runs: Sequence[TrainedRun], path: AnyPath, options: Options) ->
     """
     segmentation = segment(runs, open_file(path), str(path))
     labels, files, name = segmentation.labels, PredictionFolder(options.out), plain_name(path)
-    write_nifti(files.label_map(name), labels, path)
+    write_nifti(files.label_map(name), labels, path, DESCRIPTION)
     if options.probabilities:
-        write_nifti(files.probabilities(name), segmentation.probabilities, path)
+        write_nifti(files.probabilities(name), segmentation.probabilities, path, DESCRIPTION)
     classes = runs[0].classes
     counts = np.bincount(labels.array.ravel(), minlength=len(classes))
     milliliters = abs(float(np.linalg.det(labels.affine[:3, :3]))) / 1000

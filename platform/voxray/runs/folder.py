@@ -4,7 +4,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -14,10 +14,11 @@ from voxray.errors import StoreError, WorkError
 from voxray.runs.records import UNKNOWN, StageRecord, describe_damage, read_records, read_state
 from voxray.storage.atomic import remove_unfinished, write_bytes, write_json
 from voxray.storage.locks import locked
-from voxray.storage.paths import AnyPath, exists, read_bytes, relative_path, remove_folder
+from voxray.storage.paths import AnyPath, exists, matching, read_bytes, relative_path
 from voxray.storage.states import file_states
 
 STAGES = ("train", "evaluate", "folds")  # each builds on those before it
+SPLITS = ("train", "val", "test")
 KEY_BYTES = 32
 LAST_CHECKPOINT, BEST_CHECKPOINT = "last.safetensors", "best.safetensors"  # in `RunFolder.checkpoints`
 
@@ -182,10 +183,29 @@ class RunFolder(_Folder):
             path.unlink(missing_ok=True)
 
     def remove_evaluation(self) -> None:
-        """Remove all that was computed with the model."""
-        remove_folder(self.path / "predictions")
-        for path in (self.report, self.metrics):
-            path.unlink(missing_ok=True)
+        """Remove all that was computed with the model; files that no stage writes stay."""
+        for split in SPLITS:
+            maps = self.label_maps(split)
+            for file in (self.predictions(split), *matching(maps.path, maps.label_map("*").name)):
+                file.unlink(missing_ok=True)
+            _remove_empty(maps.path)
+        _remove_empty(self.path / "predictions")
+        for file in (self.report, self.metrics):
+            file.unlink(missing_ok=True)
+
+    def check_vacant(self, given: AnyPath) -> None:
+        """Raise StoreError where the folder holds no run, but files that one would overwrite.
+
+        `given` is the architecture file of the experiment, which may lie in the folder of its run.
+        """
+        if any(map(exists, (self.experiment, self.stages, self.status))):
+            return
+        results = (self.model, self.history, self.metrics, self.report, *map(self.predictions, SPLITS))
+        own = (*results, *((self.architecture,) if given.resolve() != self.architecture.resolve() else ()))
+        for file in filter(exists, own):
+            name = relative_path(self.path, file)
+            problem = f"expected an empty or new folder, or that of a run, got one that holds '{name}'"
+            raise StoreError(str(self.path), problem, "Give another folder with --set out=…")
 
     def mark_finished(self, stage: str, key: str, seconds: float, files: Iterable[AnyPath]) -> None:
         """Record that a stage is finished.
@@ -301,6 +321,13 @@ class InspectionFolder(_Folder):
 def run_folder(experiment: Experiment) -> RunFolder:
     """The folder of an experiment's run."""
     return RunFolder(experiment.out_path)
+
+
+def _remove_empty(folder: AnyPath) -> None:
+    """Remove a folder that is empty; in object storage there is none without files."""
+    if isinstance(folder, Path):
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _with_states(record: StageRecord, states: Mapping[str, str]) -> StageRecord:

@@ -20,7 +20,7 @@ from voxray.storage.paths import AnyPath
 from voxray.volume import Volume
 
 
-def write_nifti(path: AnyPath, volume: Volume, like: AnyPath | None = None) -> None:
+def write_nifti(path: AnyPath, volume: Volume, like: AnyPath | None = None, description: str = "") -> None:
     """Write a volume in its own axes, atomically; the same volume gives the same bytes.
 
     Parameters
@@ -33,11 +33,14 @@ def write_nifti(path: AnyPath, volume: Volume, like: AnyPath | None = None) -> N
         The scan whose grid the volume has, in the axes of its file. If that is NIfTI, what its header says about the
         place of the voxels is kept as it is: sform, qform, their codes and the unit. So every program shows both in one
         place, whichever of them it reads.
+    description : str
+        For the header, at most 79 bytes.
     """
     voxels = volume.array[0] if volume.array.shape[0] == 1 else volume.array.transpose(1, 2, 3, 0)
     # The first version of the format has 16 bits for a size.
     kind: Any = nibabel.Nifti1Image if max(voxels.shape) < 2**15 else nibabel.Nifti2Image
     image = kind(np.asarray(voxels), None)
+    image.header["descrip"] = description.encode()
     _set_place(image.header, volume, None if like is None else channel_files(like)[0])
     with atomic_write(path) as unfinished, unfinished.open("wb") as file:
         if path.name.endswith(".gz"):

@@ -16,7 +16,7 @@ from voxray.stages.common import OnStatus
 from voxray.stages.outline import RunPlan, plan_run
 from voxray.stages.scan_check import check_sources
 from voxray.storage.locks import locked
-from voxray.storage.paths import exists
+from voxray.storage.paths import exists, to_path
 from voxray.store.finish import finish_store
 from voxray.store.layout import INDEX_FILE, QUARANTINE_FILE, StoreInfo
 from voxray.store.parts import forget_parts, shard_keys, unfinished_shards
@@ -58,11 +58,13 @@ def ingest(
     DataError
         Too many scans cannot be used.
     """
+    run_folder(experiment).check_vacant(to_path(experiment.model.architecture))
     planned = planned or plan_run(experiment)
     for note in [*planned.manifest.notes, *empty_classes(planned.plan)]:
         on_status(f"note: {note}")
     path = experiment.store_path
-    with locked(path):
+    # A finished store is only read, also on a disk that cannot be written.
+    with locked(path, must_write=repair or not exists(path / INDEX_FILE)):
         info = prepare_store(path, planned.plan, planned.manifest, on_status)
         if repair:
             _repair(experiment, info, planned, on_status)

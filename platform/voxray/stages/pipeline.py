@@ -17,7 +17,7 @@ from voxray.stages.ingest import ingest
 from voxray.stages.outline import plan_run
 from voxray.stages.report import report
 from voxray.stages.train import current_train_key, train
-from voxray.storage.paths import exists
+from voxray.storage.paths import exists, to_path
 from voxray.store.layout import INDEX_FILE
 from voxray.store.read import open_store
 from voxray.training.memory_check import check_memory
@@ -31,6 +31,7 @@ def run(experiment: Experiment, executor: Executor, on_status: OnStatus) -> None
     DataError
         A class has no patch in the training or validation split.
     """
+    run_folder(experiment).check_vacant(to_path(experiment.model.architecture))
     if experiment.split.folds is not None and experiment.split.fold is None:
         _cross_validate(experiment, executor, on_status)
         return

@@ -6,9 +6,11 @@ from dataclasses import replace
 from voxray.errors import DataError, WorkError
 from voxray.executors.base import Executor
 from voxray.inference.load import trained_folders
-from voxray.inference.predict import SKIPPED, Options, check_scans, scan_name
+from voxray.inference.predict import SKIPPED, Options, check_scans, plain_name, scan_name
+from voxray.inference.targets import check_targets
 from voxray.runs.folder import PredictionFolder, RunFolder
 from voxray.runs.status import reported
+from voxray.scans.formats.channels import channel_files
 from voxray.stages.common import OnStatus
 from voxray.storage.paths import AnyPath
 from voxray.training.checkpoint import read_metadata
@@ -21,6 +23,8 @@ def predict(run: AnyPath, scans: Sequence[AnyPath], options: Options, executor: 
     ------
     NotReadyError
         The run has not been trained.
+    ConfigError
+        A file would be overwritten that no prediction wrote.
     WorkError
         Scans were skipped, after all others were predicted.
     """
@@ -32,6 +36,7 @@ def predict(run: AnyPath, scans: Sequence[AnyPath], options: Options, executor: 
         read_metadata(folder.model)
     absolute = [path.absolute() for path in scans]
     options = replace(options, out=options.out.resolve(), mask=options.mask and options.mask.resolve())
+    _check_targets(run, absolute, options)
     PredictionFolder(options.out).remove_unfinished()
     skipped = 0
     with reported(RunFolder(options.out), "predict", "scans") as on_progress:
@@ -40,3 +45,10 @@ def predict(run: AnyPath, scans: Sequence[AnyPath], options: Options, executor: 
             skipped += outcome.startswith(SKIPPED)
         if skipped:
             raise WorkError("predict", f"{skipped} of {len(scans)} scans were skipped", "See the reasons above")
+
+
+def _check_targets(run: AnyPath, scans: Sequence[AnyPath], options: Options) -> None:
+    task = read_metadata(RunFolder(trained_folders(run)[0]).model).get("task", "")
+    inputs = [file for path in scans for file in channel_files(path)] + ([options.mask] if options.mask else [])
+    names = [plain_name(path) for path in scans]
+    check_targets(PredictionFolder(options.out), task, names, inputs, probabilities=options.probabilities)

@@ -32,6 +32,7 @@ def train(experiment: Experiment, executor: Executor, on_status: OnStatus) -> No
         The store was made with other settings, or from another data set.
     """
     folder = run_folder(experiment)
+    folder.check_vacant(to_path(experiment.model.architecture))
     store = open_matching_store(experiment)
     key = current_train_key(experiment, store)
     record = folder.finished("train")

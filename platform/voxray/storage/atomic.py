@@ -101,7 +101,7 @@ def remove_unfinished(folder: AnyPath, pattern: str = "**/") -> None:
     if not isinstance(folder, Path):
         return
     for file in folder.glob(f"{pattern}{UNFINISHED}.*"):
-        with suppress(FileNotFoundError):  # it was finished meanwhile
+        with suppress(OSError):  # it was finished meanwhile, or the disk cannot be written
             if _is_leftover(file):
                 file.unlink()
 
