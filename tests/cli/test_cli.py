@@ -135,7 +135,9 @@ def test_an_empty_class_in_a_split_is_refused_before_any_work(
     write_luna(tmp_path / "luna", 2, positives=1)
     file = write_toml(out.parent / "a.toml", experiment(tmp_path / "luna", out))
     assert voxray("run", file, "--no-ray") == 2
-    assert "has no patch of class" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "has no patch of class" in said.err
+    assert "note: LUNA16 names no patients" in said.out
     assert not out.exists()
 
 

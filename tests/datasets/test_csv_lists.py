@@ -45,9 +45,9 @@ def test_two_spellings_of_a_path_are_one_path(tmp_path: Path) -> None:
 def test_labels_that_look_mistyped_are_noted(tmp_path: Path) -> None:
     notes = read(tmp_path, b"path,label,patient_id\na,malignant ,1\nb,Malignant,2\nc,benign,3\nd,malignant,4\n").notes
     assert notes == (
-        "the classes Malignant and malignant differ in case only",
-        "the class Malignant has one sample only",
-        "the class benign has one sample only",
+        "the classes 'Malignant' and 'malignant' differ only in case",
+        "the class 'Malignant' has only one sample",
+        "the class 'benign' has only one sample",
     )
 
 

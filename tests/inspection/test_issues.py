@@ -14,6 +14,7 @@ from scenes import experiment, write_luna
 from voxray.inspection.issues import find_issues
 from voxray.inspection.kinds import ERROR, KINDS
 from voxray.inspection.scan_stats import inspect_scans
+from voxray.inspection.summary import finish_inspection, summarize
 from voxray.inspection.target import InspectionTarget, read_experiment_target, read_target
 from voxray.patches.planned import plan_experiment
 
@@ -81,11 +82,11 @@ def test_a_patient_in_two_splits_is_found_once_for_all_scans(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("header", "lines", "kind"),
     [
-        ("path,label", ("a1.png,0", "a2.png,1", "b.png,0"), "contradiction"),
-        ("path,label", ("a1.png,0", "a2.png,0", "a3.png,0", "b.png,1"), "leak"),
-        ("path,label,split", ("a1.png,0,train", "a2.png,0,val", "b.png,1,val"), "leak"),
-        ("path,label,split", ("a1.png,0,val", "a2.png,0,val", "b.png,1,train"), "twin"),
-        ("path,label,patient_id", ("a1.png,0,p", "a2.png,0,p", "b.png,1,q"), "twin"),
+        ("path,label", ("a1.png,0", "a2.png,1", "b.png,0", "c.png,1"), "contradiction"),
+        ("path,label", ("a1.png,0", "a2.png,0", "a3.png,0", "b.png,1", "c.png,1"), "leak"),
+        ("path,label,split", ("a1.png,0,train", "a2.png,0,val", "b.png,1,val", "c.png,1,val"), "leak"),
+        ("path,label,split", ("a1.png,0,val", "a2.png,0,val", "b.png,1,train", "c.png,1,val"), "twin"),
+        ("path,label,patient_id", ("a1.png,0,p", "a2.png,0,p", "b.png,1,q", "c.png,1,r"), "twin"),
     ],
 )
 def test_the_same_voxels_under_two_names_are_one_issue(
@@ -97,8 +98,52 @@ def test_the_same_voxels_under_two_names_are_one_issue(
     assert "a2.png" in issues[0]["detail"]
 
 
+def test_classes_that_look_mistyped_are_one_warning_each(tmp_path: Path) -> None:
+    labels = ("MALIGNANT", "MALIGNANT", "Malignant", "Malignant", "malignant", "malignant", "benign")
+    write_pictures(
+        tmp_path, "path,label", *(f"{name}.png,{label}" for name, label in zip("abcdefg", labels, strict=True))
+    )
+    target = read_target(tmp_path)
+    scan_stats = inspect_scans(target.manifest.root, target.targets, target.mask_classes, False)
+    inspection = finish_inspection(target, scan_stats, voxels=False)
+    assert [(row["severity"], row["detail"]) for row in inspection.issues.to_pylist()] == [
+        ("warning", "the classes 'MALIGNANT', 'Malignant' and 'malignant' differ only in case"),
+        ("warning", "the class 'benign' has only one sample"),
+    ]
+    assert not [note for note in summarize(inspection)["notes"] if "class" in note]
+
+
+@pytest.mark.parametrize("voxels", [False, True])
+def test_a_slice_that_is_shorter_than_its_header_says_is_found_without_voxels(tmp_path: Path, voxels: bool) -> None:
+    write_series(tmp_path / "good", slices(stored_voxels(1)))
+    for name, kept in (("short", -2), ("none", -500)):
+        file = write_series(tmp_path / name, slices(stored_voxels(2), PixelRepresentation=0))[2]
+        content = file.read_bytes()
+        file.write_bytes(content[: kept if name == "short" else content.rindex(b"\xe0\x7f\x10\x00")])
+    target = read_target(tmp_path)
+    scan_stats = inspect_scans(target.manifest.root, target.targets, target.mask_classes, voxels)
+    inspection = finish_inspection(target, scan_stats, voxels)
+    rows = {row["path"]: row["detail"] for row in inspection.issues.to_pylist() if row["kind"] == "unreadable"}
+    assert rows.keys() == {"short", "none"}
+    assert "is cut off: it holds 238 of 240 bytes of pixels" in rows["short"]
+    assert "is cut off before the end of its pixels" in rows["none"]
+    assert summarize(inspection)["readable"] == 1
+
+
+def test_a_scan_whose_voxels_cannot_be_read_counts_as_unreadable(tmp_path: Path) -> None:
+    write_nifti(tmp_path / "a.nii.gz", image_of(1))
+    write_nifti(tmp_path / "b.nii.gz", image_of(2))
+    whole = (tmp_path / "b.nii.gz").read_bytes()
+    (tmp_path / "b.nii.gz").write_bytes(whole[: len(whole) // 2])
+    target = read_target(tmp_path)
+    scan_stats = inspect_scans(target.manifest.root, target.targets, target.mask_classes, True)
+    inspection = finish_inspection(target, scan_stats, voxels=True)
+    assert summarize(inspection)["kinds"] == {"unreadable": 1}
+    assert summarize(inspection)["readable"] == 1
+
+
 def test_a_published_split_may_hold_the_same_voxels_twice(tmp_path: Path) -> None:
-    write_pictures(tmp_path, "path,label,split", "a1.png,0,train", "a2.png,0,val", "b.png,1,val")
+    write_pictures(tmp_path, "path,label,split", "a1.png,0,train", "a2.png,0,val", "b.png,1,val", "c.png,1,val")
     target = read_target(tmp_path)
     published = replace(target, manifest=replace(target.manifest, published_split=True))
     assert [row["kind"] for row in issues_of(published)] == ["twin"]
@@ -141,7 +186,7 @@ def test_of_a_cross_validation_the_first_fold_is_planned(tmp_path: Path) -> None
 
 
 def test_dicom_series_that_make_no_regular_grid_are_found(tmp_path: Path) -> None:
-    series = {name: slices(stored_voxels(number)) for number, name in enumerate(("good", "tilted", "uneven"))}
+    series = {name: slices(stored_voxels(number)) for number, name in enumerate(("good", "tilted", "uneven", "other"))}
     for number, dataset in enumerate(series["tilted"]):
         x, y, z = map(float, dataset.ImagePositionPatient)
         dataset.ImagePositionPatient = [x, y + number * 0.5, z]
@@ -156,7 +201,7 @@ def test_dicom_series_that_make_no_regular_grid_are_found(tmp_path: Path) -> Non
         issues = issues_of(read_target(tmp_path), voxels=layout is None)
         assert [(row["kind"], row["path"]) for row in issues] == [("unreadable", "tilted"), ("unreadable", "uneven")]
         assert all(words[row["path"]] in row["detail"] for row in issues)
-        (tmp_path / "labels.csv").write_text("folder,label\ngood,0\ntilted,1\nuneven,0\n")
+        (tmp_path / "labels.csv").write_text("folder,label\ngood,0\ntilted,1\nuneven,0\nother,1\n")
     assert read_target(tmp_path).layout == "dicom"
 
 

@@ -56,6 +56,16 @@ def test_a_damaged_file_of_a_finished_run_is_named_and_made_again(copied: Experi
         assert [line for line in lines if "finished earlier" in line]
 
 
+def test_records_that_are_readable_are_not_called_damaged(copied: Experiment) -> None:
+    folder = RunFolder(Path(copied.out))
+    folder.begin("train")
+    assert folder.stages.read_text().strip() == "{}"
+    assert folder.damage("train") == ""
+    for content in ("", "{", "[]"):
+        folder.stages.write_text(content)
+        assert folder.damage("train") == "stages.json cannot be read"
+
+
 def test_a_run_of_which_everything_was_removed_but_its_store_is_trained_again(copied: Experiment) -> None:
     before = contents(Path(copied.out))
     shutil.rmtree(copied.out)

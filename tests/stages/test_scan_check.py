@@ -348,7 +348,7 @@ def test_a_repair_cuts_scans_that_changed_again_and_what_was_trained_before_is_t
         ingested(spec)
     said: list[str] = []
     ingest(spec, LocalExecutor(), said.append, repair=True, verify=True)
-    assert any(line.startswith("repair: 3 of 8 scans have changed, ") for line in said)
+    assert any(line.startswith("repair: 3 of 8 scans have changed since they were read; ") for line in said)
     assert not any("other times" in line for line in ingested(spec))
     with pytest.raises(NotReadyError, match="no finished training of this experiment"):
         evaluate(spec, LocalExecutor(), said.append)

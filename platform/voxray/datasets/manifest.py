@@ -124,12 +124,16 @@ def class_notes(manifest: Manifest) -> list[str]:
     spellings: dict[str, list[str]] = {}
     for name in manifest.classes:
         spellings.setdefault(name.casefold(), []).append(name)
-    notes = [f"the classes {' and '.join(names)} differ in case only" for names in spellings.values() if len(names) > 1]
+    notes = [
+        f"the classes {', '.join(map(repr, names[:-1]))} and {names[-1]!r} differ only in case"
+        for names in spellings.values()
+        if len(names) > 1
+    ]
     if manifest.masks_are_targets and manifest.scans["label_path"].null_count < manifest.scans.num_rows:
         return notes  # the classes are those of voxels
     counts = {row["values"]: row["counts"] for row in pc.value_counts(manifest.samples["label"]).to_pylist()}
     single = [name for label, name in enumerate(manifest.classes) if counts.get(label) == 1]
-    return [*notes, *(f"the class {name} has one sample only" for name in single)]
+    return [*notes, *(f"the class {name!r} has only one sample" for name in single)]
 
 
 def shared_patients(scans: pa.Table) -> dict[str, tuple[str, ...]]:

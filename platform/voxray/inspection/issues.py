@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from voxray.datasets.manifest import shared_patients
+from voxray.datasets.manifest import class_notes, shared_patients
 from voxray.inspection.kinds import KINDS
 from voxray.inspection.outliers import column, find_outliers
 from voxray.inspection.target import InspectionTarget
@@ -38,6 +38,7 @@ def find_issues(target: InspectionTarget, scan_stats: pa.Table) -> pa.Table:
     rows = [
         *({"kind": "plan", "detail": problem} for problem in target.plan_problems),
         *_shared_patients(target),
+        *({"kind": "classes", "detail": note} for note in class_notes(target.manifest)),
         *_duplicates(scan_stats, target.manifest.published_split),
         *_scan_issues(scan_stats),
         *_list_issues(target),

@@ -45,6 +45,7 @@ KINDS: dict[str, Kind] = {
     "absent": Kind(WARNING, "Listed, but not on disk", "Their samples are excluded."),
     "unlisted": Kind(WARNING, "On disk, but not listed", "They are not used."),
     "empty": Kind(WARNING, "Masks without foreground", "Correct only if these scans are true negatives.", True),
+    "classes": Kind(WARNING, "Doubtful classes", "Often a typing mistake in the labels."),
     "unseen": Kind(WARNING, "Classes without voxels", "The network cannot learn them.", True),
     "header": Kind(WARNING, "Doubtful headers", "Other programs may show the scan elsewhere, or mirrored."),
     "shape": Kind(WARNING, "Shape outliers", "Possibly another body part, a localizer or a truncated series."),

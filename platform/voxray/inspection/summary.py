@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from voxray.datasets.manifest import class_notes
 from voxray.inspection.issues import find_issues
 from voxray.inspection.kinds import ERROR, WARNING
 from voxray.inspection.outliers import column, percentile_array
@@ -51,6 +52,8 @@ def summarize(inspection: Inspection) -> dict[str, Any]:
     over the scans of each percentile.
     """
     target, scan_stats = inspection.target, inspection.scan_stats
+    # A scan whose header was read may have voxels that cannot be.
+    unreadable = inspection.issues.filter(pc.equal(inspection.issues["kind"], "unreadable"))
     read = scan_stats.filter(pc.is_valid(scan_stats["channels"]))
     return {
         "name": target.name,
@@ -60,7 +63,7 @@ def summarize(inspection: Inspection) -> dict[str, Any]:
         "warnings": inspection.warnings,
         "kinds": dict(Counter(inspection.issues["kind"].to_pylist())),
         "scans": scan_stats.num_rows,
-        "readable": read.num_rows,
+        "readable": scan_stats.num_rows - len(pc.unique(unreadable["number"])),
         "patients": len(pc.unique(scan_stats["patient_id"])),
         "size_bytes": _disk_bytes(target, scan_stats),
         "voxel_bytes": _voxel_bytes(read),
@@ -75,7 +78,8 @@ def summarize(inspection: Inspection) -> dict[str, Any]:
         "extent": {axis: _range(read, f"{axis}_extent") for axis in "xyz"},
         "spacing_mm": {axis: _range(read, f"{axis}_spacing_mm") for axis in "xyz"},
         "intensity": _intensity(scan_stats),
-        "notes": list(target.manifest.notes),
+        # Those on classes are issues.
+        "notes": [note for note in target.manifest.notes if note not in class_notes(target.manifest)],
         "issues": [
             {key: value for key, value in row.items() if value is not None} for row in inspection.issues.to_pylist()
         ],

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from voxray.config.experiment import Experiment
 from voxray.errors import StoreError, WorkError
-from voxray.runs.records import UNKNOWN, StageRecord, describe_damage, read_records, read_state
+from voxray.runs.records import UNKNOWN, StageRecord, describe_damage, is_readable, read_records
 from voxray.storage.atomic import remove_unfinished, write_bytes, write_json
 from voxray.storage.locks import locked
 from voxray.storage.paths import AnyPath, exists, matching, read_bytes, relative_path
@@ -150,7 +150,7 @@ class RunFolder(_Folder):
         record = read_records(self.stages).get(stage)
         if record is not None:
             return describe_damage(self.path, record)
-        return f"{self.stages.name} cannot be read" if exists(self.stages) and not read_state(self.stages) else ""
+        return f"{self.stages.name} cannot be read" if exists(self.stages) and not is_readable(self.stages) else ""
 
     def check(self, file: AnyPath) -> None:
         """Raise StoreError where a file is missing or differs from the one that a finished stage wrote.

@@ -66,8 +66,17 @@ def describe_damage(folder: AnyPath, record: StageRecord) -> str:
 
 def read_state(path: AnyPath) -> dict[str, Any]:
     """The JSON object in a file of a run's state; empty if it is missing or cannot be read."""
+    return _read_object(path) or {}
+
+
+def is_readable(path: AnyPath) -> bool:
+    """Whether a file holds a JSON object, which may be empty."""
+    return _read_object(path) is not None
+
+
+def _read_object(path: AnyPath) -> dict[str, Any] | None:
     try:
         content = json.loads(read_bytes(path))
     except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
+        return None
+    return content if isinstance(content, dict) else None

@@ -3,10 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
+import pyarrow.compute as pc
+
 from voxray.config.experiment import Experiment
 from voxray.metrics.registry import find_metric
+from voxray.reporting.text.metric_values import inline_label
 from voxray.runs.folder import RunFolder, run_folder
 from voxray.runs.records import read_records
+from voxray.store.read import PatchStore
 
 OnStatus = Callable[[str], None]
 
@@ -31,6 +35,19 @@ def echo_metrics(metrics: dict[str, Any], on_status: OnStatus) -> None:
     for split, values in metrics.items():
         names = [name for name in values["intervals"] if find_metric(name).in_terminal]
         on_status(f"evaluate: {split}: {', '.join(_format_metric(values, name) for name in names)}")
+
+
+def note_undefined(metrics: dict[str, Any], store: PatchStore, on_status: OnStatus) -> None:
+    """Say which metrics of a split are undefined because it has no patch of a class."""
+    if store.info.masks:
+        return
+    for split, values in metrics.items():
+        labels = set(pc.unique(store.rows(split)["label"]).to_pylist())
+        absent = [f"'{name}'" for label, name in enumerate(store.info.classes) if label not in labels]
+        undefined = [inline_label(name) for name in values["intervals"] if values[name] is None]
+        if absent and undefined:
+            what = f"{', '.join(undefined)} {'is' if len(undefined) == 1 else 'are'} undefined"
+            on_status(f"note: {split}: no patch of class {' or '.join(absent)}, so that {what}")
 
 
 def _format_metric(values: dict[str, Any], name: str) -> str:

@@ -16,7 +16,7 @@ from voxray.reporting.run.contents import read_run
 from voxray.runs.folder import RunFolder, evaluate_key, run_folder
 from voxray.runs.read import LABEL_MAP, read_metrics, read_predictions
 from voxray.runs.status import confirm_finished, reported
-from voxray.stages.common import OnStatus, echo_metrics, is_finished, remove_joined
+from voxray.stages.common import OnStatus, echo_metrics, is_finished, note_undefined, remove_joined
 from voxray.stages.scan_check import check_read_again, scans_of
 from voxray.stages.train import need_training
 from voxray.storage.atomic import write_json
@@ -46,7 +46,9 @@ def evaluate(experiment: Experiment, executor: Executor, on_status: OnStatus) ->
     if is_finished(folder, "evaluate", key):
         confirm_finished(folder, "evaluate")
         on_status("evaluate: finished earlier, reused")
-        echo_metrics(read_metrics(folder), on_status)
+        metrics = read_metrics(folder)
+        echo_metrics(metrics, on_status)
+        note_undefined(metrics, store, on_status)
         return
     if damage := folder.damage("evaluate"):
         on_status(f"evaluate: {damage}, evaluating again")
@@ -60,6 +62,7 @@ def evaluate(experiment: Experiment, executor: Executor, on_status: OnStatus) ->
         else:
             metrics = _evaluate(experiment, executor, folder, store, trained)
     echo_metrics(metrics, on_status)
+    note_undefined(metrics, store, on_status)
 
 
 def _evaluate(

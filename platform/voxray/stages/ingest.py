@@ -1,15 +1,17 @@
 """Ingest: from scans to a finished patch store."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from voxray.config.experiment import Experiment
 from voxray.console.progress import OnProgress, progress
 from voxray.executors.base import Executor
 from voxray.patches.plan import Plan, empty_classes
+from voxray.reporting.text.numbers import count
 from voxray.runs.folder import run_folder
 from voxray.runs.status import confirm_finished, heartbeat, reported
 from voxray.stages.common import OnStatus
@@ -19,11 +21,12 @@ from voxray.storage.locks import locked
 from voxray.storage.paths import exists, to_path
 from voxray.store.finish import finish_store
 from voxray.store.layout import INDEX_FILE, QUARANTINE_FILE, StoreInfo
-from voxray.store.parts import forget_parts, shard_keys, unfinished_shards
+from voxray.store.parts import Key, forget_parts, read_parts, shard_keys, unfinished_shards
 from voxray.store.prepare import prepare_store
 from voxray.store.read import PatchStore, check_store, open_store
 from voxray.store.repair import check_shards, forget
 from voxray.store.write import ShardReport
+from voxray.training.fit import missing_classes
 
 REASONS_SHOWN = 5
 
@@ -86,17 +89,19 @@ def ingest(
 
 def _repair(experiment: Experiment, info: StoreInfo, planned: RunPlan, on_status: OnStatus) -> None:
     """Forget the shards that are missing or damaged, so that they are written again."""
-    path, damaged = experiment.store_path, []
+    path, checked = experiment.store_path, 0
+    damaged: list[Key] = []
     with reported(run_folder(experiment), "repair", "shards") as on_progress:
-        for number, (key, problem) in enumerate(check_shards(path, info), 1):
-            on_progress(number, len(shard_keys(info)), f"{key[0]} shard {key[1]}")
+        for checked, (key, problem) in enumerate(check_shards(path, info), 1):
+            on_progress(checked, len(shard_keys(info)), f"{key[0]} shard {key[1]}")
             if problem:
                 damaged.append(key)
                 on_status(f"repair: {problem}")
         if damaged:
             forget(path, info, planned.plan, planned.manifest, damaged)
-    what = f"{len(damaged)} damaged shards are written again" if damaged else "every shard that was written is intact"
-    on_status(f"repair: {what}")
+    again = f"{count(len(damaged), 'damaged shard')} {'is' if len(damaged) == 1 else 'are'} written again"
+    intact = f"{count(checked, 'shard')} checked, none is damaged"
+    on_status(f"repair: {again if damaged else intact}")
 
 
 def _fill_store(
@@ -106,12 +111,13 @@ def _fill_store(
     path, root = experiment.store_path, experiment.data_path
     waiting = unfinished_shards(path, info)
     total = len(shard_keys(info))
-    done = total - len(waiting)
+    finished_parts = read_parts(path, info, [key for key in shard_keys(info) if key not in set(waiting)])
+    done = len(finished_parts)
     if done:
         on_status(f"ingest: {done} of {total} shards are finished, resuming")
     with heartbeat(run_folder(experiment), "ingest", "shards", done) as on_progress:
         reports = executor.write_shards(path, root, waiting)
-        _follow_shards(reports, planned.plan, done, total, on_progress)
+        _follow_shards(reports, planned.plan, finished_parts, total, on_progress)
         # A scan that changed in the meantime may be in one shard as it was, and in another as it is.
         check_sources(experiment, info, planned.plan, executor, on_status)
         finished = finish_store(
@@ -128,6 +134,9 @@ def _fill_store(
     on_status(f"ingest: {finished.patches:,} patches of {info.scans:,} scans in {seconds:.1f} s → {path}")
     for note in store.info.notes[len(info.notes) :]:
         on_status(f"note: {note}")
+    for _, problem in missing_classes(store):
+        if problem not in empty_classes(planned.plan):
+            on_status(f"note: {problem} left, so that it cannot be trained on")
     for reason in reasons:
         on_status(f"quarantined: {reason}")
     if quarantined:
@@ -145,10 +154,18 @@ def _quarantined(store: PatchStore) -> tuple[str, list[str]]:
     return text, [row["reason"] for row in rows[:REASONS_SHOWN]]
 
 
-def _follow_shards(reports: Iterator[ShardReport], plan: Plan, done: int, total: int, on_progress: OnProgress) -> None:
-    patches = quarantined = 0
-    with progress("ingest", "shards", done) as display:
-        for number, report in enumerate(reports, done + 1):
+def _follow_shards(
+    reports: Iterator[ShardReport],
+    plan: Plan,
+    earlier: Sequence[tuple[pa.Table, pa.Table]],
+    total: int,
+    on_progress: OnProgress,
+) -> None:
+    """Show the progress; `earlier` are the parts of shards that were finished before."""
+    patches = sum(index.num_rows for index, _ in earlier)
+    quarantined = sum(sum(lost["samples"].to_pylist()) for _, lost in earlier)
+    with progress("ingest", "shards", len(earlier)) as display:
+        for number, report in enumerate(reports, len(earlier) + 1):
             patches, quarantined = patches + report.patches, quarantined + report.quarantined
             lost = f", {quarantined:,} quarantined" if quarantined else ""
             text = f"{patches:,} of {plan.table.num_rows:,} patches{lost}"

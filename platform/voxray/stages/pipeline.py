@@ -5,6 +5,7 @@ from contextlib import ExitStack, nullcontext
 
 from voxray.config.experiment import Experiment
 from voxray.config.folds import fold_experiments
+from voxray.datasets.manifest import class_notes
 from voxray.errors import DataError, WorkError
 from voxray.evaluation.folds import join_folds
 from voxray.executors.base import Executor
@@ -14,7 +15,7 @@ from voxray.runs.status import heartbeat
 from voxray.stages.common import OnStatus, echo_metrics, is_finished
 from voxray.stages.evaluate import evaluate
 from voxray.stages.ingest import ingest
-from voxray.stages.outline import plan_run
+from voxray.stages.outline import RunPlan, plan_run
 from voxray.stages.report import report
 from voxray.stages.train import current_train_key, train
 from voxray.storage.paths import exists, to_path
@@ -36,9 +37,7 @@ def run(experiment: Experiment, executor: Executor, on_status: OnStatus) -> None
         _cross_validate(experiment, executor, on_status)
         return
     planned = plan_run(experiment)
-    for problem in empty_classes(planned.plan, splits=("train", "val")):
-        remedy = "Add scans, change the seed, or increase the shares in [split]"
-        raise DataError(experiment.data.root, problem, remedy)
+    _check_classes(experiment, planned, on_status)
     if not executor.is_remote:
         check_memory(planned.cost, experiment.training.batch_size, planned.device)
     with nullcontext() if _is_all_finished(experiment) else executor.session():
@@ -46,6 +45,19 @@ def run(experiment: Experiment, executor: Executor, on_status: OnStatus) -> None
         train(experiment, executor, on_status)
         evaluate(experiment, executor, on_status)
     report(experiment, on_status)
+
+
+def _check_classes(experiment: Experiment, planned: RunPlan, on_status: OnStatus) -> None:
+    """Raise DataError where a class has no patch to learn from, after the notes that may tell why."""
+    problems = empty_classes(planned.plan, splits=("train", "val"))
+    if not problems:
+        return
+    for note in planned.manifest.notes:
+        on_status(f"note: {note}")
+    doubtful = "; ".join(class_notes(planned.manifest))
+    labels = f"Correct the labels, if they are mistyped ({doubtful}). Else add" if doubtful else "Add"
+    remedy = f"{labels} scans, change the seed, or increase the shares in [split]"
+    raise DataError(experiment.data.root, problems[0], remedy)
 
 
 def _cross_validate(experiment: Experiment, executor: Executor, on_status: OnStatus) -> None:

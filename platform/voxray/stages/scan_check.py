@@ -72,7 +72,8 @@ def check_sources(
         if changed and forget is not None:
             keys = _keys(_rows_of(plan.table, changed))
             on_status(
-                f"repair: {len(changed)} of {info.scans} scans have changed, {len(keys)} shards are written again"
+                f"repair: {len(changed)} of {info.scans} scans have changed since they were read; "
+                f"their shards are written again ({len(keys)} of {sum(info.shards.values())})"
             )
             forget(keys)
     write_sources(path, now)

@@ -2,11 +2,12 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import nn
 
@@ -140,15 +141,26 @@ def fit(
 
 def check_trainable(store: PatchStore) -> None:
     """Raise DataError if train or val has no patch, or no patch of a class: nothing could be learned or chosen."""
+    for split, problem in missing_classes(store):
+        # The store was made with these scans, this seed and this split.
+        remedy = f"Add scans or change seed or split.{split}, with a new folder for the store: --set store.path=…"
+        if store.quarantine.num_rows:
+            remedy = f"Replace the files of quarantined scans and run voxray ingest … --repair. {remedy}"
+        raise DataError(str(store.path), problem, remedy)
+
+
+def missing_classes(store: PatchStore) -> Iterator[tuple[str, str]]:
+    """Each of train and val that has no patch, or no patch of a class, and that in words."""
     required = store.info.classes if TASKS[store.info.task].labeled == "patch" else ()
     for split in ("train", "val"):
-        labels = set(store.rows(split)["label"].to_pylist())
+        labels = set(pc.unique(store.rows(split)["label"]).to_pylist())
         if not labels and not required:
-            raise DataError(str(store.path), f"split '{split}' has no patch", f"Add scans, or raise split.{split}")
-        for label, name in enumerate(required):
-            if label not in labels:
-                problem = f"split '{split}' has no patch of class '{name}'"
-                raise DataError(str(store.path), problem, f"Add scans, change the seed or raise split.{split}")
+            yield split, f"split '{split}' has no patch"
+        yield from (
+            (split, f"split '{split}' has no patch of class '{name}'")
+            for label, name in enumerate(required)
+            if label not in labels
+        )
 
 
 def make_preprocessing(experiment: Experiment, spatial_dims: int, device: torch.device) -> Preprocessing:

@@ -3,6 +3,7 @@
 Source: DICOM PS3.3, C.7.6.2 (image plane), C.7.6.16 (functional groups of multi-frame objects), C.11.1 (rescale).
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,13 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from voxray.errors import ScanError
-from voxray.scans.formats.dicom.files import nameless_errors, read_header
+from voxray.scans.formats.dicom.files import CUT_OFF, nameless_errors, read_header_and_rest
 from voxray.scans.formats.dicom.objects import SCALED, class_of, text
 from voxray.storage.paths import AnyPath
 
 BITS_ALLOCATED = (8, 16, 32)
+PLAIN = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 OFF_DIRECTION = 1e-3  # headers round: directions may differ by this
 
 Vector = NDArray[np.float64]
@@ -71,11 +74,26 @@ def read_slices(path: AnyPath) -> list[Slice]:
     ScanError
         An element that is needed is missing, or is not what it should be.
     """
-    dataset = read_header(path)
-    if dataset is None:
+    found = read_header_and_rest(path)
+    if found is None:
         raise ScanError(str(path), "is no DICOM file")
+    dataset, rest = found
     with nameless_errors(path, "its header cannot be understood"):
-        return list(_slices(path, dataset))
+        slices = list(_slices(path, dataset))
+        _check_rest(path, dataset, slices, rest)
+    return slices
+
+
+def _check_rest(path: AnyPath, dataset: Dataset, slices: Sequence[Slice], rest: int) -> None:
+    """Raise ScanError where the `rest` of a file behind its header is shorter than its uncompressed pixels."""
+    if dataset.file_meta.get("TransferSyntaxUID") not in PLAIN:
+        return
+    is_implicit, _ = dataset.original_encoding
+    found = max(0, rest - (8 if is_implicit else 12))  # the tag and the length of the pixels come first
+    expected = sum(math.prod(frame.shape) for frame in slices) * dataset.BitsAllocated // 8
+    if found < expected:
+        problem = f"is cut off: it holds {found:,} of {expected:,} bytes of pixels"
+        raise ScanError(str(path), problem if rest else CUT_OFF, "Fetch the file again")
 
 
 def _slices(path: AnyPath, dataset: Dataset) -> Iterator[Slice]:

@@ -33,14 +33,13 @@ from pydicom.uid import (
 
 from voxray.errors import ScanError
 from voxray.scans.formats.dicom.codestreams import stream_shape
-from voxray.scans.formats.dicom.files import nameless_errors
+from voxray.scans.formats.dicom.files import CUT_OFF, nameless_errors
 from voxray.storage.paths import AnyPath, as_file
 
 NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
 LOSSY_JPEG = (JPEGBaseline8Bit, JPEGExtended12Bit)
 STREAMS = (*LOSSY_JPEG, JPEGLossless, JPEGLosslessSV1, *JPEGLSTransferSyntaxes, JPEG2000Lossless, JPEG2000)
 MOST_RLE = 64  # times that RLE shrinks: two bytes stand for at most 128
-CUT_OFF = "is cut off before the end of its pixels"
 FETCH = "Fetch the file again"
 
 
