@@ -70,9 +70,9 @@ class _Folder:
             remove_unfinished(self.path, f"{parent}/" if parent else "")
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, *, must_write: bool = True) -> Iterator[None]:
         """Hold the lock of the folder for the time of the block, after what killed processes left is removed."""
-        with locked(self.path):
+        with locked(self.path, must_write=must_write):
             self.remove_unfinished()
             yield
 

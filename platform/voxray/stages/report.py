@@ -29,8 +29,8 @@ def report(experiment: Experiment, on_status: OnStatus) -> AnyPath:
     from voxray.reporting.run.cases import choose_cases
     from voxray.reporting.run.page import write_report
 
-    # Again under the lock: another process may have trained meanwhile.
-    with folder.locked(), heartbeat(folder, "report", "pages") as on_progress:
+    # Again under the lock: another process may have trained meanwhile. Without a lock the error names the report.
+    with folder.locked(must_write=False), heartbeat(folder, "report", "pages") as on_progress:
         store = _need_evaluation(experiment, folder)
         contents = read_run(folder.path, store)
         displayed = [case for split in contents.cases.values() for _, case in choose_cases(split)]
