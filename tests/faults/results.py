@@ -8,7 +8,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from voxray.runs.folder import RunFolder, read_state
+from voxray.runs.folder import RunFolder
+from voxray.runs.records import read_state
 from voxray.runs.status import read_status
 
 WRITTEN = ("store", "run", "answers", "inspection", "search")
