@@ -28,6 +28,7 @@ WORK = {
 def _handlers() -> Iterator[None]:
     earlier = {number: signal.getsignal(number) for number in CODES}
     signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background, the shell has it ignored
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and nohup this one
     yield
     for number, handler in earlier.items():
         signal.signal(number, handler)
