@@ -67,9 +67,9 @@ def before_the_lock(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object
     """Let another process act just before a stage takes the lock of a run for the first time."""
     locked, act = RunFolder.locked, once(action)
 
-    def act_and_lock(folder: RunFolder) -> Any:
+    def act_and_lock(folder: RunFolder, **options: bool) -> Any:
         act("")
-        return locked(folder)
+        return locked(folder, **options)
 
     monkeypatch.setattr(RunFolder, "locked", act_and_lock)
 
