@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from voxray.console.progress import OnProgress
-from voxray.errors import DataError, ScanError, VoxrayError
+from voxray.errors import DataError, ScanError, VoxrayError, WorkError
 from voxray.inference.classifier import Classifier, Prediction, predict_label
 from voxray.inference.load import TrainedRun, load_trained, trained_folders
 from voxray.inference.segmenter import Segmentation, Segmenter
@@ -134,6 +134,8 @@ def load_predictor(run: AnyPath, options: Options, device: torch.device) -> Call
         try:
             with errors_of_scan(path):
                 return write_result(runs, path, options)
+        except WorkError:  # of the disk that is written to
+            raise
         except VoxrayError as error:
             return f"{SKIPPED}: {error}"
 

@@ -17,7 +17,7 @@ from voxray.stages.evaluate import evaluate
 from voxray.stages.ingest import ingest
 from voxray.stages.outline import RunPlan, plan_run
 from voxray.stages.report import report
-from voxray.stages.train import current_train_key, train
+from voxray.stages.train import current_train_key, is_trained, train
 from voxray.storage.paths import exists, to_path
 from voxray.store.layout import INDEX_FILE
 from voxray.store.read import open_store
@@ -102,4 +102,4 @@ def _is_all_finished(experiment: Experiment) -> bool:
     if not exists(experiment.store_path / INDEX_FILE):
         return False
     folder, trained = run_folder(experiment), current_train_key(experiment, open_store(experiment.store_path))
-    return is_finished(folder, "train", trained) and is_finished(folder, "evaluate", evaluate_key(experiment, trained))
+    return is_trained(folder, trained) and is_finished(folder, "evaluate", evaluate_key(experiment, trained))

@@ -2,19 +2,21 @@
 
 import json
 import time
+from contextlib import suppress
 
 from voxray.config.differences import differences
 from voxray.config.experiment import Experiment
 from voxray.config.load import read_experiment
 from voxray.console.signals import catch_termination
-from voxray.errors import NotReadyError
+from voxray.errors import NotReadyError, VoxrayError
 from voxray.executors.base import Executor
 from voxray.metrics.registry import find_metric
 from voxray.reporting.text.metric_values import inline_label
 from voxray.runs.folder import RunFolder, run_folder, train_key, training_settings
+from voxray.runs.records import UNKNOWN
 from voxray.runs.status import confirm_finished, reported
 from voxray.stages.common import OnStatus, is_finished, remove_joined
-from voxray.storage.paths import exists, read_bytes, to_path
+from voxray.storage.paths import exists, read_bytes, relative_path, to_path
 from voxray.store.matching import open_matching_store
 from voxray.store.read import PatchStore
 from voxray.training.checkpoint import read_metadata, remove_damaged_checkpoints
@@ -35,12 +37,12 @@ def train(experiment: Experiment, executor: Executor, on_status: OnStatus) -> No
     folder.check_vacant(to_path(experiment.model.architecture))
     store = open_matching_store(experiment)
     key = current_train_key(experiment, store)
-    record = folder.finished("train")
-    if record and record.key == key:
+    record, damage = folder.finished("train"), _damage(folder, key)
+    if record and record.key == key and not damage:
         confirm_finished(folder, "train")
         on_status(f"train: finished earlier (in {record.seconds:.0f} s), reused")
         return
-    if damage := folder.damage("train"):
+    if damage:
         on_status(f"train: {damage}, training again")
     elif exists(folder.model):
         reason = f"{_what_changed(folder, experiment, store)}; " if record else ""
@@ -51,7 +53,7 @@ def train(experiment: Experiment, executor: Executor, on_status: OnStatus) -> No
     with folder.locked():
         # Again: another process may have trained or repaired the store meanwhile.
         key = current_train_key(experiment, open_matching_store(experiment))
-        if is_finished(folder, "train", key):
+        if is_trained(folder, key):
             on_status("train: finished by another process meanwhile, reused")
             return
         _train(experiment, executor, on_status, folder, key)
@@ -94,10 +96,27 @@ def current_train_key(experiment: Experiment, store: PatchStore) -> str:
     return train_key(experiment, store.info.digest, store.content_digest, text)
 
 
+def is_trained(folder: RunFolder, key: str) -> bool:
+    """Whether the training is finished with the inputs that the key names."""
+    return is_finished(folder, "train", key) and not _damage(folder, key)
+
+
+def _damage(folder: RunFolder, key: str) -> str:
+    """What happened to the files of the training since it finished, in words; empty where nothing did."""
+    record, model = folder.finished("train"), relative_path(folder.path, folder.model)
+    if record is None or record.key != key or record.files.get(model) != UNKNOWN:
+        return folder.damage("train")
+    # An evaluation was killed, which writes the operating point into the model.
+    with suppress(VoxrayError):
+        if read_metadata(folder.model).get("train_key") == key:
+            return ""
+    return f"{model} is damaged"
+
+
 def need_training(experiment: Experiment, folder: RunFolder, store: PatchStore) -> str:
     """The key of the finished training; NotReadyError where it is not finished."""
     key = current_train_key(experiment, store)
-    if not is_finished(folder, "train", key):
-        problem = folder.damage("train") or "no finished training of this experiment"
+    if not is_trained(folder, key):
+        problem = _damage(folder, key) or "no finished training of this experiment"
         raise NotReadyError(str(folder.path), problem, "Run voxray train first")
     return key

@@ -17,6 +17,7 @@ from voxray.store.matching import ANOTHER_STORE, check_provenance
 from voxray.store.metadata import is_intact, metadata_files, read_info
 from voxray.store.parts import forget_damaged_parts, stored_digest, write_plan
 from voxray.store.reopen import reopen_store
+from voxray.store.repair import check_shards
 from voxray.store.tables import joined_digest, read_table, write_table
 
 MAX_HEADERS = 50  # that are tried until enough can be read
@@ -48,7 +49,11 @@ def prepare_store(path: AnyPath, plan: Plan, manifest: Manifest, on_status: OnSt
         else:
             digest = joined_digest(info.digest, index)
             quarantine = _read_if_intact(path / QUARANTINE_FILE, QUARANTINE, digest, on_status)
-            if known is None or quarantine is None:
+            if quarantine is None:
+                # It may be the index that belongs to another store.
+                damaged = [key for key, problem in check_shards(path, info) if problem]
+                reopen_store(path, info, plan, manifest, damaged)
+            elif known is None:
                 reopen_store(path, info, plan, manifest, [])
     if not exists(path / INDEX_FILE):
         write_plan(path, plan)

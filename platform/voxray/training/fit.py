@@ -29,7 +29,7 @@ from voxray.storage.atomic import write_json
 from voxray.storage.paths import AnyPath, read_bytes, to_path
 from voxray.store.layout import write_parquet
 from voxray.store.read import PatchStore, open_store
-from voxray.training.checkpoint import save_model
+from voxray.training.checkpoint import Progress, save_model
 from voxray.training.distributed import rank_and_world_size
 from voxray.training.inputs import Preprocessing
 from voxray.training.loop import Watcher, train
@@ -127,7 +127,7 @@ def fit(
             stop=stop,
         )
         if tracker is not None:
-            _write_results(folder, model, network, experiment, store, progress.history, progress.best_epoch)
+            _write_results(folder, model, network, experiment, store, progress)
 
     if rank == 0:
         folder.remove_results()  # of another training
@@ -250,8 +250,7 @@ def _write_results(
     network: Network,
     experiment: Experiment,
     store: PatchStore,
-    history: list[dict[str, Any]],
-    best_epoch: int,
+    progress: Progress,
 ) -> None:
     metadata = {
         "architecture": json.loads(network.text),
@@ -259,9 +258,10 @@ def _write_results(
         "task": store.info.task,
         "classes": list(store.info.classes),
         "intensity": experiment.intensity.model_dump(mode="json"),
-        "best_epoch": best_epoch,
+        "best_epoch": progress.best_epoch,
         "store_content": store.content_digest,
+        "train_key": progress.key,
         "versions": {"voxray": voxray.__version__, "torch": torch.__version__},
     }
     save_model(folder.model, model, metadata)
-    write_parquet(pa.Table.from_pylist(history), folder.history)
+    write_parquet(pa.Table.from_pylist(progress.history), folder.history)
