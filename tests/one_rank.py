@@ -1,5 +1,6 @@
 """One rank of a training, a process of its own: rank, ranks, rendezvous file, experiment, folder for results."""
 
+import gc
 import json
 import sys
 from pathlib import Path
@@ -48,6 +49,9 @@ def main(rank: int, ranks: int, rendezvous: Path, spec_file: Path, out: Path) ->
     content = {"weights": weights, "losses": losses, "empty": empty}
     (out / f"{ranks}-{rank}.json").write_text(json.dumps(content))
     if ranks > 1:
+        # The wrapper around the model is a reference cycle that holds the process group, whose threads must not
+        # outlive the interpreter: one that releases a tensor then aborts the process.
+        gc.collect()
         dist.destroy_process_group()
 
 
