@@ -132,7 +132,7 @@ def odd_tree(tree: Any, rng: np.random.Generator, odd: Sequence[Any] = ODD_VALUE
     elif action == "add" and isinstance(parent, list):
         parent.insert(key, value)
     elif action == "add":
-        parent["unheard_of"] = value
+        parent["unknown_key"] = value
     else:
         parent[key] = value
     return tree

@@ -1,4 +1,4 @@
-"""JSON and TOML that anybody may have written: values that Python's parsers accept, but that cannot be meant, raise."""
+"""JSON and TOML of unknown origin: values that Python's parsers accept but no Voxray file may hold raise."""
 
 import datetime
 import json
@@ -36,7 +36,7 @@ def parse_toml(text: str) -> dict[str, Any]:
 
 
 def check_content(content: Any) -> Any:
-    """The same content; ValueError where it cannot be meant."""
+    """The same content; ValueError where it holds a value that no Voxray file may hold."""
     for value in _values(content):
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"numbers must be finite, got {value}")
