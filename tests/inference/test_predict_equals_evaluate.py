@@ -136,13 +136,17 @@ def check_predictions(chests: Path, spec: Experiment) -> None:
 
 
 def scan_threshold(spec: Experiment) -> float:
-    """The highest threshold of scans' means that reaches the target recall on validation, by scikit-learn."""
+    """The highest threshold of scans' means that reaches the target recall on validation, by scikit-learn.
+
+    It lies midway between the lowest mean that has to be positive and the next lower one.
+    """
     labels = {row["path"]: row["label"] for row in rows_of(spec, "val")}
     means = means_of(spec, "val")
     truth, scores = [labels[path] for path in means], [mean[1] for mean in means.values()]
     _, recall, thresholds = precision_recall_curve(truth, scores)
-    reaching: float = thresholds[recall[:-1] >= spec.evaluation.target_recall].max()
-    return reaching
+    reaching = thresholds[recall[:-1] >= spec.evaluation.target_recall].max()
+    lower: float = max(thresholds[thresholds < reaching], default=0.0)
+    return (float(reaching) + lower) / 2
 
 
 @pytest.mark.parametrize("name", ["foreground", "slices"])

@@ -112,9 +112,31 @@ def test_counts_of_parts_add_up_to_the_counts_of_the_whole(data: tuple[np.ndarra
 def test_the_threshold_is_the_highest_that_reaches_the_recall(data: tuple[np.ndarray, ...], target: float) -> None:
     labels, scores, _ = data
     threshold = choose_threshold(Ranking(labels, scores), target)
-    assert sk.recall_score(labels, scores >= threshold) >= target - 1e-9
-    for higher in np.unique(scores[scores > threshold]):
+    positive = scores >= threshold
+    assert sk.recall_score(labels, positive) >= target - 1e-9
+    lowest = scores[positive].min()
+    for higher in np.unique(scores[scores > lowest]):
         assert sk.recall_score(labels, scores >= higher) < target
+    assert threshold == (lowest + max(scores[~positive], default=0.0)) / 2
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.floats(0, 1, allow_subnormal=False)), min_size=2, max_size=60),
+    st.floats(0.01, 1),
+)
+def test_rounding_changes_no_prediction_at_a_chosen_threshold(data: list[tuple[bool, float]], target: float) -> None:
+    labels, scores = np.array([label for label, _ in data], int), np.array([score for _, score in data])
+    # Scores of saturated networks, which differ by less than float32 resolves.
+    scores = np.concatenate([scores, 1 - 1e-9 * scores, np.nextafter(scores, 1)])
+    labels = np.tile(labels, 3)
+    assume(labels.any() and scores[labels == 1].min() > 1e-30)  # float32 ends there
+    threshold = choose_threshold(Ranking(labels, scores), target)
+    positive = scores >= threshold
+    assert sk.recall_score(labels, positive) >= target - 1e-9
+    for rounded in (scores.astype(np.float32), np.array([float(f"{score:.7g}") for score in scores])):
+        np.testing.assert_array_equal(rounded >= threshold, positive)
+        np.testing.assert_array_equal(rounded >= np.float32(threshold), positive)
+        np.testing.assert_array_equal(rounded >= float(f"{threshold:.7g}"), positive)
 
 
 def test_without_positives_recall_and_areas_have_no_value_and_json_gets_null() -> None:

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+# Scores that differ by less than this share cannot be told apart: written as float32 or as text they may change places.
+RESOLUTION = 1e-6
+
 
 class Ranking:
     """Samples of one class against the rest, sorted by score from the highest down.
@@ -58,10 +61,17 @@ def area_under_precision_recall(true: Floats, false: Floats) -> float:
 
 
 def choose_threshold(ranking: Ranking, target_recall: float) -> float:
-    """The highest threshold whose recall is at least `target_recall`; NaN if there is no positive."""
+    """The highest threshold whose recall is at least `target_recall`; NaN if there is no positive.
+
+    It lies midway between two scores (the lowest one with 0) that differ by more than rounding does, so that the same
+    samples are positive if scores or threshold are rounded to float32 or written as text.
+    """
     true, _ = ranking.counts()
-    reached = np.flatnonzero(ratio(true, true[-1:]) >= target_recall - 1e-12)
-    return float(ranking.thresholds[reached[0]]) if len(reached) else math.nan
+    scores = ranking.thresholds
+    below = np.append(scores[1:], 0.0)[: len(scores)]
+    usable = (ratio(true, true[-1:]) >= target_recall - 1e-12) & (scores - below >= RESOLUTION * scores)
+    chosen = np.flatnonzero(usable)[:1]
+    return float((scores[chosen[0]] + below[chosen[0]]) / 2) if len(chosen) else math.nan
 
 
 def recall_at_precision(ranking: Ranking, target_precision: float) -> float:
