@@ -14,6 +14,8 @@ import zarr
 from voxray.config.experiment import Experiment
 from voxray.datasets.manifest import QUARANTINE
 from voxray.metrics.bootstrap import bootstrap_samples
+from voxray.metrics.class_table import class_table
+from voxray.metrics.classification import Samples, predict_labels
 from voxray.metrics.compute import compute_metrics, without_nan
 from voxray.metrics.curves import Ranking, choose_threshold
 from voxray.models.spec.load import parse_architecture
@@ -57,7 +59,7 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
         predictions = {split: _predict(store, split) for split in evaluated}
         experiment = _make_experiment(folder, size)
         layers = parse_architecture(ARCHITECTURE, "architecture.json")
-        metrics = _measure(predictions)
+        metrics = _measure(predictions, classes)
         return RunContents(experiment, layers, metrics, _history(), predictions, store, {"voxray": "0.1.0"})
 
     return build
@@ -162,7 +164,7 @@ def _predict(store: PatchStore, split: str) -> SplitPredictions:
     return SplitPredictions(rows, np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True))
 
 
-def _measure(predictions: dict[str, SplitPredictions]) -> dict[str, dict[str, Any]]:
+def _measure(predictions: dict[str, SplitPredictions], classes: tuple[str, ...]) -> dict[str, dict[str, Any]]:
     val = predictions["val"]
     two = val.probabilities.shape[1] == 2
     threshold = choose_threshold(Ranking(val.labels, val.probabilities[:, 1]), 0.9) if two else None
@@ -173,6 +175,7 @@ def _measure(predictions: dict[str, SplitPredictions]) -> dict[str, dict[str, An
         metrics[split] = {
             "level": "patch",
             **compute_metrics(*inputs, threshold),
+            **class_table(Samples(*inputs, predict_labels(inputs[1], threshold)), classes),
             "loss": -float(np.log(split_predictions.truth_probabilities()).mean()),
             "threshold": threshold,
             "patients": len(np.unique(patients)),

@@ -34,7 +34,7 @@ def join_folds(experiment: Experiment, folds: Sequence[Experiment]) -> dict[str,
         # NaN for a fold without an operating point.
         thresholds = np.array([metrics["threshold"] for metrics in fold_metrics], np.float64)
         by_row = None if np.isnan(thresholds).any() else thresholds[units["fold"].to_numpy()]
-        joined = unit_metrics(experiment, units, by_row)
+        joined = unit_metrics(experiment, units, by_row, list(fold_metrics[0]["classes"]))
     else:
         joined = summarize_scans(experiment, table.drop_columns(["fold"]).to_pylist())
     names = [name for name in joined["intervals"] if name in fold_metrics[0]]

@@ -4,7 +4,7 @@ The operating point is chosen on validation; test is only reported.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,8 @@ from voxray.metrics.aggregate import (
     log_loss,
 )
 from voxray.metrics.bootstrap import bootstrap_samples
+from voxray.metrics.class_table import class_table
+from voxray.metrics.classification import Samples, predict_labels
 from voxray.metrics.compute import compute_metrics, without_nan
 from voxray.metrics.curves import Floats, Ranking, choose_threshold
 from voxray.patches.plan import Plan
@@ -66,7 +68,10 @@ def write_patch_metrics(experiment: Experiment, parts: Mapping[str, list[Part]])
     metrics: dict[str, Any] = {}
     for split, table in tables.items():
         write_parquet(table, folder.predictions(split))
-        metrics[split] = {**unit_metrics(experiment, units[split], threshold), "threshold": threshold}
+        metrics[split] = {
+            **unit_metrics(experiment, units[split], threshold, store.info.classes),
+            "threshold": threshold,
+        }
     metrics = without_nan(metrics)
     write_json(folder.metrics, metrics)
     thresholds = {"threshold": threshold, "scan_threshold": scan_threshold}
@@ -88,8 +93,10 @@ def evaluated_splits(store: PatchStore) -> list[str]:
     return [split for split in EVALUATED if store.rows(split).num_rows]
 
 
-def unit_metrics(experiment: Experiment, units: pa.Table, threshold: float | Floats | None) -> dict[str, Any]:
-    """The metrics of ``metrics.json`` with their confidence intervals.
+def unit_metrics(
+    experiment: Experiment, units: pa.Table, threshold: float | Floats | None, classes: Sequence[str]
+) -> dict[str, Any]:
+    """The metrics of ``metrics.json`` with their confidence intervals, and those of each class.
 
     `units` are patches, scans or patients, from `aggregate_predictions`; `threshold` is the operating point, or one for
     each row, (n,).
@@ -100,6 +107,7 @@ def unit_metrics(experiment: Experiment, units: pa.Table, threshold: float | Flo
     return {
         "level": spec.level,
         **compute_metrics(labels, probabilities, threshold),
+        **class_table(Samples(labels, probabilities, predict_labels(probabilities, threshold)), classes),
         "loss": log_loss(labels, probabilities),
         "patients": len(np.unique(patients)),
         "intervals": bootstrap_samples(

@@ -2,8 +2,12 @@
 
 With two classes, class 1 is the positive one: it is predicted where its probability reaches the threshold. With more,
 the most probable class is predicted, and recall, precision, F1 and the areas are means over the classes.
+
+**A metric of a class that is absent or never predicted is NaN, and a mean over the classes leaves it out**, as in
+`sklearn.metrics.classification_report` with ``zero_division=nan``.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -11,6 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from voxray.metrics.curves import (
+    Counts,
     Floats,
     Ints,
     Ranking,
@@ -34,7 +39,7 @@ class Samples:
     predicted : ndarray of int, (n,)
         The predicted classes.
     weights : ndarray, (n,), optional
-        How often each sample counts.
+        How often each sample counts; need not be whole numbers.
     target_recall, target_precision : float
         Operating points of the metrics at a target.
     rankings : dict
@@ -60,9 +65,24 @@ class Samples:
         return (1,) if self.classes == 2 else tuple(range(self.classes))
 
     @cached_property
-    def confusion(self) -> Ints:
+    def confusion(self) -> Counts:
         """Counts (truth, predicted)."""
         return confusion_counts(self.labels, self.predicted, self.classes, self.weights)
+
+    @cached_property
+    def by_class(self) -> dict[str, Floats]:
+        """Metrics of each class against the rest, (classes,); NaN where undefined."""
+        right, true, predicted = np.diag(self.confusion), self.confusion.sum(axis=1), self.confusion.sum(axis=0)
+        # Sums over the other classes; a difference of sums of weights would not be exactly 0.
+        others = 1 - np.eye(self.classes)
+        true_negatives = ((others @ self.confusion) * others).sum(axis=1)
+        return {
+            "precision": ratio(right, predicted),
+            "recall": ratio(right, true),
+            "f1": ratio(2 * right, true + predicted),
+            "specificity": ratio(true_negatives, others @ true),
+            "npv": ratio(true_negatives, others @ predicted),
+        }
 
     def ranking(self, label: int) -> Ranking:
         """The samples sorted by the probability of one class."""
@@ -75,9 +95,16 @@ class Samples:
         """True and false positives at each threshold, for each of `scored_classes`."""
         return [self.ranking(label).counts(self.weights) for label in self.scored_classes]
 
-    def class_mean(self, values: Floats) -> float:
-        """The mean of per-class values over `scored_classes`."""
-        return float(values[list(self.scored_classes)].mean())
+    def class_mean(self, name: str) -> float:
+        """The mean of a metric of `by_class` over those of `scored_classes` that have a value."""
+        return defined_mean(self.by_class[name][list(self.scored_classes)])
+
+
+def defined_mean(values: Floats, weights: Floats | None = None) -> float:
+    """The mean of those values that are not NaN; NaN if there is none, or they have no weight."""
+    amounts = np.ones(len(values)) if weights is None else np.asarray(weights, float)
+    defined = np.isfinite(values)
+    return float(ratio(np.sum(values[defined] * amounts[defined]), amounts[defined].sum()))
 
 
 def predict_labels(probabilities: Floats, threshold: float | Floats | None = None) -> Ints:
@@ -91,26 +118,30 @@ def predict_labels(probabilities: Floats, threshold: float | Floats | None = Non
     return predicted
 
 
-def confusion_counts(labels: Ints, predicted: Ints, classes: int, weights: Floats | None = None) -> Ints:
-    """Counts (truth, predicted). The counts of parts of the data add up to those of the whole."""
-    counts = np.bincount(labels * classes + predicted, weights, minlength=classes * classes)
-    return counts.reshape(classes, classes).astype(np.int64)
+def confusion_counts(labels: Ints, predicted: Ints, classes: int, weights: Floats | None = None) -> Counts:
+    """Counts (truth, predicted), or sums of weights. Those of parts of the data add up to those of the whole."""
+    counts: Counts = np.bincount(labels * classes + predicted, weights, minlength=classes * classes)
+    return counts.reshape(classes, classes)
 
 
 def recall(samples: Samples) -> float:
     """Share of the samples of a class that are predicted as it."""
-    return samples.class_mean(ratio(np.diag(samples.confusion), samples.confusion.sum(axis=1)))
+    return samples.class_mean("recall")
 
 
 def precision(samples: Samples) -> float:
     """Share of the predictions of a class that are right."""
-    return samples.class_mean(ratio(np.diag(samples.confusion), samples.confusion.sum(axis=0)))
+    return samples.class_mean("precision")
 
 
 def f1(samples: Samples) -> float:
     """Harmonic mean of recall and precision."""
-    totals = samples.confusion.sum(axis=1) + samples.confusion.sum(axis=0)
-    return samples.class_mean(ratio(2 * np.diag(samples.confusion), totals))
+    return samples.class_mean("f1")
+
+
+def npv(samples: Samples) -> float:
+    """Share of the predictions of anything but a class that are right about that."""
+    return samples.class_mean("npv")
 
 
 def accuracy(samples: Samples) -> float:
@@ -124,8 +155,9 @@ def error(samples: Samples) -> float:
 
 
 def balanced_accuracy(samples: Samples) -> float:
-    """Mean of the recalls of all classes."""
-    return float(ratio(np.diag(samples.confusion), samples.confusion.sum(axis=1)).mean())
+    """Mean of the recalls of all classes that occur; NaN if fewer than two do."""
+    recalls = samples.by_class["recall"]
+    return defined_mean(recalls) if np.isfinite(recalls).sum() > 1 else math.nan
 
 
 def roc_auc(samples: Samples) -> float:
@@ -150,7 +182,7 @@ def recall_at_target(samples: Samples) -> float:
 
 
 def _mean_area(samples: Samples, area: Callable[[Floats, Floats], float]) -> float:
-    return float(np.mean([area(true, false) for true, false in samples.positives]))
+    return defined_mean(np.array([area(true, false) for true, false in samples.positives]))
 
 
 LOSS = Metric(
@@ -171,7 +203,7 @@ RECALL = Metric(
     recall,
     "share of the {positive} {levels} that are found; also called sensitivity",
     multiclass_description="share of the {levels} of a class that are predicted as it, mean over the classes",
-    undefined="a class has no {level} in this split",
+    undefined="the split has no {positive} {level}",
 )
 PRECISION = Metric(
     "precision",
@@ -179,7 +211,18 @@ PRECISION = Metric(
     precision,
     "share of positive predictions that are true {positive} {levels}; depends on the prevalence",
     multiclass_description="share of the predictions of a class that are right, mean over the classes",
-    undefined="a class is never predicted in this split",
+    undefined="{positive} is never predicted in this split",
+)
+NPV = Metric(
+    "npv",
+    "NPV",
+    npv,
+    "negative predictive value: share of negative predictions that are true {negative} {levels}; depends on the "
+    "prevalence",
+    multiclass_description="share of the predictions of another class that are right about that, mean over the classes",
+    undefined="everything is predicted as {positive} in this split",
+    per_epoch=False,
+    in_terminal=False,
 )
 F1 = Metric(
     "f1",
@@ -187,7 +230,7 @@ F1 = Metric(
     f1,
     "harmonic mean of recall and precision",
     multiclass_description="harmonic mean of recall and precision, mean over the classes",
-    undefined="a class is neither present nor predicted in this split",
+    undefined="{positive} is neither present nor predicted in this split",
     in_terminal=False,
 )
 ACCURACY = Metric(
@@ -213,7 +256,7 @@ BALANCED_ACCURACY = Metric(
     balanced_accuracy,
     "mean of the recalls of {negative} and of {positive}",
     multiclass_description="mean over the classes of their recalls",
-    undefined="a class has no {level} in this split",
+    undefined="fewer than two classes have a {level} in this split",
     in_terminal=False,
 )
 ROC_AUC = Metric(
@@ -223,7 +266,7 @@ ROC_AUC = Metric(
     "probability that a {positive} {level} scores higher than a {negative} {level}; needs no threshold",
     multiclass_description="probability that a {level} of a class scores higher for it than another {level}, "
     "mean over the classes",
-    undefined="a class has no {level} in this split, or is the only one",
+    undefined="fewer than two classes have a {level} in this split",
 )
 AVERAGE_PRECISION = Metric(
     "average_precision",
@@ -231,7 +274,7 @@ AVERAGE_PRECISION = Metric(
     average_precision,
     "mean precision over all recalls; needs no threshold",
     multiclass_description="mean precision over all recalls, of each class against the rest, mean over the classes",
-    undefined="a class has no {level} in this split",
+    undefined="the split has no {positive} {level}",
     in_terminal=False,
 )
 PRECISION_AT_TARGET = Metric(

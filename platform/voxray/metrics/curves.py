@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Counts = NDArray[Any]  # whole numbers, or sums of weights
 
 # Scores that differ by less than this share cannot be told apart: written as float32 or as text they may change places.
 RESOLUTION = 1e-6

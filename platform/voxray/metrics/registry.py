@@ -10,13 +10,20 @@ from voxray.config.validation import nearest
 from voxray.errors import ConfigError
 from voxray.metrics import classification, segmentation
 from voxray.metrics.metric import Metric
+from voxray.metrics.specificity import SPECIFICITY
 
-# In the order of reports.
+# In the order of reports, whose tasks share some.
 METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
+        segmentation.DICE,
+        segmentation.SURFACE_DICE,
+        segmentation.HD95_MM,
+        segmentation.SENSITIVITY,
         classification.RECALL,
+        SPECIFICITY,
         classification.PRECISION,
+        classification.NPV,
         classification.F1,
         classification.ACCURACY,
         classification.ERROR,
@@ -26,11 +33,6 @@ METRICS: Mapping[str, Metric] = {
         classification.LOSS,
         classification.PRECISION_AT_TARGET,
         classification.RECALL_AT_PRECISION,
-        segmentation.DICE,
-        segmentation.SURFACE_DICE,
-        segmentation.HD95_MM,
-        segmentation.SENSITIVITY,
-        segmentation.SPECIFICITY,
         segmentation.VOLUME_ERROR,
         segmentation.MISSED,
     )

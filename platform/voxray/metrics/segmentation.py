@@ -187,11 +187,6 @@ def sensitivity(voxels: ClassVoxels) -> float:
     return float(ratio(voxels.tp, voxels.true_size))
 
 
-def specificity(voxels: ClassVoxels) -> float:
-    """Share of the volume outside the class that is predicted as outside."""
-    return float(ratio(voxels.tn, voxels.tn + voxels.fp))
-
-
 def volume_error(voxels: ClassVoxels) -> float:
     """Difference of the volumes as a share of the true one."""
     difference = abs(voxels.predicted_size - voxels.true_size)
@@ -278,16 +273,6 @@ SENSITIVITY = Metric(
     "share of the true volume that is found",
     TASKS,
     undefined=_NO_TRUTH,
-    per_epoch=False,
-    in_terminal=False,
-)
-SPECIFICITY = Metric(
-    "specificity",
-    "Specificity",
-    specificity,
-    "share of the volume outside the class that is predicted as outside; near 1 in any large scan",
-    TASKS,
-    undefined=_NEITHER,
     per_epoch=False,
     in_terminal=False,
 )

@@ -116,7 +116,7 @@ def test_an_undefined_metric_is_a_dash_and_a_reason(make_run: MakeRun) -> None:
     run = make_run(only_label=0)  # No positive in the test split.
     assert run.metrics["test"]["recall"] is None
     text = _Page(render_page(run)).text
-    assert "Recall, test: a class has no patch in this split" in text
+    assert "Recall, test: the split has no nodule patch" in text
     assert "ROC AUC, test: " in text
     assert "Recall, validation" not in text
     assert "nan" not in text.lower().replace("cannot", "")

@@ -1,0 +1,26 @@
+"""Specificity, a metric of patches and of voxels alike."""
+
+from voxray.metrics.classification import Samples
+from voxray.metrics.curves import ratio
+from voxray.metrics.metric import Metric
+from voxray.metrics.segmentation import ClassVoxels
+
+
+def specificity(evaluated: Samples | ClassVoxels) -> float:
+    """Share of what is not of a class that is not predicted as it either."""
+    if isinstance(evaluated, Samples):
+        return evaluated.class_mean("specificity")
+    return float(ratio(evaluated.tn, evaluated.tn + evaluated.fp))
+
+
+SPECIFICITY = Metric(
+    "specificity",
+    "Specificity",
+    specificity,
+    "share of what is not {positive} that is predicted so; near 1 where {positive} is rare",
+    tasks=("classification", "segmentation"),
+    multiclass_description="share of what is not of a class that is predicted so; near 1 where the class is rare",
+    undefined="nothing in this split is outside the class",
+    per_epoch=False,
+    in_terminal=False,
+)
