@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from voxray.config.data import NegativesSpec
 from voxray.config.experiment import Experiment
 from voxray.config.load import load_experiment
 from voxray.config.validation import Spec
@@ -36,7 +37,7 @@ def problems(path: Path, *settings: str) -> str:
 
 def test_the_defaults_are_those_of_the_published_system(file: Path) -> None:
     spec = load_experiment(file)
-    assert spec.patches.negatives_per_positive == 5
+    assert spec.patches.negatives_per_positive == NegativesSpec(train=5, val="all", test="all")
     assert spec.patches.oversample_rotations == (90, 180, 270)
     assert spec.patches.pad_value == -1000
     assert spec.intensity.window == (-1000, 400)

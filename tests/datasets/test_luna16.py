@@ -41,8 +41,16 @@ def test_missing_subsets_and_absent_scans_are_counted_and_do_not_stop(tmp_path: 
 def test_the_newer_list_is_preferred_and_another_one_can_be_named(tmp_path: Path) -> None:
     names = write_luna(tmp_path, 2, positives=1, negatives=2)
     (tmp_path / "candidates_V2.csv").write_text(f"seriesuid,coordX,coordY,coordZ,class\n{names[0]},0,0,-80,1\n")
-    assert read_luna16(tmp_path).samples.num_rows == 1
-    assert read_luna16(tmp_path, "candidates.csv").samples.num_rows == 6
+    newer, older = read_luna16(tmp_path), read_luna16(tmp_path, "candidates.csv")
+    assert (newer.samples.num_rows, older.samples.num_rows) == (1, 6)
+    unread = "is there too and is not read, data.candidates names the list"
+    assert newer.notes[0] == f"1 candidates of candidates_V2.csv; candidates.csv {unread}"
+    assert older.notes[0] == f"6 candidates of candidates.csv; candidates_V2.csv {unread}"
+
+
+def test_the_only_list_is_named_too(tmp_path: Path) -> None:
+    write_luna(tmp_path, 2, positives=1, negatives=2)
+    assert read_luna16(tmp_path).notes[0] == "6 candidates of candidates.csv"
 
 
 def test_coordinates_that_are_not_numbers_are_set_aside_with_their_row(tmp_path: Path) -> None:

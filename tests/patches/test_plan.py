@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenes import experiment
 
+from voxray.config.data import NegativesSpec
 from voxray.config.experiment import Experiment
 from voxray.datasets.manifest import SAMPLES, SCANS, Manifest, quarantine_rows
 from voxray.errors import DataError
@@ -61,7 +62,7 @@ def test_a_patient_that_the_data_set_puts_in_two_splits_is_refused() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(manifests, st.integers(0, 5))
-def test_every_positive_stays_with_five_negatives_each_where_there_are_so_many(
+def test_training_keeps_five_negatives_per_positive_and_the_other_splits_all(
     counts: list[tuple[int, int, int]], seed: int
 ) -> None:
     everything = plan_of(counts, seed=seed, patches={"negatives_per_positive": "all"})
@@ -71,7 +72,44 @@ def test_every_positive_stays_with_five_negatives_each_where_there_are_so_many(
     for split in everything.shards:
         positives, negatives = everything.count(split, 1), everything.count(split, 0)
         assert plan.count(split, 1) == positives
-        assert plan.count(split, 0) == min(5 * positives, negatives)
+        assert plan.count(split, 0) == (min(5 * positives, negatives) if split == "train" else negatives)
+
+
+@settings(max_examples=60, deadline=None)
+@given(manifests, st.integers(0, 5), st.sampled_from(["train", "val", "test"]), st.sampled_from([0.5, 1, 3, "all"]))
+def test_each_split_keeps_as_many_negatives_as_its_own_ratio_says(
+    counts: list[tuple[int, int, int]], seed: int, chosen: str, ratio: float | str
+) -> None:
+    if sum(positives for _, positives, _ in counts) == 0:
+        return
+    everything = plan_of(counts, seed=seed, patches={"negatives_per_positive": "all"})
+    ratios = {"train": "all", "val": "all", "test": "all", chosen: ratio}
+    plan = plan_of(counts, seed=seed, patches={"negatives_per_positive": ratios})
+    for split in everything.shards:
+        positives, negatives = everything.count(split, 1), everything.count(split, 0)
+        most = negatives if ratios[split] == "all" else round(float(ratios[split]) * positives)
+        assert [plan.count(split, label) for label in (0, 1)] == [min(most, negatives), positives]
+
+
+@settings(max_examples=60, deadline=None)
+@given(manifests, st.integers(0, 5))
+def test_the_plan_counts_each_class_before_and_after_negatives_are_dropped(
+    counts: list[tuple[int, int, int]], seed: int
+) -> None:
+    if sum(positives for _, positives, _ in counts) == 0:
+        return
+    everything = plan_of(counts, seed=seed, patches={"negatives_per_positive": "all"})
+    plan = plan_of(counts, seed=seed, patches={"negatives_per_positive": {"train": 2, "val": 1}})
+    assert set(plan.population) == set(plan.shards)
+    for split, population in plan.population.items():
+        for name, planned in (("listed", everything), ("planned", plan)):
+            rows = [row for row in planned.table.to_pylist() if row["split"] == split]
+            units = {
+                level: [len({row[f"{level}_id"] for row in rows if row["label"] == label}) for label in (0, 1)]
+                for level in ("scan", "patient")
+            }
+            patches = [planned.count(split, label) for label in (0, 1)]
+            assert population[name] == {"patch": patches, **units, "scans": planned.unique(split, "scan_id")}
 
 
 @settings(max_examples=40, deadline=None)
@@ -181,7 +219,7 @@ def test_shares_of_patients_are_kept_within_one(patients: int, val: float, test:
 
 def test_negatives_are_drawn_from_all_of_them() -> None:
     labels = np.array([1] * 10 + [0] * 1000)
-    kept = keep_negatives(labels, np.full(1010, "train"), 5, 0)
+    kept = keep_negatives(labels, np.full(1010, "train"), NegativesSpec(train=5), 0)
     assert kept[:10].all()
     assert kept.sum() == 60
     assert np.flatnonzero(kept[10:]).max() > 700

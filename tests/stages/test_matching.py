@@ -79,7 +79,7 @@ SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"seed": 1}, "seed was 0, now 1"),
     ({"split": {"val": 0.3}}, "split.val was 0.25, now 0.3"),
     ({"patches": {"size": [8, 8, 6]}}, "patches.size was [16, 16, 6], now [8, 8, 6]"),
-    ({"patches": {"negatives_per_positive": 2}}, "patches.negatives_per_positive was 5.0, now 2.0"),
+    ({"patches": {"negatives_per_positive": 2}}, "patches.negatives_per_positive.train was 5.0, now 2.0"),
     ({"patches": {"spacing_mm": [1, 1, 1]}}, "patches.spacing_mm was not set, now [1.0, 1.0, 1.0]"),
     ({"patches": {"oversample_rotations": []}}, "patches.oversample_rotations was [90, 180, 270], now []"),
     ({"intensity": {"kind": "zscore"}}, "intensity.kind (statistics of whole scans) was false, now true"),

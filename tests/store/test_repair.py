@@ -127,7 +127,7 @@ def test_repair_of_an_unfinished_store_writes_its_damaged_shards_and_parts_again
     assert any("the part of train shard 1 cannot be read" in line for line in lines)
     assert "repair: 1 damaged shard is written again" in lines
     assert f"ingest: 1 of {len(keys)} shards are finished, resuming" in lines
-    assert "· 86 of 102 patches, 16 quarantined\n" in capsys.readouterr().err, "those of the finished shard count too"
+    assert "· 102 of 118 patches, 16 quarantined\n" in capsys.readouterr().err, "those of the finished shard count too"
     assert contents(spec.store_path).keys() == contents(whole.store_path).keys()
     assert len(list(check_store(open_store(spec.store_path)))) == len(keys)
 

@@ -66,6 +66,7 @@ def print_plan(experiment: "Experiment") -> None:
 
     from voxray.console.units import bytes_text
     from voxray.patches.plan import empty_classes
+    from voxray.patches.population import dropped_notes
     from voxray.stages.outline import plan_run
     from voxray.training.memory_check import memory_bytes
 
@@ -89,12 +90,12 @@ def print_plan(experiment: "Experiment") -> None:
     echo(f"shards    {shard} → {experiment.store_path}")
     rotated = planned.rotated_rows
     rotations = f", {rotated:,} of them rotations of positives" if rotated else ""
-    echo(f"epoch     {planned.training_rows:,} training rows{rotations}")
+    echo(f"epoch     {planned.training_rows:,} training rows{rotations}; {plan.count('val'):,} validation patches")
     echo(f"model     {planned.cost.parameters:,} trainable parameters ({experiment.model.architecture})")
     there, kind = bytes_text(memory_bytes(planned.device)), "GPU" if planned.device.type == "cuda" else "CPU"
     batches = f"batches of {experiment.training.batch_size}, predicted for a {kind}; {there} are here"
     echo(f"memory    at most {bytes_text(planned.cost.peak_bytes)} to train in {batches}")
-    for note in [*manifest.notes, *empty_classes(plan)]:
+    for note in [*manifest.notes, *dropped_notes(plan.population, plan.classes), *empty_classes(plan)]:
         echo(f"note      {note}")
     if manifest.quarantine.num_rows:
         lost = sum(manifest.quarantine["samples"].to_pylist())

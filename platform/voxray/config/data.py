@@ -1,5 +1,6 @@
 """Settings of the data: where the scans are, how they are split, which patches are cut and how they are stored."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -12,6 +13,7 @@ Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[int, Field(ge=1)]
 SPACING_RANGE_MM = (0.01, 50.0)
 Size = Annotated[ByteSize, Field(ge=1)]
+Ratio = Annotated[float, Field(gt=0)] | Literal["all"]
 MOST_CHUNK_BYTES = 2**31  # Blosc compresses less at a time
 
 
@@ -65,6 +67,19 @@ class SplitSpec(Spec):
         return self
 
 
+class NegativesSpec(Spec):
+    """Negative samples kept for each positive one, by split."""
+
+    also_called: ClassVar = {"training": "train", "validation": "val"}
+
+    train: Ratio = 5.0
+    """Of the training split; `"all"` keeps every sample."""
+    val: Ratio = "all"
+    """Of the validation split, which has the prevalence of the data set's list if all are kept."""
+    test: Ratio = "all"
+    """Of the test split."""
+
+
 class PatchesSpec(Spec):
     """Which patches are cut from a scan, by `sampling`.
 
@@ -108,8 +123,10 @@ class PatchesSpec(Spec):
     """Resample scans to this spacing along x, y, z before patches are cut."""
     spacing_range_mm: tuple[PositiveFloat, PositiveFloat] = SPACING_RANGE_MM
     """Lowest and highest plausible distance of voxels; scans with others have a wrong header and are quarantined."""
-    negatives_per_positive: Annotated[float, Field(gt=0)] | Literal["all"] = 5.0
-    """For `center`: negative samples kept for each positive one."""
+    negatives_per_positive: NegativesSpec = NegativesSpec()
+    """Negative samples kept for each positive one in training, or ``"all"``, or a table by split such as
+    ``{ train = 5, val = "all", test = "all" }``. Where a split loses negatives, evaluation also gives its metrics
+    re-weighted to the list's own mix of classes."""
     oversample_rotations: tuple[Literal[90, 180, 270], ...] = (90, 180, 270)
     """Additional rotated copies of each positive training patch, by degrees in the x-y plane."""
     pad_value: float = -1000
@@ -121,6 +138,11 @@ class PatchesSpec(Spec):
         if not isinstance(size, list | tuple):
             return size
         return (*size, 1) if len(size) == 2 else tuple(size)
+
+    @field_validator("negatives_per_positive", mode="before", json_schema_input_type=Ratio | NegativesSpec)
+    @classmethod
+    def _one_ratio_is_that_of_training(cls, ratio: Any) -> Any:
+        return ratio if isinstance(ratio, Mapping | NegativesSpec) else {"train": ratio}
 
     @field_validator("spacing_range_mm")
     @classmethod

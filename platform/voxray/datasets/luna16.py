@@ -39,7 +39,8 @@ def read_luna16(root: AnyPath, candidates: str | None = None) -> Manifest:
     subsets = [root / name for name in SUBSETS if (root / name).is_dir()]
     if not subsets:
         raise DataError(str(root), "holds none of the folders subset0 … subset9", "Set data.root to a LUNA16 folder")
-    listed = _read_candidates(root, candidates)
+    path = root / (candidates or next((file for file in LISTS if (root / file).is_file()), LISTS[-1]))
+    listed = _read_candidates(path)
     scans, duplicates = _find_scans(root, subsets)
     known = pc.is_in(listed["scan_id"], value_set=scans["scan_id"])
     x, y, z = (pc.fill_null(pc.is_finite(listed[axis]), False) for axis in AXES)
@@ -52,12 +53,11 @@ def read_luna16(root: AnyPath, candidates: str | None = None) -> Manifest:
         scans=scans,
         samples=listed.filter(usable),
         quarantine=quarantine_rows(quarantine),
-        notes=_notes(subsets, scans, listed, known),
+        notes=(_list_note(root, path.name, listed.num_rows), *_notes(subsets, scans, listed, known)),
     )
 
 
-def _read_candidates(root: AnyPath, name: str | None) -> pa.Table:
-    path = root / (name or next((file for file in LISTS if (root / file).is_file()), LISTS[-1]))
+def _read_candidates(path: AnyPath) -> pa.Table:
     columns = ("seriesuid", "coordX", "coordY", "coordZ", "class")
     table = read_csv(path, columns, text=("seriesuid",), numbers=columns[1:])
     classes = _numbers(table["class"])
@@ -103,6 +103,13 @@ def _not_finite(listed: pa.Table, known: pa.ChunkedArray, finite: pa.ChunkedArra
         reason = f"coordinates are not numbers: {[sample[axis] for axis in AXES]}"
         rows.append(quarantine_row(sample["scan_id"], None, reason, kind="sample", samples=1, row=sample["row"]))
     return rows
+
+
+def _list_note(root: AnyPath, name: str, candidates: int) -> str:
+    """Which list was read; LUNA16 has published two, which differ."""
+    others = [file for file in LISTS if file != name and (root / file).is_file()]
+    unread = f"; {others[0]} is there too and is not read, data.candidates names the list" if others else ""
+    return f"{candidates:,} candidates of {name}{unread}"
 
 
 def _notes(subsets: list[AnyPath], scans: pa.Table, listed: pa.Table, known: pa.ChunkedArray) -> tuple[str, ...]:

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from voxray.config.data import NegativesSpec
+
 SPLITS = ("train", "val", "test")
 
 
@@ -67,16 +69,19 @@ def _shuffled_strata(patients: NDArray[np.str_], strata: NDArray[np.int64], *see
 
 
 def keep_negatives(
-    labels: NDArray[np.int64], splits: NDArray[np.str_], negatives_per_positive: float, seed: int
+    labels: NDArray[np.int64], splits: NDArray[np.str_], spec: NegativesSpec, seed: int
 ) -> NDArray[np.bool_]:
-    """Keep every positive, and for each positive a number of negatives, within each split.
+    """Keep every positive, and for each positive as many negatives as the split keeps.
 
     Label 0 is negative, everything else positive. The order of the samples must not vary.
     """
-    kept = labels > 0
-    for number, split in enumerate(SPLITS):
+    kept = np.ones(len(labels), bool)
+    for number, (split, ratio) in enumerate(zip(SPLITS, (spec.train, spec.val, spec.test), strict=True)):
+        if ratio == "all":
+            continue
         members = splits == split
         negatives = np.flatnonzero(members & (labels == 0))
-        count = min(round(negatives_per_positive * np.count_nonzero(members & (labels > 0))), len(negatives))
+        count = min(round(ratio * np.count_nonzero(members & (labels > 0))), len(negatives))
+        kept[negatives] = False
         kept[np.random.default_rng([seed, number]).choice(negatives, count, replace=False)] = True
     return kept

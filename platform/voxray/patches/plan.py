@@ -17,6 +17,7 @@ from voxray.datasets.manifest import Manifest, shared_patients
 from voxray.errors import DataError
 from voxray.patches.balance import SPLITS, choose_fold, keep_negatives, split_patients
 from voxray.patches.foreground import grid_boxes
+from voxray.patches.population import Population, count_population
 
 NEEDS_STATISTICS = ("percentiles", "zscore", "zscore_nonzero")
 FOR_CLASSES = ("resized", "slices")  # samplings whose patches cannot have label maps
@@ -59,6 +60,8 @@ class Plan:
         Voxels of a patch, x, y, z.
     shards : dict of str to int
         Number of shards of each split.
+    population : dict
+        By split, see `voxray.patches.population`; empty for a segmentation, whose samples have no classes.
     provenance : dict
         Everything that the store's content depends on.
     """
@@ -71,6 +74,7 @@ class Plan:
     patches_per_chunk: int
     patches_per_shard: int
     shards: dict[str, int]
+    population: Population
     provenance: dict[str, object]
 
     @property
@@ -119,8 +123,11 @@ def plan_patches(manifest: Manifest, experiment: Experiment) -> Plan:
     splits = _splits(samples, experiment)
     masks = manifest.masks_are_targets and manifest.scans["label_path"].null_count < manifest.scans.num_rows
     counts = _patches_per_sample(samples, manifest, experiment.patches, masks)
-    if experiment.patches.negatives_per_positive != "all" and not masks:
-        counts *= _kept(samples, splits, manifest, experiment)
+    population: Population = {}
+    if not masks:
+        kept = _kept(samples, splits, manifest, experiment)
+        population = count_population(samples, splits, counts, kept, len(manifest.classes))
+        counts *= kept
     repeated = np.repeat(np.arange(samples.num_rows), counts)
     firsts = np.cumsum(counts) - counts
     numbers = (np.arange(len(repeated)) - firsts[repeated]).astype(np.int32)
@@ -142,6 +149,7 @@ def plan_patches(manifest: Manifest, experiment: Experiment) -> Plan:
         patches_per_chunk=per_chunk,
         patches_per_shard=per_shard,
         shards=shards,
+        population=population,
         provenance=store_provenance(experiment, manifest.digest(), experiment.privacy.key_digest()),
     )
 
@@ -157,12 +165,11 @@ def _patches_per_sample(samples: pa.Table, manifest: Manifest, spec: PatchesSpec
 
 def _kept(samples: pa.Table, splits: NDArray[np.str_], manifest: Manifest, experiment: Experiment) -> NDArray[np.bool_]:
     """Which samples are kept."""
-    ratio = experiment.patches.negatives_per_positive
-    kept = keep_negatives(samples["label"].to_numpy(), splits, float(ratio), experiment.seed)
-    if not kept.any():
+    labels, spec = samples["label"].to_numpy(), experiment.patches.negatives_per_positive
+    if spec.train != "all" and not labels.any():
         problem = f"has no sample of a class other than '{manifest.classes[0]}'"
         raise DataError(str(manifest.root), problem, "Check the list, or set patches.negatives_per_positive = 'all'")
-    return kept
+    return keep_negatives(labels, splits, spec, experiment.seed)
 
 
 def _check_sampling(samples: pa.Table, manifest: Manifest, spec: PatchesSpec, masks: bool) -> None:

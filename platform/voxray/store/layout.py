@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -84,6 +84,8 @@ class StoreInfo:
         Everything that the content depends on.
     notes : tuple of str
         Assumptions about the data set.
+    population : dict
+        Samples of each class that are listed and planned, by split, see `voxray.patches.population`.
     """
 
     classes: tuple[str, ...]
@@ -98,6 +100,7 @@ class StoreInfo:
     digest: str
     provenance: Mapping[str, Any]
     notes: tuple[str, ...]
+    population: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def masks(self) -> bool:

@@ -141,6 +141,7 @@ def _new_info(plan: Plan, manifest: Manifest) -> StoreInfo:
         digest=plan.digest,
         provenance=plan.provenance,
         notes=manifest.notes,
+        population=plan.population,
     )
 
 

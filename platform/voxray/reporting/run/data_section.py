@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from voxray.config.experiment import Experiment
+from voxray.patches.population import dropped_notes
 from voxray.reporting.text.numbers import SPLIT_NAMES, count, minus
 from voxray.store.read import PatchStore
 
@@ -102,9 +103,7 @@ def planning_notes(experiment: Experiment, store: PatchStore) -> Iterator[str]:
     spec = experiment.patches
     if spec.sampling != "center":
         yield _sampling_note(experiment)
-    if spec.negatives_per_positive != "all" and not store.info.masks:
-        samples = f"at most {spec.negatives_per_positive:g} {store.info.classes[0]} samples"
-        yield f"{samples} per positive sample were planned in each split"
+    yield from dropped_notes(store.info.population, store.info.classes)
     if spec.spacing_mm is not None:
         yield "scans were resampled to {:g} × {:g} × {:g} mm".format(*spec.spacing_mm)
 
