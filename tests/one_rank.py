@@ -45,7 +45,9 @@ def main(rank: int, ranks: int, rendezvous: Path, spec_file: Path, out: Path) ->
         key="k",
     )
     weights = torch.cat([value.flatten() for value in model.state_dict().values()]).tolist()
-    losses = [[row["train_loss"], row["val_loss"], row["val_roc_auc"]] for row in progress.history]
+    losses = [
+        [row[name] for name in ("train_loss", "train_accuracy", "val_loss", "val_roc_auc")] for row in progress.history
+    ]
     content = {"weights": weights, "losses": losses, "empty": empty}
     (out / f"{ranks}-{rank}.json").write_text(json.dumps(content))
     if ranks > 1:

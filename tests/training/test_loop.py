@@ -83,6 +83,18 @@ def test_training_learns_and_repeats_itself_exactly(spec: Experiment, tmp_path: 
     assert 0 <= first.history[0]["data_wait_share"] <= 1
 
 
+def test_training_accuracy_is_that_of_the_training_patches(spec: Experiment, tmp_path: Path) -> None:
+    (tmp_path / "net.json").write_text(SMALL_NET.replace(', "drop_out": 10', ""))
+    spec = spec.model_copy(update={"model": ModelSpec(architecture=str(tmp_path / "net.json"))})
+    progress, model = fit(spec, tmp_path, learning_rate=1e-12, epochs=1)
+    store = open_store(spec.store_path)
+    network = load_network(Path(spec.model.architecture), store.info.patch_shape, 2)
+    loader, preprocessing = make_loader(spec, store, "train", CPU), make_preprocessing(spec, network.spatial_dims, CPU)
+    expected = build_task(spec, store, network.layers, CPU).validate(model, loader, preprocessing)
+    assert progress.history[0]["train_accuracy"] == expected["val_accuracy"]
+    assert 0 < expected["val_accuracy"] < 1
+
+
 def stop_after(epochs: int) -> Callable[[dict[str, Any]], None]:
     def on_epoch(row: dict[str, Any]) -> None:
         if row["epoch"] == epochs:

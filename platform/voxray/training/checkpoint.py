@@ -34,6 +34,8 @@ class Progress:
         Finished steps of the next epoch.
     loss_sums : sequence of float
         Sum of the local losses of each rank in these steps.
+    counts : sequence of float
+        What the task counted in these steps, of all ranks together.
     best_value : float, optional
         Best value of `training.monitor`.
     best_epoch : int
@@ -46,6 +48,7 @@ class Progress:
     epoch: int = 0
     step: int = 0
     loss_sums: Sequence[float] = ()
+    counts: Sequence[float] = ()
     best_value: float | None = None
     best_epoch: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)

@@ -114,9 +114,11 @@ def train(
         for network in (model, kept):
             sync_batchnorm_stats(network, result.local_patches)
         if result.done < result.steps:
-            save(replace(progress, step=result.done, loss_sums=result.loss_sums), best=False)
+            unfinished = replace(progress, step=result.done, loss_sums=result.loss_sums, counts=result.counts)
+            save(unfinished, best=False)
             raise Interrupted
-        row = _history_row(progress.epoch, result, task.validate(kept, val_loader, preprocessing), spec)
+        metrics = task.train_metrics(result.counts) | task.validate(kept, val_loader, preprocessing)
+        row = _history_row(progress.epoch, result, metrics, spec)
         progress, improved = _advance(progress, row, spec)
         save(progress, best=improved)
         watcher.on_epoch(row)
@@ -197,12 +199,12 @@ def _save(
     save_checkpoint(folder / LAST_CHECKPOINT, model, optimizer, average, progress)
 
 
-def _history_row(epoch: int, result: EpochResult, validation: dict[str, float], spec: TrainingSpec) -> dict[str, Any]:
+def _history_row(epoch: int, result: EpochResult, metrics: dict[str, float], spec: TrainingSpec) -> dict[str, Any]:
     return {
         "epoch": epoch + 1,
         "learning_rate": learning_rate(spec, epoch, result.steps),
         "train_loss": result.loss,
-        **validation,
+        **metrics,
         "seconds": result.seconds,
         "data_wait_share": result.wait_share,
         "patches_per_s": result.patches / result.seconds,
@@ -214,7 +216,7 @@ def _advance(progress: Progress, row: dict[str, Any], spec: TrainingSpec) -> tup
     value = row[f"val_{spec.monitor}"]
     improved = _is_better(spec.monitor, value, progress.best_value)
     history = [*progress.history, row]
-    progress = replace(progress, epoch=row["epoch"], step=0, loss_sums=(), history=history)
+    progress = replace(progress, epoch=row["epoch"], step=0, loss_sums=(), counts=(), history=history)
     return (replace(progress, best_value=value, best_epoch=row["epoch"]) if improved else progress), improved
 
 

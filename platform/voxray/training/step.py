@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -14,7 +14,12 @@ from torch import nn
 from voxray.errors import WorkError
 from voxray.loader.loader import PatchLoader
 from voxray.training.checkpoint import Progress
-from voxray.training.distributed import all_gather_objects, frozen_batchnorm_stats, rank_and_world_size
+from voxray.training.distributed import (
+    all_gather_objects,
+    all_reduce_sum,
+    frozen_batchnorm_stats,
+    rank_and_world_size,
+)
 from voxray.training.inputs import Inputs, Preprocessing
 
 Item = TypeVar("Item")
@@ -25,6 +30,12 @@ class TrainingTask(Protocol):
 
     def local_loss(self, output: Any, inputs: Inputs, total: int) -> torch.Tensor:
         """This rank's share of the mean loss of a global batch of `total` patches."""
+
+    def count(self, output: Any, inputs: Inputs) -> torch.Tensor:
+        """Counts of this rank's part of a batch, (counts,), on its device; those of an epoch add up."""
+
+    def train_metrics(self, counts: Sequence[float]) -> dict[str, float]:
+        """Metrics ``train_…`` of an epoch from the sums of `count` over its steps and all ranks."""
 
     def validate(self, model: nn.Module, loader: PatchLoader, preprocessing: Preprocessing) -> dict[str, float]:
         """Metrics ``val_…`` of a whole split, the same on all ranks."""
@@ -47,6 +58,8 @@ class EpochResult:
         Steps of the epoch, and those that are done; fewer if the pass was stopped.
     loss_sums : tuple of float
         Sum of the local losses of each rank since the first step of the epoch.
+    counts : tuple of float
+        Sums of `TrainingTask.count` over all ranks since the first step of the epoch.
     """
 
     loss: float
@@ -57,6 +70,7 @@ class EpochResult:
     steps: int
     done: int
     loss_sums: tuple[float, ...]
+    counts: tuple[float, ...]
 
 
 def train_epoch(
@@ -99,6 +113,9 @@ def train_epoch(
     epoch, done = progress.epoch, progress.step
     steps, patches, local_patches = len(loader.steps(epoch)), 0, 0
     total = torch.tensor(sum(progress.loss_sums[rank::ranks]), dtype=torch.float64, device=preprocessing.device)
+    # One number, which each count is added to, or those of the steps before, which count once.
+    earlier = progress.counts if progress.counts and rank == 0 else 0.0
+    counts = torch.tensor(earlier, dtype=torch.float64, device=preprocessing.device)
     began = time.perf_counter()
     clock = _WaitClock()
     for batch in clock.watch(loader.epoch(epoch, done)):
@@ -114,17 +131,21 @@ def train_epoch(
         (local_loss * ranks).backward()
         optimizer.step()
         total += local_loss.detach().double() * batch.total
+        # After the backward pass, which has freed its memory; the device is not waited for.
+        counts = counts + task.count(output, inputs)
         patches, local_patches, done = patches + batch.total, local_patches + inputs.count, batch.step + 1
         on_step(done, steps)
         if done < steps and stop(done):
             break
-    sums = tuple(all_gather_objects(float(total)))
+    sums, counts = tuple(all_gather_objects(float(total))), all_reduce_sum(counts)
     loss = sum(sums) / max(loader.count, 1)
     if not math.isfinite(loss):
         raise WorkError(f"epoch {epoch + 1}", f"the training loss is {loss}", "Lower training.learning_rate")
     seconds = time.perf_counter() - began
     loss = loss if done == steps else math.nan
-    return EpochResult(loss, seconds, clock.seconds / seconds, patches, local_patches, steps, done, sums)
+    return EpochResult(
+        loss, seconds, clock.seconds / seconds, patches, local_patches, steps, done, sums, tuple(counts.tolist())
+    )
 
 
 def seed_step(seed: int, epoch: int, step: int, rank: int) -> None:

@@ -1,9 +1,11 @@
 """Classification of patches and segmentation of their voxels: what a network is trained for."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -14,6 +16,7 @@ from voxray.errors import ConfigError
 from voxray.loader.loader import PatchLoader
 from voxray.metrics.classification import Samples, predict_labels
 from voxray.metrics.compute import mean_metrics, sample_metrics, voxel_metrics
+from voxray.metrics.curves import Floats
 from voxray.metrics.registry import epoch_metrics
 from voxray.metrics.segmentation import ClassVoxels
 from voxray.models.outputs import Activation, class_probabilities, label_maps
@@ -51,6 +54,17 @@ class Classification:
         """The loss of the experiment, over patches."""
         return local_loss(LOSSES[self.loss], output, inputs.labels, None, total, weights=self.weights)
 
+    @torch.no_grad()
+    def count(self, output: Any, inputs: Inputs) -> torch.Tensor:
+        """Patches whose most probable class is right, and all patches."""
+        right = (output.argmax(1) == inputs.labels).sum() * (inputs.count > 0)
+        return torch.stack([right, torch.full_like(right, inputs.count)]).double()
+
+    def train_metrics(self, counts: Sequence[float]) -> dict[str, float]:
+        """The accuracy of an epoch, of patches as they were learned from: augmented, with dropout."""
+        right, total = counts
+        return {"train_accuracy": right / total if total else math.nan}
+
     def validate(self, model: nn.Module, loader: PatchLoader, preprocessing: Preprocessing) -> dict[str, float]:
         """Metrics of the most probable class, and those at the targets of recall and precision."""
         result = predict_pass(model, loader, preprocessing)
@@ -83,13 +97,30 @@ class Segmentation:
         return local_loss(LOSSES[self.loss], output, inputs.labels, inputs.valid, total, output=self.activation)
 
     @torch.no_grad()
+    def count(self, output: Any, inputs: Inputs) -> torch.Tensor:
+        """Voxels of each class that are right, of the truth, and predicted; padding does not count."""
+        logits = output if isinstance(output, torch.Tensor) else output[0]  # of deep supervision, the finest
+        found = label_maps(class_probabilities(logits.float(), self.activation), self.activation)
+        truth = inputs.labels.to(torch.uint8)
+        inside = torch.ones_like(truth, dtype=torch.bool) if inputs.valid is None else inputs.valid[:, 0]
+        # Sums of comparisons, because a GPU would have to be waited for by bincount and by an index of voxels.
+        true = [(truth == label) & inside for label in range(len(self.classes))]
+        predicted = [(found == label) & inside for label in range(len(self.classes))]
+        right = [one & other for one, other in zip(true, predicted, strict=True)]
+        return torch.stack([maps.sum() for maps in (*right, *true, *predicted)]).double()
+
+    def train_metrics(self, counts: Sequence[float]) -> dict[str, float]:
+        """Dice of each class over all voxels of an epoch's patches as they were learned from, and the mean."""
+        return {f"train_{name}": value for name, value in self._metrics(np.array(counts)).items()}
+
+    @torch.no_grad()
     def validate(self, model: nn.Module, loader: PatchLoader, preprocessing: Preprocessing) -> dict[str, float]:
         """Metrics of each class over all voxels of the split's patches, and their means.
 
         They choose an epoch; those of ``metrics.json`` are of whole scans.
         """
         model.eval()
-        # For each class: voxels that are right, of the truth, and predicted; then the sum of losses.
+        # Those of `count`, then the sum of losses.
         sums = torch.zeros(3 * len(self.classes) + 1, dtype=torch.float64, device=preprocessing.device)
         for batch in loader.epoch(None):
             if not len(batch.rows):
@@ -98,24 +129,20 @@ class Segmentation:
             with preprocessing.autocast():
                 logits = model(inputs.images)
             sums[-1] += self.local_loss(logits, inputs, 1).double()
-            predicted = label_maps(class_probabilities(logits.float(), self.activation), self.activation)
-            sums[:-1] += self._counts(inputs, predicted)
+            sums[:-1] += self.count(logits, inputs)
         totals = all_reduce_sum(sums).cpu().numpy()
-        counts = totals[:-1].reshape(3, -1)
-        voxels = counts[1].sum()
+        metrics = {"loss": totals[-1] / max(loader.count, 1), **self._metrics(totals[:-1])}
+        return {f"val_{name}": value for name, value in metrics.items()}
+
+    def _metrics(self, counts: Floats) -> dict[str, float]:
+        """Metrics of each class and their means from the sums of `count`."""
+        of_class = counts.reshape(3, -1)
+        voxels = of_class[1].sum()
         regions = [
             ClassVoxels(right, predicted - right, truth - right, voxels - truth - predicted + right)
-            for right, truth, predicted in counts[:, 1:].T
+            for right, truth, predicted in of_class[:, 1:].T
         ]
-        metrics = mean_metrics([voxel_metrics(regions, self.classes, per_epoch=True)])
-        return {"val_loss": totals[-1] / max(loader.count, 1), **{f"val_{name}": metrics[name] for name in metrics}}
-
-    def _counts(self, inputs: Inputs, predicted: torch.Tensor) -> torch.Tensor:
-        inside = torch.ones_like(predicted, dtype=torch.bool) if inputs.valid is None else inputs.valid[:, 0]
-        truth, predicted = inputs.labels[inside], predicted[inside].long()
-        number = len(self.classes)
-        counts = [torch.bincount(labels, minlength=number) for labels in (truth[truth == predicted], truth, predicted)]
-        return torch.cat(counts).double()
+        return mean_metrics([voxel_metrics(regions, self.classes, per_epoch=True)])
 
 
 def check_settings(spec: TrainingSpec, task: str, classes: Sequence[str]) -> None:
