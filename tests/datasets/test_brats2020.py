@@ -65,6 +65,20 @@ def test_the_folders_that_the_archives_unpack_to_are_found(tmp_path: Path, inner
     assert manifest.scans["label_path"][1].as_py() == f"{inner}/{TWO}/{TWO}_seg.nii"
 
 
+def test_of_two_lists_the_one_that_is_read_is_named(tmp_path: Path) -> None:
+    write_patients(tmp_path / INNER[1])
+    write_patients(tmp_path)
+    assert read_brats2020(tmp_path).notes == (f"name_mapping.csv is read, and not {INNER[1]}/name_mapping.csv",)
+
+
+def test_of_two_copies_of_a_file_the_one_that_is_not_used_is_named(tmp_path: Path) -> None:
+    write_patients(tmp_path)
+    (tmp_path / ONE / f"{ONE}_t1.nii.gz").touch()
+    manifest = read_brats2020(tmp_path)
+    assert "t1.nii.gz" in manifest.scans["path"][0].as_py()
+    assert quarantined(manifest)[ONE] == ("scan", 0, f"{ONE}_t1.nii is not used, {ONE}_t1.nii.gz is there too")
+
+
 def test_a_patient_without_a_mask_is_still_a_scan(tmp_path: Path) -> None:
     write_patients(tmp_path)
     (tmp_path / ONE / f"{ONE}_seg.nii").unlink()

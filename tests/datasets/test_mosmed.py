@@ -47,6 +47,12 @@ def test_the_full_set_lies_in_a_folder_of_its_own(tmp_path: Path) -> None:
     assert sorted(labels(manifest).values()) == ["abnormal"] * 8 + ["normal"] * 2
 
 
+def test_folders_outside_of_studies_are_named_where_it_is_read(tmp_path: Path) -> None:
+    write_studies(tmp_path, FULL, inner="studies")
+    write_studies(tmp_path)
+    assert read_mosmed(tmp_path).notes[-1] == "CT-0, CT-23: not below studies, not read"
+
+
 def test_the_classes_of_the_folders_are_a_setting_in_its_order(tmp_path: Path) -> None:
     write_studies(tmp_path, FULL)
     folders = {"CT-0": "none", "CT-1": "mild", "CT-3": "severe", "CT-4": "severe"}

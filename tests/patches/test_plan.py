@@ -87,7 +87,7 @@ def test_each_split_keeps_as_many_negatives_as_its_own_ratio_says(
     plan = plan_of(counts, seed=seed, patches={"negatives_per_positive": ratios})
     for split in everything.shards:
         positives, negatives = everything.count(split, 1), everything.count(split, 0)
-        most = negatives if ratios[split] == "all" else round(float(ratios[split]) * positives)
+        most = negatives if ratios[split] == "all" else max(round(float(ratios[split]) * positives), positives > 0)
         assert [plan.count(split, label) for label in (0, 1)] == [min(most, negatives), positives]
 
 

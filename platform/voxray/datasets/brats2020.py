@@ -44,12 +44,13 @@ def read_brats2020(root: AnyPath) -> Manifest:
     DataError
         No list, or a column missing in it.
     """
-    base = next((root / inner for inner in INNER if (root / inner / LIST).is_file()), root)
+    base, *others = [root / inner for inner in INNER if (root / inner / LIST).is_file()] or [root]
     listed, quarantine = _read_list(base / LIST)
     quarantine += _not_listed(root, base, listed)
     rows: list[Row] = []
     for name, grades in listed.items():
         first_row = next(iter(grades.values()))
+        quarantine += _copies(root, base / name)
         try:
             rows.append({**_scan_row(root, base / name, grades), "row": first_row})
         except _UnusableError as error:
@@ -63,7 +64,7 @@ def read_brats2020(root: AnyPath) -> Manifest:
         scans=scans_table(rows),
         samples=whole_scan_samples(rows),
         quarantine=quarantine_rows(quarantine),
-        notes=(f"{absent} of {len(listed)} patients in {LIST} have no folder",) if absent else (),
+        notes=_notes(root, base, others, len(listed), absent),
         channels=SEQUENCES,
         masks_are_targets=False,
     )
@@ -123,6 +124,24 @@ def _mask(names: list[str], patient: str) -> str | None:
 
 def _first_of(names: list[str], stem: str) -> str | None:
     return next((f"{stem}{suffix}" for suffix in SUFFIXES if f"{stem}{suffix}" in names), None)
+
+
+def _copies(root: AnyPath, folder: AnyPath) -> list[Row]:
+    """Files that are there with the other suffix too."""
+    names = [path.name for path in nifti_files(folder)] if folder.is_dir() else []
+    copies = ((name, _first_of(names, case_name(name))) for name in names)
+    return [
+        quarantine_row(folder.name, relative_path(root, folder / name), f"{name} is not used, {first} is there too")
+        for name, first in copies
+        if first not in (None, name)
+    ]
+
+
+def _notes(root: AnyPath, base: AnyPath, others: list[AnyPath], patients: int, absent: int) -> tuple[str, ...]:
+    notes = [
+        f"{relative_path(root, base / LIST)} is read, and not {relative_path(root, path / LIST)}" for path in others
+    ]
+    return (*notes, f"{absent} of {patients} patients in {LIST} have no folder") if absent else tuple(notes)
 
 
 def _not_listed(root: AnyPath, base: AnyPath, listed: dict[str, Grades]) -> list[Row]:

@@ -61,7 +61,7 @@ def read_mosmed(root: AnyPath, folders: Mapping[str, str] | None = None) -> Mani
         scans=scans_table(rows),
         samples=whole_scan_samples(rows),
         quarantine=quarantine_rows(quarantine),
-        notes=_notes(base, chosen),
+        notes=_notes(root, base, chosen),
     )
 
 
@@ -102,14 +102,17 @@ def _without_repeats(root: AnyPath, base: AnyPath, chosen: Mapping[str, str]) ->
     return scans, quarantine
 
 
-def _notes(base: AnyPath, chosen: Mapping[str, str]) -> tuple[str, ...]:
+def _notes(root: AnyPath, base: AnyPath, chosen: Mapping[str, str]) -> tuple[str, ...]:
     folders_of: dict[str, list[str]] = {}
     for folder, class_name in chosen.items():
         folders_of.setdefault(class_name, []).append(folder)
     summary = "; ".join(f"{class_name} is {', '.join(folders)}" for class_name, folders in folders_of.items())
-    notes = ("MosMedData has one study of each patient: each scan counts as one patient", summary)
+    notes = ["MosMedData has one study of each patient: each scan counts as one patient", summary]
     others = [path.name for path in matching(base, "CT-*") if path.is_dir() and path.name not in chosen]
-    return (*notes, f"{', '.join(others)}: not named in data.folders, not read") if others else notes
+    notes += [f"{', '.join(others)}: not named in data.folders, not read"] if others else []
+    outside = [path.name for path in matching(root, "CT-*") if path.is_dir()] if base != root else []
+    notes += [f"{', '.join(outside)}: not below {STUDIES}, not read"] if outside else []
+    return tuple(notes)
 
 
 MOSMED = Layout(

@@ -71,7 +71,7 @@ def _shuffled_strata(patients: NDArray[np.str_], strata: NDArray[np.int64], *see
 def keep_negatives(
     labels: NDArray[np.int64], splits: NDArray[np.str_], spec: NegativesSpec, seed: int
 ) -> NDArray[np.bool_]:
-    """Keep every positive, and for each positive as many negatives as the split keeps.
+    """Keep every positive, and for each positive as many negatives as the split keeps, of any number at least one.
 
     Label 0 is negative, everything else positive. The order of the samples must not vary.
     """
@@ -81,7 +81,8 @@ def keep_negatives(
             continue
         members = splits == split
         negatives = np.flatnonzero(members & (labels == 0))
-        count = min(round(ratio * np.count_nonzero(members & (labels > 0))), len(negatives))
+        positives = int(np.count_nonzero(members & (labels > 0)))
+        count = min(max(round(ratio * positives), min(positives, 1)), len(negatives))
         kept[negatives] = False
         kept[np.random.default_rng([seed, number]).choice(negatives, count, replace=False)] = True
     return kept

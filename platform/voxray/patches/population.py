@@ -47,8 +47,8 @@ def count_population(
     return population
 
 
-def class_weights(counts: Mapping[str, Mapping[str, Any]], level: str) -> NDArray[np.float64] | None:
-    """How many listed units each planned one stands for, (classes,); None where no unit was dropped.
+def class_weights(counts: Mapping[str, Mapping[str, Any]], level: str) -> NDArray[np.float64]:
+    """How many listed units each planned one stands for, (classes,); 1 where none of a class were dropped.
 
     Parameters
     ----------
@@ -58,9 +58,7 @@ def class_weights(counts: Mapping[str, Mapping[str, Any]], level: str) -> NDArra
         One of LEVELS.
     """
     listed, planned = (np.array(counts[name][level], np.float64) for name in ("listed", "planned"))
-    if (listed == planned).all():
-        return None
-    return np.divide(listed, planned, out=np.zeros_like(listed), where=planned > 0)
+    return np.divide(listed, planned, out=np.ones_like(listed), where=planned > 0)
 
 
 def dropped_notes(population: Mapping[str, Any], classes: Sequence[str]) -> Iterator[str]:
