@@ -68,7 +68,6 @@ def experiment(root: AnyPath, out: AnyPath, **changes: Any) -> Experiment:
         "store": {"chunk_bytes": 4 * 3072, "shard_bytes": 16 * 3072},
         "model": {"architecture": str(out.parent / "architecture.json")},
         "training": {"epochs": 2, "batch_size": 16, "device": "cpu"},
-        "evaluation": {"bootstrap_samples": 20},
         "tracking": {"mode": "disabled"},
     }
     for key, value in changes.items():

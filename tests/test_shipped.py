@@ -99,7 +99,7 @@ SMALL = {
     "phantom_cnn2d": Small(nodules),
     "phantom_cnn3d": Small(nodules, ("patches.size=[32, 32, 10]",)),
 }
-SHORT = ("training.epochs=1", "training.device=cpu", "tracking.mode=disabled", "evaluation.bootstrap_samples=10")
+SHORT = ("training.epochs=1", "training.device=cpu", "tracking.mode=disabled")
 
 
 @pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda file: file.stem)

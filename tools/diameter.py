@@ -5,6 +5,7 @@ Usage: python tools/diameter.py runs/lidc_malignancy ../shared/data/lidc_nodules
 
 import argparse
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -12,21 +13,23 @@ import pyarrow.csv as csv
 import pyarrow.parquet as pq
 
 from voxray.metrics.curves import Ranking, area_under_roc
+from voxray.metrics.intervals import Interval, jackknife_interval
+from voxray.metrics.metric import UNBOUNDED
 
-RESAMPLES = 2000
 
-
-def intervals(labels: np.ndarray, scores: dict[str, np.ndarray], patients: np.ndarray) -> dict[str, list[float]]:
-    """95 % intervals of each ROC AUC and of their difference, by a patient-level bootstrap."""
-    rng = np.random.default_rng(0)
+def intervals(labels: np.ndarray, scores: dict[str, np.ndarray], patients: np.ndarray) -> dict[str, Interval | None]:
+    """95 % intervals of each ROC AUC and of their difference, from a jackknife over patients."""
     names, member = np.unique(patients, return_inverse=True)
-    draws, rankings = [], [Ranking(labels, values) for values in scores.values()]
-    for _ in range(RESAMPLES):
-        weights = np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))[member].astype(float)
-        draws.append([area_under_roc(*ranking.counts(weights)) for ranking in rankings])
-    areas = np.array(draws)
+    rankings = [Ranking(labels, values) for values in scores.values()]
+    kept = [np.ones(len(labels)), *(np.not_equal(member, patient).astype(float) for patient in range(len(names)))]
+    areas = np.array([[area_under_roc(*ranking.counts(weights)) for ranking in rankings] for weights in kept])
     table = dict(zip(scores, areas.T, strict=True)) | {"difference": areas[:, 0] - areas[:, 1]}
-    return {name: np.round(np.percentile(values, [2.5, 97.5]), 3).tolist() for name, values in table.items()}
+    bounds = dict.fromkeys(scores, (0.0, 1.0)) | {"difference": UNBOUNDED}
+    return {
+        name: jackknife_interval(value, without, len(names), bounds[name])
+        for name, (value, *rest) in table.items()
+        for without in [np.array(rest)]
+    }
 
 
 def main() -> None:
@@ -47,7 +50,8 @@ def main() -> None:
     areas["difference"] = round(areas["model"] - areas["diameter"], 3)
     spans = intervals(labels, scores, patients)
     for name, area in areas.items():
-        print(f"{name:12} {area:.3f} [{spans[name][0]:.3f}, {spans[name][1]:.3f}]")
+        low, high = spans[name] or (math.nan, math.nan)
+        print(f"{name:12} {area:.3f} [{low:.3f}, {high:.3f}]")
     print(json.dumps({"nodules": len(labels), "patients": len(set(patients)), "roc_auc": areas, "intervals": spans}))
 
 

@@ -107,7 +107,6 @@ def test_what_cannot_be_is_named(file: Path, settings: tuple[str, ...], words: s
         ("augment.rotate_degrees=5", "rotate_range"),
         ("augment.rotate_angles=[5]", "rotate_choices"),
         ("evaluation.unit='patient'", "level"),
-        ("evaluation.bootstrap=9", "bootstrap_samples"),
         ("data.format='dicom'", "layout"),
         ("sed=3", "seed"),
     ],

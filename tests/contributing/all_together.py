@@ -32,7 +32,6 @@ def test_a_network_is_trained_with_all_of_them(tmp_path: Path) -> None:
         "intensity": {"window": [0, 150]},
         "model": {"architecture": str(tmp_path / "architecture.json")},
         "training": {"epochs": 12, "batch_size": 4, "learning_rate": 0.1, "loss": "smoothed", "monitor": "matthews"},
-        "evaluation": {"bootstrap_samples": 20},
         "tracking": {"mode": "disabled"},
     }
     run = voxray.run(Experiment.model_validate(content), executor="local")

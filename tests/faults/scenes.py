@@ -93,7 +93,6 @@ def write_scene(folder: Path, scene: str, seed: int, here: str = HERE) -> None:
         "store": {"path": f"{here}/store", "chunk_bytes": 512, "shard_bytes": 1024, "max_quarantined": 0.3},
         "model": {"architecture": f"{here}/architecture.json"},
         "training": {"epochs": 1, "batch_size": 4, "learning_rate": 0.01, "device": "cpu"},
-        "evaluation": {"bootstrap_samples": 10},
         "tracking": {"mode": "disabled"},
     }
     if scene == "masks":

@@ -25,7 +25,7 @@ CONTENT: dict[str, Any] = {
     "intensity": {"kind": "window", "window": [-1000, 400]},
     "model": {"architecture": "net.json"},
     "training": {"epochs": 2, "batch_size": 16, "learning_rate": 0.001, "class_weights": [1.0, 2.0], "workers": [1, 2]},
-    "evaluation": {"bootstrap_samples": 20, "overlap": 0.5},
+    "evaluation": {"overlap": 0.5},
 }
 TEXT = tomli_w.dumps(CONTENT)
 

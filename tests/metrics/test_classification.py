@@ -6,7 +6,6 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from voxray.metrics.bootstrap import bootstrap_samples
 from voxray.metrics.classification import confusion_counts, predict_labels
 from voxray.metrics.compute import compute_metrics, without_nan
 from voxray.metrics.curves import (
@@ -146,49 +145,3 @@ def test_without_positives_recall_and_areas_have_no_value_and_json_gets_null() -
         assert without_nan(found)[name] is None
     assert math.isnan(choose_threshold(Ranking(np.zeros(4, np.int64), np.ones(4)), 0.9))
     assert without_nan({"a": {"b": (1.0, math.nan)}}) == {"a": {"b": [1.0, None]}}
-
-
-def test_intervals_draw_patients_and_not_patches() -> None:
-    rng = np.random.default_rng(0)
-    labels = np.repeat(rng.integers(0, 2, 40), 25)
-    scores = np.clip(np.repeat(rng.random(40), 25) * 0.5 + 0.4 * labels, 0, 1)
-    probabilities = np.stack([1 - scores, scores], 1)
-    patients = np.repeat(np.arange(40), 25)
-    grouped = bootstrap_samples(labels, probabilities, patients, 0.5, 300, 0)
-    single = bootstrap_samples(labels, probabilities, np.arange(1000), 0.5, 300, 0)
-    point = compute_metrics(labels, probabilities, 0.5)
-    low, high = grouped["recall"]
-    assert low <= point["recall"] <= high
-    # 25 patches of one patient say no more than one does: the interval must be about five times as wide.
-    assert high - low > 3 * (single["recall"][1] - single["recall"][0])
-    assert grouped == bootstrap_samples(labels, probabilities, patients, 0.5, 300, 0)
-
-
-def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
-    hits, rng = 0, np.random.default_rng(1)
-    for _ in range(100):
-        labels = np.ones(80, np.int64)
-        labels[::2] = 0
-        scores = np.where(rng.random(80) < 0.8, 1.0, 0.0)
-        interval = bootstrap_samples(labels, np.stack([1 - scores, scores], 1), np.arange(80), 0.5, 100, 0)["recall"]
-        hits += interval[0] <= 0.8 <= interval[1]
-    assert 85 <= hits <= 100
-
-
-@pytest.mark.parametrize("classes", [2, 3])
-def test_intervals_are_those_of_scikit_learn_resample_by_resample(classes: int) -> None:
-    rng = np.random.default_rng(4)
-    labels, probabilities = rng.integers(0, classes, 60), rng.dirichlet(np.ones(classes), 60).round(1)
-    patients = rng.integers(0, 15, 60)
-    names, member = np.unique(patients, return_inverse=True)
-    draws, expected = np.random.default_rng(9), {"roc_auc": [], "average_precision": [], "accuracy": []}
-    scored = range(classes) if classes > 2 else [1]
-    for _ in range(40):
-        weights = np.bincount(draws.integers(0, len(names), len(names)), minlength=len(names))[member]
-        for name, score in (("roc_auc", sk.roc_auc_score), ("average_precision", sk.average_precision_score)):
-            values = [score(labels == label, probabilities[:, label], sample_weight=weights) for label in scored]
-            expected[name].append(np.mean(values))
-        expected["accuracy"].append(sk.accuracy_score(labels, probabilities.argmax(1), sample_weight=weights))
-    intervals = bootstrap_samples(labels, probabilities, patients, None, 40, 9)
-    for name, values in expected.items():
-        assert intervals[name] == pytest.approx(tuple(np.percentile(values, [2.5, 97.5])))

@@ -1,3 +1,4 @@
+import math
 import subprocess
 import sys
 
@@ -5,9 +6,9 @@ import numpy as np
 import pytest
 
 from voxray.errors import ConfigError
-from voxray.metrics.bootstrap import bootstrap_samples, bootstrap_scans
 from voxray.metrics.classification import Samples
 from voxray.metrics.compute import compute_metrics, mean_metrics, sample_metrics, scan_metrics
+from voxray.metrics.intervals import sample_intervals, scan_intervals
 from voxray.metrics.metric import Metric
 from voxray.metrics.registry import METRICS, epoch_metrics, find_metric
 
@@ -57,18 +58,27 @@ def test_every_metric_is_described_for_its_classes(name: str, classes: tuple[str
 
 def test_a_registered_metric_is_computed_wherever_its_task_is_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:
     brier = Metric("brier", "Brier score", _brier, "mean squared error of probabilities", higher_is_better=False)
-    volume = Metric("volume", "Volume", lambda voxels: float(voxels.true_size), "true voxels", ("segmentation",))
+    volume = Metric(
+        "volume",
+        "Volume",
+        lambda voxels: float(voxels.true_size),
+        "true voxels",
+        ("segmentation",),
+        bounds=(0, math.inf),
+    )
     for metric in (brier, volume):
         monkeypatch.setitem(METRICS, metric.name, metric)  # type: ignore[arg-type]
-    labels, probabilities = np.array([0, 1, 1]), np.array([[0.5, 0.5], [0.5, 0.5], [0, 1]])
+    labels, probabilities = np.array([0, 1, 1] * 2), np.array([[0.5, 0.5], [0.5, 0.5], [0, 1]] * 2)
+    samples = Samples(labels, probabilities, labels)
     assert compute_metrics(labels, probabilities, None)["brier"] == pytest.approx(0.5 / 3)
-    assert sample_metrics(Samples(labels, probabilities, labels), per_epoch=True)["brier"] == pytest.approx(0.5 / 3)
-    low, high = bootstrap_samples(labels, probabilities, np.arange(3), None, 50, 0)["brier"]
-    assert 0 <= low < high <= 0.25
+    assert sample_metrics(samples, per_epoch=True)["brier"] == pytest.approx(0.5 / 3)
+    low, high = sample_intervals(samples, np.arange(6))["brier"] or (0, 0)
+    assert 0 <= low < 0.5 / 3 < high <= 1
     assert "brier" in epoch_metrics("classification", ("a", "b"))
     scan = scan_metrics(np.ones((2, 2, 2), int), np.ones((2, 2, 2), int), (1, 1, 1), ("background", "a"))
     assert mean_metrics([scan])["volume/a"] == 8
-    assert bootstrap_scans([scan, scan], ["p", "q"], 10, 0)["volume/a"] == (8, 8)
+    low, high = scan_intervals([scan] * 4 + [{**scan, "volume/a": 10}], list("pqrst"))["volume/a"] or (0, 0)
+    assert 0 < low < 8.4 < high
     assert epoch_metrics("segmentation", ("background", "a")) == ("loss", "dice", "dice/a", "volume/a")
 
 

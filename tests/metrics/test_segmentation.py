@@ -10,7 +10,6 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 from sklearn import metrics as sk
 
 from voxray.errors import ScanError
-from voxray.metrics.bootstrap import bootstrap_scans
 from voxray.metrics.compute import case_dice, mean_metrics, scan_metrics, voxel_metrics
 from voxray.metrics.registry import METRICS
 from voxray.metrics.segmentation import ClassVoxels, class_voxels
@@ -218,22 +217,6 @@ def test_the_dice_of_a_case_is_the_mean_over_the_classes_that_it_has() -> None:
     assert case_dice({"dice/a": 0.9, "dice/b": 0.7}) == pytest.approx(0.8)
     assert case_dice({"dice/a": 0.2, "dice/b": math.nan}) == pytest.approx(0.2)
     assert math.isnan(case_dice({"dice/a": math.nan, "dice/b": math.nan}))
-
-
-def test_intervals_hold_the_mean_and_are_wider_when_scans_of_one_patient_go_together() -> None:
-    rng = np.random.default_rng(0)
-    dice = np.repeat(rng.uniform(0.4, 1, 20), 5)
-    cases = [{"dice/a": value, "dice/b": math.nan, "missed/a": 0.0} for value in dice]
-    grouped = bootstrap_scans(cases, np.repeat(np.arange(20), 5).tolist(), 400, 0)
-    single = bootstrap_scans(cases, [f"patient {number}" for number in range(100)], 400, 0)
-    assert grouped.keys() == {"dice", "dice/a", "dice/b"}
-    assert grouped["dice"] == grouped["dice/a"]
-    assert grouped["dice"][0] < dice.mean() < grouped["dice"][1]
-    assert np.ptp(grouped["dice"]) > 1.5 * np.ptp(single["dice"])
-    standard_error = dice.std() / math.sqrt(100)
-    assert np.ptp(single["dice"]) == pytest.approx(2 * 1.96 * standard_error, rel=0.2)
-    assert all(math.isnan(end) for end in grouped["dice/b"])
-    assert bootstrap_scans([], [], 10, 0) == {}
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,11 @@ import zarr
 
 from voxray.config.experiment import Experiment
 from voxray.datasets.manifest import QUARANTINE
-from voxray.metrics.bootstrap import bootstrap_samples
 from voxray.metrics.class_table import class_table
 from voxray.metrics.classification import Samples, predict_labels
 from voxray.metrics.compute import compute_metrics, without_nan
 from voxray.metrics.curves import Ranking, choose_threshold
+from voxray.metrics.intervals import sample_intervals
 from voxray.models.spec.load import parse_architecture
 from voxray.reporting.run.contents import RunContents, SplitPredictions
 from voxray.store.layout import INDEX, INDEX_FILE, QUARANTINE_FILE, StoreInfo
@@ -94,7 +94,6 @@ def _make_experiment(folder: Path, size: tuple[int, int, int]) -> Experiment:
             "patches": {"size": list(size), "negatives_per_positive": 2.0},
             "model": {"architecture": str(folder / "tiny.json")},
             "training": {"epochs": 3, "learning_rate": 1e-5},
-            "evaluation": {"bootstrap_samples": 20},
         }
     )
 
@@ -172,14 +171,15 @@ def _measure(predictions: dict[str, SplitPredictions], classes: tuple[str, ...])
     for split, split_predictions in predictions.items():
         patients = np.asarray(split_predictions.rows["patient_id"].to_pylist(), dtype=str)
         inputs = (split_predictions.labels, split_predictions.probabilities)
+        samples = Samples(*inputs, predict_labels(inputs[1], threshold))
         metrics[split] = {
             "level": "patch",
             **compute_metrics(*inputs, threshold),
-            **class_table(Samples(*inputs, predict_labels(inputs[1], threshold)), classes),
+            **class_table(samples, classes),
             "loss": -float(np.log(split_predictions.truth_probabilities()).mean()),
             "threshold": threshold,
             "patients": len(np.unique(patients)),
-            "intervals": bootstrap_samples(*inputs, patients, threshold, 20, 0),
+            "intervals": sample_intervals(samples, patients),
         }
     return without_nan(metrics)
 

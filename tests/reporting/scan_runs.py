@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from voxray.config.experiment import Experiment
 from voxray.datasets.manifest import QUARANTINE
-from voxray.metrics.bootstrap import bootstrap_scans
 from voxray.metrics.compute import case_dice, mean_metrics, scan_metrics, without_nan
+from voxray.metrics.intervals import scan_intervals
 from voxray.models.spec.load import parse_architecture
 from voxray.reporting.run.contents import Case, RunContents
 from voxray.store.layout import INDEX, StoreInfo
@@ -107,7 +107,7 @@ def _measure(cases: list[Case]) -> dict[str, Any]:
             **mean_metrics(metrics),
             "scans": len(cases),
             "patients": len(cases),
-            "intervals": bootstrap_scans(metrics, patients, 20, 0),
+            "intervals": scan_intervals(metrics, patients),
         }
     )
     return measured
@@ -149,7 +149,6 @@ def _experiment(root: Path, out: Path, folder: Path) -> Experiment:
             "intensity": {"kind": "zscore"},
             "model": {"architecture": str(folder / "unet.json")},
             "training": {"loss": "dice_cross_entropy", "monitor": "dice"},
-            "evaluation": {"bootstrap_samples": 20},
         }
     )
 

@@ -27,7 +27,8 @@ def test_epochs_plots_pictures_and_final_metrics_can_be_read_back_from_the_offli
         tracker.log_epoch({"epoch": 2, "train_loss": 0.4, "val_recall": 0.5, "val_roc_auc": 0.8})
         tracker.log_predictions(np.array([0, 1, 1]), np.array([0, 1, 0]), probabilities, ("other", "nodule"))
         tracker.log_pictures("val/patches", pictures, ("other", "nodule"))
-        tracker.log_summary({"test": {"recall": 0.7, "confusion_matrix": [[1, 0], [0, 1]]}})
+        intervals = {"recall": [0.5, 0.9], "roc_auc": None}
+        tracker.log_summary({"test": {"recall": 0.7, "confusion_matrix": [[1, 0], [0, 1]], "intervals": intervals}})
     history, summary, config = read_back(tmp_path)
     assert history["val/recall"] == [0.25, 0.5]
     assert history["train/loss"] == [0.5, 0.4]
@@ -36,6 +37,9 @@ def test_epochs_plots_pictures_and_final_metrics_can_be_read_back_from_the_offli
     assert history["val/patches/captions"] == [["a nodule", "no nodule"]]
     assert {"val/confusion_matrix_table/path", "val/pr_curve_table/path"} <= set(history)
     assert summary["final/test/recall"] == 0.7
+    assert summary["final/test/interval_low/recall"] == 0.5
+    assert summary["final/test/interval_high/recall"] == 0.9
+    assert "final/test/interval_low/roc_auc" not in summary
     assert config["seed"] == 3
 
 

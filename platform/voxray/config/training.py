@@ -105,7 +105,7 @@ class TrainingSpec(Spec):
 class EvaluationSpec(Spec):
     """How a trained model is evaluated."""
 
-    also_called: ClassVar = {"unit": "level", "bootstrap": "bootstrap_samples"}
+    also_called: ClassVar = {"unit": "level"}
 
     overlap: Share = 0.5
     """Segmentation: share of a window that overlaps the next one, along each axis."""
@@ -117,8 +117,6 @@ class EvaluationSpec(Spec):
     """Classification: recall that the operating point must have on the validation patches."""
     target_precision: Annotated[float, Field(gt=0, le=1)] = 0.74
     """Classification: precision at which `recall_at_precision` of each epoch is measured."""
-    bootstrap_samples: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
-    """Resamples of the confidence intervals."""
 
 
 class TrackingSpec(Spec):

@@ -36,7 +36,7 @@ def join_folds(experiment: Experiment, folds: Sequence[Experiment]) -> dict[str,
         by_row = None if np.isnan(thresholds).any() else thresholds[units["fold"].to_numpy()]
         joined = unit_metrics(experiment, units, by_row, list(fold_metrics[0]["classes"]))
     else:
-        joined = summarize_scans(experiment, table.drop_columns(["fold"]).to_pylist())
+        joined = summarize_scans(table.drop_columns(["fold"]).to_pylist())
     names = [name for name in joined["intervals"] if name in fold_metrics[0]]
     by_fold = {name: [metrics[name] for metrics in fold_metrics] for name in names}
     content = without_nan({"test": {**joined, "folds": by_fold}})

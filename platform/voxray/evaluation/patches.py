@@ -20,14 +20,15 @@ from voxray.metrics.aggregate import (
     SCAN,
     aggregate_predictions,
     check_one_class_each,
+    check_probabilities,
     labels_and_probabilities,
     log_loss,
 )
-from voxray.metrics.bootstrap import bootstrap_samples
 from voxray.metrics.class_table import class_table
 from voxray.metrics.classification import Samples, predict_labels
 from voxray.metrics.compute import compute_metrics, without_nan
 from voxray.metrics.curves import Floats, Ranking, choose_threshold
+from voxray.metrics.intervals import sample_intervals
 from voxray.patches.plan import Plan
 from voxray.runs.folder import run_folder
 from voxray.storage.atomic import write_json
@@ -58,6 +59,7 @@ def write_patch_metrics(experiment: Experiment, parts: Mapping[str, list[Part]])
     for split, split_parts in parts.items():
         rows = store.rows(split)
         predictions = join_predictions(split_parts, rows["label"].to_numpy())
+        check_probabilities(predictions.probabilities, split)
         probabilities = pa.array(predictions.probabilities.tolist(), pa.list_(pa.float64()))
         tables[split] = rows.take(pa.array(predictions.rows)).append_column("probabilities", probabilities)
         units[split] = aggregate_predictions(tables[split], experiment.evaluation.level)
@@ -103,16 +105,14 @@ def unit_metrics(
     """
     labels, probabilities = labels_and_probabilities(units)
     patients = np.asarray(units["patient_id"].to_pylist(), dtype=str)
-    spec = experiment.evaluation
+    samples = Samples(labels, probabilities, predict_labels(probabilities, threshold))
     return {
-        "level": spec.level,
+        "level": experiment.evaluation.level,
         **compute_metrics(labels, probabilities, threshold),
-        **class_table(Samples(labels, probabilities, predict_labels(probabilities, threshold)), classes),
+        **class_table(samples, classes),
         "loss": log_loss(labels, probabilities),
         "patients": len(np.unique(patients)),
-        "intervals": bootstrap_samples(
-            labels, probabilities, patients, threshold, spec.bootstrap_samples, experiment.seed
-        ),
+        "intervals": sample_intervals(samples, patients),
     }
 
 

@@ -16,8 +16,8 @@ from voxray.datasets.pseudonyms import files_of
 from voxray.inference.load import load_trained
 from voxray.inference.predict import errors_of_scan, plain_name
 from voxray.inference.segmenter import Segmenter
-from voxray.metrics.bootstrap import bootstrap_scans
 from voxray.metrics.compute import mean_metrics, scan_metrics, without_nan
+from voxray.metrics.intervals import scan_intervals
 from voxray.runs.folder import run_folder
 from voxray.scans.geometry import in_axes_of
 from voxray.scans.masks import label_classes
@@ -107,13 +107,13 @@ def write_scan_metrics(experiment: Experiment, evaluated: Mapping[str, list[Case
     for split, cases in evaluated.items():
         table = pa.Table.from_pylist(cases)
         write_parquet(table.take(pc.sort_indices(table["scan_id"])), folder.predictions(split))
-        metrics[split] = summarize_scans(experiment, cases)
+        metrics[split] = summarize_scans(cases)
     metrics = without_nan(metrics)
     write_json(folder.metrics, metrics)
     return metrics
 
 
-def summarize_scans(experiment: Experiment, cases: list[Case]) -> dict[str, Any]:
+def summarize_scans(cases: list[Case]) -> dict[str, Any]:
     """Means of the scans' metrics, with confidence intervals over patients."""
     metrics = [{key: value for key, value in case.items() if isinstance(value, float)} for case in cases]
     patients = [case["patient_id"] for case in cases]
@@ -121,5 +121,5 @@ def summarize_scans(experiment: Experiment, cases: list[Case]) -> dict[str, Any]
         **mean_metrics(metrics),
         "scans": len(cases),
         "patients": len(set(patients)),
-        "intervals": bootstrap_scans(metrics, patients, experiment.evaluation.bootstrap_samples, experiment.seed),
+        "intervals": scan_intervals(metrics, patients),
     }

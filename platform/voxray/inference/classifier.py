@@ -84,6 +84,8 @@ class Classifier:
             batches = inputs.split(self.run.experiment.training.batch_size)
             logits = torch.cat([self.run.model(batch).double().cpu() for batch in batches])
         probabilities = logits.softmax(1).mean(0).numpy()
+        if not np.isfinite(probabilities).all():
+            raise ScanError(where, "the network gives it no probability (NaN)", "Check it with voxray inspect")
         return Prediction(probabilities, predict_label(probabilities, self.run.scan_threshold), inputs)
 
     def saliency(self, prediction: Prediction) -> tuple[int, NDArray[np.float32], NDArray[np.float32]]:

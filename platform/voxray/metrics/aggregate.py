@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from voxray.errors import DataError
+from voxray.errors import DataError, WorkError
 from voxray.metrics.curves import Floats, Ints
 
 SCAN, PATIENT = "scan", "patient"
@@ -65,6 +65,14 @@ def check_one_class_each(patients: NDArray[np.str_], labels: Ints) -> None:
     if len(mixed):
         problem = f"expected patients of one class each, got {len(mixed)} with several, such as '{mixed[0]}'"
         raise DataError("evaluation.level", problem, "Set it to 'patch'")
+
+
+def check_probabilities(probabilities: Floats, split: str) -> None:
+    """Raise WorkError if a probability (n, classes) is not a number."""
+    undefined = int(np.sum(~np.isfinite(probabilities).all(axis=1)))
+    if undefined:
+        problem = f"the network gives no probability (NaN) to {undefined:,} of {len(probabilities):,} patches"
+        raise WorkError(f"split '{split}'", problem, "Lower training.learning_rate and train again")
 
 
 def log_loss(labels: Ints, probabilities: Floats) -> float:

@@ -8,11 +8,12 @@ the most probable class is predicted, and recall, precision, F1 and the areas ar
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from voxray.metrics.curves import (
     Counts,
@@ -27,6 +28,8 @@ from voxray.metrics.curves import (
 )
 from voxray.metrics.metric import Metric
 
+Bools = NDArray[np.bool_]
+
 
 @dataclass(frozen=True, eq=False)
 class Samples:
@@ -39,7 +42,7 @@ class Samples:
     predicted : ndarray of int, (n,)
         The predicted classes.
     weights : ndarray, (n,), optional
-        How often each sample counts; need not be whole numbers.
+        How much each sample counts; at least 0, and need not be whole numbers.
     target_recall, target_precision : float
         Operating points of the metrics at a target.
     rankings : dict
@@ -185,6 +188,36 @@ def _mean_area(samples: Samples, area: Callable[[Floats, Floats], float]) -> flo
     return defined_mean(np.array([area(true, false) for true, false in samples.positives]))
 
 
+def true_samples(samples: Samples) -> Sequence[Bools]:
+    """The samples of each of `scored_classes`."""
+    return [samples.labels == label for label in samples.scored_classes]
+
+
+def predicted_samples(samples: Samples) -> Sequence[Bools]:
+    """The samples that are predicted as each of `scored_classes`."""
+    return [samples.predicted == label for label in samples.scored_classes]
+
+
+def true_or_predicted_samples(samples: Samples) -> Sequence[Bools]:
+    """The samples of each of `scored_classes`, or predicted as it."""
+    return [true | predicted for true, predicted in zip(true_samples(samples), predicted_samples(samples), strict=True)]
+
+
+def other_samples(samples: Samples) -> Sequence[Bools]:
+    """The samples of the classes other than each of `scored_classes`."""
+    return [samples.labels != label for label in samples.scored_classes]
+
+
+def samples_predicted_otherwise(samples: Samples) -> Sequence[Bools]:
+    """The samples that are predicted as a class other than each of `scored_classes`."""
+    return [samples.predicted != label for label in samples.scored_classes]
+
+
+def samples_of_each_class(samples: Samples) -> Sequence[Bools]:
+    """The samples of each class, of two classes both."""
+    return [samples.labels == label for label in range(samples.classes)]
+
+
 LOSS = Metric(
     "loss",
     "Loss",
@@ -193,7 +226,7 @@ LOSS = Metric(
     tasks=("classification", "segmentation"),
     higher_is_better=False,
     undefined="the split has no {level}",
-    is_share=False,
+    bounds=(0, math.inf),
     interval=False,
     in_terminal=False,
 )
@@ -204,6 +237,7 @@ RECALL = Metric(
     "share of the {positive} {levels} that are found; also called sensitivity",
     multiclass_description="share of the {levels} of a class that are predicted as it, mean over the classes",
     undefined="the split has no {positive} {level}",
+    rests_on=true_samples,
 )
 PRECISION = Metric(
     "precision",
@@ -212,6 +246,7 @@ PRECISION = Metric(
     "share of positive predictions that are true {positive} {levels}; depends on the prevalence",
     multiclass_description="share of the predictions of a class that are right, mean over the classes",
     undefined="{positive} is never predicted in this split",
+    rests_on=predicted_samples,
 )
 NPV = Metric(
     "npv",
@@ -222,6 +257,7 @@ NPV = Metric(
     multiclass_description="share of the predictions of another class that are right about that, mean over the classes",
     undefined="everything is predicted as {positive} in this split",
     per_epoch=False,
+    rests_on=samples_predicted_otherwise,
     in_terminal=False,
 )
 F1 = Metric(
@@ -231,6 +267,7 @@ F1 = Metric(
     "harmonic mean of recall and precision",
     multiclass_description="harmonic mean of recall and precision, mean over the classes",
     undefined="{positive} is neither present nor predicted in this split",
+    rests_on=true_or_predicted_samples,
     in_terminal=False,
 )
 ACCURACY = Metric(
@@ -257,6 +294,7 @@ BALANCED_ACCURACY = Metric(
     "mean of the recalls of {negative} and of {positive}",
     multiclass_description="mean over the classes of their recalls",
     undefined="fewer than two classes have a {level} in this split",
+    rests_on=samples_of_each_class,
     in_terminal=False,
 )
 ROC_AUC = Metric(
@@ -267,6 +305,7 @@ ROC_AUC = Metric(
     multiclass_description="probability that a {level} of a class scores higher for it than another {level}, "
     "mean over the classes",
     undefined="fewer than two classes have a {level} in this split",
+    rests_on=samples_of_each_class,
 )
 AVERAGE_PRECISION = Metric(
     "average_precision",
@@ -275,6 +314,7 @@ AVERAGE_PRECISION = Metric(
     "mean precision over all recalls; needs no threshold",
     multiclass_description="mean precision over all recalls, of each class against the rest, mean over the classes",
     undefined="the split has no {positive} {level}",
+    rests_on=true_samples,
     in_terminal=False,
 )
 PRECISION_AT_TARGET = Metric(

@@ -31,9 +31,10 @@ def compute_metrics(labels: Ints, probabilities: Floats, threshold: float | Floa
 
 
 def sample_metrics(samples: Samples, *, per_epoch: bool = False) -> dict[str, float]:
-    """The classification metrics of ``metrics.json``, or those of each epoch, for these samples."""
+    """The classification metrics of ``metrics.json``, or those of each epoch; all NaN if a probability is NaN."""
+    is_defined = bool(np.isfinite(samples.probabilities).all())
     return {
-        metric.name: metric.function(samples)
+        metric.name: metric.function(samples) if is_defined else math.nan
         for metric in task_metrics("classification", per_epoch=per_epoch)
         if metric.function and not (metric.binary_only and samples.classes != 2)
     }

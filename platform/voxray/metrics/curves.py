@@ -1,6 +1,6 @@
 """Areas under and points on the ROC and the precision-recall curve of one class, weighted or not.
 
-`Ranking` sorts the scores once, so that a bootstrap can weight the same samples a thousand times. Curves to draw are
+`Ranking` sorts the scores once, so that intervals can weight the same samples hundreds of times. Curves to draw are
 those of scikit-learn, which also tests these.
 """
 

@@ -1,8 +1,19 @@
 """The description of one metric: how it is computed, compared, named and explained."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+UNBOUNDED = (-math.inf, math.inf)
+
+
+def all_samples(samples: Any) -> Sequence[NDArray[np.bool_]]:
+    """One set: all samples."""
+    return [np.ones(len(samples.labels), bool)]
 
 
 @dataclass(frozen=True)
@@ -30,8 +41,8 @@ class Metric:
         The description with more than two classes, where it differs.
     unit : str
         Such as ``mm``; empty for a number without one.
-    is_share : bool
-        Whether it lies between 0 and 1.
+    bounds : tuple of float
+        The least and the greatest value; ``inf`` where there is none.
     digits : int
         Decimal places in reports.
     per_epoch : bool
@@ -40,6 +51,9 @@ class Metric:
         Whether it is computed for ``metrics.json``.
     interval : bool
         Whether ``metrics.json`` gives a confidence interval of it.
+    rests_on : callable
+        Classification: the sets of samples, such as the positive ones, that each have to come from enough patients for
+        an interval; masks (n,), from a `Samples`.
     in_terminal : bool
         Whether the terminal prints it after evaluation; it needs an interval.
     binary_only : bool
@@ -59,15 +73,21 @@ class Metric:
     undefined: str = ""
     multiclass_description: str = ""
     unit: str = ""
-    is_share: bool = True
+    bounds: tuple[float, float] = (0.0, 1.0)
     digits: int = 3
     per_epoch: bool = True
     final: bool = True
     interval: bool = True
+    rests_on: Callable[[Any], Sequence[NDArray[np.bool_]]] = all_samples
     in_terminal: bool = True
     binary_only: bool = False
     class_mean: bool = False
     summed: bool = False
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it lies between 0 and 1."""
+        return self.bounds == (0, 1)
 
     @property
     def sign(self) -> int:

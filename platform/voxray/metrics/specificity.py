@@ -1,6 +1,6 @@
 """Specificity, a metric of patches and of voxels alike."""
 
-from voxray.metrics.classification import Samples
+from voxray.metrics.classification import Samples, other_samples
 from voxray.metrics.curves import ratio
 from voxray.metrics.metric import Metric
 from voxray.metrics.segmentation import ClassVoxels
@@ -22,5 +22,6 @@ SPECIFICITY = Metric(
     multiclass_description="share of what is not of a class that is predicted so; near 1 where the class is rare",
     undefined="nothing in this split is outside the class",
     per_epoch=False,
+    rests_on=other_samples,
     in_terminal=False,
 )

@@ -7,7 +7,8 @@ import pyarrow.compute as pc
 
 from voxray.config.experiment import Experiment
 from voxray.metrics.registry import find_metric
-from voxray.reporting.text.metric_values import inline_label
+from voxray.reporting.text.metric_values import NO_INTERVAL, inline_label
+from voxray.reporting.text.numbers import decimals, interval_text
 from voxray.runs.folder import RunFolder, run_folder
 from voxray.runs.records import read_records
 from voxray.store.read import PatchStore
@@ -35,6 +36,10 @@ def echo_metrics(metrics: dict[str, Any], on_status: OnStatus) -> None:
     for split, values in metrics.items():
         names = [name for name in values["intervals"] if find_metric(name).in_terminal]
         on_status(f"evaluate: {split}: {', '.join(_format_metric(values, name) for name in names)}")
+        withheld = [name for name in names if values[name] is not None and values["intervals"][name] is None]
+        if withheld:
+            which = "" if withheld == names else f" ({', '.join(map(inline_label, withheld))})"
+            on_status(f"note: {split}: {NO_INTERVAL}{which}")
 
 
 def note_undefined(metrics: dict[str, Any], store: PatchStore, on_status: OnStatus) -> None:
@@ -51,6 +56,5 @@ def note_undefined(metrics: dict[str, Any], store: PatchStore, on_status: OnStat
 
 
 def _format_metric(values: dict[str, Any], name: str) -> str:
-    numbers = [values[name], *values["intervals"][name]]
-    value, low, high = ("–" if number is None else f"{number:.3f}" for number in numbers)
-    return f"{name} {value} [{low}, {high}]"
+    text, ends = f"{name} {decimals(values[name])}", values["intervals"][name]
+    return f"{text} [{interval_text(ends[0], ends[1], between=', ')}]" if ends else text

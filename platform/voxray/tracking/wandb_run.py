@@ -206,11 +206,16 @@ class Tracker:
 
     @_if_active
     def log_summary(self, metrics: Mapping[str, Mapping[str, Any]]) -> None:
-        """Final metrics, such as ``final/val/recall``, in the run's summary."""
+        """Final metrics, such as ``final/val/recall``, and ``final/val/interval_low/recall``, in the run's summary."""
         for split, values in metrics.items():
             for name, value in values.items():
                 if isinstance(value, int | float):
                     self.run.summary[f"final/{split}/{name}"] = value
+            for name, ends in values.get("intervals", {}).items():
+                if ends:
+                    low, high = ends
+                    self.run.summary[f"final/{split}/interval_low/{name}"] = low
+                    self.run.summary[f"final/{split}/interval_high/{name}"] = high
 
 
 def default_entity() -> str:

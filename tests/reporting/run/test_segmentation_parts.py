@@ -109,7 +109,7 @@ def test_one_class_and_both_splits_have_a_card_and_strips_each(tmp_path: Path) -
     assert {"chart-dice-val", "chart-dice-test"} <= set(re.findall(r'id="(chart-[^"]*)"', html))
     assert "The Dice of organ is" in html
     assert "mean Dice" not in text_of(html)
-    assert "no interval from one patient" in html
+    assert "no interval: too few patients" in html
 
 
 def test_text_from_the_data_is_escaped(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from voxray.reporting.text.caveats import classifier_caveats
 from voxray.reporting.text.metric_values import inline_label, metric_value
-from voxray.reporting.text.numbers import count, minus, percent
+from voxray.reporting.text.numbers import count, interval_text, minus, percent
 from voxray.reporting.text.sentences import operating_sentence
 
 CLASSES = ("other", "nodule")
@@ -53,12 +53,21 @@ def test_a_metric_has_three_decimals_and_its_interval() -> None:
     assert "nodule" in recall.description
 
 
-def test_one_patient_gives_no_interval() -> None:
-    assert metric_value("recall", METRICS | {"patients": 1}, CLASSES).low is None
+def test_a_withheld_interval_is_named_and_a_metric_that_has_none_says_nothing() -> None:
+    recall = metric_value("recall", METRICS | {"intervals": {"recall": None}}, CLASSES)
+    assert (recall.text, recall.low, recall.interval) == ("0.905", None, "")
+    assert recall.note == "no interval: too few patients"
+    assert metric_value("loss", METRICS | {"loss": 0.3}, CLASSES).note == ""
+
+
+def test_an_interval_never_reads_as_one_of_width_zero() -> None:
+    assert interval_text(0.99981, 0.99987) == "0.9998 to 0.9999"
+    assert interval_text(0.999812, 0.999814) == "0.999812 to 0.999814"
+    assert interval_text(0.9, 0.95, 3, ", ") == "0.900, 0.950"
 
 
 def test_an_undefined_metric_has_a_dash_a_reason_and_no_interval() -> None:
-    recall = metric_value("recall", METRICS | {"recall": None, "intervals": {"recall": [None, None]}}, CLASSES)
+    recall = metric_value("recall", METRICS | {"recall": None, "intervals": {"recall": None}}, CLASSES)
     assert (recall.text, recall.interval, recall.value) == ("–", "", None)
     assert recall.undefined
 
@@ -68,6 +77,7 @@ def test_few_patients_and_a_missing_test_split_are_caveats() -> None:
     text = " ".join(classifier_caveats({"val": METRICS | {"patients": 3}}, CLASSES))
     assert "no test split" in text
     assert "validation has 3 patients" in text
+    assert "none where it rests on fewer than 5 patients" in text
     assert "1.6 other patches per nodule patch" in text
 
 

@@ -7,10 +7,11 @@ import numpy as np
 from markupsafe import Markup
 
 from voxray.config.experiment import Experiment
+from voxray.metrics.intervals import MIN_PATIENTS
 from voxray.reporting.html import template_environment
 from voxray.reporting.run.reproduce import settings_text
-from voxray.reporting.text.metric_values import label_of
-from voxray.reporting.text.numbers import MISSING, count, decimals, plural
+from voxray.reporting.text.metric_values import NO_INTERVAL, label_of
+from voxray.reporting.text.numbers import MISSING, count, decimals, interval_text, plural
 from voxray.storage.atomic import write_text
 from voxray.storage.paths import AnyPath
 from voxray.visualization.style import MUTED, SPLIT_COLORS, WIDE, new_axes, styled, to_svg, unit_axis
@@ -27,6 +28,9 @@ def write_fold_report(path: AnyPath, experiment: Experiment, metrics: Mapping[st
         folds=experiment.split.folds,
         size=count(test["patients"], "patient"),
         levels=plural(test.get("level", "scan")),
+        min_patients=MIN_PATIENTS,
+        missing=MISSING,
+        no_interval=NO_INTERVAL,
         headline=rows[list(folds).index("roc_auc" if "roc_auc" in folds else "dice")],
         rows=rows,
         chart=_fold_chart(test),
@@ -36,8 +40,8 @@ def write_fold_report(path: AnyPath, experiment: Experiment, metrics: Mapping[st
 
 
 def _pooled(test: Mapping[str, Any], key: str) -> tuple[str, str]:
-    low, high = test["intervals"][key]
-    return decimals(test[key]), MISSING if low is None else f"{decimals(low)} to {decimals(high)}"
+    ends = test["intervals"][key]
+    return decimals(test[key]), interval_text(*ends) if ends else MISSING
 
 
 @styled
@@ -49,7 +53,8 @@ def _fold_chart(test: Mapping[str, Any]) -> Markup:
     figure, axes = new_axes((WIDE[0] * 1.4, 0.6 + 0.32 * len(keys)), "", "")
     for line, key in enumerate(keys):
         axes.plot(folds[key], [line] * len(folds[key]), "o", color=MUTED, markersize=4, alpha=0.6, markeredgewidth=0)
-        axes.plot(np.array(test["intervals"][key], np.float64), [line, line], color=SPLIT_COLORS["test"], linewidth=1.2)
+        ends = test["intervals"][key] or []
+        axes.plot(ends, [line] * len(ends), color=SPLIT_COLORS["test"], linewidth=1.2)
         pooled = np.array([test[key]], np.float64)
         axes.plot(pooled, [line], "|", color=SPLIT_COLORS["test"], markersize=13, markeredgewidth=2.4)
     axes.set_yticks(range(len(keys)), list(map(label_of, keys)))

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from voxray.console.units import seconds_text
+from voxray.metrics.intervals import MIN_PATIENTS
 from voxray.metrics.registry import find_metric
 from voxray.models.shapes import count_parameters, infer_shapes, model_input
 from voxray.reporting.charts.learning_curves import learning_charts
@@ -64,7 +65,7 @@ def _header(run: RunContents) -> dict[str, Any]:
         "split_names": SPLIT_NAMES,
         "split_colors": SPLIT_COLORS,
         "missing": MISSING,
-        "bootstrap_samples": run.experiment.evaluation.bootstrap_samples,
+        "min_patients": MIN_PATIENTS,
     }
 
 

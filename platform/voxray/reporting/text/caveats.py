@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
+from voxray.metrics.intervals import MIN_PATIENTS
 from voxray.reporting.run.contents import Case
 from voxray.reporting.text.metric_values import describe
 from voxray.reporting.text.numbers import SPLIT_NAMES, count, plural
@@ -34,8 +35,8 @@ def split_caveats(metrics: Mapping[str, Mapping[str, Any]], selected: str) -> It
     few = [f"{name} has {count(number, 'patient')}" for name, number in patients.items() if number < FEW_PATIENTS]
     if few:
         yield (
-            f"Few patients ({', '.join(few)}): bootstrap intervals of fewer than {FEW_PATIENTS} patients are too "
-            "narrow, and one patient gives none."
+            f"Few patients ({', '.join(few)}): intervals are wide, and a metric has none where it rests on fewer than "
+            f"{MIN_PATIENTS} patients."
         )
 
 

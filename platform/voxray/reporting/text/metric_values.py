@@ -4,11 +4,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from voxray.metrics.metric import Metric
+from voxray.metrics.metric import UNBOUNDED, Metric
 from voxray.metrics.registry import METRICS, metric_name
-from voxray.reporting.text.numbers import MISSING, SPLIT_NAMES, decimals, finite
+from voxray.reporting.text.numbers import MISSING, SPLIT_NAMES, decimals, finite, interval_text
 
 CLASS_MEAN = "mean"
+NO_INTERVAL = "no interval: too few patients"
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class MetricValue:
     interval: str  # empty where there is none
     undefined: str  # why there is no value; empty where there is one
     is_share: bool = True  # whether it lies between 0 and 1
-    note: str = "no interval from one patient"  # displayed where there is no interval
+    note: str = ""  # displayed where there is no interval
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,10 @@ def metric_value(
         text=with_unit(value, metric),
         low=low,
         high=high,
-        interval="" if low is None else f"{decimals(low, metric.digits)} to {decimals(high, metric.digits)}",
+        interval="" if low is None or high is None else interval_text(low, high, metric.digits),
         undefined=metric.explain_undefined(classes, level) if value is None else "",
         is_share=metric.is_share,
+        note=NO_INTERVAL if value is not None and low is None and key in metrics.get("intervals", {}) else "",
     )
 
 
@@ -61,7 +63,7 @@ def describe(key: str) -> Metric:
     """The registered metric of a key; an unknown one has its own name and no description."""
     name = metric_name(key)
     label = name.replace("_", " ").capitalize()
-    return METRICS.get(name) or Metric(name, label, None, "", undefined="undefined in every scan", is_share=False)
+    return METRICS.get(name) or Metric(name, label, None, "", undefined="undefined in every scan", bounds=UNBOUNDED)
 
 
 def label_of(key: str) -> str:
@@ -90,10 +92,7 @@ def value_and_interval(key: str, metrics: Mapping[str, Any]) -> tuple[float | No
     """A metric of one split and the ends of its interval, None where undefined."""
     value = finite(metrics.get(key))
     low, high = map(finite, metrics.get("intervals", {}).get(key) or (None, None))
-    # Every resample of a single patient gives the same value, which is no interval.
-    if None in (value, low, high) or metrics.get("patients", 0) < 2:
-        return value, None, None
-    return value, low, high
+    return (value, None, None) if value is None else (value, low, high)
 
 
 def undefined_notes(rows: Iterable[Mapping[str, MetricValue]]) -> Iterator[str]:

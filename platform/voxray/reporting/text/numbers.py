@@ -5,6 +5,7 @@ from typing import Any
 
 SPLIT_NAMES = {"train": "Training", "val": "Validation", "test": "Test"}
 MISSING = "–"
+MOST_DIGITS = 15
 
 
 def finite(value: Any) -> float | None:
@@ -15,6 +16,13 @@ def finite(value: Any) -> float | None:
 def decimals(value: float | None, digits: int = 3) -> str:
     """A number with `digits` decimal places, or an en dash."""
     return MISSING if value is None or not math.isfinite(value) else minus(f"{value:.{digits}f}")
+
+
+def interval_text(low: float, high: float, digits: int = 3, between: str = " to ") -> str:
+    """Both ends, with more decimal places than `digits` where these would not tell them apart."""
+    while decimals(low, digits) == decimals(high, digits) and digits < MOST_DIGITS:
+        digits += 1
+    return f"{decimals(low, digits)}{between}{decimals(high, digits)}"
 
 
 def percent(part: float, whole: float) -> str:
