@@ -1,14 +1,17 @@
 import json
+import math
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from scenes import SMALL_NET, experiment
 
 from voxray.config.experiment import Experiment
-from voxray.errors import VoxrayError, WorkError
+from voxray.errors import ScanError, VoxrayError, WorkError
+from voxray.evaluation.patches import predict_split, write_patch_metrics
 from voxray.executors.local import LocalExecutor
 from voxray.inference.classifier import Classifier
 from voxray.inference.load import load_trained
@@ -73,6 +76,19 @@ def test_a_scan_is_classified_as_it_was_in_the_evaluation(trained: Experiment) -
     label, images, saliency = classifier.saliency(prediction)
     assert images.shape == saliency.shape == (1, *store.info.size)
     assert label == 1
+
+
+def test_a_network_that_gives_nan_is_an_error_in_place_of_a_prediction(trained: Experiment) -> None:
+    run = load_trained(trained.out_path, CPU)
+    with torch.no_grad():
+        next(run.model.parameters()).fill_(math.nan)
+    with pytest.raises(ScanError, match=r"the network gives it no probability \(NaN\)"):
+        Classifier(run).predict(open_scan(Path(trained.data.root) / "s0.nii.gz"))
+    before = run_folder(trained).metrics.read_bytes()
+    part = predict_split(trained, run, "val", (0, 1), lambda *progress: None)
+    with pytest.raises(WorkError, match=r"split 'val': the network gives no probability \(NaN\) to 2 of 2 patches"):
+        write_patch_metrics(trained, {"val": [part]})
+    assert run_folder(trained).metrics.read_bytes() == before
 
 
 def predicted(spec: Experiment, split: str) -> list[tuple[dict[str, object], list[float]]]:

@@ -8,12 +8,11 @@ the most probable class is predicted, and recall, precision, F1 and the areas ar
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from voxray.metrics.curves import (
     Counts,
@@ -27,8 +26,13 @@ from voxray.metrics.curves import (
     recall_at_precision,
 )
 from voxray.metrics.metric import Metric
-
-Bools = NDArray[np.bool_]
+from voxray.metrics.support import (
+    predicted_samples,
+    samples_of_each_class,
+    samples_predicted_otherwise,
+    true_or_predicted_samples,
+    true_samples,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,36 +190,6 @@ def recall_at_target(samples: Samples) -> float:
 
 def _mean_area(samples: Samples, area: Callable[[Floats, Floats], float]) -> float:
     return defined_mean(np.array([area(true, false) for true, false in samples.positives]))
-
-
-def true_samples(samples: Samples) -> Sequence[Bools]:
-    """The samples of each of `scored_classes`."""
-    return [samples.labels == label for label in samples.scored_classes]
-
-
-def predicted_samples(samples: Samples) -> Sequence[Bools]:
-    """The samples that are predicted as each of `scored_classes`."""
-    return [samples.predicted == label for label in samples.scored_classes]
-
-
-def true_or_predicted_samples(samples: Samples) -> Sequence[Bools]:
-    """The samples of each of `scored_classes`, or predicted as it."""
-    return [true | predicted for true, predicted in zip(true_samples(samples), predicted_samples(samples), strict=True)]
-
-
-def other_samples(samples: Samples) -> Sequence[Bools]:
-    """The samples of the classes other than each of `scored_classes`."""
-    return [samples.labels != label for label in samples.scored_classes]
-
-
-def samples_predicted_otherwise(samples: Samples) -> Sequence[Bools]:
-    """The samples that are predicted as a class other than each of `scored_classes`."""
-    return [samples.predicted != label for label in samples.scored_classes]
-
-
-def samples_of_each_class(samples: Samples) -> Sequence[Bools]:
-    """The samples of each class, of two classes both."""
-    return [samples.labels == label for label in range(samples.classes)]
 
 
 LOSS = Metric(

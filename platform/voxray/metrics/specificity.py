@@ -1,9 +1,10 @@
 """Specificity, a metric of patches and of voxels alike."""
 
-from voxray.metrics.classification import Samples, other_samples
+from voxray.metrics.classification import Samples
 from voxray.metrics.curves import ratio
 from voxray.metrics.metric import Metric
 from voxray.metrics.segmentation import ClassVoxels
+from voxray.metrics.support import other_samples
 
 
 def specificity(evaluated: Samples | ClassVoxels) -> float:
