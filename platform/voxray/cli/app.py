@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from voxray.cli import cluster, data, model, phantom, run, search
+from voxray.cli import cluster, data, model, phantom, run, score, search
 from voxray.cli.terminal import echo, handle_errors
 
 COMMANDS = (
     *(run.run, run.ingest, run.train, run.evaluate, run.report, run.predict, search.tune),
-    *(data.inspect, data.reveal, model.describe, model.schema),
+    *(data.inspect, data.reveal, score.score, model.describe, model.schema),
     *(cluster.status, cluster.dashboard, cluster.submit),
 )
 HELP = """Train networks on medical scans: from folders of scans to a patch store, a model, metrics and a report.

@@ -20,7 +20,14 @@ SPLITS = ("train", "val", "test")
 NAMING = ("path", "series", "folder", "patient", "label", "patient_id", "split")
 
 
-def read_csv(path: AnyPath, required: Sequence[str], text: Sequence[str] = (), numbers: Sequence[str] = ()) -> pa.Table:
+def read_csv(
+    path: AnyPath,
+    required: Sequence[str],
+    text: Sequence[str] = (),
+    numbers: Sequence[str] = (),
+    *,
+    may_be_empty: bool = False,
+) -> pa.Table:
     """Read a CSV file with a header line, as spreadsheets of any country write it.
 
     Cells are separated by commas, semicolons or tabs. Blanks around names and texts do not count, and a cell of blanks
@@ -35,6 +42,8 @@ def read_csv(path: AnyPath, required: Sequence[str], text: Sequence[str] = (), n
         Columns to read as strings whatever they look like (identifiers such as ``0012``).
     numbers : sequence of str
         Columns to read as float64.
+    may_be_empty : bool
+        Whether a header line alone is a list.
 
     Raises
     ------
@@ -52,7 +61,7 @@ def read_csv(path: AnyPath, required: Sequence[str], text: Sequence[str] = (), n
     types = {**dict.fromkeys(text, pa.string()), **dict.fromkeys(numbers, pa.float64())}
     try:
         table = arrow_csv.read_csv(
-            BytesIO(content.encode()),
+            BytesIO(f"{content}\n".encode()),
             read_options=arrow_csv.ReadOptions(column_names=names, skip_rows=1),
             parse_options=arrow_csv.ParseOptions(delimiter=delimiter),
             convert_options=arrow_csv.ConvertOptions(
@@ -63,7 +72,7 @@ def read_csv(path: AnyPath, required: Sequence[str], text: Sequence[str] = (), n
         reason = str(error).partition("\n")[0][:LONGEST_REASON]
         problem = _not_numbers(reason, names, numbers) or f"not readable as CSV: {reason}"
         raise DataError(str(path), problem, "Correct the file") from None
-    if table.num_rows == 0:
+    if table.num_rows == 0 and not may_be_empty:
         raise DataError(str(path), "has no rows", "Give it at least one sample")
     for number, name in enumerate(names):
         if table[name].type == pa.string():
@@ -72,11 +81,33 @@ def read_csv(path: AnyPath, required: Sequence[str], text: Sequence[str] = (), n
     return table
 
 
+def read_names(path: AnyPath, column: str) -> list[str]:
+    """The different names of a column, in their order; without a header line that names it, those of the first column.
+
+    Raises
+    ------
+    DataError
+        Missing or unreadable file, no UTF-8, no names.
+    """
+    content = _read_text(path)
+    delimiter = max(DELIMITERS, key=content.partition("\n")[0].count)
+    try:
+        rows = [[cell.strip() for cell in row] for row in csv.reader(content.splitlines(), delimiter=delimiter) if row]
+    except csv.Error as error:
+        raise DataError(str(path), f"not readable as CSV: {error}", "Correct the file") from None
+    position = rows[0].index(column) if rows and column in rows[0] else None
+    cells = [row[0] for row in rows] if position is None else [row[position] for row in rows[1:] if position < len(row)]
+    names = list(dict.fromkeys(filter(None, cells)))
+    if not names:
+        raise DataError(str(path), "has no rows", f"Give it a line for each {column}")
+    return names
+
+
 def _read_text(path: AnyPath) -> str:
     try:
         content = read_bytes(path).decode("utf-8-sig").lstrip("\r\n")
     except FileNotFoundError:
-        raise DataError(str(path), "no such file", "The layout needs this list; check data.root") from None
+        raise DataError(str(path), "no such file", "Check the path; the lists of a layout are in data.root") from None
     except UnicodeDecodeError as error:
         problem = f"is no UTF-8 text: byte {error.object[error.start]:#04x} at position {error.start:,}"
         raise DataError(str(path), problem, "Save it as CSV in UTF-8") from None

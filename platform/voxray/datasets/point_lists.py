@@ -1,0 +1,74 @@
+"""Lists of points in the format of LUNA16: annotations, excluded annotations, and candidates with probabilities."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from voxray.datasets.csv_lists import read_csv, read_names, without_empty_cells
+from voxray.errors import DataError
+from voxray.storage.paths import AnyPath
+
+SERIES = "seriesuid"
+COORDINATES = ("coordX", "coordY", "coordZ")
+_POINT = [("scan_id", pa.string()), ("x_mm", pa.float64()), ("y_mm", pa.float64()), ("z_mm", pa.float64())]  # RAS
+ANNOTATIONS = pa.schema([*_POINT, ("diameter_mm", pa.float64())])
+CANDIDATES = pa.schema([*_POINT, ("probability", pa.float64())])
+
+
+def read_annotations(path: AnyPath) -> pa.Table:
+    """The nodules of ``annotations.csv``, or the excluded findings of ``annotations_excluded.csv``.
+
+    Returns
+    -------
+    pyarrow.Table
+        With the schema ANNOTATIONS: centers in world millimeters, RAS; a diameter below 0 is not known.
+
+    Raises
+    ------
+    DataError
+        As `read_csv`; a series, coordinate or diameter that is empty or not finite. A list without rows is none.
+    """
+    return _read_points(path, ANNOTATIONS)
+
+
+def read_candidates(path: AnyPath) -> pa.Table:
+    """A list of candidates with probabilities, in the format of a submission to LUNA16; other columns do not count.
+
+    Returns
+    -------
+    pyarrow.Table
+        With the schema CANDIDATES: points in world millimeters, RAS.
+
+    Raises
+    ------
+    DataError
+        As `read_csv`; a series, coordinate or probability that is empty or not finite. A list without rows is none.
+    """
+    return _read_points(path, CANDIDATES)
+
+
+def read_series(path: AnyPath) -> list[str]:
+    """The series of ``seriesuids.csv``, each once; the challenge's file has no header line."""
+    return read_names(path, SERIES)
+
+
+def _read_points(path: AnyPath, schema: pa.Schema) -> pa.Table:
+    numbers = (*COORDINATES, schema.names[-1])
+    table = read_csv(path, (SERIES, *numbers), text=(SERIES,), numbers=numbers, may_be_empty=True)
+    table = without_empty_cells(table, path, (SERIES,))
+    _check_finite(table, path, numbers)
+    x, y, z, value = (table[name].combine_chunks() for name in numbers)
+    # LPS to RAS: the first two axes change sign.
+    columns = [table[SERIES].combine_chunks(), pc.negate(x), pc.negate(y), z, value]
+    return pa.table(dict(zip(schema.names, columns, strict=True)), schema=schema)
+
+
+def _check_finite(table: pa.Table, path: AnyPath, columns: Sequence[str]) -> None:
+    for column in columns:
+        values = np.asarray(table[column].to_numpy(), np.float64)
+        odd = np.flatnonzero(~np.isfinite(values))
+        if len(odd):
+            problem = f"column '{column}': expected a number, got {values[odd[0]]} in line {odd[0] + 2}"
+            raise DataError(str(path), problem, "Correct or remove the line")
