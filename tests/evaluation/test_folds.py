@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 from voxray.config.experiment import Experiment
 from voxray.errors import VoxrayError
 from voxray.executors.local import LocalExecutor
+from voxray.reporting.run.fold_page import write_fold_report
 from voxray.stages.ingest import ingest
 from voxray.stages.pipeline import run
 
@@ -51,6 +52,8 @@ def test_the_figures_of_all_folds_are_those_of_their_predictions_together(
     assert metrics["roc_auc"] == pytest.approx(roc_auc_score(labels, scores))
     own = [json.loads((spec.out_path / f"fold_{fold}" / "metrics.json").read_text())["test"] for fold in range(2)]
     assert metrics["folds"]["roc_auc"] == [each["roc_auc"] for each in own]
+    assert set(metrics["classes"]) == set(own[0]["classes"])
+    assert metrics["classes"]["nodule"]["support"] == sum(each["classes"]["nodule"]["support"] for each in own)
     # Each patch is called at the operating point of its own fold.
     counts = np.sum([each["confusion_matrix"] for each in own], axis=0)
     np.testing.assert_array_equal(metrics["confusion_matrix"], counts)
@@ -68,6 +71,19 @@ def test_the_page_links_to_each_fold_and_a_second_run_repeats_nothing(
     said: list[str] = []
     run(spec, LocalExecutor(), said.append)
     assert sum("train: finished earlier" in line for line in said) == 2
+
+
+def test_the_page_of_all_folds_has_the_monitor_as_its_headline_and_the_table_of_classes(
+    crossed: tuple[Experiment, list[str]], tmp_path: Path
+) -> None:
+    spec, _ = crossed
+    metrics = json.loads((spec.out_path / "metrics.json").read_text())
+    training = spec.training.model_copy(update={"monitor": "balanced_accuracy"})
+    for chosen, label in ((spec, "ROC AUC"), (spec.model_copy(update={"training": training}), "Balanced accuracy")):
+        write_fold_report(tmp_path / "report.html", chosen, metrics)
+        page = (tmp_path / "report.html").read_text()
+        assert f'<p class="sentence">{label} ' in page
+        assert '<table id="classes-test">' in page
 
 
 def test_one_stage_wants_one_fold(crossed: tuple[Experiment, list[str]]) -> None:

@@ -5,12 +5,13 @@ import sys
 import numpy as np
 import pytest
 
+from voxray.config.tasks import TASKS
 from voxray.errors import ConfigError
 from voxray.metrics.classification import Samples
 from voxray.metrics.compute import compute_metrics, mean_metrics, sample_metrics, scan_metrics
 from voxray.metrics.intervals import sample_intervals, scan_intervals
 from voxray.metrics.metric import Metric
-from voxray.metrics.registry import METRICS, epoch_metrics, find_metric
+from voxray.metrics.registry import METRICS, epoch_metrics, find_metric, headline_keys
 
 
 @pytest.mark.parametrize(
@@ -86,6 +87,14 @@ def test_metrics_of_an_epoch_depend_on_the_task_and_the_classes() -> None:
     two, three = (epoch_metrics("classification", tuple("abc"[:count])) for count in (2, 3))
     assert set(two) - set(three) == {"precision_at_target", "recall_at_precision"}
     assert epoch_metrics("segmentation", ("background", "a", "b")) == ("loss", "dice", "dice/a", "dice/b")
+
+
+def test_the_monitor_is_the_first_headline_unless_it_is_a_loss_or_of_epochs_only() -> None:
+    own = headline_keys("classification", "loss")
+    assert own == headline_keys("classification", "precision_at_target") == TASKS["classification"].headline
+    assert headline_keys("classification", "balanced_accuracy") == ("balanced_accuracy", *own)
+    assert headline_keys("classification", own[1]) == (own[1], own[0], *own[2:])
+    assert headline_keys("segmentation", "dice/edema")[:2] == ("dice/edema", "dice")
 
 
 def test_the_registry_loads_neither_torch_nor_scikit_learn_nor_scipy() -> None:

@@ -185,10 +185,16 @@ def _measure(predictions: dict[str, SplitPredictions], classes: tuple[str, ...])
 
 
 def _history() -> list[dict[str, Any]]:
-    row = {"learning_rate": 1e-5, "val_precision": float("nan"), "val_recall": 0.5, "val_roc_auc": 0.6}
+    row = {
+        "learning_rate": 1e-5,
+        "val_precision": float("nan"),
+        "val_recall": 0.5,
+        "val_roc_auc": 0.6,
+        "val_accuracy": 0.5,
+    }
     cost = {"seconds": 60.0, "data_wait_share": 0.25, "patches_per_s": 100.0}
     losses = [(0.7, 0.6), (0.5, 0.4), (0.3, 0.8)]
     return [
-        {"epoch": number, "train_loss": train, "val_loss": val, **row, **cost}
+        {"epoch": number, "train_loss": train, "train_accuracy": 1 - train, "val_loss": val, **row, **cost}
         for number, (train, val) in enumerate(losses, 1)
     ]

@@ -28,7 +28,9 @@ def test_epochs_plots_pictures_and_final_metrics_can_be_read_back_from_the_offli
         tracker.log_predictions(np.array([0, 1, 1]), np.array([0, 1, 0]), probabilities, ("other", "nodule"))
         tracker.log_pictures("val/patches", pictures, ("other", "nodule"))
         intervals = {"recall": [0.5, 0.9], "roc_auc": None}
-        tracker.log_summary({"test": {"recall": 0.7, "confusion_matrix": [[1, 0], [0, 1]], "intervals": intervals}})
+        classes = {"nodule": {"recall": 0.5, "precision": None}}
+        metrics = {"recall": 0.7, "confusion_matrix": [[1, 0], [0, 1]], "classes": classes, "macro": {"recall": 0.6}}
+        tracker.log_summary({"test": metrics | {"intervals": intervals}})
     history, summary, config = read_back(tmp_path)
     assert history["val/recall"] == [0.25, 0.5]
     assert history["train/loss"] == [0.5, 0.4]
@@ -40,6 +42,9 @@ def test_epochs_plots_pictures_and_final_metrics_can_be_read_back_from_the_offli
     assert summary["final/test/interval_low/recall"] == 0.5
     assert summary["final/test/interval_high/recall"] == 0.9
     assert "final/test/interval_low/roc_auc" not in summary
+    assert summary["final/test/classes/nodule/recall"] == 0.5
+    assert summary["final/test/macro/recall"] == 0.6
+    assert "final/test/classes/nodule/precision" not in summary
     assert config["seed"] == 3
 
 

@@ -26,11 +26,20 @@ def test_it_has_a_section_for_each_task_and_for_searches() -> None:
     assert [section.name for section in workspace.sections] == [
         "Classification",
         "Segmentation",
-        "Loss",
+        "Training",
         "Pareto",
         "Trials",
     ]
     assert all(section.panels for section in workspace.sections)
+
+
+def test_the_monitor_of_the_experiment_is_a_goal_and_training_stands_beside_validation() -> None:
+    lines = describe_workspace(build_workspace("someone", "lungs", "balanced_accuracy"))
+    assert "Pareto: val/balanced_accuracy against parameters" in lines
+    assert lines == sorted(set(lines), key=lines.index)
+    assert "Training: train/accuracy, val/accuracy over the epochs" in lines
+    by_loss = describe_workspace(build_workspace("someone", "lungs", "loss"))
+    assert not [line for line in by_loss if "val/loss against" in line]
 
 
 def test_the_sent_workspace_names_the_metrics_that_runs_log(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,9 +21,10 @@ def dashboard(experiment: ExperimentFile, set_: Settings = None) -> None:
     from voxray.tracking.wandb_run import choose_mode, default_entity
     from voxray.tracking.workspace import build_workspace, describe_workspace
 
-    tracking = read_experiment(experiment, set_).tracking
+    spec = read_experiment(experiment, set_)
+    tracking = spec.tracking
     online = choose_mode(tracking.mode) == "online"
-    workspace = build_workspace(default_entity() if online else "you", tracking.project)
+    workspace = build_workspace(default_entity() if online else "you", tracking.project, spec.training.monitor)
     if online:
         workspace.save()
         echo(f"dashboard: {workspace.url}")

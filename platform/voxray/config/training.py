@@ -74,7 +74,7 @@ class TrainingSpec(Spec):
     early_stopping_monitor: str | None = None
     """Validation metric that must improve; by default `monitor`."""
     monitor: str = "loss"
-    """Validation metric whose best epoch is kept."""
+    """Validation metric whose best epoch is kept; reports and the terminal show it first."""
     workers: Workers | tuple[Workers, Workers] = 1
     """Training processes, or their fewest and most."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -90,6 +90,11 @@ class TrainingSpec(Spec):
         if not isinstance(workers, int) and workers[0] > workers[1]:
             raise ValueError("the fewest come first, then the most")
         return workers
+
+    @property
+    def stopping_monitor(self) -> str:
+        """The metric of early stopping."""
+        return self.early_stopping_monitor or self.monitor
 
     @property
     def fewest_workers(self) -> int:

@@ -6,6 +6,7 @@ terminal read this table.
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from voxray.config.tasks import TASKS
 from voxray.config.validation import nearest
 from voxray.errors import ConfigError
 from voxray.metrics import classification, segmentation
@@ -82,6 +83,15 @@ def task_metrics(task: str, *, per_epoch: bool = False) -> Iterator[Metric]:
         for metric in METRICS.values()
         if task in metric.tasks and (metric.per_epoch if per_epoch else metric.final)
     )
+
+
+def headline_keys(task: str, monitor: str) -> tuple[str, ...]:
+    """Metrics that come first wherever results are shown: the monitor of an experiment, then those of the task.
+
+    A loss, and a metric that only epochs have, is no headline.
+    """
+    metric, own = find_metric(monitor), TASKS[task].headline
+    return tuple(dict.fromkeys((monitor, *own))) if metric.final and metric.interval else own
 
 
 def epoch_metrics(task: str, classes: Sequence[str]) -> tuple[str, ...]:

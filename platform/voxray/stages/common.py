@@ -7,6 +7,7 @@ import pyarrow.compute as pc
 
 from voxray.config.experiment import Experiment
 from voxray.metrics.registry import find_metric
+from voxray.reporting.text.class_rows import class_lines
 from voxray.reporting.text.metric_values import NO_INTERVAL, inline_label
 from voxray.reporting.text.numbers import decimals, interval_text
 from voxray.runs.folder import RunFolder, run_folder
@@ -31,15 +32,18 @@ def remove_joined(experiment: Experiment) -> None:
         joined.remove_evaluation()
 
 
-def echo_metrics(metrics: dict[str, Any], on_status: OnStatus) -> None:
-    """Report the metrics of each split with their confidence intervals."""
+def echo_metrics(metrics: dict[str, Any], monitor: str, on_status: OnStatus) -> None:
+    """Report the metrics of each split with their confidence intervals, the monitor first, and those of each class."""
     for split, values in metrics.items():
-        names = [name for name in values["intervals"] if find_metric(name).in_terminal]
+        names = [name for name in values["intervals"] if name == monitor or find_metric(name).in_terminal]
+        names.sort(key=lambda name: name != monitor)
         on_status(f"evaluate: {split}: {', '.join(_format_metric(values, name) for name in names)}")
         withheld = [name for name in names if values[name] is not None and values["intervals"][name] is None]
         if withheld:
             which = "" if withheld == names else f" ({', '.join(map(inline_label, withheld))})"
             on_status(f"note: {split}: {NO_INTERVAL}{which}")
+        for line in class_lines(values):
+            on_status(f"evaluate: {split}: {line}")
 
 
 def note_undefined(metrics: dict[str, Any], store: PatchStore, on_status: OnStatus) -> None:

@@ -47,7 +47,7 @@ def evaluate(experiment: Experiment, executor: Executor, on_status: OnStatus) ->
         confirm_finished(folder, "evaluate")
         on_status("evaluate: finished earlier, reused")
         metrics = read_metrics(folder)
-        echo_metrics(metrics, on_status)
+        echo_metrics(metrics, experiment.training.monitor, on_status)
         note_undefined(metrics, store, on_status)
         return
     if damage := folder.damage("evaluate"):
@@ -61,7 +61,7 @@ def evaluate(experiment: Experiment, executor: Executor, on_status: OnStatus) ->
             metrics = read_metrics(folder)
         else:
             metrics = _evaluate(experiment, executor, folder, store, trained)
-    echo_metrics(metrics, on_status)
+    echo_metrics(metrics, experiment.training.monitor, on_status)
     note_undefined(metrics, store, on_status)
 
 

@@ -83,7 +83,7 @@ def _join(experiment: Experiment, folds: Sequence[Experiment], on_status: OnStat
             locks.enter_context(run_folder(fold).locked())
             _need_finished(fold)
         metrics = join_folds(experiment, folds)
-        echo_metrics(metrics, on_status)
+        echo_metrics(metrics, experiment.training.monitor, on_status)
         write_fold_report(folder.report, experiment, metrics)
         keys = {fold.name: record.key for fold in folds if (record := run_folder(fold).finished("evaluate"))}
         folder.mark_finished("folds", digest(keys), 0, (folder.experiment, folder.metrics, folder.predictions("test")))

@@ -12,7 +12,9 @@ from voxray.errors import NotReadyError, VoxrayError
 from voxray.executors.base import Executor
 from voxray.metrics.registry import find_metric
 from voxray.reporting.text.metric_values import inline_label
+from voxray.reporting.text.sentences import stop_reason
 from voxray.runs.folder import RunFolder, run_folder, train_key, training_settings
+from voxray.runs.read import read_history
 from voxray.runs.records import UNKNOWN
 from voxray.runs.status import confirm_finished, reported
 from voxray.stages.common import OnStatus, is_finished, remove_joined
@@ -73,7 +75,9 @@ def _train(experiment: Experiment, executor: Executor, on_status: OnStatus, fold
     monitor, epoch = experiment.training.monitor, read_metadata(folder.model)["best_epoch"]
     best = f"{'highest' if find_metric(monitor).higher_is_better else 'lowest'} val {inline_label(monitor)}"
     seconds = time.perf_counter() - started
-    on_status(f"train: finished in {seconds:.0f} s, weights of epoch {epoch} ({best}) → {folder.model}")
+    stopped = stop_reason(experiment.training, read_history(folder).num_rows)
+    details = "".join(f", {text}" for text in (f"weights of epoch {epoch} ({best})", stopped) if text)
+    on_status(f"train: finished in {seconds:.0f} s{details} → {folder.model}")
 
 
 def _what_changed(folder: RunFolder, experiment: Experiment, store: PatchStore) -> str:

@@ -206,16 +206,27 @@ class Tracker:
 
     @_if_active
     def log_summary(self, metrics: Mapping[str, Mapping[str, Any]]) -> None:
-        """Final metrics, such as ``final/val/recall``, and ``final/val/interval_low/recall``, in the run's summary."""
+        """The numbers of final metrics in the run's summary, and their intervals.
+
+        Such as ``final/val/recall``, ``final/val/interval_low/recall`` and ``final/val/classes/nodule/recall``.
+        """
+        for key, value in _numbers("final", metrics):
+            self.run.summary[key] = value
         for split, values in metrics.items():
-            for name, value in values.items():
-                if isinstance(value, int | float):
-                    self.run.summary[f"final/{split}/{name}"] = value
             for name, ends in values.get("intervals", {}).items():
                 if ends:
                     low, high = ends
                     self.run.summary[f"final/{split}/interval_low/{name}"] = low
                     self.run.summary[f"final/{split}/interval_high/{name}"] = high
+
+
+def _numbers(key: str, value: Any) -> Iterator[tuple[str, int | float]]:
+    """The numbers in nested mappings, by their path."""
+    if isinstance(value, Mapping):
+        for name, part in value.items():
+            yield from _numbers(f"{key}/{name}", part)
+    elif isinstance(value, int | float):
+        yield key, value
 
 
 def default_entity() -> str:

@@ -4,25 +4,30 @@ import wandb_workspaces.reports.v2.interface as panels
 from wandb_workspaces.workspaces.interface import RunsetSettings, Section, Workspace
 
 from voxray.config.tasks import TASKS
-from voxray.metrics.registry import epoch_metrics
+from voxray.metrics.registry import epoch_metrics, find_metric
 
 NAME = "Voxray"
-LOSSES = ("train/loss", "val/loss")
+TRAINING = ("loss", "accuracy", "dice")  # of training beside validation
 GOALS = ("val/recall_at_precision", "val/dice")  # against parameters and settings
 PARAMETERS = "parameters"  # of a run's config
 SETTINGS = ("training.learning_rate", "training.batch_size", "training.weight_decay", PARAMETERS)
 
 
-def build_workspace(entity: str, project: str) -> Workspace:
-    """The workspace of a user's or team's project, not yet saved; its panels display what `Tracker` logs."""
+def build_workspace(entity: str, project: str, monitor: str = "loss") -> Workspace:
+    """The workspace of a user's or team's project, not yet saved; its panels display what `Tracker` logs.
+
+    The monitor of an experiment is one of its goals if higher is better.
+    """
+    chosen = (f"val/{monitor}",) if find_metric(monitor).higher_is_better else ()
+    goals = tuple(dict.fromkeys((*chosen, *GOALS)))
     table = panels.WeavePanelSummaryTable(table_name="trials")
     sections = [
         *(Section(task.capitalize(), panels=[_curve(key) for key in _keys(task)], is_open=True) for task in TASKS),
-        Section("Loss", panels=[_curve(*LOSSES)], is_open=True),
-        Section("Pareto", panels=[_front(key) for key in GOALS], is_open=True),
-        Section("Trials", panels=[*map(_parallel, GOALS), table], is_open=True),
+        Section("Training", panels=[_curve(f"train/{key}", f"val/{key}") for key in TRAINING], is_open=True),
+        Section("Pareto", panels=[_front(key) for key in goals], is_open=True),
+        Section("Trials", panels=[*map(_parallel, goals), table], is_open=True),
     ]
-    settings = RunsetSettings(pinned_columns=[f"summary:{key}" for key in GOALS] + [f"config:{PARAMETERS}.value"])
+    settings = RunsetSettings(pinned_columns=[f"summary:{key}" for key in goals] + [f"config:{PARAMETERS}.value"])
     return Workspace(entity=entity, project=project, name=NAME, sections=sections, runset_settings=settings)
 
 

@@ -39,7 +39,8 @@ from voxray.training.tasks import build_task
 if TYPE_CHECKING:
     from voxray.tracking.wandb_run import Tracker
 
-SHOWN = ("loss", "recall", "roc_auc", "dice")  # metrics in the progress display
+# Metrics in the progress display, beside the monitors of the experiment.
+SHOWN = ("train_loss", "train_accuracy", "train_dice", "val_loss", "val_recall", "val_roc_auc", "val_dice")
 
 
 @dataclass(frozen=True)
@@ -226,7 +227,7 @@ class _Follower:
     """Forwards the steps and epochs of the loop to the progress display and to W&B."""
 
     def __init__(self, experiment: Experiment, tracker: "Tracker | None", on_progress: OnProgress) -> None:
-        self.epochs, self.tracker, self.on_progress = experiment.training.epochs, tracker, on_progress
+        self.training, self.tracker, self.on_progress = experiment.training, tracker, on_progress
         self.text = ""
         self.epoch = self.steps = self.steps_before = 0
 
@@ -235,11 +236,13 @@ class _Follower:
         if epoch != self.epoch:
             self.steps_before += self.steps if self.epoch else (epoch - 1) * steps
             self.epoch, self.steps = epoch, steps
-        total = self.steps_before + (self.epochs - epoch + 1) * steps
-        self.on_progress(self.steps_before + step, total, f"epoch {epoch}/{self.epochs}{self.text}")
+        total = self.steps_before + (self.training.epochs - epoch + 1) * steps
+        self.on_progress(self.steps_before + step, total, f"epoch {epoch}/{self.training.epochs}{self.text}")
 
     def on_epoch(self, row: dict[str, Any]) -> None:
-        self.text = "".join(f", val {name} {row[f'val_{name}']:.3f}" for name in SHOWN if f"val_{name}" in row)
+        monitors = (f"val_{name}" for name in (self.training.monitor, self.training.stopping_monitor))
+        shown = (name for name in dict.fromkeys((*SHOWN, *monitors)) if name in row)
+        self.text = "".join(f", {name.replace('_', ' ', 1)} {row[name]:.3f}" for name in shown)
         if self.tracker is not None:
             self.tracker.log_epoch(row)
 

@@ -229,7 +229,7 @@ def _stops_early(progress: Progress, spec: TrainingSpec) -> bool:
     """Whether the early stopping monitor has not improved for `early_stopping_epochs` epochs."""
     if not spec.early_stopping_epochs:
         return False
-    metric = spec.early_stopping_monitor or spec.monitor
+    metric = spec.stopping_monitor
     best, best_epoch = None, 0
     for row in progress.history:
         if _is_better(metric, row[f"val_{metric}"], best):

@@ -67,3 +67,6 @@ def test_the_metric_that_selects_the_epoch_is_among_the_curves(make_run: Callabl
     chosen = replace(run, experiment=run.experiment.model_copy(update={"training": training}))
     assert "balanced accuracy" in learning_charts(chosen)["validation"]
     assert "balanced accuracy" not in learning_charts(run)["validation"]
+    stopping = run.experiment.training.model_copy(update={"early_stopping_monitor": "f1", "monitor": "loss"})
+    stopped = replace(run, experiment=run.experiment.model_copy(update={"training": stopping}))
+    assert "F1" in learning_charts(stopped)["validation"]

@@ -22,6 +22,7 @@ from voxray.reporting.run.page import render_page, write_report
 MakeRun = Callable[..., RunContents]
 EVERY_CHART = {
     "chart-loss",
+    "chart-score",
     "chart-validation",
     "chart-learning-rate",
     "chart-data-wait",
@@ -120,6 +121,50 @@ def test_an_undefined_metric_is_a_dash_and_a_reason(make_run: MakeRun) -> None:
     assert "ROC AUC, test: " in text
     assert "Recall, validation" not in text
     assert "nan" not in text.lower().replace("cannot", "")
+
+
+def training_with(run: RunContents, **settings: Any) -> RunContents:
+    """The run with other settings of training."""
+    training = run.experiment.training.model_copy(update=settings)
+    return replace(run, experiment=run.experiment.model_copy(update={"training": training}))
+
+
+def first_card(html: str) -> str:
+    """The text of the first headline."""
+    return _Page(html[html.index("<article") : html.index("</article>")]).text
+
+
+def test_the_monitor_of_the_experiment_is_the_first_headline(plain_run: RunContents, plain_html: str) -> None:
+    assert "Balanced accuracy" not in first_card(plain_html)
+    chosen = first_card(render_page(training_with(plain_run, monitor="balanced_accuracy")))
+    assert chosen.index("Balanced accuracy") < chosen.index("Recall") < chosen.index("Average precision")
+    # A metric that only epochs have is no headline.
+    assert first_card(render_page(training_with(plain_run, monitor="recall_at_precision"))) == first_card(plain_html)
+
+
+def test_each_class_has_its_metrics_with_their_means(make_run: MakeRun) -> None:
+    run = make_run(classes=("a", "b", "c"))
+    html = render_page(run)
+    table = html[html.index('<table id="classes-val">') :]
+    rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in table[: table.index("</table>")].split("<tr>")]
+    _, heading, *classes, macro, _ = rows
+    assert heading == ["Validation", "Precision", "Recall", "F1", "Specificity", "ROC AUC", "Support"]
+    keys = ("precision", "recall", "f1", "specificity", "roc_auc")
+    metrics = run.metrics["val"]
+    for name, row in zip("abc", classes, strict=True):
+        values = metrics["classes"][name]
+        assert row == [name, *(f"{values[key]:.3f}" for key in keys), str(values["support"])]
+    assert macro == ["macro mean", *(f"{metrics['macro'][key]:.3f}" for key in keys), "24"]
+
+
+def test_a_report_says_which_metrics_chose_the_epoch_and_ended_training(plain_run: RunContents) -> None:
+    settings = {"epochs": 9, "early_stopping_epochs": 1, "early_stopping_monitor": "accuracy", "monitor": "loss"}
+    text = " ".join(_Page(render_page(training_with(plain_run, **settings))).text.split())
+    assert (
+        "The weights of epoch 2 were kept (lowest validation loss). "
+        "Training stopped after epoch 3: no better validation accuracy for 1 epoch." in text
+    )
+    assert "no better" not in render_page(training_with(plain_run, **settings | {"epochs": 3}))
 
 
 def test_the_same_run_gives_the_same_bytes(

@@ -58,6 +58,11 @@ def test_every_metric_has_a_row_even_one_that_is_not_registered() -> None:
     assert metric_value("odd_metric/head", METRICS, CLASSES).label == "Odd metric, head"
 
 
+def test_the_dice_of_a_class_is_the_headline_where_it_is_the_monitor() -> None:
+    values = headline_metrics(METRICS, CLASSES, 1.0, 1, f"dice/{CLASSES[1]}")
+    assert [value.label for value in values] == [f"Dice, {CLASSES[1]}", "Dice", "HD95"]
+
+
 def test_the_headline_is_mean_dice_then_each_class_then_distance() -> None:
     values = headline_metrics(METRICS, CLASSES, 1.0, 3)
     assert [value.label for value in values] == ["Dice", "Dice, head", "Dice, tail", "HD95"]

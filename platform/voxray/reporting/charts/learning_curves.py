@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from voxray.config.training import TrainingSpec
 from voxray.reporting.run.contents import RunContents, history_column
 from voxray.reporting.text.metric_values import inline_label
 from voxray.training.losses import LOSSES
@@ -42,6 +43,8 @@ class _Line:
     mark: str = "o"
 
 
+# Of each task, the metric that training and validation have in common.
+SCORES = {"classification": "accuracy", "segmentation": "dice"}
 # Name → axis label, column, factor, and the least upper end of the axis, which starts at 0.
 SMALL_CHARTS = {
     "learning-rate": ("learning rate", "learning_rate", 1, 0),
@@ -51,28 +54,38 @@ SMALL_CHARTS = {
 
 
 def learning_charts(run: RunContents) -> dict[str, Markup]:
-    """Charts of loss, validation metrics, learning rate, data wait time and throughput by name."""
+    """Charts of loss, accuracy or Dice, validation metrics, learning rate, data wait time and throughput by name."""
     loss = f"loss ({LOSSES[run.experiment.training.loss].label})"
     losses = (_Line("train_loss", "training"), _Line("val_loss", "validation", VALIDATION))
-    metrics, label = _classifier_lines(run.experiment.training.monitor), "validation metric"
+    score = SCORES[run.store.info.task]
+    scores = (_Line(f"train_{score}", "training"), _Line(f"val_{score}", "validation", VALIDATION))
+    metrics, label = _classifier_lines(run.experiment.training), "validation metric"
     if run.store.info.masks:
         metrics, label = _dice_lines(run), "validation Dice"
     return {
         "loss": _wide_chart(run, "loss", loss, losses),
+        "score": _wide_chart(run, "score", inline_label(score), scores),
         "validation": _wide_chart(run, "validation", label, metrics),
         **{name: _small_chart(run, name) for name in SMALL_CHARTS},
     }
 
 
-def _classifier_lines(monitor: str) -> tuple[_Line, ...]:
+def _classifier_lines(training: TrainingSpec) -> tuple[_Line, ...]:
     lines = (
         _Line("val_recall", "recall", VALIDATION),
         _Line("val_precision", "precision", "#56b4e9", "--", "s"),
         _Line("val_roc_auc", "ROC AUC", INK, ":", "^"),
     )
-    if monitor == "loss" or f"val_{monitor}" in [line.column for line in lines]:
-        return lines
-    return (*lines, _Line(f"val_{monitor}", inline_label(monitor), "#009e73", "-.", "D"))
+    drawn = {"loss", *(line.column.removeprefix("val_") for line in lines)}
+    monitors = [name for name in dict.fromkeys((training.monitor, training.stopping_monitor)) if name not in drawn]
+    colors = ("#009e73", "#cc79a7")
+    return (
+        *lines,
+        *(
+            _Line(f"val_{name}", inline_label(name), color, "-.", "D")
+            for name, color in zip(monitors, colors, strict=False)
+        ),
+    )
 
 
 def _dice_lines(run: RunContents) -> tuple[_Line, ...]:
@@ -93,7 +106,7 @@ def _wide_chart(run: RunContents, name: str, label: str, lines: Sequence[_Line])
         axes.plot(epochs, history_column(run.history, line.column), label=line.label, **look)
     if run.best_epoch is not None:
         axes.axvline(run.best_epoch, color=INK, linewidth=0.9, linestyle=(0, (1, 2)), label="best epoch")
-    if name == "validation":
+    if name in ("validation", "score"):
         unit_axis(axes, y=True)
     epoch_axis(axes, epochs)
     widest = max(len("best epoch"), *(len(line.label) for line in lines))

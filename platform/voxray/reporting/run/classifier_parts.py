@@ -5,13 +5,13 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from voxray.config.tasks import TASKS
 from voxray.datasets.layouts import find_layout
-from voxray.metrics.registry import task_metrics
+from voxray.metrics.registry import headline_keys, task_metrics
 from voxray.reporting.charts.classifier_curves import curve_charts, score_charts
 from voxray.reporting.run.contents import RunContents
 from voxray.reporting.run.worst_errors import error_groups, is_one_image
 from voxray.reporting.text.caveats import classifier_caveats
+from voxray.reporting.text.class_rows import class_rows
 from voxray.reporting.text.metric_values import Card, MetricValue, metric_value, undefined_notes
 from voxray.reporting.text.numbers import SPLIT_NAMES, count, decimals, percent, plural
 from voxray.reporting.text.sentences import gray_levels_note, operating_sentence
@@ -28,6 +28,7 @@ def classifier_parts(run: RunContents) -> dict[str, Any]:
         "cards": [_card(run, split) for split in splits],
         "caveats": list(classifier_caveats(metrics, classes)),
         "metric_table": table,
+        "class_tables": {split: class_rows(metrics[split]) for split in splits},
         "level": run.level,
         "levels": plural(run.level),
         "threshold": decimals(run.threshold),
@@ -63,7 +64,8 @@ def _card(run: RunContents, split: str) -> Card:
     size += f" of {count(metrics['patients'], 'patient')}" if run.level == "patch" else ""
     target = run.experiment.evaluation.target_recall
     sentence = operating_sentence(split, metrics, run.classes, target, repeated=split != run.splits[0])
-    values = tuple(metric_value(key, metrics, run.classes) for key in TASKS[run.store.info.task].headline)
+    keys = headline_keys(run.store.info.task, run.experiment.training.monitor)
+    values = tuple(metric_value(key, metrics, run.classes) for key in keys)
     return Card(split, SPLIT_NAMES[split], size, sentence, values)
 
 

@@ -10,6 +10,7 @@ from voxray.config.experiment import Experiment
 from voxray.metrics.intervals import MIN_PATIENTS
 from voxray.reporting.html import template_environment
 from voxray.reporting.run.reproduce import settings_text
+from voxray.reporting.text.class_rows import class_rows
 from voxray.reporting.text.metric_values import NO_INTERVAL, label_of
 from voxray.reporting.text.numbers import MISSING, count, decimals, interval_text, plural
 from voxray.storage.atomic import write_text
@@ -31,12 +32,19 @@ def write_fold_report(path: AnyPath, experiment: Experiment, metrics: Mapping[st
         min_patients=MIN_PATIENTS,
         missing=MISSING,
         no_interval=NO_INTERVAL,
-        headline=rows[list(folds).index("roc_auc" if "roc_auc" in folds else "dice")],
+        headline=rows[list(folds).index(_headline(experiment, folds))],
+        class_rows=class_rows(test),
         rows=rows,
         chart=_fold_chart(test),
         settings=settings_text(experiment),
     )
     write_text(path, text + "\n")
+
+
+def _headline(experiment: Experiment, folds: Mapping[str, Any]) -> str:
+    """The monitor of the experiment, or else the metric that needs no threshold."""
+    monitor = experiment.training.monitor
+    return monitor if monitor in folds else "roc_auc" if "roc_auc" in folds else "dice"
 
 
 def _pooled(test: Mapping[str, Any], key: str) -> tuple[str, str]:

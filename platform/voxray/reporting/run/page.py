@@ -8,7 +8,7 @@ from voxray.console.units import seconds_text
 from voxray.metrics.intervals import MIN_PATIENTS
 from voxray.metrics.registry import find_metric
 from voxray.models.shapes import count_parameters, infer_shapes, model_input
-from voxray.reporting.charts.learning_curves import learning_charts
+from voxray.reporting.charts.learning_curves import SCORES, learning_charts
 from voxray.reporting.html import template_environment
 from voxray.reporting.run.classifier_parts import classifier_parts
 from voxray.reporting.run.contents import RunContents, history_column
@@ -21,8 +21,9 @@ from voxray.reporting.run.data_section import (
 )
 from voxray.reporting.run.reproduce import command_lines, hide_paths, identity_rows, settings_text
 from voxray.reporting.run.segmentation_parts import segmentation_parts
-from voxray.reporting.text.metric_values import inline_label
+from voxray.reporting.text.metric_values import inline_label, label_of
 from voxray.reporting.text.numbers import MISSING, SPLIT_NAMES, count, percent
+from voxray.reporting.text.sentences import stop_reason
 from voxray.runs.folder import RunFolder
 from voxray.storage.atomic import write_text
 from voxray.storage.paths import AnyPath
@@ -77,8 +78,10 @@ def _training(run: RunContents) -> dict[str, Any]:
     waited = float((seconds * history_column(run.history, "data_wait_share")).sum())
     return {
         "learning": learning_charts(run),
+        "score_title": label_of(SCORES[run.store.info.task]),
         "best_epoch": run.best_epoch,
         "best_by": f"{best} validation {inline_label(monitor)}",
+        "stopped": stop_reason(run.experiment.training, len(run.history)),
         "training_time": MISSING if math.isnan(total) else seconds_text(total),
         "waited": MISSING if math.isnan(waited) or not total > 0 else percent(waited, total),
     }

@@ -82,11 +82,12 @@ def group_keys(metrics: Mapping[str, Mapping[str, Any]], classes: Sequence[str])
 
 
 def headline_metrics(
-    metrics: Mapping[str, Any], classes: Sequence[str], tolerance_mm: float, most_classes: int
+    metrics: Mapping[str, Any], classes: Sequence[str], tolerance_mm: float, most_classes: int, monitor: str = "loss"
 ) -> list[MetricValue]:
-    """The task's first metric for each class unless they are too many, and the means of the others."""
+    """The monitor, the task's first metric for each class unless they are too many, and the means of the others."""
     first, *others = TASKS["segmentation"].headline
-    keys = _keys(first, classes) if 2 < len(classes) <= most_classes + 1 else [first]
+    of_classes = _keys(first, classes) if 2 < len(classes) <= most_classes + 1 else [first]
+    keys = dict.fromkeys((monitor, *of_classes))
     values = [metric_value(key, metrics, classes, tolerance_mm) for key in keys if key in metrics]
     return [*values, *chain.from_iterable(_mean_of_classes(name, metrics, classes, tolerance_mm) for name in others)]
 
@@ -122,7 +123,8 @@ def _keys(name: str, classes: Sequence[str]) -> list[str]:
 def _card(run: RunContents, split: str) -> Card:
     metrics = run.metrics[split]
     size = f"{count(metrics['scans'], 'scan')} of {count(metrics['patients'], 'patient')}"
-    values = headline_metrics(metrics, run.classes, run.experiment.evaluation.tolerance_mm, MOST_CLASSES)
+    tolerance_mm, monitor = run.experiment.evaluation.tolerance_mm, run.experiment.training.monitor
+    values = headline_metrics(metrics, run.classes, tolerance_mm, MOST_CLASSES, monitor)
     sentence = scans_sentence(metrics, run.cases[split], run.classes, split)
     return Card(split, SPLIT_NAMES[split], size, sentence, tuple(values))
 

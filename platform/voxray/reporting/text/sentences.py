@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from voxray.config.preprocessing import IntensitySpec
+from voxray.config.training import TrainingSpec
 from voxray.reporting.run.contents import Case
+from voxray.reporting.text.metric_values import inline_label
 from voxray.reporting.text.numbers import count, decimals, finite, minus, percent, plural
 
 SPLITS = {"val": "validation split", "test": "test split"}
@@ -39,6 +41,14 @@ def _subject(threshold: float | None, target_recall: float, repeated: bool) -> s
         return "Without an operating point, predicting the more probable class, the model"
     goal = f"chosen on validation for a recall of at least {target_recall:.2f}"
     return f"At threshold {threshold:.3f}, {goal}, the model"
+
+
+def stop_reason(training: TrainingSpec, epochs: int) -> str:
+    """Why training ended after these epochs already; empty where it did all."""
+    if not training.early_stopping_epochs or epochs >= training.epochs:
+        return ""
+    limit = count(training.early_stopping_epochs, "epoch")
+    return f"stopped after epoch {epochs}: no better validation {inline_label(training.stopping_monitor)} for {limit}"
 
 
 def gray_levels_note(intensity: IntensitySpec, pixels: str, unit: str = "") -> str:
