@@ -22,7 +22,8 @@ import voxray.metrics.masks
 import voxray.volume
 from voxray.errors import ConfigError, NotReadyError, ScanError, StoreError, VoxrayError
 from voxray.executors.local import LocalExecutor
-from voxray.inference.predict import Options, predict_volume
+from voxray.inference.predict import predict_volume
+from voxray.prediction.files import Options
 from voxray.runs.folder import RunFolder
 from voxray.scans.read import open_scan
 from voxray.stages.predict import predict

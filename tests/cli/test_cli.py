@@ -81,7 +81,7 @@ def test_the_plan_of_a_segmentation_names_the_classes_of_its_voxels(
     assert "classes   background, edema, non-enhancing tumor, enhancing tumour, of voxels" in text
     # 5 scans, 4 patches each, 4 channels, 4 bytes a voxel
     assert "patches   4x16x16x16 float32, 1.25 MiB before compression" in text
-    assert "epoch     16 training rows\n" in text
+    assert "epoch     16 training rows; 4 validation patches\n" in text
 
 
 def test_inspect_says_what_is_wrong_and_fails_only_for_errors(

@@ -8,8 +8,8 @@ from scenes import experiment
 
 from voxray.executors.local import LocalExecutor
 from voxray.executors.ray.executor import RayExecutor
-from voxray.inference.predict import Options
 from voxray.phantom.decathlon import write_decathlon
+from voxray.prediction.files import Options
 from voxray.runs.folder import run_folder
 from voxray.stages.evaluate import evaluate
 from voxray.stages.ingest import ingest

@@ -15,7 +15,7 @@ from voxray.evaluation.patches import predict_split, write_patch_metrics
 from voxray.executors.local import LocalExecutor
 from voxray.inference.classifier import Classifier
 from voxray.inference.load import load_trained
-from voxray.inference.predict import Options
+from voxray.prediction.files import Options
 from voxray.runs.folder import run_folder
 from voxray.scans.read import open_file, open_scan
 from voxray.stages.evaluate import evaluate
@@ -120,7 +120,7 @@ def test_a_scan_that_fails_in_any_way_is_skipped_and_the_others_are_classified(
             raise MemoryError("cannot allocate 1.8 TiB")
         return open_file(path)
 
-    monkeypatch.setattr("voxray.inference.predict.open_file", open_or_fail)
+    monkeypatch.setattr("voxray.prediction.files.open_file", open_or_fail)
     said: list[str] = []
     with pytest.raises(WorkError, match="1 of 2 scans were skipped"):
         predict(trained.out_path, scans, Options(tmp_path), LocalExecutor(), said.append)

@@ -11,8 +11,8 @@ from nibabel.affines import from_matvec
 from readers.nifti_files import QFORM, SFORM, SHEARED, TURNED, nifti, quaternion
 from readers.reading import itk_affine
 
-from voxray.inference.predict import Options, segment_file
 from voxray.inference.segmenter import Segmentation
+from voxray.prediction.files import Options, segment_file
 from voxray.scans.read import open_file
 from voxray.scans.write import write_nifti
 from voxray.volume import Volume
@@ -70,7 +70,7 @@ def label_map(scan: Path) -> Path:
 
     run: Any = SimpleNamespace(classes=("background", "tumor"))
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("voxray.inference.predict.segment", segment)
+        patched.setattr("voxray.prediction.files.segment", segment)
         segment_file([run], scan, Options(scan.parent / "out", probabilities=True))
     assert len(list((scan.parent / "out").iterdir())) == 2
     return next(path for path in (scan.parent / "out").iterdir() if "seg" in path.name)

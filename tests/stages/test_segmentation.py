@@ -18,13 +18,13 @@ from voxray.errors import ConfigError, ScanError, WorkError
 from voxray.evaluation.scans import evaluate_scan, scans_to_evaluate
 from voxray.executors.local import LocalExecutor
 from voxray.inference.load import TrainedRun, load_trained
-from voxray.inference.predict import Options
 from voxray.inference.segmenter import Segmenter
 from voxray.models.spec.load import parse_architecture
 from voxray.models.spec.unet import UNet
 from voxray.patches.cut import CutSettings
 from voxray.patches.foreground import foreground_counts
 from voxray.phantom.decathlon import write_decathlon
+from voxray.prediction.files import Options
 from voxray.runs.folder import run_folder
 from voxray.scans.read import open_file, open_scan
 from voxray.stages.evaluate import evaluate

@@ -35,9 +35,9 @@ class Store(PatchStore):
     --------
     >>> store = voxray.open_store(run_folder + "/store")
     >>> store
-    <Store 120 patches of 1x16x16x6 int16, train 72, val 24, test 24>
+    <Store 136 patches of 1x16x16x6 int16, train 72, val 32, test 32>
     >>> len(store), store.splits["train"], store.index["label"][0].as_py()
-    (120, 72, 1)
+    (136, 72, 1)
     """
 
     given_config: "Experiment | None" = None

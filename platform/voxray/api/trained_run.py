@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from voxray.config.experiment import Experiment
     from voxray.inference.classifier import Prediction
+    from voxray.inference.detector import Findings
     from voxray.inference.load import TrainedRun
     from voxray.inference.segmenter import Segmentation
 
@@ -68,7 +69,7 @@ class Run:
 
     def predict(
         self, volume: "Volume | ArrayLike", *, affine: "ArrayLike | None" = None, mask: Volume | None = None
-    ) -> "Prediction | Segmentation":
+    ) -> "Prediction | Segmentation | Findings":
         """Predict a scan, exactly as ``voxray predict`` does; a cross-validation averages its folds' probabilities.
 
         Parameters
@@ -86,6 +87,9 @@ class Run:
             Of a classifier: ``probabilities`` (classes,) and ``label``.
         Segmentation
             Of a segmentation: the volumes ``labels`` and ``probabilities``, on the grid of the scan.
+        Findings
+            Of a classifier of candidates: ``centers_mm`` (n, 3) in world RAS, ``probabilities`` (n,) and
+            ``diameters_mm`` (n,), the most probable first.
 
         Raises
         ------

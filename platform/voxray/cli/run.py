@@ -106,17 +106,27 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    candidates: Annotated[
+        Path | None,
+        typer.Option(
+            "--candidates",
+            help="List of points to classify (seriesuid, coordX, coordY, coordZ in mm, LPS), instead of proposals.",
+            parser=path_argument,
+            show_default=False,
+        ),
+    ] = None,
     no_ray: NoRay = False,
 ) -> None:
-    """Segment or classify whole scans with a trained run.
+    """Segment or classify whole scans, or find what a run was trained to tell from other candidates.
 
     A segmentation writes label maps as NIfTI, each in its scan's own geometry. A classifier prints the classes with
     their probabilities and writes them as JSON, with a picture of the saliency (Grad-CAM). A run on the candidates of
-    a list (luna16) has no prediction for a whole scan.
+    a list (luna16) searches a chest CT for candidates, classifies them and writes the findings as CSV and JSON, with
+    pictures and a page; the terminal shows the first ten.
 
     Example: voxray predict runs/hippocampus_unet3d scan.nii.gz --out predictions
     """
-    from voxray.inference.predict import Options
+    from voxray.prediction.files import Options
     from voxray.stages.predict import predict as predict_scans
 
-    predict_scans(run, scans, Options(out, probabilities, mask), choose_executor(no_ray), echo)
+    predict_scans(run, scans, Options(out, probabilities, mask, candidates), choose_executor(no_ray), echo)

@@ -32,6 +32,9 @@ class DataSpec(Spec):
     """table: file name of the list of images."""
     channels: tuple[str, ...] = ("path",)
     """table: the columns that name the files of a scan's channels."""
+    picture_window: tuple[float, float] | None = None
+    """table: intensities of the scans that became the darkest and the brightest gray (0 and 255) of 8-bit pictures,
+    such as ``[-1000, 400]`` HU; with it a run trained on such pictures finds their like in whole scans."""
     labels: str = "labels.csv"
     """dicom: file name of the list of labels."""
     classes: tuple[str, ...] | None = None

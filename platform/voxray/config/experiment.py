@@ -7,6 +7,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from voxray.config.data import MOST_CHUNK_BYTES, DataSpec, PatchesSpec, PrivacySpec, SplitSpec, StoreSpec
+from voxray.config.detection import DetectionSpec
 from voxray.config.preprocessing import AugmentSpec, IntensitySpec
 from voxray.config.training import EvaluationSpec, ModelSpec, TrackingSpec, TrainingSpec
 from voxray.config.validation import Spec
@@ -33,6 +34,7 @@ class Experiment(Spec):
     model: ModelSpec
     training: TrainingSpec = TrainingSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
+    detection: DetectionSpec = DetectionSpec()
     tracking: TrackingSpec = TrackingSpec()
     privacy: PrivacySpec = PrivacySpec()
 

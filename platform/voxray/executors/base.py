@@ -10,7 +10,7 @@ from voxray.config.experiment import Experiment
 from voxray.config.training import TrainingSpec
 from voxray.console.progress import OnProgress
 from voxray.evaluation.scans import Case
-from voxray.inference.predict import Options
+from voxray.prediction.files import Options
 from voxray.search.study import Study
 from voxray.storage.paths import AnyPath
 from voxray.store.write import ShardReport

@@ -13,8 +13,8 @@ from voxray.errors import ConfigError
 from voxray.evaluation.patches import predict_split
 from voxray.evaluation.scans import Case, evaluate_scans
 from voxray.inference.load import load_trained
-from voxray.inference.predict import Options, predict_here
 from voxray.inspection.scan_stats import inspect_scans
+from voxray.prediction.files import Options, predict_here
 from voxray.search.study import Study
 from voxray.storage.paths import AnyPath
 from voxray.store.compare import cut_here

@@ -297,6 +297,10 @@ class PredictionFolder(_Folder):
         Its class, with the probabilities.
     saliency : function of a scan
         Slices with the saliency of the predicted class.
+    findings, findings_table, findings_page : function of a scan
+        Where its candidates are and how probable each is.
+    finding_picture : function of a finding
+        Three planes through it.
     """
 
     path: AnyPath
@@ -305,6 +309,10 @@ class PredictionFolder(_Folder):
     probabilities = _Files[AnyPath]("*_prob.nii.gz")
     classification = _Files[AnyPath]("*.json")
     saliency = _Files[AnyPath]("*_saliency.png")
+    findings = _Files[AnyPath]("*_findings.json")
+    findings_table = _Files[AnyPath]("*_findings.csv")
+    findings_page = _Files[AnyPath]("*_findings.html")
+    finding_picture = _Files[AnyPath]("*.png")
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from voxray.errors import DataError, WorkError
+from voxray.errors import ConfigError, DataError, WorkError
 from voxray.executors.base import Executor
 from voxray.inference.load import trained_folders
-from voxray.inference.predict import SKIPPED, Options, check_scans, plain_name, scan_name
-from voxray.inference.targets import check_targets
+from voxray.inference.predict import plain_name, scan_name
+from voxray.prediction.files import SKIPPED, Options, answer_kind, check_scans
+from voxray.prediction.targets import check_targets
 from voxray.runs.folder import PredictionFolder, RunFolder
+from voxray.runs.read import read_run_experiment
 from voxray.runs.status import reported
 from voxray.scans.formats.channels import channel_files
 from voxray.stages.common import OnStatus
-from voxray.storage.paths import AnyPath
+from voxray.storage.paths import AnyPath, exists
 from voxray.training.checkpoint import read_metadata
 
 
@@ -29,13 +31,16 @@ def predict(run: AnyPath, scans: Sequence[AnyPath], options: Options, executor: 
         Scans were skipped, after all others were predicted.
     """
     check_scans(scans)
+    if options.candidates is not None and not exists(options.candidates):
+        raise DataError(str(options.candidates), "no such file", "Check the path of the list")
     if options.mask is not None and len(scans) > 1:
         raise DataError("--mask", f"expected one scan, got {len(scans)} scans", "Predict the scans one by one")
     for folder in map(RunFolder, trained_folders(run)):
         folder.check(folder.model)
         read_metadata(folder.model)
     absolute = [path.absolute() for path in scans]
-    options = replace(options, out=options.out.resolve(), mask=options.mask and options.mask.resolve())
+    mask, candidates = options.mask and options.mask.resolve(), options.candidates and options.candidates.resolve()
+    options = replace(options, out=options.out.resolve(), mask=mask, candidates=candidates)
     _check_targets(run, absolute, options)
     PredictionFolder(options.out).remove_unfinished()
     skipped = 0
@@ -48,7 +53,11 @@ def predict(run: AnyPath, scans: Sequence[AnyPath], options: Options, executor: 
 
 
 def _check_targets(run: AnyPath, scans: Sequence[AnyPath], options: Options) -> None:
-    task = read_metadata(RunFolder(trained_folders(run)[0]).model).get("task", "")
-    inputs = [file for path in scans for file in channel_files(path)] + ([options.mask] if options.mask else [])
+    first = RunFolder(trained_folders(run)[0])
+    kind = answer_kind(read_metadata(first.model).get("task", ""), read_run_experiment(first))
+    if options.candidates is not None and kind != "findings":
+        raise ConfigError("--candidates", "this run classifies no candidates", "Leave it out")
+    given = [path for path in (options.mask, options.candidates) if path is not None]
+    inputs = [file for path in scans for file in channel_files(path)] + given
     names = [plain_name(path) for path in scans]
-    check_targets(PredictionFolder(options.out), task, names, inputs, probabilities=options.probabilities)
+    check_targets(PredictionFolder(options.out), kind, names, inputs, probabilities=options.probabilities)

@@ -38,7 +38,8 @@ PLANES = (AXIAL, PlaneAxes("coronal", 1, 0, 2, "R", "S"), PlaneAxes("sagittal", 
 def take_plane(volume: NDArray[Any], plane: PlaneAxes, index: int) -> NDArray[Any]:
     """One plane of a volume (x, y, z) as it is displayed, (line, column)."""
     # The remaining axes keep their order, and `across` comes before `up` in all three planes.
-    pixels: NDArray[Any] = volume.take(index, axis=plane.cut)
+    # No `take`, which would first copy a volume whose axes are turned.
+    pixels: NDArray[Any] = volume[(slice(None),) * plane.cut + (index,)]
     return pixels[::-1, ::-1].T
 
 

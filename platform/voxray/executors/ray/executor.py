@@ -12,7 +12,7 @@ from voxray.config.training import TrainingSpec
 from voxray.console.progress import OnProgress
 from voxray.evaluation.scans import Case
 from voxray.executors.ray.connect import cluster
-from voxray.inference.predict import Options
+from voxray.prediction.files import Options
 from voxray.search.study import Study
 from voxray.storage.paths import AnyPath
 from voxray.store.write import ShardReport

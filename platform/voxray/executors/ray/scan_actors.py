@@ -15,8 +15,8 @@ from voxray.executors.ray.connect import node_resources, predictors
 from voxray.executors.ray.progress_actor import cause, failure_row, raise_failure
 from voxray.executors.ray.split_actors import MAX_RESTARTS
 from voxray.inference.load import load_trained
-from voxray.inference.predict import Options, load_predictor
 from voxray.inference.segmenter import Segmenter
+from voxray.prediction.files import Options, load_predictor
 from voxray.storage.paths import AnyPath, to_path
 from voxray.training.loop import choose_device
 

@@ -11,6 +11,7 @@ from voxray.storage.paths import AnyPath, exists
 
 DESCRIPTION = "voxray predict"  # in the header of each NIfTI file that it writes
 CLASSIFICATION = {"scan", "probabilities", "prediction", "saliency"}  # some keys of a classified scan
+FINDINGS = {"scan", "axes", "findings"}  # of a scan with findings
 ANOTHER_FOLDER = "Give another folder with --out"
 
 
@@ -24,7 +25,7 @@ def check_targets(
     folder : PredictionFolder
         Where the predictions are written.
     task : str
-        Of the run: segmentation or classification.
+        What the run answers with: segmentation, classification or findings.
     names : collection of str
         Of the scans, without suffixes.
     inputs : collection of AnyPath
@@ -48,6 +49,13 @@ def _targets(folder: PredictionFolder, task: str, name: str, probabilities: bool
         is_own = content.keys() >= CLASSIFICATION
         yield folder.classification(name), is_own
         yield folder.saliency(name), is_own and _picture(content) == folder.saliency(name).name
+        return
+    if task == "findings":
+        content = read_state(folder.findings(name))
+        is_own = content.keys() >= FINDINGS
+        yield folder.findings(name), is_own
+        for file in (folder.findings_table(name), folder.findings_page(name)):
+            yield file, is_own
         return
     for file in (folder.label_map(name), *([folder.probabilities(name)] if probabilities else [])):
         yield file, exists(file) and _has_description(file)

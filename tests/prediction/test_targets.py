@@ -6,7 +6,7 @@ from api_runs import ApiRuns
 
 from voxray.errors import ConfigError
 from voxray.executors.local import LocalExecutor
-from voxray.inference.predict import Options
+from voxray.prediction.files import Options
 from voxray.stages.predict import predict
 
 

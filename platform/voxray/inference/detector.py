@@ -1,0 +1,204 @@
+"""A trained classifier of candidates and a whole scan: where the findings are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from voxray.config.experiment import Experiment
+from voxray.datasets.layouts import find_layout
+from voxray.errors import ConfigError
+from voxray.inference.load import TrainedRun
+from voxray.loader.normalize import scale_images
+from voxray.patches.cut import Patch, center_boxes, cut_patches, prepare_volume, scan_statistics
+from voxray.proposals.blobs import find_blobs
+from voxray.proposals.lungs import find_lungs
+from voxray.scans.geometry import canonical_volume
+from voxray.volume import Volume
+
+GRAY_LEVELS = 255  # of an 8-bit picture, above black
+QUARTER_TURNS = 4
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Candidates:
+    """Points of a scan that are to be classified.
+
+    Attributes
+    ----------
+    centers_mm : ndarray of float64, (n, 3)
+        World RAS.
+    diameters_mm : ndarray of float64, (n,)
+        NaN where unknown.
+    """
+
+    centers_mm: Floats
+    diameters_mm: Floats
+
+    def __len__(self) -> int:
+        return len(self.centers_mm)
+
+    def __repr__(self) -> str:
+        return f"<Candidates: {len(self)}>"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Findings:
+    """Classified candidates of a scan, the most probable first.
+
+    Attributes
+    ----------
+    centers_mm : ndarray of float64, (n, 3)
+        World RAS.
+    probabilities : ndarray of float64, (n,)
+        Of the class that is searched for; NaN for a point of a list that lies outside the scan, at the end.
+    diameters_mm : ndarray of float64, (n,)
+        NaN where unknown.
+    """
+
+    centers_mm: Floats
+    probabilities: Floats
+    diameters_mm: Floats
+
+    def __len__(self) -> int:
+        return len(self.probabilities)
+
+    def __repr__(self) -> str:
+        return f"<Findings: {len(self)}, the most probable {self.probabilities[:1].round(4).tolist()}>"
+
+
+def classifies_candidates(experiment: Experiment) -> bool:
+    """Whether a classifier is trained on patches around points, so that it answers with findings."""
+    data = experiment.data
+    return find_layout(data.layout).samples_points or data.picture_window is not None
+
+
+class Detector:
+    """Finds what a run was trained to tell from other candidates, by the mean probability of several runs.
+
+    Raises
+    ------
+    ConfigError
+        The runs were not trained on candidates of two classes.
+    """
+
+    def __init__(self, runs: Sequence[TrainedRun]) -> None:
+        first = runs[0]
+        if first.task != "classification" or not classifies_candidates(first.experiment) or len(first.classes) != 2:
+            problem = "this run was not trained to tell candidates of two classes apart"
+            raise ConfigError(str(first.folder.path), problem, "Load it as a classifier or a segmenter")
+        self.runs = tuple(runs)
+        self.settings = first.experiment.detection
+
+    def propose(self, volume: Volume) -> Candidates:
+        """The candidates of a scan, the most prominent first; none where a chest CT shows no lungs.
+
+        Parameters
+        ----------
+        volume : Volume
+            In HU, in any axes.
+        """
+        volume = canonical_volume(volume.array, volume.affine)
+        blobs = find_blobs(volume, find_lungs(volume), self.settings.max_proposals)
+        return Candidates(blobs.centers_mm, blobs.diameters_mm)
+
+    def score(self, volume: Volume, candidates: Candidates, where: str = "volume") -> Floats:
+        """The probability of each candidate (n,), averaged over runs and quarter turns; NaN outside the scan.
+
+        Parameters
+        ----------
+        volume : Volume
+            In any axes, with the channels of the scans of the training.
+        candidates : Candidates
+        where : str
+            Name of the scan in messages.
+
+        Raises
+        ------
+        ScanError
+            The scan cannot be used.
+        """
+        volume = canonical_volume(volume.array, volume.affine)
+        probabilities = np.stack([_score(run, volume, candidates.centers_mm, where) for run in self.runs])
+        mean: Floats = probabilities.mean(axis=0)
+        return mean
+
+    def find(self, volume: Volume, where: str = "volume") -> Findings:
+        """Propose, classify, and merge what lies within the radius of a more probable finding."""
+        candidates = self.propose(volume)
+        probabilities = self.score(volume, candidates, where)
+        return merge_findings(candidates, probabilities)
+
+
+def sort_findings(candidates: Candidates, probabilities: Floats) -> Findings:
+    """All candidates as findings, the most probable first."""
+    order = np.argsort(-probabilities, kind="stable")  # NaN comes last
+    return Findings(candidates.centers_mm[order], probabilities[order], candidates.diameters_mm[order])
+
+
+def merge_findings(candidates: Candidates, probabilities: Floats) -> Findings:
+    """Findings of which none lies within the radius of a more probable one, or has it within its own."""
+    findings = sort_findings(candidates, probabilities)
+    findings = _chosen(findings, np.flatnonzero(np.isfinite(findings.probabilities)))
+    if not len(findings):
+        return findings
+    radii = np.nan_to_num(findings.diameters_mm) / 2
+    tree = cKDTree(findings.centers_mm)
+    free = np.ones(len(findings), bool)
+    for number, center in enumerate(findings.centers_mm):
+        if free[number]:
+            near = np.array(tree.query_ball_point(center, max(radii[number], radii.max())))
+            near = near[near > number]
+            apart = np.linalg.norm(findings.centers_mm[near] - center, axis=1)
+            free[near[apart <= np.maximum(radii[near], radii[number])]] = False
+    return _chosen(findings, np.flatnonzero(free))
+
+
+def _chosen(findings: Findings, rows: NDArray[np.int64]) -> Findings:
+    return Findings(findings.centers_mm[rows], findings.probabilities[rows], findings.diameters_mm[rows])
+
+
+def _score(run: TrainedRun, volume: Volume, centers_mm: Floats, where: str) -> Floats:
+    window = run.experiment.data.picture_window
+    settings = run.cut_settings
+    if window is not None:
+        # Patches in HU, which become the gray levels of the training's pictures below.
+        padded = settings.patches.model_copy(update={"pad_value": window[0]})
+        settings = replace(settings, dtype="float32", patches=padded, channels=1)
+    prepared, _ = prepare_volume(volume, None, settings, where)
+    statistics = scan_statistics(prepared, settings)
+    boxes = center_boxes(prepared, centers_mm, settings.patches.size)
+    batch = run.experiment.training.batch_size
+    probabilities = np.full(len(boxes), np.nan)
+    for first in range(0, len(boxes), batch):
+        part = boxes[first : first + batch]
+        patches = cut_patches(prepared, None, part, settings, [where] * len(part))
+        kept = [(row, patch.image) for row, patch in enumerate(patches, first) if isinstance(patch, Patch)]
+        if kept:
+            images = np.stack([image for _, image in kept])
+            probabilities[[row for row, _ in kept]] = _probabilities(run, images, statistics)
+    return probabilities
+
+
+def _probabilities(run: TrainedRun, images: NDArray[np.generic], statistics: list[list[float]] | None) -> Floats:
+    """Of class 1, the mean over the quarter turns of patches (n, channel, x, y, z)."""
+    preprocessing, window = run.preprocessing, run.experiment.data.picture_window
+    if window is not None:
+        scaled = (np.asarray(images, np.float32) - window[0]) / (window[1] - window[0])
+        images = np.rint(GRAY_LEVELS * np.clip(scaled, 0, 1)).astype(np.uint8)
+    raw = torch.from_numpy(images).to(preprocessing.device)
+    rows = None if statistics is None else torch.tensor([statistics] * len(raw), dtype=torch.float64)
+    scaled_images = scale_images(raw, preprocessing.intensity, rows, None)
+    inputs = scaled_images[..., 0] if preprocessing.spatial_dims == 2 else scaled_images
+    turns = QUARTER_TURNS if inputs.shape[2] == inputs.shape[3] else 1
+    total = torch.zeros(len(inputs), dtype=torch.float64)
+    with torch.no_grad(), preprocessing.autocast():
+        for turn in range(turns):
+            turned = torch.rot90(inputs, turn, (2, 3)).contiguous(memory_format=preprocessing.layout)
+            total += run.model(turned).double().softmax(1)[:, 1].cpu()
+    return (total / turns).numpy()

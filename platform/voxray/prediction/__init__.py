@@ -1,0 +1,1 @@
+"""Scans in, files of their predictions out."""

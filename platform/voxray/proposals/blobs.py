@@ -1,0 +1,144 @@
+"""Bright blobs of a volume by the Laplacian of Gaussians of several widths (Lindeberg 1998). Pure."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+from voxray.scans.geometry import voxel_to_world, world_to_voxel
+from voxray.scans.resample import resample
+from voxray.volume import Volume
+
+DIAMETERS_MM = (4.0, 6.0, 8.5, 12.0, 17.0, 24.0)
+# Air to soft tissue: bone and metal count no more than a nodule.
+WINDOW_HU = (-1000.0, 200.0)
+FINE_MM = 1.0  # grid of the filters
+WIDE_MM = 2.4  # standard deviation from which half as many voxels a side do
+WEAKEST_HU = 30.0  # response of a blob; noise is below
+TRUNCATE = 3.0  # standard deviations
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Blobs:
+    """Points that stand out from their surroundings, the most prominent first.
+
+    Attributes
+    ----------
+    centers_mm : ndarray of float64, (n, 3)
+        World RAS.
+    diameters_mm : ndarray of float64, (n,)
+        Of the sphere that answers most to the width of the filter.
+    strengths : ndarray of float64, (n,)
+        Response in HU, normalized by scale.
+    """
+
+    centers_mm: Floats
+    diameters_mm: Floats
+    strengths: Floats
+
+    def __len__(self) -> int:
+        return len(self.strengths)
+
+
+def find_blobs(volume: Volume, region: Volume, limit: int) -> Blobs:
+    """The most prominent blobs of 4 to 24 mm inside a region.
+
+    The strongest of each width come first, then the second of each, and so on: small structures outnumber large ones,
+    and vessels are brighter than nodules, so that strengths of different widths do not compare.
+
+    Parameters
+    ----------
+    volume : Volume
+        In HU and canonical axes; the first channel is used.
+    region : Volume of bool, (1, x, y, z)
+        Where the centers lie, on a grid of its own with axes parallel to the volume's.
+    limit : int
+        Largest number of blobs. One that lies within the radius of another that comes before it is left out.
+
+    Returns
+    -------
+    Blobs
+    """
+    box = _around(volume, region)
+    if box is None:
+        return Blobs(np.zeros((0, 3)), np.zeros(0), np.zeros(0))
+    fine = resample(box, (FINE_MM, FINE_MM, FINE_MM), 1)
+    coarse = _halved(fine)
+    found = []
+    for diameter in DIAMETERS_MM:
+        sigma_mm = diameter / (2 * math.sqrt(3))
+        grid = fine if sigma_mm < WIDE_MM else coarse
+        centers, strengths = _peaks(grid, sigma_mm / grid.spacing_mm[0])
+        inside = _is_inside(region, centers)
+        found.append(Blobs(centers[inside], np.full(inside.sum(), diameter), strengths[inside]))
+    return _merged(found, limit)
+
+
+def _halved(volume: Volume) -> Volume:
+    """Means of 2 x 2 x 2 voxels."""
+    x, y, z = (2 * (extent // 2) for extent in volume.shape)
+    if not (x and y and z):
+        return volume
+    even = volume.array[:, :x, :y, :z]
+    means = even.reshape(1, x // 2, 2, y // 2, 2, z // 2, 2).mean(axis=(2, 4, 6))
+    step = np.diag([2.0, 2.0, 2.0, 1.0])
+    step[:3, 3] = 0.5
+    return Volume(means, volume.affine @ step)
+
+
+def _around(volume: Volume, region: Volume) -> Volume | None:
+    """The part of a volume that a region needs, within the window, in float32."""
+    marked = np.argwhere(region.array[0])
+    if not len(marked):
+        return None
+    corners = np.stack([marked.min(0), marked.max(0)]).astype(float)
+    ends = world_to_voxel(volume.affine, voxel_to_world(region.affine, corners))
+    margin = TRUNCATE * DIAMETERS_MM[-1] / (2 * math.sqrt(3)) / np.array(volume.spacing_mm)
+    low = np.maximum(np.floor(ends.min(0) - margin), 0).astype(int)
+    high = np.minimum(np.ceil(ends.max(0) + margin) + 1, volume.shape).astype(int)
+    part = volume.array[0][tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+    affine = volume.affine.copy()
+    affine[:3, 3] = voxel_to_world(volume.affine, low[None].astype(float))[0]
+    return Volume(np.clip(part, *WINDOW_HU, dtype=np.float32, casting="unsafe")[None], affine)
+
+
+def _peaks(volume: Volume, sigma: float) -> tuple[Floats, Floats]:
+    """Local maxima of the normalized negative Laplacian: world positions (n, 3) and values (n,)."""
+    smooth = ndimage.gaussian_filter(volume.array[0], sigma, mode="nearest", truncate=TRUNCATE)
+    response = ndimage.laplace(smooth, mode="nearest")
+    response *= -(sigma**2)
+    peaks = np.argwhere((response > WEAKEST_HU) & (ndimage.maximum_filter(response, 3, mode="nearest") == response))
+    return voxel_to_world(volume.affine, peaks.astype(float)), response[tuple(peaks.T)].astype(np.float64)
+
+
+def _is_inside(region: Volume, points_mm: Floats) -> NDArray[np.bool_]:
+    index = np.floor(world_to_voxel(region.affine, points_mm) + 0.5).astype(int)
+    within = ((index >= 0) & (index < region.shape)).all(1)
+    inside = np.zeros(len(index), bool)
+    inside[within] = region.array[0][tuple(index[within].T)]
+    return inside
+
+
+def _merged(found: list[Blobs], limit: int) -> Blobs:
+    """The blobs of all widths in turn, without those that lie within the radius of an earlier one."""
+    ranks = np.concatenate([(-blobs.strengths).argsort(kind="stable").argsort() for blobs in found])
+    centers = np.concatenate([blobs.centers_mm for blobs in found])
+    diameters = np.concatenate([blobs.diameters_mm for blobs in found])
+    strengths = np.concatenate([blobs.strengths for blobs in found])
+    order = np.lexsort((-strengths, ranks))
+    tree = cKDTree(centers[order])
+    free = np.ones(len(order), bool)
+    kept: list[int] = []
+    for number in range(len(order)):
+        if len(kept) == limit:
+            break
+        if free[number]:
+            kept.append(number)
+            free[tree.query_ball_point(centers[order[number]], diameters[order[number]] / 2)] = False
+    chosen = order[kept]
+    return Blobs(centers[chosen], diameters[chosen], strengths[chosen])
