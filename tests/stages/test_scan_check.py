@@ -268,6 +268,10 @@ def test_an_evaluation_reads_no_scan_that_changed(out: Path, tmp_path: Path) -> 
         report(spec, said.append)
     with pytest.raises(StoreError, match=f"1 of 6 scans have changed since they were read: {tested[0]}"):
         evaluate(spec, LocalExecutor(), said.append)
+    # A scan that is lost is a note on the page.
+    image.unlink()
+    report(spec, said.append)
+    assert "no such file" in run_folder(spec).report.read_text()
     # Without the data set, an evaluation that is finished stands.
     root.rename(tmp_path / "gone")
     evaluate(spec, LocalExecutor(), said.append)

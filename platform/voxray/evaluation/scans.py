@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from voxray.config.data import PatchesSpec
 from voxray.config.experiment import Experiment
 from voxray.console.progress import OnProgress
 from voxray.datasets.pseudonyms import files_of
@@ -18,6 +19,7 @@ from voxray.inference.predict import errors_of_scan, plain_name
 from voxray.inference.segmenter import Segmenter
 from voxray.metrics.compute import mean_metrics, scan_metrics, without_nan
 from voxray.metrics.intervals import scan_intervals
+from voxray.metrics.patch_detection import patch_in_scan, patch_metrics
 from voxray.runs.folder import run_folder
 from voxray.scans.geometry import in_axes_of
 from voxray.scans.masks import label_classes
@@ -27,6 +29,7 @@ from voxray.storage.atomic import write_json
 from voxray.storage.paths import relative_path, to_path
 from voxray.store.layout import write_parquet
 from voxray.store.read import PatchStore
+from voxray.volume import Volume
 
 Case = dict[str, Any]
 
@@ -85,9 +88,20 @@ def _evaluate(segmenter: Segmenter, case: Case) -> Case:
     label = in_axes_of(open_scan(mask), prediction.affine)
     truth = label_classes(label, classes, case["label_path"])
     tolerance = experiment.evaluation.tolerance_mm
-    metrics = scan_metrics(truth, prediction.array[0], label.spacing_mm, classes, tolerance)
+    predicted = prediction.array[0]
+    metrics = {
+        **scan_metrics(truth, predicted, label.spacing_mm, classes, tolerance),
+        **patch_metrics(truth, predicted, _patch_in(experiment.patches, label), classes),
+    }
     columns = {key: value for key, value in case.items() if key not in ("files", "name")}
     return {**columns, "prediction": relative_path(folder.path, file), **metrics}
+
+
+def _patch_in(spec: PatchesSpec, scan: Volume) -> tuple[int, ...]:
+    """Voxels of a patch along the axes of a scan."""
+    if spec.sampling == "resized":
+        return scan.shape
+    return patch_in_scan(spec.size, spec.spacing_mm, scan.shape, scan.affine)
 
 
 def evaluate_scans(

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from voxray.config.tasks import TASKS
 from voxray.config.validation import nearest
 from voxray.errors import ConfigError
-from voxray.metrics import classification, segmentation
+from voxray.metrics import classification, patch_detection, segmentation
 from voxray.metrics.metric import Metric
 from voxray.metrics.specificity import SPECIFICITY
 
@@ -34,6 +34,8 @@ METRICS: Mapping[str, Metric] = {
         classification.LOSS,
         classification.PRECISION_AT_TARGET,
         classification.RECALL_AT_PRECISION,
+        patch_detection.PATCH_SENSITIVITY,
+        patch_detection.PATCH_SPECIFICITY,
         segmentation.VOLUME_ERROR,
         segmentation.MISSED,
     )

@@ -1,12 +1,14 @@
 """Report: from an evaluated run to an HTML file."""
 
+from dataclasses import replace
+
 from voxray.config.experiment import Experiment
-from voxray.errors import NotReadyError
-from voxray.reporting.run.contents import read_run
+from voxray.errors import NotReadyError, VoxrayError
+from voxray.reporting.run.contents import RunContents, read_run
 from voxray.runs.folder import RunFolder, evaluate_key, run_folder
 from voxray.runs.status import heartbeat
 from voxray.stages.common import OnStatus, is_finished
-from voxray.stages.scan_check import check_read_again
+from voxray.stages.scan_check import check_read_again, scans_on_disk
 from voxray.stages.train import need_training
 from voxray.storage.paths import AnyPath
 from voxray.store.compare import cut_here
@@ -34,11 +36,25 @@ def report(experiment: Experiment, on_status: OnStatus) -> AnyPath:
         store = _need_evaluation(experiment, folder)
         contents = read_run(folder.path, store)
         displayed = [case for split in contents.cases.values() for _, case in choose_cases(split)]
-        check_read_again(experiment, store, displayed, cut_here, on_status)
-        write_report(folder.report, contents)
+        # A scan that is lost is a note on the page; one that changed would be displayed with another's contours.
+        check_read_again(experiment, store, scans_on_disk(experiment, displayed), cut_here, on_status)
+        write_report(folder.report, _without_changed_scan(contents, on_status))
         on_progress(1, 1, "")
     on_status(f"report: {folder.report}")
     return folder.report
+
+
+def _without_changed_scan(contents: RunContents, on_status: OnStatus) -> RunContents:
+    """The contents of a classifier's run with a note where the scan that the page displays is no longer the same."""
+    from voxray.reporting.run.scan_views import displayed_scan
+
+    row = displayed_scan(contents)
+    try:
+        displayed = scans_on_disk(contents.experiment, [row] if row else [])
+        check_read_again(contents.experiment, contents.store, displayed, cut_here, on_status)
+    except VoxrayError:
+        return replace(contents, scan_problem="the scans are not those that the store was made from")
+    return contents
 
 
 def _need_evaluation(experiment: Experiment, folder: RunFolder) -> PatchStore:

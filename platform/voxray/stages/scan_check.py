@@ -13,12 +13,13 @@ import pyarrow.compute as pc
 from voxray.config.experiment import Experiment
 from voxray.console.progress import progress
 from voxray.datasets.pseudonyms import paths_of
-from voxray.errors import StoreError
+from voxray.errors import DataError, StoreError
 from voxray.executors.base import Executor
 from voxray.patches.plan import PLAN, Plan
 from voxray.patches.planned import plan_experiment
+from voxray.scans.files import scan_files
 from voxray.stages.common import OnStatus
-from voxray.storage.paths import AnyPath, exists
+from voxray.storage.paths import AnyPath, exists, join_path
 from voxray.store.compare import chunk_scans, digests, patches_digest
 from voxray.store.layout import INDEX, INDEX_FILE, StoreInfo
 from voxray.store.matching import check_provenance
@@ -112,6 +113,20 @@ def check_read_again(
         planned, written = (_rows_of(table, differing) for table in (plan.table, store.index))
         if changed := _changed_scans(experiment, planned, written, cut, on_status):
             raise _refusal(experiment, store.info, changed)
+
+
+def scans_on_disk(experiment: Experiment, scans: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Those scans whose files, with the mask, are still in the data set."""
+
+    def is_there(scan: Mapping[str, Any]) -> bool:
+        try:
+            ((path, mask),) = paths_of(experiment, [scan])
+        except DataError:  # of a pseudonym that is no longer listed
+            return False
+        root = experiment.data_path
+        return all(exists(file) for name in (path, mask) if name for file in scan_files(join_path(root, name)))
+
+    return [scan for scan in scans if is_there(scan)] if exists(experiment.data_path) else []
 
 
 def _changed_scans(experiment: Experiment, rows: pa.Table, index: pa.Table, cut: Cut, on_status: OnStatus) -> list[str]:

@@ -65,6 +65,18 @@ def animate(slices: Slices) -> tuple[str, str, int]:
 
 def draw_frame(slices: Slices, z: int, longest: int) -> Image.Image:
     """One slice with contours, its longer side `longest` pixels, and a marker of its level at the right edge."""
+    frame = _draw_slice(slices, z, longest, 2)
+    _draw_level(ImageDraw.Draw(frame), frame.size, (z + 0.5) / slices.image.shape[2])
+    return frame.reduce(SCALE)
+
+
+def draw_tile(slices: Slices, z: int, longest: int) -> Image.Image:
+    """One slice with thin contours, its longer side `longest` pixels."""
+    return _draw_slice(slices, z, longest, 1).reduce(SCALE)
+
+
+def _draw_slice(slices: Slices, z: int, longest: int, line_width: int) -> Image.Image:
+    """A slice with contours, `SCALE` times as large."""
     low, high = display_range(slices.image, slices.window)
     gray = to_gray(take_plane(slices.image, AXIAL, z), low, high)
     lines, columns = gray.shape
@@ -76,15 +88,16 @@ def draw_frame(slices: Slices, z: int, longest: int) -> Image.Image:
     per_pixel = np.array([size[0] / columns, size[1] / lines])
     for label in range(1, 1 + int(slices.truth.max(initial=0))):
         for line in outlines(take_plane(slices.truth, AXIAL, z) == label):
-            pen.line((line * per_pixel).ravel().tolist(), fill=class_color(label), width=2 * SCALE, joint="curve")
+            pen.line(
+                (line * per_pixel).ravel().tolist(), fill=class_color(label), width=line_width * SCALE, joint="curve"
+            )
     for label in range(1, 1 + int(slices.prediction.max(initial=0))):
         for line in outlines(take_plane(slices.prediction, AXIAL, z) == label):
             pieces = dashes(line * per_pixel, DASH * SCALE, GAP * SCALE)
-            for color, width in ((HALO, 4), (lighter(class_color(label), TINT), 2)):
+            for color, width in ((HALO, 2 * line_width), (lighter(class_color(label), TINT), line_width)):
                 for piece in pieces:
                     pen.line(piece.ravel().tolist(), fill=color, width=width * SCALE, joint="curve")
-    _draw_level(pen, size, (z + 0.5) / slices.image.shape[2])
-    return frame.reduce(SCALE)
+    return frame
 
 
 def dashes(line: Points, dash: float, gap: float) -> list[Points]:

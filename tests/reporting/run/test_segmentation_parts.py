@@ -55,10 +55,11 @@ def test_masks_are_not_rotated_and_have_no_column_of_rotations(html: str) -> Non
 
 
 def test_each_case_has_three_planes_and_a_loop(html: str) -> None:
-    assert html.count("<image ") == 9
-    assert html.count("<picture>") == html.count("prefers-reduced-motion") == 3
+    cases = html[html.index('<section id="contours">') : html.index('<section id="scan">')]
+    assert cases.count("<image ") == 9
+    assert cases.count("<picture>") == cases.count("prefers-reduced-motion") == 3
     # Two in the legend; of each case both classes in the axial and sagittal plane, and one in the coronal.
-    assert html.count('<path class="truth" stroke="#') == 2 + 3 * (2 + 1 + 2)
+    assert cases.count('<path class="truth" stroke="#') == 2 + 3 * (2 + 1 + 2)
 
 
 def test_the_headline_is_the_mean_dice_of_the_metrics(run: RunContents, html: str) -> None:
@@ -82,6 +83,7 @@ def test_without_its_scans_a_page_says_so_and_keeps_its_metrics(tmp_path: Path) 
     html = render_page(run)
     assert "no longer exists" in text_of(html)
     assert "<image " not in html
+    assert 'href="#scan"' not in html
     assert f"{run.metrics['val']['dice']:.3f}" in html
     assert str(tmp_path) not in html
 

@@ -1,6 +1,10 @@
 """Which patches are displayed, and their orientation."""
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given
@@ -8,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from voxray.config.preprocessing import IntensitySpec
-from voxray.reporting.run.worst_errors import ErrorCase, Slice, find_worst
+from voxray.reporting.run.contents import RunContents
+from voxray.reporting.run.worst_errors import ErrorCase, Slice, choose_correct, error_groups, find_worst
 from voxray.visualization.slices import display_slices, is_picture, shorten_id, to_display_range
 
 
@@ -84,3 +89,52 @@ def test_a_short_id_is_the_end_of_a_long_one() -> None:
 def test_many_slices_make_lines_of_about_equal_length(slices: int, columns: int) -> None:
     image = Slice("data:", 1, False)
     assert ErrorCase("scan", "scan", "", "", (image,) * slices).columns == columns
+
+
+def test_correct_positives_are_spaced_from_the_surest_to_the_least_sure() -> None:
+    scores = np.linspace(0.05, 0.95, 19)
+    labels = np.arange(19) % 2
+    chosen, total = choose_correct(labels, (scores >= 0.48).astype(int), np.stack([1 - scores, scores], axis=1), 2, 3)
+    positives = [index for index in range(19) if labels[index] and scores[index] >= 0.48]
+    assert total == len(positives)
+    assert chosen.tolist() == [positives[-1], positives[len(positives) // 2], positives[0]]
+
+
+def test_with_more_classes_the_median_of_each_is_chosen() -> None:
+    labels = np.array([0, 0, 0, 1, 1, 2])
+    probabilities = np.array([[0.9, 0.1, 0], [0.5, 0.4, 0.1], [0.7, 0.2, 0.1], [0, 1, 0], [1, 0, 0], [0, 1, 0]])
+    chosen, total = choose_correct(labels, probabilities.argmax(1), probabilities, 3, 4)
+    assert (chosen.tolist(), total) == ([2, 3], 4)
+    assert choose_correct(labels, probabilities.argmax(1), probabilities, 3, 1)[0].tolist() == [2]
+
+
+def test_the_report_of_a_perfect_network_displays_patches_too(make_run: Callable[..., RunContents]) -> None:
+    run = make_run()
+    perfect = {
+        split: replace(part, probabilities=np.eye(2)[part.labels].clip(0.01, 0.99))
+        for split, part in run.predictions.items()
+    }
+    groups = error_groups(replace(run, predictions=perfect))
+    assert [group.title for group in groups if group.cases] == ["Correct positives, test"]
+    correct = next(group for group in groups if group.cases)
+    assert correct.summary.startswith("8 of 8 nodule patches of the test split predicted correctly; 4 are displayed")
+    assert [case.scores for case in correct.cases] == ["0.990"] * 4
+
+
+def test_a_network_that_finds_nothing_has_no_correct_positive(make_run: Callable[..., RunContents]) -> None:
+    run = make_run()
+    blind = {
+        split: replace(part, probabilities=np.tile([1.0, 0.0], (len(part.labels), 1)))
+        for split, part in run.predictions.items()
+    }
+    groups = {group.title: group for group in error_groups(replace(run, predictions=blind))}
+    assert groups["Correct positives, test"].summary == "0 of 8 nodule patches of the test split predicted correctly"
+
+
+def test_a_position_has_no_negative_zero(make_run: Callable[..., RunContents]) -> None:
+    run = make_run()
+    test = run.predictions["test"]
+    column = pa.array(np.full(test.rows.num_rows, -0.04), test.rows.schema.field("y_mm").type)
+    rows = test.rows.set_column(test.rows.column_names.index("y_mm"), "y_mm", column)
+    groups = error_groups(replace(run, predictions={**run.predictions, "test": replace(test, rows=rows)}))
+    assert ", y 0.0, " in groups[0].cases[0].position

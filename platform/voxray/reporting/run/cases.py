@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxray.datasets.pseudonyms import files_of
-from voxray.errors import ScanError
+from voxray.errors import DataError, ScanError
 from voxray.reporting.run.contents import Case, RunContents
+from voxray.reporting.run.scan_views import ScanViews, public_problem, segmentation_views
 from voxray.reporting.text.numbers import minus
 from voxray.scans.geometry import voxel_to_world
 from voxray.scans.masks import label_classes
@@ -68,12 +69,16 @@ class CasePictures:
 
 @dataclass(frozen=True)
 class DisplayedCase:
-    """The best, median or worst scan with its metrics, and pictures or the reason why there are none."""
+    """The best, median or worst scan with its metrics, and pictures or the reason why there are none.
+
+    `views` are those of the whole scan; one of the displayed scans has them.
+    """
 
     title: str
     row: Case
     pictures: CasePictures | None
     problem: str
+    views: ScanViews | None = None
 
     @property
     def short_id(self) -> str:
@@ -99,14 +104,15 @@ def choose_cases(cases: Sequence[Case]) -> list[tuple[str, Case]]:
 def draw_cases(run: RunContents, split: str) -> list[DisplayedCase]:
     """The chosen scans of a split, with pictures where their files still exist."""
     displayed = []
-    for title, case in choose_cases(run.cases[split]):
+    chosen = choose_cases(run.cases[split])
+    for number, (title, case) in enumerate(chosen):
         try:
-            displayed.append(DisplayedCase(title, case, _draw_case(run, case), ""))
-        except ScanError as error:
-            # The description of a problem contains names of files.
-            private = run.experiment.privacy.has_key
-            problem = "its files have changed" if private else str(error).removesuffix(".")
-            displayed.append(DisplayedCase(title, case, None, problem))
+            volumes = read_case(run, case)
+            pictures = _draw_case(run, *volumes)
+            views = _draw_views(run, title, case, *volumes) if number == len(chosen) // 2 else None
+            displayed.append(DisplayedCase(title, case, pictures, "", views))
+        except (ScanError, DataError) as error:  # a pseudonym may no longer be listed
+            displayed.append(DisplayedCase(title, case, None, public_problem(run.experiment, error)))
     return displayed
 
 
@@ -132,8 +138,20 @@ def gray_levels(run: RunContents, scan: Volume) -> tuple[float, float]:
     return display_range(scan.array[0], intensity.windows[0] if intensity.kind == "window" else None)
 
 
-def _draw_case(run: RunContents, case: Case) -> CasePictures:
-    scan, truth, prediction = read_case(run, case)
+def _draw_views(
+    run: RunContents,
+    title: str,
+    case: Case,
+    scan: Volume,
+    truth: NDArray[np.uint8],
+    prediction: NDArray[np.uint8],
+) -> ScanViews:
+    caption = f"{title.lower()}, {'mean ' if len(run.classes) > 2 else ''}Dice {case['dice']:.3f}"
+    levels = gray_levels(run, scan)
+    return segmentation_views(str(case["scan_id"]), caption, scan, truth, prediction, levels, len(run.classes))
+
+
+def _draw_case(run: RunContents, scan: Volume, truth: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> CasePictures:
     channel, levels = scan.array[0], gray_levels(run, scan)
     box = crop_box((truth, prediction), scan.spacing_mm)
     slices = Slices(channel[box], truth[box], prediction[box], scan.spacing_mm, levels)

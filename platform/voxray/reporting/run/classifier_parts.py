@@ -9,6 +9,7 @@ from voxray.datasets.layouts import find_layout
 from voxray.metrics.registry import headline_keys, task_metrics
 from voxray.reporting.charts.classifier_curves import curve_charts, score_charts
 from voxray.reporting.run.contents import RunContents
+from voxray.reporting.run.scan_views import classifier_views
 from voxray.reporting.run.worst_errors import error_groups, is_one_image
 from voxray.reporting.text.caveats import classifier_caveats
 from voxray.reporting.text.class_rows import class_rows
@@ -38,6 +39,7 @@ def classifier_parts(run: RunContents) -> dict[str, Any]:
         "scores": score_charts(run),
         "oversample_rotations": run.experiment.patches.oversample_rotations,
         "error_groups": error_groups(run),
+        "scan_views": classifier_views(run),
         "pictures": all(map(is_picture, pc.unique(run.predictions[splits[0]].rows["path"]).to_pylist())),
         "gray_levels": gray_levels_note(run.experiment.intensity, "each patch and channel", unit),
         "one_image": is_one_image(run),

@@ -61,6 +61,7 @@ class RunContents:
     Metrics, predictions and cases are by split; `versions` are those of the packages that trained the model.
     Segmentations have no predictions and classifiers no cases, the rows of the scans: `scan_id`, `path`, `label_path`,
     `prediction` (relative to the run's folder) and metrics, NaN if undefined; `dice` is the mean over the classes.
+    `scan_problem` says why scans cannot be displayed, if so.
     """
 
     experiment: Experiment
@@ -72,6 +73,7 @@ class RunContents:
     versions: Mapping[str, str] = field(default_factory=dict)
     cases: Mapping[str, list[Case]] = field(default_factory=dict)
     folder: AnyPath = Path()
+    scan_problem: str = ""
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from voxray.reporting.run.data_section import (
 )
 from voxray.reporting.run.reproduce import command_lines, hide_paths, identity_rows, settings_text
 from voxray.reporting.run.segmentation_parts import segmentation_parts
+from voxray.reporting.run.training_patches import training_patches
 from voxray.reporting.text.metric_values import inline_label, label_of
 from voxray.reporting.text.numbers import MISSING, SPLIT_NAMES, count, percent
 from voxray.reporting.text.sentences import stop_reason
@@ -79,6 +80,10 @@ def _training(run: RunContents) -> dict[str, Any]:
     return {
         "learning": learning_charts(run),
         "score_title": label_of(SCORES[run.store.info.task]),
+        "training_patches": training_patches(run),
+        "store_channels": run.store.info.channels,
+        "flat_patches": run.store.info.size[2] == 1,
+        "masks": run.store.info.masks,
         "best_epoch": run.best_epoch,
         "best_by": f"{best} validation {inline_label(monitor)}",
         "stopped": stop_reason(run.experiment.training, len(run.history)),

@@ -51,6 +51,7 @@ def segmentation_parts(run: RunContents) -> dict[str, Any]:
     ranked = ranked_cases(run.cases[split])
     columns = _columns(run)
     colors = _class_colors(run)
+    displayed = draw_cases(run, split)
     return {
         "cards": [_card(run, name) for name in run.splits],
         "caveats": [
@@ -62,7 +63,8 @@ def segmentation_parts(run: RunContents) -> dict[str, Any]:
         "strips": strip_charts(run, {split: choose_cases(run.cases[split])}),
         "legend": colors,
         "has_scans": run.experiment.data_path.is_dir(),
-        "displayed": draw_cases(run, split),
+        "displayed": displayed,
+        "scan_views": next((case.views for case in displayed if case.views), None),
         "class_metrics": lambda case: [(name, color, _class_metrics(case, name)) for name, color, _ in colors],
         "case_columns": _column_groups(columns),
         "worst": [_case_row(case, columns) for case in ranked[:WORST_CASES]],

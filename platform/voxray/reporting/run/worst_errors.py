@@ -1,4 +1,4 @@
-"""The worst errors of a run."""
+"""The patches that a run displays: its worst errors, and correct positives beside them."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from voxray.metrics.curves import Floats, Ints
 from voxray.reporting.run.contents import RunContents
-from voxray.reporting.text.numbers import SPLIT_NAMES, count, decimals, minus
+from voxray.reporting.text.numbers import SPLIT_NAMES, count, decimals
 from voxray.visualization.slices import display_slices, encode_png, is_picture, shorten_id, slice_step, to_display_range
 
 FLAT_CASES, DEEP_CASES = 12, 4
@@ -28,7 +28,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class ErrorCase:
-    """One misclassified patch."""
+    """One displayed patch."""
 
     scan_id: str
     short_id: str
@@ -45,7 +45,7 @@ class ErrorCase:
 
 @dataclass(frozen=True)
 class ErrorGroup:
-    """The worst patches of one kind of error, and the number of errors of that kind."""
+    """Patches of one kind, such as the worst false negatives, and the number of all patches of that kind."""
 
     title: str
     summary: str
@@ -66,10 +66,35 @@ def find_worst(
     return errors[np.argsort(scores, kind="stable")[:limit]].astype(np.int64)
 
 
+def choose_correct(
+    labels: Ints, predicted: Ints, probabilities: Floats, classes: int, limit: int
+) -> tuple[NDArray[np.int64], int]:
+    """At most `limit` positions of correct predictions, and the number of those that could be chosen.
+
+    With two classes they are positives, evenly spaced from the highest to the lowest probability. With more, they are
+    one of each class, that with the median probability.
+    """
+    correct = np.flatnonzero((labels == predicted) & ((labels == 1) | (classes > 2)))
+    scores = probabilities[correct, labels[correct]]
+    ranked = correct[np.argsort(-scores, kind="stable")].astype(np.int64)
+    if classes == 2:
+        spaced = np.linspace(0, len(ranked) - 1, min(limit, len(ranked))).round().astype(np.int64)
+        return ranked[spaced], len(ranked)
+    members = [ranked[labels[ranked] == label] for label in range(classes)]
+    medians = [member[(len(member) - 1) // 2] for member in members if len(member)]
+    return np.array(medians[:limit], np.int64), len(ranked)
+
+
 def error_groups(run: RunContents) -> list[ErrorGroup]:
-    """For each split the false negatives and false positives, or all errors with more than two classes."""
+    """For each split the false negatives and false positives, or all errors with more than two classes.
+
+    The correct positives of the first split come after its errors.
+    """
     labels = (1, 0) if len(run.classes) == 2 else (None,)
-    return [_group(run, split, label) for split in run.splits for label in labels]
+    groups = {split: [_group(run, split, label) for label in labels] for split in run.splits}
+    first = run.splits[0]
+    groups[first].append(_correct_group(run, first))
+    return [group for split in run.splits for group in groups[split]]
 
 
 def is_one_image(run: RunContents) -> bool:
@@ -100,6 +125,21 @@ def _group(run: RunContents, split: str, label: int | None) -> ErrorGroup:
     return ErrorGroup(f"{title}, {where}", summary, len(errors), cases)
 
 
+def _correct_group(run: RunContents, split: str) -> ErrorGroup:
+    predictions = run.predictions[split]
+    predicted = predictions.predicted(run.threshold)
+    limit = FLAT_CASES if is_one_image(run) else DEEP_CASES
+    labels, two = predictions.labels, len(run.classes) == 2
+    chosen, total = choose_correct(labels, predicted, predictions.probabilities, len(run.classes), limit)
+    where, name = SPLIT_NAMES[split].lower(), f"{run.classes[1]} {run.level}" if two else run.level
+    of = f"{total:,} of {count(int((labels == 1).sum()) if two else len(labels), name)} of the {where} split"
+    order = "evenly spaced from the highest to the lowest probability" if two else "the median of each class"
+    some = f"; {order}" if len(chosen) == total else f"; {len(chosen)} are displayed, {order}"
+    summary = f"{of} predicted correctly{some if total else ''}"
+    title = f"Correct {'positives' if two else 'predictions'}, {where}"
+    return ErrorGroup(title, summary, total, _cases(run, split, predicted, chosen))
+
+
 def _cases(run: RunContents, split: str, predicted: Ints, chosen: NDArray[np.int64]) -> tuple[ErrorCase, ...]:
     predictions = run.predictions[split]
     rows = predictions.rows.take(pa.array(chosen)).to_pylist()
@@ -109,17 +149,23 @@ def _cases(run: RunContents, split: str, predicted: Ints, chosen: NDArray[np.int
     cases = []
     for row, index, patch in zip(rows, chosen.tolist(), scaled, strict=True):
         picture = is_picture(row["path"])
-        position = "" if picture else minus(f"x {row['x_mm']:.1f}, y {row['y_mm']:.1f}, z {row['z_mm']:.1f} mm")
+        point = ", ".join(f"{axis} {_tenths(row[f'{axis}_mm'])}" for axis in "xyz")
+        position = "" if picture else f"{point} mm"
         scores = _scores(run, predictions.probabilities[index], row["label"], int(predicted[index]))
         cases.append(ErrorCase(row["scan_id"], shorten_id(row["scan_id"]), position, scores, _slices(patch, picture)))
     return tuple(cases)
+
+
+def _tenths(value: float) -> str:
+    """A number with one decimal place; adding 0 makes −0 a 0."""
+    return decimals(round(value, 1) + 0.0, 1)
 
 
 def _scores(run: RunContents, probabilities: Floats, label: int, predicted: int) -> str:
     if len(run.classes) == 2:
         return decimals(float(probabilities[1]))
     true, wrong = (f"{run.classes[index]} {decimals(float(probabilities[index]))}" for index in (label, predicted))
-    return f"{true}, predicted {wrong}"
+    return true if label == predicted else f"{true}, predicted {wrong}"
 
 
 def _slices(scaled: NDArray[np.float32], picture: bool) -> tuple[Slice, ...]:
