@@ -86,13 +86,13 @@ def _draw_slice(slices: Slices, z: int, longest: int, line_width: int) -> Image.
     frame = Image.fromarray(np.ascontiguousarray(gray)).resize(size, Image.Resampling.BICUBIC).convert("RGB")
     pen = ImageDraw.Draw(frame)
     per_pixel = np.array([size[0] / columns, size[1] / lines])
-    for label in range(1, 1 + int(slices.truth.max(initial=0))):
-        for line in outlines(take_plane(slices.truth, AXIAL, z) == label):
-            pen.line(
-                (line * per_pixel).ravel().tolist(), fill=class_color(label), width=line_width * SCALE, joint="curve"
-            )
-    for label in range(1, 1 + int(slices.prediction.max(initial=0))):
-        for line in outlines(take_plane(slices.prediction, AXIAL, z) == label):
+    truth, prediction = (take_plane(labels, AXIAL, z) for labels in (slices.truth, slices.prediction))
+    for label in range(1, 1 + int(truth.max(initial=0))):
+        for line in outlines(truth == label):
+            points = (line * per_pixel).ravel().tolist()
+            pen.line(points, fill=class_color(label), width=line_width * SCALE, joint="curve")
+    for label in range(1, 1 + int(prediction.max(initial=0))):
+        for line in outlines(prediction == label):
             pieces = dashes(line * per_pixel, DASH * SCALE, GAP * SCALE)
             for color, width in ((HALO, 2 * line_width), (lighter(class_color(label), TINT), line_width)):
                 for piece in pieces:

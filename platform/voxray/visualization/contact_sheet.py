@@ -106,7 +106,7 @@ def _encode(sheet: Image.Image) -> str:
     content = b""
     for quality in QUALITIES:
         sink = io.BytesIO()
-        sheet.save(sink, "WEBP", quality=quality, method=4)
+        sheet.save(sink, "WEBP", quality=quality, method=2)
         content = sink.getvalue()
         if len(content) <= MOST_BYTES:
             break

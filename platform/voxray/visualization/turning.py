@@ -34,7 +34,7 @@ LIGHT = np.array([-0.4, -0.8, 0.45]) / np.linalg.norm([-0.4, -0.8, 0.45])  # acr
 AMBIENT = 0.3
 OPAQUE, GLASS = 0.95, 0.6  # opacity of a single surface, and of each of several, that may enclose one another
 SMOOTHING = 0.7  # of label maps, in voxels of the scan
-SPHERE_POINTS = 3000
+SPHERE_POINTS = 1500
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +135,7 @@ def _projections(channel: NDArray[Any], extent_mm: Floats, angles: Floats) -> ND
     """Gray pictures (angle, line, column): the highest intensity along each ray, darker with its distance."""
     size = np.maximum(np.round(extent_mm / extent_mm.max() * GRID), 1).astype(int).tolist()
     volume = _resample(channel, size)
-    volume -= torch.quantile(volume.flatten()[:: max(1, volume.numel() // 10**6)], 0.01)
+    volume -= torch.quantile(volume.flatten()[:: max(1, volume.numel() // 10**5)], 0.01)
     layers = volume.clamp_(min=0).permute(2, 0, 1)[None]  # z as channels: the turn is in plane
     half = extent_mm[:2].max() / 2
     steps = max(size[:2])

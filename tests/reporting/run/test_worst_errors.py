@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as arrays
 
 from voxray.config.preprocessing import IntensitySpec
 from voxray.reporting.run.contents import RunContents
+from voxray.reporting.run.page import render_page
 from voxray.reporting.run.worst_errors import ErrorCase, Slice, choose_correct, error_groups, find_worst
 from voxray.visualization.slices import display_slices, is_picture, shorten_id, to_display_range
 
@@ -129,6 +130,18 @@ def test_a_network_that_finds_nothing_has_no_correct_positive(make_run: Callable
     }
     groups = {group.title: group for group in error_groups(replace(run, predictions=blind))}
     assert groups["Correct positives, test"].summary == "0 of 8 nodule patches of the test split predicted correctly"
+
+
+def test_patches_that_cannot_be_read_are_a_note(make_run: Callable[..., RunContents]) -> None:
+    run = make_run()
+    for shard in (run.store.path / "test").rglob("c/**/*"):
+        if shard.is_file():
+            shard.write_bytes(b"damaged")
+    html = render_page(run)
+    section = html[html.index("False negatives, test") : html.index("False negatives, validation")]
+    assert "No images: the patches of the store cannot be read." in section
+    assert "<img" not in section
+    assert "<img" in html[html.index("False negatives, validation") :]
 
 
 def test_a_position_has_no_negative_zero(make_run: Callable[..., RunContents]) -> None:

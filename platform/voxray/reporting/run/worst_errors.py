@@ -7,6 +7,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
+from voxray.errors import StoreError
 from voxray.metrics.curves import Floats, Ints
 from voxray.reporting.run.contents import RunContents
 from voxray.reporting.text.numbers import SPLIT_NAMES, count, decimals
@@ -144,7 +145,10 @@ def _cases(run: RunContents, split: str, predicted: Ints, chosen: NDArray[np.int
     predictions = run.predictions[split]
     rows = predictions.rows.take(pa.array(chosen)).to_pylist()
     slots = np.array([row["slot"] for row in rows], dtype=np.int64)
-    patches = torch.from_numpy(run.store.read_patches(split, slots).copy())
+    try:
+        patches = torch.from_numpy(run.store.read_patches(split, slots).copy())
+    except StoreError:
+        return ()  # the page says so
     scaled = to_display_range(patches, run.experiment.intensity).numpy()
     cases = []
     for row, index, patch in zip(rows, chosen.tolist(), scaled, strict=True):
