@@ -77,8 +77,8 @@ def test_a_proportion_of_patients_with_a_sample_each_has_about_the_score_interva
     found = sample_intervals(samples_of(labels, scores), np.arange(40))["recall"]
     expected = stats.binomtest(right, 40).proportion_ci(method="wilson")
     assert found is not None
-    # Student's t makes it wider by about 3 %.
-    assert found == pytest.approx((expected.low, expected.high), abs=0.02)
+    # Student's t makes it wider by about 3 %, and few errors by 20 %.
+    assert found == pytest.approx((expected.low, expected.high), abs=0.03)
     assert width(found) >= expected.high - expected.low
 
 

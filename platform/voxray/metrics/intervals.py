@@ -117,13 +117,18 @@ def jackknife_interval(
     scale = high - low if math.isfinite(high - low) else 1.0
     shifts = (without - value) / scale
     shifts[np.abs(shifts) < ROUNDING] = 0.0
-    variance = (len(shifts) - 1) / len(shifts) * float(np.sum(shifts**2))
     seen = _patients_seen(shifts)
+    # With one more patient like those that caused it: the mean of few patients hides the tail of a skewed distribution.
+    widening = (seen + 1) / seen if seen else 0.0
+    variance = widening * (len(shifts) - 1) / len(shifts) * float(np.sum(shifts**2))
     if not math.isfinite(high - low):
-        return _unbounded(value, quantile * math.sqrt(_widened(variance, seen)), low)
+        return _unbounded(value, quantile * math.sqrt(variance), low)
     share = min(1.0, max(0.0, (value - low) / scale))
     independent = share * (1 - share)
-    variance = (seen * variance + independent / patients) / (seen + 1) if counted else _widened(variance, seen)
+    if counted:
+        # Errors of few patients do not show whether those of one patient come together: assume that they do.
+        unknown = 1 / (1 + seen**2)
+        variance = (1 - unknown) * variance + unknown * independent / patients
     size = independent / variance if variance > ROUNDING**2 else patients
     ends = _wilson(share, size, quantile)
     return low + scale * ends[0], low + scale * ends[1]
@@ -133,11 +138,6 @@ def _patients_seen(shifts: Floats) -> float:
     """As many patients of equal influence would show the variance as well; few where it comes from a few of them."""
     fourth = float(np.sum(shifts**4))
     return float(np.sum(shifts**2)) ** 2 / fourth if fourth else 0.0
-
-
-def _widened(variance: float, seen: float) -> float:
-    """The variance with one more patient like those that caused it: a skewed mean of few patients hides the tail."""
-    return variance * (seen + 1) / seen if seen else 0.0
 
 
 def _unbounded(value: float, half: float, low: float) -> Interval | None:
