@@ -37,8 +37,17 @@ ELSEWHERE = {
     "search:best/trained_run/*.*": "a run of its own, made by the command that `tune` prints",
     "search:ray_tune/**/*.*": "removed when a search starts and when it ends",
     "run:traceback.txt": "of an exception that nobody foresaw",
+    "predictions:*_findings.json": "of candidates in whole scans, which tests/prediction finds",
+    "predictions:*_findings.csv": "see *_findings.json",
+    "predictions:*_findings.html": "see *_findings.json",
+    "predictions:*.png": "see *_findings.json",
     "run:pseudonyms.key": "tested on its own: only pictures on W&B need it",
 }
+
+# A search goes by the record of a trial, trial.json: the files of its network stay as they are, and those that load
+# them check them. The file of another search is refused, and the remedy is to choose another folder.
+TRIAL_FILES = re.compile(r"search/trials/\d+/(?!trial\.json)")
+SEARCH_RECORDS = re.compile(r"search/(search|trials/\d+/trial)\.json")
 
 
 def all_entries() -> set[str]:

@@ -53,3 +53,19 @@ def test_a_file_beside_a_scan_is_not_replaced_by_its_class(api_runs: ApiRuns, tm
         run_predict(api_runs.classifier, [scan], tmp_path)
     assert contents(tmp_path / "out").keys() == {"x.json", "x_saliency.png"}
     assert (tmp_path / name).read_text() == '{"Modality": "CT"}'
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"{"])
+@pytest.mark.parametrize("name", ["x.json", "x_saliency.png"])
+def test_a_class_is_written_again_where_a_file_of_it_is_lost_or_damaged(
+    api_runs: ApiRuns, tmp_path: Path, name: str, damage: bytes | None
+) -> None:
+    scan = tmp_path / "x.nii.gz"
+    shutil.copy(api_runs.names["chest"], scan)
+    run_predict(api_runs.classifier, [scan], tmp_path / "out")
+    before = contents(tmp_path / "out")
+    (tmp_path / "out" / name).unlink()
+    if damage is not None:
+        (tmp_path / "out" / name).write_bytes(damage)
+    run_predict(api_runs.classifier, [scan], tmp_path / "out")
+    assert contents(tmp_path / "out") == before

@@ -1,17 +1,23 @@
 """Which files a prediction may replace: those that an earlier one wrote."""
 
+import io
 from collections.abc import Collection, Iterator
 from typing import Any
 
+from PIL import Image
+
 from voxray.errors import ConfigError, ScanError
+from voxray.prediction.findings import MOST_PICTURES
 from voxray.runs.folder import PredictionFolder
 from voxray.runs.records import read_state
 from voxray.scans.formats.nifti import read_nifti_header
-from voxray.storage.paths import AnyPath, exists
+from voxray.storage.paths import AnyPath, exists, read_bytes
+from voxray.visualization.style import SOFTWARE
 
 DESCRIPTION = "voxray predict"  # in the header of each NIfTI file that it writes
 CLASSIFICATION = {"scan", "probabilities", "prediction", "saliency"}  # some keys of a classified scan
 FINDINGS = {"scan", "axes", "findings"}  # of a scan with findings
+PAGE = b"Voxray findings</title>"
 ANOTHER_FOLDER = "Give another folder with --out"
 
 
@@ -45,17 +51,21 @@ def check_targets(
 def _targets(folder: PredictionFolder, task: str, name: str, probabilities: bool) -> Iterator[tuple[AnyPath, bool]]:
     """The files that are written for a scan, and whether an earlier prediction wrote those that are there."""
     if task == "classification":
-        content = read_state(folder.classification(name))
-        is_own = content.keys() >= CLASSIFICATION
-        yield folder.classification(name), is_own
-        yield folder.saliency(name), is_own and _picture(content) == folder.saliency(name).name
+        content, picture = read_state(folder.classification(name)), folder.saliency(name)
+        named = content.keys() >= CLASSIFICATION and _picture(content) == picture.name
+        # Either of them may be damaged: the other one tells.
+        is_own = named or _is_drawn(picture)
+        yield folder.classification(name), is_own or content.keys() >= CLASSIFICATION
+        yield picture, is_own
         return
     if task == "findings":
-        content = read_state(folder.findings(name))
-        is_own = content.keys() >= FINDINGS
-        yield folder.findings(name), is_own
-        for file in (folder.findings_table(name), folder.findings_page(name)):
+        page = folder.findings_page(name)
+        is_own = read_state(folder.findings(name)).keys() >= FINDINGS or (exists(page) and PAGE in read_bytes(page))
+        for file in (folder.findings(name), folder.findings_table(name), page):
             yield file, is_own
+        for number in range(1, MOST_PICTURES + 1):
+            file = folder.finding_picture(f"{name}_finding_{number}")
+            yield file, is_own or _is_drawn(file)
         return
     for file in (folder.label_map(name), *([folder.probabilities(name)] if probabilities else [])):
         yield file, exists(file) and _has_description(file)
@@ -64,6 +74,17 @@ def _targets(folder: PredictionFolder, task: str, name: str, probabilities: bool
 def _picture(content: dict[str, Any]) -> Any:
     saliency = content["saliency"]
     return saliency.get("picture") if isinstance(saliency, dict) else None
+
+
+def _is_drawn(file: AnyPath) -> bool:
+    """Whether a picture says that a prediction drew it."""
+    if not exists(file):
+        return False
+    try:
+        with Image.open(io.BytesIO(read_bytes(file))) as picture:
+            return picture.info.get("Software") == SOFTWARE
+    except (OSError, SyntaxError, ValueError):
+        return False
 
 
 def _has_description(file: AnyPath) -> bool:

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from voxray.scans.geometry import world_to_voxel
 from voxray.visualization.overlay import PLANES, PlaneAxes, take_plane
+from voxray.visualization.style import SOFTWARE
 from voxray.volume import Volume
 
 WIDTH_MM = 70.0  # of the planes through a point
@@ -43,7 +45,9 @@ def point_picture(
     for number, plane in enumerate(PLANES):
         picture.paste(_plane(volume, plane, center, diameter_mm, window), (SIDE * number, 0))
     sink = io.BytesIO()
-    picture.save(sink, format="PNG", optimize=True)
+    text = PngInfo()
+    text.add_text("Software", SOFTWARE)
+    picture.save(sink, format="PNG", optimize=True, pnginfo=text)
     return sink.getvalue()
 
 

@@ -7,7 +7,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from voxray.visualization.style import INK, MUTED, styled
+from voxray.visualization.style import INK, MUTED, SOFTWARE, styled
 
 MOST_SLICES = 12
 COLUMNS = 6
@@ -48,7 +48,7 @@ def saliency_picture(
     figure.suptitle(title, fontsize=12, color=INK)
     figure.supxlabel(f"below each slice: saliency of “{class_name}” (Grad-CAM), red is highest", fontsize=8.5)
     sink = io.BytesIO()
-    figure.savefig(sink, format="png")
+    figure.savefig(sink, format="png", metadata={"Software": SOFTWARE})
     return sink.getvalue(), displayed
 
 

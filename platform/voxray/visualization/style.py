@@ -22,6 +22,7 @@ SPLIT_COLORS = {"train": "#7b8794", "val": "#0072b2", "test": "#d55e00"}
 CLASS_COLORS = ("#7b8794", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#0072b2", "#d55e00", "#b8a800")
 # Of the labels 1, 2, … of masks: visible on gray scans and on white pages.
 MASK_COLORS = ("#e69f00", "#56b4e9", "#009e73", "#cc79a7", "#d55e00", "#0072b2", "#b8a800")
+SOFTWARE = "voxray predict"  # in the pictures of predictions, which are told from a user's by it
 DASHES = ("-", "--", ":", "-.")
 INK, MUTED, RULE = "#1f2933", "#52606d", "#d9dee3"
 
