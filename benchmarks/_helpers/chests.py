@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from voxray.config.experiment import Experiment
-from voxray.datasets.layouts import read_manifest
-from voxray.patches.plan import plan_patches
+from voxray.patches.planned import plan_experiment
 from voxray.phantom.luna16 import UPRIGHT, draw_scan
 from voxray.scans.write import write_metaimage
 from voxray.store.finish import finish_store
@@ -60,8 +59,8 @@ def chest_experiment(root: Path, out: Path, **sections: object) -> Experiment:
 def prepare(spec: Experiment) -> StoreInfo:
     """A store with its plan and arrays, but no patches yet."""
     shutil.rmtree(spec.out, ignore_errors=True)
-    manifest = read_manifest(spec.data)
-    return prepare_store(spec.store_path, plan_patches(manifest, spec), manifest)
+    manifest, plan = plan_experiment(spec)
+    return prepare_store(spec.store_path, plan, manifest)
 
 
 def fill_store(spec: Experiment, info: StoreInfo) -> None:
