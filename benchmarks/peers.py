@@ -26,7 +26,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 from _helpers.contestants import CONTESTANTS, Contestant
 from _helpers.peer_data import TASKS, PeerData, check_same, fingerprints, write_data
@@ -77,7 +76,7 @@ def measure(contestant: Contestant, data: PeerData, folder: Path, epochs: int) -
 
     with watching(look, EVERY_S):
         batches = contestant.open(data, folder)
-        found = np.concatenate([fingerprints(*batch) for batch in batches(0)])
+        found = [value for batch in batches(0) for value in fingerprints(*batch)]
     check_same(data, found, each_once=contestant.each_once)
     rates, cpu = [], []
     for epoch in range(1, epochs + 1):

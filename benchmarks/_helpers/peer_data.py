@@ -4,9 +4,9 @@ Two tasks: a classification of patches of 64×64×10, and a segmentation of crop
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from voxray.volume import Volume
 
 WINDOW = (-1000.0, 400.0)  # clipped to and scaled to [0, 1]
 LUNG_BELOW, BONE_ABOVE = -600, 250
+PART = 2**12  # voxels
 POSITIVE_EVERY = 10  # patches
 SPACING_MM = (0.7, 0.7, 1.25)
 
@@ -141,7 +142,7 @@ def write_data(data: PeerData, volumes: int) -> None:
         fingerprints(data.scale(torch.tensor(images[start : start + 16])), torch.tensor(targets[start : start + 16]))
         for start in range(0, count, 16)
     ]
-    np.save(data.reference, np.sort(np.concatenate(prints)))
+    np.save(data.reference, np.sort(list(chain.from_iterable(prints))))
 
 
 def _volume(task: PeerTask, number: int) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
@@ -191,22 +192,26 @@ def _write_masks(data: PeerData, images: NDArray[np.int16], masks: NDArray[np.ui
     (data.scans / "dataset.json").write_text(json.dumps(content))
 
 
-def fingerprints(images: torch.Tensor, targets: torch.Tensor) -> NDArray[np.float64]:
+def fingerprints(images: torch.Tensor, targets: torch.Tensor) -> list[float]:
     """A number for each patch and its target, in which every voxel has a weight of its own."""
-    result = 0.0
-    for values in (images, targets):
-        flat = values.reshape(len(values), -1).double()
-        weights = torch.linspace(1, 2, flat.shape[1], dtype=torch.float64)
-        result = result + flat @ weights
-    return np.asarray(result)
+    return [_weighted_sum(image) + _weighted_sum(target) for image, target in zip(images, targets, strict=True)]
 
 
-def check_same(data: PeerData, found: NDArray[np.float64], *, each_once: bool) -> None:
+def _weighted_sum(values: torch.Tensor) -> float:
+    flat, total = values.reshape(-1), 0.0
+    # In small parts: large temporary copies would fragment the memory that is measured.
+    for start in range(0, len(flat), PART):
+        part = flat[start : start + PART].double()
+        total += float(part @ torch.arange(start, start + len(part), dtype=torch.float64).div_(len(flat)).add_(1))
+    return total
+
+
+def check_same(data: PeerData, found: Sequence[float], *, each_once: bool) -> None:
     """Raise unless a loader gave the same normalized patches and targets, each once or drawn with replacement."""
-    expected, found = np.load(data.reference), np.sort(found)
+    expected, values = np.load(data.reference), np.sort(found)
     tolerance = 1e-6 * float(np.prod(data.task.size))
     if not each_once:
-        place = np.searchsorted(expected, found - tolerance)
+        place = np.searchsorted(expected, values - tolerance)
         expected = expected[np.minimum(place, len(expected) - 1)]
-    if len(found) != len(expected) or np.abs(found - expected).max() > tolerance:
+    if len(values) != len(expected) or np.abs(values - expected).max() > tolerance:
         raise ValueError("the patches differ from those of the volumes")
