@@ -48,6 +48,16 @@ def test_epochs_plots_pictures_and_final_metrics_can_be_read_back_from_the_offli
     assert config["seed"] == 3
 
 
+def test_metrics_of_the_mix_of_the_list_are_a_group_of_their_own(tmp_path: Path) -> None:
+    population = {"precision": 0.1, "class_counts": [90, 10], "intervals": {"precision": [0.05, 0.2]}}
+    with tracker_of(tmp_path) as tracker:
+        tracker.log_summary({"test": {"precision": 0.5, "population": population}})
+    _, summary, _ = read_back(tmp_path)
+    assert summary["final/test/precision"] == 0.5
+    assert summary["final/test/population/precision"] == 0.1
+    assert summary["final/test/population/interval_low/precision"] == 0.05
+
+
 def test_dice_of_each_class_is_logged_over_the_epochs(tmp_path: Path) -> None:
     with tracker_of(tmp_path) as tracker:
         for epoch, dice in ((1, 0.25), (2, 0.5)):

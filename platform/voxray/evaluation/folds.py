@@ -1,6 +1,6 @@
 """Cross-validation: the metrics of all patients, each predicted by the model of the fold that tests the patient."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from voxray.runs.folder import run_folder
 from voxray.runs.read import read_metrics, read_predictions
 from voxray.storage.atomic import write_json
 from voxray.store.layout import write_parquet
+from voxray.store.read import open_store
 
 
 def join_folds(experiment: Experiment, folds: Sequence[Experiment]) -> dict[str, Any]:
@@ -34,14 +35,22 @@ def join_folds(experiment: Experiment, folds: Sequence[Experiment]) -> dict[str,
         # NaN for a fold without an operating point.
         thresholds = np.array([metrics["threshold"] for metrics in fold_metrics], np.float64)
         by_row = None if np.isnan(thresholds).any() else thresholds[units["fold"].to_numpy()]
-        joined = unit_metrics(experiment, units, by_row, list(fold_metrics[0]["classes"]))
+        populations = [open_store(fold.store_path).info.population.get("test") for fold in folds]
+        joined = unit_metrics(experiment, units, by_row, list(fold_metrics[0]["classes"]), populations)
     else:
         joined = summarize_scans(table.drop_columns(["fold"]).to_pylist())
-    names = [name for name in joined["intervals"] if name in fold_metrics[0]]
-    by_fold = {name: [metrics[name] for metrics in fold_metrics] for name in names}
-    content = without_nan({"test": {**joined, "folds": by_fold}})
+    joined["folds"] = _by_fold(joined, fold_metrics)
+    if population := joined.get("population"):
+        # A fold that lost no negative has the list's own mix.
+        population["folds"] = _by_fold(population, [metrics.get("population", metrics) for metrics in fold_metrics])
+    content = without_nan({"test": joined})
     folder = run_folder(experiment)
     write_parquet(table, folder.predictions("test"))
     write_json(folder.experiment, experiment.model_dump(mode="json"))
     write_json(folder.metrics, content)
     return content
+
+
+def _by_fold(joined: Mapping[str, Any], folds: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """The value of each fold for each metric with an interval."""
+    return {name: [metrics[name] for metrics in folds] for name in joined["intervals"] if name in folds[0]}

@@ -14,8 +14,10 @@ from voxray.config.experiment import Experiment
 from voxray.console.progress import OnProgress
 from voxray.datasets.layouts import find_layout
 from voxray.errors import ConfigError
+from voxray.evaluation.mix import read_mix, with_false_positives, with_population
 from voxray.inference.load import TrainedRun
 from voxray.metrics.aggregate import (
+    PATCH,
     PATIENT,
     SCAN,
     aggregate_predictions,
@@ -71,7 +73,7 @@ def write_patch_metrics(experiment: Experiment, parts: Mapping[str, list[Part]])
     for split, table in tables.items():
         write_parquet(table, folder.predictions(split))
         metrics[split] = {
-            **unit_metrics(experiment, units[split], threshold, store.info.classes),
+            **unit_metrics(experiment, units[split], threshold, store.info.classes, [store.info.population.get(split)]),
             "threshold": threshold,
         }
     metrics = without_nan(metrics)
@@ -96,24 +98,34 @@ def evaluated_splits(store: PatchStore) -> list[str]:
 
 
 def unit_metrics(
-    experiment: Experiment, units: pa.Table, threshold: float | Floats | None, classes: Sequence[str]
+    experiment: Experiment,
+    units: pa.Table,
+    threshold: float | Floats | None,
+    classes: Sequence[str],
+    populations: Sequence[Mapping[str, Any] | None],
 ) -> dict[str, Any]:
     """The metrics of ``metrics.json`` with their confidence intervals, and those of each class.
 
     `units` are patches, scans or patients, from `aggregate_predictions`; `threshold` is the operating point, or one for
-    each row, (n,).
+    each row, (n,); `populations` are those of the split in the store, or in that of each fold.
     """
     labels, probabilities = labels_and_probabilities(units)
     patients = np.asarray(units["patient_id"].to_pylist(), dtype=str)
     samples = Samples(labels, probabilities, predict_labels(probabilities, threshold))
-    return {
-        "level": experiment.evaluation.level,
+    level, layout = experiment.evaluation.level, find_layout(experiment.data.layout)
+    mix = read_mix(populations, units, level)
+    metrics = {
+        "level": level,
         **compute_metrics(labels, probabilities, threshold),
         **class_table(samples, classes),
         "loss": log_loss(labels, probabilities),
         "patients": len(np.unique(patients)),
         "intervals": sample_intervals(samples, patients),
     }
+    metrics = with_population(metrics, samples, units, mix, classes)
+    if layout.samples_points and level == PATCH and samples.classes == 2:
+        return with_false_positives(metrics, samples, units, mix)
+    return metrics
 
 
 def _operating_point(val: pa.Table, target_recall: float) -> float | None:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from voxray.errors import DataError, WorkError
 from voxray.metrics.curves import Floats, Ints
 
-SCAN, PATIENT = "scan", "patient"
+PATCH, SCAN, PATIENT = "patch", "scan", "patient"
 
 
 def aggregate_predictions(table: pa.Table, level: str) -> pa.Table:
@@ -75,7 +75,9 @@ def check_probabilities(probabilities: Floats, split: str) -> None:
         raise WorkError(f"split '{split}'", problem, "Lower training.learning_rate and train again")
 
 
-def log_loss(labels: Ints, probabilities: Floats) -> float:
-    """Mean cross-entropy of probabilities, in nats."""
+def log_loss(labels: Ints, probabilities: Floats, weights: Floats | None = None) -> float:
+    """Mean cross-entropy of probabilities, in nats; NaN without samples."""
+    if not len(labels):
+        return float("nan")
     true = probabilities[np.arange(len(labels)), labels]
-    return float(-np.log(np.maximum(true, np.finfo(np.float64).tiny)).mean()) if len(labels) else float("nan")
+    return float(np.average(-np.log(np.maximum(true, np.finfo(np.float64).tiny)), weights=weights))

@@ -10,6 +10,7 @@ from voxray.config.tasks import TASKS
 from voxray.config.validation import nearest
 from voxray.errors import ConfigError
 from voxray.metrics import classification, patch_detection, segmentation
+from voxray.metrics.false_positives import FALSE_POSITIVES_PER_SCAN
 from voxray.metrics.metric import Metric
 from voxray.metrics.specificity import SPECIFICITY
 
@@ -25,6 +26,7 @@ METRICS: Mapping[str, Metric] = {
         SPECIFICITY,
         classification.PRECISION,
         classification.NPV,
+        FALSE_POSITIVES_PER_SCAN,
         classification.F1,
         classification.ACCURACY,
         classification.ERROR,
@@ -40,7 +42,7 @@ METRICS: Mapping[str, Metric] = {
         segmentation.MISSED,
     )
 }
-PREFIXES = ("final", "train", "val", "test")
+PREFIXES = ("final", "train", "val", "test", "population")
 
 
 def find_metric(key: str) -> Metric:

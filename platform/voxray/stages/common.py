@@ -1,6 +1,6 @@
 """What stages share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyarrow.compute as pc
@@ -34,7 +34,7 @@ def remove_joined(experiment: Experiment) -> None:
 
 def echo_metrics(metrics: dict[str, Any], monitor: str, on_status: OnStatus) -> None:
     """Report the metrics of each split with their confidence intervals, the monitor first, and those of each class."""
-    for split, values in metrics.items():
+    for split, values in _with_populations(metrics):
         names = [name for name in values["intervals"] if name == monitor or find_metric(name).in_terminal]
         names.sort(key=lambda name: name != monitor)
         on_status(f"evaluate: {split}: {', '.join(_format_metric(values, name) for name in names)}")
@@ -44,6 +44,16 @@ def echo_metrics(metrics: dict[str, Any], monitor: str, on_status: OnStatus) -> 
             on_status(f"note: {split}: {NO_INTERVAL}{which}")
         for line in class_lines(values):
             on_status(f"evaluate: {split}: {line}")
+
+
+def _with_populations(metrics: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The metrics of each split, and after them those that are re-weighted to the list's own mix of classes."""
+    for split, values in metrics.items():
+        yield split, values
+        if population := values.get("population"):
+            counts = zip(population["class_counts"], population["classes"], strict=True)
+            mix = ", ".join(f"{number:,} {name}" for number, name in counts)
+            yield f"{split}, re-weighted to the list ({mix})", population
 
 
 def note_undefined(metrics: dict[str, Any], store: PatchStore, on_status: OnStatus) -> None:

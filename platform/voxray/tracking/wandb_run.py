@@ -208,11 +208,13 @@ class Tracker:
     def log_summary(self, metrics: Mapping[str, Mapping[str, Any]]) -> None:
         """The numbers of final metrics in the run's summary, and their intervals.
 
-        Such as ``final/val/recall``, ``final/val/interval_low/recall`` and ``final/val/classes/nodule/recall``.
+        Such as ``final/val/recall``, ``final/val/interval_low/recall`` and ``final/val/classes/nodule/recall``; those
+        that are re-weighted to the own mix of the list as ``final/val/population/recall``.
         """
         for key, value in _numbers("final", metrics):
             self.run.summary[key] = value
-        for split, values in metrics.items():
+        populations = {f"{split}/population": values.get("population", {}) for split, values in metrics.items()}
+        for split, values in {**metrics, **populations}.items():
             for name, ends in values.get("intervals", {}).items():
                 if ends:
                     low, high = ends

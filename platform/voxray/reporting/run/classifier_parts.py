@@ -13,7 +13,7 @@ from voxray.reporting.run.scan_views import classifier_views
 from voxray.reporting.run.worst_errors import error_groups, is_one_image
 from voxray.reporting.text.caveats import classifier_caveats
 from voxray.reporting.text.class_rows import class_rows
-from voxray.reporting.text.metric_values import Card, MetricValue, metric_value, undefined_notes
+from voxray.reporting.text.metric_values import Card, MetricValue, metric_columns, metric_value, undefined_notes
 from voxray.reporting.text.numbers import SPLIT_NAMES, count, decimals, percent, plural
 from voxray.reporting.text.sentences import gray_levels_note, operating_sentence
 from voxray.visualization.slices import is_picture, slice_step
@@ -49,9 +49,10 @@ def classifier_parts(run: RunContents) -> dict[str, Any]:
 
 
 def _metric_table(run: RunContents) -> list[dict[str, MetricValue]]:
-    """Every metric of the task that was computed, for each split."""
+    """Every metric of the task that was computed, for each of `metric_columns`."""
     keys = [metric.name for metric in task_metrics(run.store.info.task) if metric.name in run.metrics[run.splits[0]]]
-    return [{split: metric_value(key, run.metrics[split], run.classes) for split in run.splits} for key in keys]
+    columns = metric_columns(run.metrics, run.splits)
+    return [{title: metric_value(key, columns[title], run.classes) for title in columns} for key in keys]
 
 
 def _threshold_note(run: RunContents) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """The page of a cross-validation: metrics of all patients pooled, and of each fold."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,8 @@ from voxray.metrics.intervals import MIN_PATIENTS
 from voxray.reporting.html import template_environment
 from voxray.reporting.run.reproduce import settings_text
 from voxray.reporting.text.class_rows import class_rows
-from voxray.reporting.text.metric_values import NO_INTERVAL, label_of
-from voxray.reporting.text.numbers import MISSING, count, decimals, interval_text, plural
+from voxray.reporting.text.metric_values import NO_INTERVAL, describe, label_of, metric_columns
+from voxray.reporting.text.numbers import MISSING, SPLIT_NAMES, count, decimals, interval_text, plural
 from voxray.storage.atomic import write_text
 from voxray.storage.paths import AnyPath
 from voxray.visualization.style import MUTED, SPLIT_COLORS, WIDE, new_axes, styled, to_svg, unit_axis
@@ -22,7 +22,7 @@ def write_fold_report(path: AnyPath, experiment: Experiment, metrics: Mapping[st
     """Write the page, beside the folders of the folds, atomically; `metrics` is the content of ``metrics.json``."""
     test = metrics["test"]
     folds: Mapping[str, Sequence[float | None]] = test["folds"]
-    rows = [(label_of(key), _pooled(test, key), [*map(decimals, values)]) for key, values in folds.items()]
+    rows = [row for title, values in metric_columns(metrics, ("test",)).items() for row in _rows(values, title)]
     page = template_environment().get_template("folds.html.jinja")
     text = page.render(
         name=experiment.name,
@@ -47,6 +47,13 @@ def _headline(experiment: Experiment, folds: Mapping[str, Any]) -> str:
     return monitor if monitor in folds else "roc_auc" if "roc_auc" in folds else "dice"
 
 
+def _rows(values: Mapping[str, Any], title: str) -> Iterator[tuple[str, tuple[str, str], list[str]]]:
+    """Label, pooled value with interval and values of the folds, of each metric; the title says what is re-weighted."""
+    note = title.removeprefix(SPLIT_NAMES["test"])
+    for key, folds in values["folds"].items():
+        yield label_of(key) + note, _pooled(values, key), [*map(decimals, folds)]
+
+
 def _pooled(test: Mapping[str, Any], key: str) -> tuple[str, str]:
     ends = test["intervals"][key]
     return decimals(test[key]), interval_text(*ends) if ends else MISSING
@@ -57,7 +64,7 @@ def _fold_chart(test: Mapping[str, Any]) -> Markup:
     """Metrics between 0 and 1: a dot for each fold, a mark for all patients with its interval."""
     # None becomes NaN, which is not drawn.
     folds = {key: np.array(values, np.float64) for key, values in test["folds"].items()}
-    keys = [key for key, values in reversed(folds.items()) if not ((values < 0) | (values > 1)).any()]
+    keys = [key for key in reversed(folds) if describe(key).is_share]
     figure, axes = new_axes((WIDE[0] * 1.4, 0.6 + 0.32 * len(keys)), "", "")
     for line, key in enumerate(keys):
         axes.plot(folds[key], [line] * len(folds[key]), "o", color=MUTED, markersize=4, alpha=0.6, markeredgewidth=0)

@@ -25,6 +25,12 @@ def classifier_caveats(metrics: Mapping[str, Mapping[str, Any]], classes: Sequen
             f"Precision, error and average precision depend on the prevalence in the store: {ratios}. "
             "Recall and ROC AUC do not."
         )
+    dropped = [SPLIT_NAMES[split].lower() for split in metrics if "population" in metrics[split]]
+    if dropped:
+        yield (
+            f"Negatives of the {' and '.join(dropped)} split were dropped. Re-weighted metrics count each kept one as "
+            "often as the list has its like, so that precision and false positives are those of the whole list."
+        )
 
 
 def split_caveats(metrics: Mapping[str, Mapping[str, Any]], selected: str) -> Iterator[str]:
@@ -54,4 +60,6 @@ def _class_ratio(split: str, metrics: Mapping[str, Any], classes: Sequence[str])
     if not positives:
         return ""
     level, name = metrics["level"], SPLIT_NAMES[split].lower()
-    return f"{negatives / positives:.1f} {classes[0]} {plural(level)} per {classes[1]} {level} in {name}"
+    listed = metrics.get("population", {}).get("class_counts")
+    of_list = f" ({listed[0] / listed[1]:.1f} in the list)" if listed else ""
+    return f"{negatives / positives:.1f} {classes[0]} {plural(level)} per {classes[1]} {level} in {name}{of_list}"

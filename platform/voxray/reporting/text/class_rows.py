@@ -19,7 +19,7 @@ def class_rows(metrics: Mapping[str, Any]) -> list[list[str]]:
     heading = ["Class", *map(label_of, columns), "Support"]
     return [
         heading,
-        *([name, *(decimals(row[key]) for key in columns), f"{row['support']:,}"] for name, row in rows.items()),
+        *([name, *(decimals(row[key]) for key in columns), f"{row['support']:,.0f}"] for name, row in rows.items()),
     ]
 
 

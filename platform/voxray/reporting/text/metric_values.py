@@ -95,9 +95,20 @@ def value_and_interval(key: str, metrics: Mapping[str, Any]) -> tuple[float | No
     return (value, None, None) if value is None else (value, low, high)
 
 
+def metric_columns(metrics: Mapping[str, Mapping[str, Any]], splits: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """The columns of a table of metrics by title: each split, and what is re-weighted to the list's own mix."""
+    columns = {}
+    for split in splits:
+        title, values = SPLIT_NAMES[split], metrics[split]
+        columns[title] = values
+        if "population" in values:
+            columns[f"{title}, re-weighted"] = {**values, **values["population"]}
+    return columns
+
+
 def undefined_notes(rows: Iterable[Mapping[str, MetricValue]]) -> Iterator[str]:
     """Why a value is an en dash, from rows of split → value."""
     for row in rows:
         for split, value in row.items():
             if value.undefined:
-                yield f"{value.label}, {SPLIT_NAMES[split].lower()}: {value.undefined}"
+                yield f"{value.label}, {SPLIT_NAMES.get(split, split).lower()}: {value.undefined}"
