@@ -11,6 +11,7 @@ import pytest
 import SimpleITK
 from reporting.scan_runs import make_scan_run
 
+from voxray.reporting.run import scan_views
 from voxray.reporting.run.contents import RunContents
 from voxray.reporting.run.page import render_page
 from voxray.reporting.run.scan_views import classifier_views, displayed_scan
@@ -76,6 +77,27 @@ def test_findings_are_marked_on_their_slices_by_outcome(run: RunContents) -> Non
         tile = sheet.tiles[round(z_mm - ORIGIN[2])]
         assert marks[outcome].x == pytest.approx(tile.left + across * sheet.tile_width)
         assert marks[outcome].y == pytest.approx(tile.top + down * sheet.tile_height)
+
+
+def test_of_many_false_positives_the_surest_are_marked(run: RunContents, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scan_views, "MOST_FALSE", 2)
+    run = place_findings(run, ["detected", *["false positive"] * 4])
+    probabilities = run.predictions["test"].probabilities
+    probabilities[1:5, 1] = [0.6, 0.9, 0.7, 0.8]
+    probabilities[1:5, 0] = 1 - probabilities[1:5, 1]
+    rows = run.predictions["test"].rows.to_pylist()
+    for number in range(1, 5):
+        rows[number]["z_mm"] = float(number)
+    table = pa.Table.from_pylist(rows, schema=run.predictions["test"].rows.schema)
+    predictions = {**run.predictions, "test": replace(run.predictions["test"], rows=table)}
+    views = classifier_views(replace(run, predictions=predictions))
+    assert views is not None
+    assert views.caption.endswith("4 false positives, of which the 2 with the highest probability are marked")
+    assert views.sheet is not None
+    tiles = {tile.z: tile for tile in views.sheet.tiles}
+    marked = [mark.y for mark in views.marks if mark.outcome == "false positive"]
+    expected = [views.sheet.position(tiles[round(z - ORIGIN[2])], 0, 4)[1] for z in (2, 4)]
+    assert [round(y - tile) for y, tile in zip(marked, expected, strict=True)] == [round(marked[0] - expected[0])] * 2
 
 
 def test_a_page_has_a_mark_of_another_shape_for_each_outcome(run: RunContents) -> None:

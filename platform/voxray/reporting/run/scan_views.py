@@ -29,6 +29,7 @@ MARK_MM, LEAST_MARK = 9.0, 7.0  # radius of a mark on a slice; its least number 
 SPHERE_SHARE = 0.024  # radius of a mark in space, of the longest side of the scan
 # Kind of finding → color. The shapes of the marks differ too.
 OUTCOMES = {"detected": "#00c48f", "missed": "#ff7a1a", "false positive": "#56b4e9"}
+MOST_FALSE = 25  # false positives that are marked: those with the highest probability
 SAMPLED_VOXELS = 10**6  # that gray levels are chosen from
 
 Findings = Sequence[tuple[NDArray[np.float64], str]]  # voxel and outcome of each
@@ -142,6 +143,8 @@ def _draw(run: RunContents, row: Case, scan: Volume) -> ScanViews:
     sheet = make_sheet(Slices(channel, empty, empty, scan.spacing_mm, (float(window[0]), float(window[1]))))
     findings = _findings(run, row, scan) if find_layout(run.experiment.data.layout).samples_points else []
     caption = _caption(run, row, findings)
+    false = [finding for finding in findings if finding[1] == "false positive"]
+    findings = [*(finding for finding in findings if finding[1] != "false positive"), *false[:MOST_FALSE]]
     turning = None
     if can_turn(scan.shape):
         turning = render_turning(channel, scan.spacing_mm, [_balls(scan, findings)])
@@ -166,10 +169,11 @@ def _sampled_levels(channel: NDArray[np.generic]) -> tuple[float, float]:
 
 
 def _findings(run: RunContents, row: Case, scan: Volume) -> Findings:
-    """Voxel and outcome of each candidate of a scan that is positive or predicted as positive."""
+    """Voxel and outcome of each candidate of a scan that is positive or predicted as positive, the surest first."""
     predictions = run.predictions[run.splits[0]]
     rows = predictions.rows
     here = np.flatnonzero(np.asarray(pc.equal(rows["scan_id"], row["scan_id"])))
+    here = here[np.argsort(predictions.probabilities[here, 0], kind="stable")]
     predicted, labels = predictions.predicted(run.threshold)[here], predictions.labels[here]
     points = np.stack([rows[f"{axis}_mm"].to_numpy()[here] for axis in "xyz"], axis=1)
     voxels = world_to_voxel(scan.affine, points.astype(np.float64))
@@ -196,9 +200,11 @@ def _caption(run: RunContents, row: Case, findings: Findings) -> str:
         detected, missed = outcomes.count("detected"), outcomes.count("missed")
         positives = detected + missed
         noun = run.classes[1] if len(run.classes) == 2 else "finding"
+        false = outcomes.count("false positive")
+        marked = f", of which the {MOST_FALSE} with the highest probability are marked" if false > MOST_FALSE else ""
         return (
             f"{where}: {positives} {noun if positives == 1 else plural(noun)}, {detected} detected, {missed} missed, "
-            f"{count(outcomes.count('false positive'), 'false positive')}"
+            f"{count(false, 'false positive')}{marked}"
         )
     predictions = run.predictions[run.splits[0]]
     number = predictions.rows["scan_id"].to_pylist().index(row["scan_id"])
