@@ -1,10 +1,13 @@
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from scenes import SMALL_NET, experiment
 
 from voxray.config.experiment import Experiment
@@ -16,7 +19,7 @@ from voxray.stages.ingest import ingest
 from voxray.store.read import open_store
 from voxray.training.checkpoint import Progress, load_model, save_model
 from voxray.training.fit import load_network, make_loader, make_preprocessing
-from voxray.training.loop import Watcher, build_optimizer, train
+from voxray.training.loop import Watcher, build_optimizer, stops_early, train
 from voxray.training.tasks import build_task
 
 CPU = torch.device("cpu")
@@ -186,6 +189,27 @@ def test_early_stopping_may_watch_another_metric_than_the_kept_epoch(spec: Exper
     stalled = accuracies.index(max(accuracies)) + 2
     assert progress.epoch == len(accuracies) == min(stalled + 1, 12) < 12
     assert progress.best_epoch == losses.index(min(losses)) + 1 > 1
+
+
+@given(
+    st.lists(st.sampled_from([math.nan, 0.1, 0.2, 0.3, 0.4]), max_size=12),
+    st.integers(1, 4),
+    st.sampled_from(["accuracy", "loss"]),
+)
+def test_training_stops_where_keras_stops(values: list[float], patience: int, metric: str) -> None:
+    higher_is_better = metric == "accuracy"
+    spec = TrainingSpec(early_stopping_epochs=patience, early_stopping_monitor=metric, monitor="roc_auc")
+    history = [{"epoch": number, f"val_{metric}": value} for number, value in enumerate(values, 1)]
+    # As keras.callbacks.EarlyStopping counts.
+    best, wait, stopped = -math.inf if higher_is_better else math.inf, 0, None
+    for number, value in enumerate(values, 1):
+        wait += 1
+        if value > best if higher_is_better else value < best:
+            best, wait = value, 0
+        if wait >= patience and stopped is None:
+            stopped = number
+    first = next((number for number in range(1, len(values) + 1) if stops_early(history[:number], spec)), None)
+    assert first == stopped
 
 
 def test_running_statistics_reach_the_model_file_and_change_what_it_predicts(spec: Experiment, tmp_path: Path) -> None:

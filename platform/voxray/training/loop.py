@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -99,7 +99,7 @@ def train(
     request = _StopRequest(stop, preprocessing.device)
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
-    while progress.epoch < spec.epochs and not _stops_early(progress, spec):
+    while progress.epoch < spec.epochs and not stops_early(progress.history, spec):
         result = train_epoch(
             parallel,
             train_loader,
@@ -225,13 +225,14 @@ def _is_better(metric: str, value: float, best: float | None) -> bool:
     return best is None or not math.isfinite(best) or (math.isfinite(value) and sign * value > sign * best)
 
 
-def _stops_early(progress: Progress, spec: TrainingSpec) -> bool:
-    """Whether the early stopping monitor has not improved for `early_stopping_epochs` epochs."""
+def stops_early(history: Sequence[Mapping[str, Any]], spec: TrainingSpec) -> bool:
+    """Whether the early stopping monitor has not improved for `early_stopping_epochs` epochs; NaN is no improvement."""
     if not spec.early_stopping_epochs:
         return False
     metric = spec.stopping_monitor
     best, best_epoch = None, 0
-    for row in progress.history:
-        if _is_better(metric, row[f"val_{metric}"], best):
-            best, best_epoch = row[f"val_{metric}"], row["epoch"]
-    return progress.epoch - best_epoch >= spec.early_stopping_epochs
+    for row in history:
+        value = row[f"val_{metric}"]
+        if math.isfinite(value) and _is_better(metric, value, best):
+            best, best_epoch = value, row["epoch"]
+    return len(history) - best_epoch >= spec.early_stopping_epochs
