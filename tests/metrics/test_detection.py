@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from voxray.metrics import detection, detection_score
 from voxray.metrics.detection import GRID, RATES, Annotations, Candidates, match_candidates, most_probable
 from voxray.metrics.detection_score import MIN_SCANS, resample_sensitivities, score_candidates
+from voxray.metrics.registry import find_metric
 
 NONE = Annotations(np.empty(0, int), np.empty((0, 3)), np.empty(0))
 
@@ -266,3 +267,9 @@ def test_a_score_depends_on_the_order_of_probabilities_only(seed: int) -> None:
 def test_the_rates_are_those_of_the_challenge() -> None:
     assert RATES == (0.125, 0.25, 0.5, 1, 2, 4, 8)
     assert [detection.rate_name(rate) for rate in RATES] == ["0.125", "0.25", "0.5", "1", "2", "4", "8"]
+
+
+@pytest.mark.parametrize("key", ["cpm", "val/cpm", "val_cpm", "sensitivity_at/0.125", "final/test/sensitivity_at/8"])
+def test_the_metrics_of_detection_are_found_by_their_keys(key: str) -> None:
+    assert find_metric(key).tasks == ("detection",)
+    assert find_metric(key).higher_is_better

@@ -17,6 +17,7 @@ from voxray.metrics.detection import (
     match_candidates,
     rate_name,
 )
+from voxray.metrics.metric import Metric
 
 Interval = tuple[float, float]
 RESAMPLES = 1000  # as in the challenge
@@ -148,3 +149,25 @@ def _false_positives(entries: Entries, scans: int) -> Floats:
 def _with_width(low: float, high: float) -> Interval | None:
     """An interval; None for one without a width, which says that nothing varied and not that nothing could."""
     return (float(low), float(high)) if high > low else None
+
+
+CPM = Metric(
+    "cpm",
+    "CPM",
+    lambda score: score.cpm,
+    "mean sensitivity at 1/8, 1/4, 1/2, 1, 2, 4 and 8 false positives a scan",
+    tasks=("detection",),
+    undefined="no scan of this split has a nodule",
+    per_epoch=False,
+)
+# The key ends with the rate, such as sensitivity_at/0.125.
+SENSITIVITY_AT = Metric(
+    "sensitivity_at",
+    "Sensitivity at false positives a scan",
+    None,
+    "share of nodules that are found at this number of false positives a scan",
+    tasks=("detection",),
+    undefined="no scan of this split has a nodule",
+    per_epoch=False,
+    in_terminal=False,
+)

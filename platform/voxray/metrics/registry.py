@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from voxray.config.tasks import TASKS
 from voxray.config.validation import nearest
 from voxray.errors import ConfigError
-from voxray.metrics import classification, patch_detection, segmentation
+from voxray.metrics import classification, detection_score, patch_detection, segmentation
 from voxray.metrics.false_positives import FALSE_POSITIVES_PER_SCAN
 from voxray.metrics.metric import Metric
 from voxray.metrics.specificity import SPECIFICITY
@@ -40,6 +40,8 @@ METRICS: Mapping[str, Metric] = {
         patch_detection.PATCH_SPECIFICITY,
         segmentation.VOLUME_ERROR,
         segmentation.MISSED,
+        detection_score.CPM,
+        detection_score.SENSITIVITY_AT,
     )
 }
 PREFIXES = ("final", "train", "val", "test", "population")
