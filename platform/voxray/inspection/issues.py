@@ -10,8 +10,10 @@ import pyarrow.compute as pc
 
 from voxray.datasets.manifest import class_notes, shared_patients
 from voxray.inspection.kinds import KINDS
+from voxray.inspection.near_duplicates import NearPair, find_near_duplicates
 from voxray.inspection.outliers import column, find_outliers
 from voxray.inspection.target import InspectionTarget
+from voxray.patches.balance import SPLITS
 from voxray.store.checksum import CONSTANT
 
 ISSUES = pa.schema(
@@ -21,6 +23,7 @@ ISSUES = pa.schema(
         ("number", pa.int64()),  # of the scan; null where an issue concerns several or none
         ("scan_id", pa.string()),
         ("path", pa.string()),
+        ("other", pa.int64()),  # number of a second scan, beside which a person should look at the first
         ("detail", pa.string()),
         ("score", pa.float64()),  # the higher the worse; null where issues of a kind are equally bad
     ]
@@ -40,6 +43,7 @@ def find_issues(target: InspectionTarget, scan_stats: pa.Table) -> pa.Table:
         *_shared_patients(target),
         *({"kind": "classes", "detail": note} for note in class_notes(target.manifest)),
         *_duplicates(scan_stats, target.manifest.published_split),
+        *_near_duplicates(scan_stats),
         *_scan_issues(scan_stats),
         *_list_issues(target),
         *_channel_issues(target, scan_stats),
@@ -83,6 +87,36 @@ def _duplicates(scan_stats: pa.Table, published_split: bool) -> Iterator[Row]:
         more = f" and {len(others) - NAMES_SHOWN:,} more" if len(others) > NAMES_SHOWN else ""
         kind = _duplicate_kind(rows, published_split)
         yield {"kind": kind, "number": first["number"], "detail": f"same voxels as {names}{more}"}
+
+
+def _near_duplicates(scan_stats: pa.Table) -> Iterator[Row]:
+    """For each scan that is almost the same as one of an earlier split or patient, the one most like it."""
+    signed = scan_stats.filter(pc.is_valid(scan_stats["signature"]))
+    shapes, signatures = signed["signature_shape"].to_pylist(), signed["signature"].to_pylist()
+    images = [np.frombuffer(each, np.uint8).reshape(shape) for each, shape in zip(signatures, shapes, strict=True)]
+    # Without splits yet, patients will be assigned to them one by one.
+    key = "patient_id" if signed["split"].null_count == signed.num_rows else "split"
+    groups = signed[key].to_pylist()
+    order = [*SPLITS, *sorted(set(groups) - set(SPLITS), key=str)]
+    numbers = np.array([order.index(group) for group in groups], np.int64)
+    like: dict[int, list[NearPair]] = {}
+    checksums = signed["checksum"].to_pylist()
+    for pair in find_near_duplicates(images, numbers):
+        if checksums[pair.first] != checksums[pair.second]:
+            like.setdefault(max(pair[:2], key=lambda each: (numbers[each], each)), []).append(pair)
+    rows = signed.take(pa.array([each for pairs in like.values() for each in pairs[0][:2]], pa.int64())).to_pylist()
+    for (number, pairs), first, second in zip(like.items(), rows[::2], rows[1::2], strict=True):
+        other = second if number == pairs[0].first else first
+        more = f", and {len(pairs) - 1:,} more" if len(pairs) > 1 else ""
+        detail = f"almost the same as {_describe(other)}: details correlate by {pairs[0].correlation:.2f}{more}"
+        here = first if other is second else second
+        yield {
+            "kind": "near",
+            "number": here["number"],
+            "other": other["number"],
+            "detail": detail,
+            "score": pairs[0].correlation,
+        }
 
 
 def _duplicate_kind(rows: list[Row], published_split: bool) -> str:

@@ -42,6 +42,12 @@ KINDS: dict[str, Kind] = {
     "constant": Kind(ERROR, "Constant intensity", "The network cannot learn from it.", True),
     "outside": Kind(ERROR, "Samples outside their scan", f"{QUARANTINED} Often an axis has the wrong sign."),
     "twin": Kind(WARNING, "Same voxels under two names", "They count twice; metrics remain valid.", True),
+    "near": Kind(
+        WARNING,
+        "Almost the same scan in two splits or patients",
+        "Shifted, re-encoded or resized copies: look at them. Training data may leak into evaluation.",
+        True,
+    ),
     "absent": Kind(WARNING, "Listed, but not on disk", "Their samples are excluded."),
     "unlisted": Kind(WARNING, "On disk, but not listed", "They are not used."),
     "empty": Kind(WARNING, "Masks without foreground", "Correct only if these scans are true negatives.", True),

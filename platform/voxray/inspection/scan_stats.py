@@ -9,6 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from voxray.errors import ScanError
+from voxray.inspection.signatures import signature
 from voxray.inspection.target import TARGETS
 from voxray.scans.formats.base import scan_errors
 from voxray.scans.header import ScanHeader, read_header
@@ -41,6 +42,8 @@ SCAN_STATS = pa.schema(
         ("deviation", pa.list_(pa.float64())),
         ("checksum", pa.string()),  # of all voxels; begins with "constant" where they have one value
         ("mask_voxels", pa.list_(pa.int64())),  # of each class, or of background and foreground
+        ("signature", pa.binary()),  # a coarse picture of the scan, see `voxray.inspection.signatures`
+        ("signature_shape", pa.list_(pa.int32())),
         ("issues", pa.list_(pa.struct([("kind", pa.string()), ("detail", pa.string())]))),
     ]
 )
@@ -105,6 +108,9 @@ def _add_voxel_stats(row: Row, image: Volume, root: AnyPath) -> None:
         row["mean"], row["deviation"] = statistics.mean.tolist(), statistics.deviation.tolist()
         with _noting(row, "constant", root):
             _check_varied(statistics.percentiles, row["path"])
+            small = signature(image.array)
+            if small is not None:
+                row["signature"], row["signature_shape"] = small.tobytes(), small.shape
 
 
 def _add_mask_stats(row: Row, header: ScanHeader, root: AnyPath, classes: Sequence[str], voxels: bool) -> None:

@@ -79,6 +79,23 @@ def choose_flagged(inspection: Inspection, limit: int) -> list[tuple[Row, str]]:
     return [(scan, details[scan["number"]]) for scan in scans]
 
 
+def draw_pairs(inspection: Inspection, limit: int) -> list[tuple[Tile, Tile]]:
+    """Scans that are almost the same, side by side, those most alike first."""
+    issues = inspection.issues.filter(pc.is_valid(inspection.issues["other"])).slice(0, limit).to_pylist()
+    numbers = [number for row in issues for number in (row["number"], row["other"])]
+    scans = inspection.scan_stats.take(pa.array(numbers, pa.int64())).to_pylist()
+    pairs = []
+    for row, first, second in zip(issues, scans[::2], scans[1::2], strict=True):
+        notes = (
+            first["split"] or first["patient_id"],
+            f"{second['split'] or second['patient_id']}, {row['score']:.2f}",
+        )
+        tiles = draw_tiles(inspection, list(zip((first, second), notes, strict=True)))
+        if len(tiles) == 2:
+            pairs.append((tiles[0], tiles[1]))
+    return pairs
+
+
 def draw_tiles(inspection: Inspection, scans: Sequence[tuple[Row, str]]) -> list[Tile]:
     """Pictures of some scans, each with a note, without those that cannot be read."""
     tiles = []

@@ -17,7 +17,7 @@ from voxray.inspection.summary import NO_SPLIT, Inspection, summarize
 from voxray.inspection.target import InspectionTarget
 from voxray.reporting.charts.scan_histograms import inspection_charts
 from voxray.reporting.html import template_environment
-from voxray.reporting.inspection.montage import choose_evenly, choose_flagged, draw_tiles
+from voxray.reporting.inspection.montage import choose_evenly, choose_flagged, draw_pairs, draw_tiles
 from voxray.reporting.run.reproduce import shorten_paths
 from voxray.reporting.text.numbers import SPLIT_NAMES, count, number_text, percent
 from voxray.runs.folder import InspectionFolder
@@ -26,7 +26,7 @@ from voxray.storage.paths import AnyPath
 from voxray.store.layout import write_parquet
 from voxray.visualization.style import class_color
 
-TILES, FLAGGED_TILES = 24, 8
+TILES, FLAGGED_TILES, PAIRS = 24, 8, 12
 ISSUES_SHOWN = 10  # of each kind
 VALUES_SHOWN = 4
 COLORS = {"error": "#d55e00", "warning": "#e69f00", "": "#009e73"}
@@ -67,6 +67,8 @@ def render_inspection(inspection: Inspection, summary: dict[str, Any]) -> str:
         "issue_kinds": list(group_issues(inspection.issues)),
         "unchecked_kinds": [] if inspection.voxels else [kind.title for kind in KINDS.values() if kind.needs_voxels],
         "tiles": draw_tiles(inspection, evenly),
+        "near_total": summary["kinds"].get("near", 0),
+        "pairs": draw_pairs(inspection, PAIRS),
         "flagged": draw_tiles(inspection, choose_flagged(inspection, FLAGGED_TILES)),
         "charts": inspection_charts(inspection.scan_stats),
         "channel_names": channel_names(inspection.target, len(summary["intensity"])),
