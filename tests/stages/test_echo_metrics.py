@@ -15,5 +15,5 @@ def test_values_have_their_interval_or_the_terminal_says_why_not() -> None:
         "note: val: no interval: too few patients (recall)",
     ]
     said.clear()
-    echo_metrics({"test": {"recall": 1.0, "intervals": {"recall": None}}}, said.append)
+    echo_metrics({"test": {"recall": 1.0, "intervals": {"recall": None}}}, "loss", said.append)
     assert said == ["evaluate: test: recall 1.000", "note: test: no interval: too few patients"]
