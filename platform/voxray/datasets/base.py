@@ -29,6 +29,9 @@ class Layout:
         Of the voxels, such as ``HU``; empty where scans have different units or none.
     samples_points : bool
         Whether samples are points in a scan, so that a scan as a whole has no class.
+    annotations : tuple of str
+        File names of the list of what is searched for, and of the list of findings that count neither way; with them
+        candidates are also scored as a detection.
     """
 
     name: str
@@ -39,3 +42,4 @@ class Layout:
     names_patients: bool = False
     unit: str = ""
     samples_points: bool = False
+    annotations: tuple[str, ...] = ()

@@ -17,6 +17,7 @@ from voxray.storage.paths import AnyPath, matching, relative_path
 
 CLASSES = ("other", "nodule")
 LISTS = ("candidates_V2.csv", "candidates.csv")
+ANNOTATIONS = ("annotations.csv", "annotations_excluded.csv")
 AXES = ("x_mm", "y_mm", "z_mm")
 SUBSETS = tuple(f"subset{number}" for number in range(10))
 
@@ -129,4 +130,12 @@ def _is_luna16(root: AnyPath) -> bool:
     return has_list and any((root / name).is_dir() for name in SUBSETS)
 
 
-LUNA16 = Layout("luna16", read_luna16, ("candidates",), recognize=_is_luna16, unit="HU", samples_points=True)
+LUNA16 = Layout(
+    "luna16",
+    read_luna16,
+    ("candidates",),
+    recognize=_is_luna16,
+    unit="HU",
+    samples_points=True,
+    annotations=ANNOTATIONS,
+)

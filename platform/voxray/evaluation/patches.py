@@ -14,6 +14,7 @@ from voxray.config.experiment import Experiment
 from voxray.console.progress import OnProgress
 from voxray.datasets.layouts import find_layout
 from voxray.errors import ConfigError
+from voxray.evaluation.candidates import with_detection
 from voxray.evaluation.mix import read_mix, with_false_positives, with_population
 from voxray.inference.load import TrainedRun
 from voxray.metrics.aggregate import (
@@ -124,7 +125,13 @@ def unit_metrics(
     }
     metrics = with_population(metrics, samples, units, mix, classes)
     if layout.samples_points and level == PATCH and samples.classes == 2:
-        return with_false_positives(metrics, samples, units, mix)
+        metrics = with_false_positives(metrics, samples, units, mix)
+        # A FROC curve needs all candidates of the list.
+        return (
+            with_detection(metrics, experiment, units, probabilities[:, 1])
+            if layout.annotations and mix.weights is None
+            else metrics
+        )
     return metrics
 
 

@@ -4,10 +4,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pyarrow.compute as pc
+from markupsafe import Markup
 
 from voxray.datasets.layouts import find_layout
-from voxray.metrics.registry import headline_keys, task_metrics
+from voxray.errors import VoxrayError
+from voxray.evaluation.candidates import score_predictions
+from voxray.metrics.detection_score import DetectionScore
+from voxray.metrics.registry import headline_keys, metric_name, task_metrics
 from voxray.reporting.charts.classifier_curves import curve_charts, score_charts
+from voxray.reporting.charts.froc_curve import froc_chart
 from voxray.reporting.run.contents import RunContents
 from voxray.reporting.run.scan_views import classifier_views
 from voxray.reporting.run.worst_errors import error_groups, is_one_image
@@ -37,6 +42,7 @@ def classifier_parts(run: RunContents) -> dict[str, Any]:
         "confusions": {split: _confusion(metrics[split]["confusion_matrix"]) for split in splits},
         "curves": curve_charts(run),
         "scores": score_charts(run),
+        "froc": _froc(run),
         "oversample_rotations": run.experiment.patches.oversample_rotations,
         "error_groups": error_groups(run),
         "scan_views": classifier_views(run),
@@ -50,9 +56,28 @@ def classifier_parts(run: RunContents) -> dict[str, Any]:
 
 def _metric_table(run: RunContents) -> list[dict[str, MetricValue]]:
     """Every metric of the task that was computed, for each of `metric_columns`."""
-    keys = [metric.name for metric in task_metrics(run.store.info.task) if metric.name in run.metrics[run.splits[0]]]
+    first = run.metrics[run.splits[0]]
+    keys = [metric.name for metric in task_metrics(run.store.info.task) if metric.name in first]
+    detection = {metric.name for metric in task_metrics("detection")}
+    keys = [key for key in first if metric_name(key) in detection] + keys
     columns = metric_columns(run.metrics, run.splits)
     return [{title: metric_value(key, columns[title], run.classes) for title in columns} for key in keys]
+
+
+def _froc(run: RunContents) -> Markup | None:
+    """The FROC curves of the splits that were scored as a detection, where the annotations are still there."""
+    scored = [split for split in run.splits if run.metrics[split].get("cpm") is not None]
+    found = {split: _score(run, split) for split in scored}
+    scores = {split: score for split, score in found.items() if score is not None}
+    return froc_chart(scores) if scores else None
+
+
+def _score(run: RunContents, split: str) -> DetectionScore | None:
+    predictions = run.predictions[split]
+    try:
+        return score_predictions(run.experiment, predictions.rows, predictions.probabilities[:, 1])
+    except VoxrayError:  # the data set was removed or changed since
+        return None
 
 
 def _threshold_note(run: RunContents) -> Iterator[str]:

@@ -1,0 +1,104 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scenes import SMALL_NET, experiment, write_luna
+
+from voxray.config.experiment import Experiment
+from voxray.executors.local import LocalExecutor
+from voxray.metrics.detection import RATES, rate_name
+from voxray.runs.folder import run_folder
+from voxray.runs.read import read_metrics, read_predictions
+from voxray.stages.evaluate import evaluate
+from voxray.stages.ingest import ingest
+from voxray.stages.report import report
+from voxray.stages.score import ScoreInputs, score
+from voxray.stages.train import train
+
+STAGES = (ingest, train, evaluate)
+
+
+def write_annotations(root: Path, diameter: float = 9.0) -> None:
+    """Each positive candidate is a nodule; the first negative of each scan is an excluded finding."""
+    nodules = ["seriesuid,coordX,coordY,coordZ,diameter_mm"]
+    excluded = list(nodules)
+    seen: set[str] = set()
+    for line in (root / "candidates.csv").read_text().splitlines()[1:]:
+        name, *point, label = line.split(",")
+        if label == "1":
+            nodules.append(",".join([name, *point, str(diameter)]))
+        elif name not in seen:
+            seen.add(name)
+            excluded.append(",".join([name, *point, "-1"]))
+    (root / "annotations.csv").write_text("\n".join(nodules) + "\n")
+    (root / "annotations_excluded.csv").write_text("\n".join(excluded) + "\n")
+
+
+def trained(folder: Path, **changes: object) -> Experiment:
+    write_luna(folder / "scans", 8, bright=900)
+    write_annotations(folder / "scans")
+    (folder / "architecture.json").write_text(SMALL_NET)
+    spec = experiment(folder / "scans", folder / "run", **changes)
+    for stage in STAGES:
+        stage(spec, LocalExecutor(), lambda line: None)
+    return spec
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+    return trained(tmp_path_factory.mktemp("froc"))
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_the_candidates_of_a_split_are_scored_as_the_command_scores_them(
+    run: Experiment, tmp_path: Path, split: str
+) -> None:
+    rows = read_predictions(run_folder(run), split).to_pylist()
+    lines = ["seriesuid,coordX,coordY,coordZ,probability"]
+    lines += [f"{r['scan_id']},{-r['x_mm']},{-r['y_mm']},{r['z_mm']},{r['probabilities'][1]!r}" for r in rows]
+    (tmp_path / "list.csv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "series.csv").write_text("\n".join({r["scan_id"] for r in rows}) + "\n")
+    root = Path(run.data.root)
+    lists = (root / "annotations.csv", root / "annotations_excluded.csv", tmp_path / "series.csv")
+    expected, _ = score(ScoreInputs([tmp_path / "list.csv"], *lists))
+    metrics = read_metrics(run_folder(run))[split]
+    assert metrics["cpm"] == pytest.approx(expected.cpm, abs=1e-12)
+    for rate in map(rate_name, RATES):
+        assert metrics[f"sensitivity_at/{rate}"] == pytest.approx(expected.sensitivity_at[rate], abs=1e-12)
+    assert metrics["nodules"] == expected.nodules > 0
+    assert metrics["dropped_as_excluded"] == expected.dropped_as_excluded > 0
+    assert metrics["intervals"]["cpm"] is None  # two scans
+
+
+def test_the_report_shows_the_curve_and_its_rates(run: Experiment) -> None:
+    report(run, lambda line: None)
+    page = run_folder(run).report.read_text()
+    assert 'id="froc"' in page or "FROC curve" in page
+    assert "CPM" in page
+    assert "Sensitivity at false positives a scan, 0.125" in page
+
+
+def test_without_annotations_or_with_dropped_negatives_there_is_no_curve(run: Experiment, tmp_path: Path) -> None:
+    thin = trained(tmp_path / "thin", patches={"negatives_per_positive": {"train": 2, "val": 2, "test": "all"}})
+    metrics = read_metrics(run_folder(thin))
+    assert "cpm" not in metrics["val"]
+    assert "cpm" in metrics["test"]
+    for name in ("annotations.csv", "annotations_excluded.csv"):
+        (Path(thin.data.root) / name).unlink()
+    report(thin, lambda line: None)
+    again = thin.model_copy(update={"evaluation": thin.evaluation.model_copy(update={"target_recall": 0.8})})
+    evaluate(again, LocalExecutor(), lambda line: None)
+    assert "cpm" not in read_metrics(run_folder(thin))["test"]
+
+
+def test_pseudonyms_do_not_change_the_score(run: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FROC_KEY", "k" * 40)
+    hidden = run.model_copy(
+        update={"out": str(tmp_path / "run"), "privacy": run.privacy.model_copy(update={"key_env": "FROC_KEY"})}
+    )
+    for stage in STAGES:
+        stage(hidden, LocalExecutor(), lambda line: None)
+    metrics = json.loads(run_folder(hidden).metrics.read_text())
+    assert np.isfinite(metrics["test"]["cpm"])
+    assert metrics["test"]["nodules"] > 0
