@@ -95,6 +95,7 @@ SMALL = {
     "luna16_cnn2d": Small(nodules),
     "luna16_cnn3d": Small(nodules, ("patches.size=[32, 32, 10]",)),
     "luna16_crops_cnn2d": Small(crops),
+    "luna16_detection": Small(nodules, ("patches.size=[32, 32, 10]", "split.fold=0")),
     "mosmed_cnn3d": Small(chests, ("patches.size=[62, 46, 46]",)),
     "phantom_cnn2d": Small(nodules),
     "phantom_cnn3d": Small(nodules, ("patches.size=[32, 32, 10]",)),

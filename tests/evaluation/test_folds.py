@@ -7,6 +7,7 @@ import pytest
 from scenes import SMALL_NET, experiment
 from sklearn.metrics import roc_auc_score
 
+from voxray.api.trained_run import load_run
 from voxray.config.experiment import Experiment
 from voxray.errors import VoxrayError
 from voxray.executors.local import LocalExecutor
@@ -89,3 +90,18 @@ def test_the_page_of_all_folds_has_the_monitor_as_its_headline_and_the_table_of_
 def test_one_stage_wants_one_fold(crossed: tuple[Experiment, list[str]]) -> None:
     with pytest.raises(VoxrayError, match=r"split\.folds: .*--set split\.fold=0"):
         ingest(crossed[0], LocalExecutor(), lambda line: None)
+
+
+def test_subsets_are_the_folds_and_their_numbers_those_of_the_folders(luna: Path, tmp_path: Path) -> None:
+    (tmp_path / "architecture.json").write_text(SMALL_NET)
+    spec = experiment(luna, tmp_path / "run", split={"folds": [2, 5], "val": 0.3}, training={"epochs": 1})
+    said: list[str] = []
+    run(spec, LocalExecutor(), said.append)
+    assert [line for line in said if line.startswith("fold ")] == ["fold 0 of 2: subset2", "fold 1 of 2: subset5"]
+    table = pq.read_table(spec.out_path / "predictions" / "test.parquet")
+    tested = set(zip(table["scan_id"].to_pylist(), table["fold"].to_pylist(), strict=True))
+    assert tested == {("1.3.6.1.0.002", 2), ("1.3.6.1.0.005", 5)}
+    page = (spec.out_path / "report.html").read_text()
+    assert "2 folds ·" in page
+    assert all(f'<a href="fold_{fold}/report.html">Fold {fold}</a>' in page for fold in (2, 5))
+    assert len(load_run(spec.out_path, device="cpu").folds) == 2

@@ -132,7 +132,6 @@ def load_run(folder: AnyText, device: str = "auto") -> Run:
     >>> run.classes, type(run.model).__name__
     (('other', 'nodule'), 'SequentialModel')
     """
-    from voxray.config.folds import fold_experiments
     from voxray.inference.load import load_trained, trained_folders
     from voxray.runs.folder import RunFolder
     from voxray.runs.read import read_history, read_metrics, read_run_experiment
@@ -143,7 +142,7 @@ def load_run(folder: AnyText, device: str = "auto") -> Run:
         raise NotReadyError(str(files.path), "no run is here", "Run voxray train first")
     config = read_run_experiment(files)
     metrics = read_metrics(files) if exists(files.metrics) else {}
-    if len(fold_experiments(config)) > 1:
+    if config.split.is_cross_validation:
         folds = tuple(load_run(str(path), device) for path in trained_folders(files.path))
         tables = [fold.history.append_column("fold", pa.array([n] * len(fold.history))) for n, fold in enumerate(folds)]
         thresholds = np.array([fold.threshold for fold in folds], np.float64)  # NaN where a fold has none

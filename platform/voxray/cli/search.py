@@ -70,7 +70,6 @@ def tune(
     """
     if not isinstance(out, Path):
         raise ConfigError("--out", f"expected a folder on a disk, got '{out}'", "Name a folder that all nodes see")
-    from voxray.config.folds import fold_experiments
     from voxray.search.constraints import Limits
     from voxray.stages.tune import TuneOptions, preview
     from voxray.stages.tune import tune as search_space
@@ -94,7 +93,7 @@ def tune(
         preview(checked, options, OUT.print)
         return
     # Where there are folds, `voxray run` trains them all.
-    stage = "run" if folds or len(fold_experiments(checked)) > 1 else "train"
+    stage = "run" if folds or checked.split.is_cross_validation else "train"
     command = ["voxray", stage, str(experiment), *(word for setting in set_ or () for word in ("--set", setting))]
     search_space(checked, options, choose_executor(no_ray=False), echo, command)
 

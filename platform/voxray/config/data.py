@@ -13,6 +13,9 @@ Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[int, Field(ge=1)]
 SPACING_RANGE_MM = (0.01, 50.0)
 Size = Annotated[ByteSize, Field(ge=1)]
+SUBSETS = 10  # of luna16
+Subset = Annotated[int, Field(ge=0, lt=SUBSETS)]
+Folds = Annotated[int, Field(ge=2, le=1000)] | Literal["subsets"] | Annotated[tuple[Subset, ...], Field(min_length=2)]
 Ratio = Annotated[float, Field(gt=0)] | Literal["all"]
 MOST_CHUNK_BYTES = 2**31  # Blosc compresses less at a time
 
@@ -56,18 +59,52 @@ class SplitSpec(Spec):
     """Share of the patients for validation."""
     test: Share = 0.2
     """Share of the patients for the test."""
-    folds: Annotated[int, Field(ge=2, le=1000)] | None = None
-    """Number of folds of a cross-validation."""
+    folds: Folds | None = None
+    """Number of folds of a cross-validation. luna16: or `"subsets"`, the folders ``subset0`` … ``subset9`` that are
+    there, or the numbers of some of them, such as ``[0, 1]``; the others only train."""
     fold: Annotated[int, Field(ge=0)] | None = None
-    """Run this fold only, counted from 0."""
+    """Run this fold only, counted from 0; of subsets, that of the folder with this number."""
+
+    @field_validator("folds")
+    @classmethod
+    def _each_once(cls, folds: Folds | None) -> Folds | None:
+        if not isinstance(folds, tuple):
+            return folds
+        if len(set(folds)) < len(folds):
+            raise ValueError("each subset may be named once")
+        return tuple(sorted(folds))
 
     @model_validator(mode="after")
     def _leaves_patients_to_train_on(self) -> "SplitSpec":
         if self.folds is None and self.val + self.test >= 1:
             raise ValueError("val: val and test together must leave patients to train on")
-        if self.fold is not None and (self.folds is None or self.fold >= self.folds):
-            raise ValueError(f"fold: expected a fold below split.folds = {self.folds}, got {self.fold}")
+        self._check_fold()
         return self
+
+    def _check_fold(self) -> None:
+        if self.fold is None:
+            return
+        if self.folds is None or (isinstance(self.folds, int) and self.fold >= self.folds):
+            raise ValueError(f"fold: expected a fold below split.folds = {self.folds}, got {self.fold}")
+        if not isinstance(self.folds, int) and self.fold >= SUBSETS:
+            raise ValueError(f"fold: expected the number of a subset, 0 to {SUBSETS - 1}, got {self.fold}")
+
+    @property
+    def by_subset(self) -> bool:
+        """Whether the folds are folders of the data set."""
+        return self.folds is not None and not isinstance(self.folds, int)
+
+    @property
+    def is_cross_validation(self) -> bool:
+        """Whether there are folds, and all of them are meant."""
+        return self.folds is not None and self.fold is None
+
+    @property
+    def fold_numbers(self) -> tuple[int, ...]:
+        """The numbers of all folds; empty without folds, and where they depend on the subsets that are there."""
+        if self.folds is None or self.folds == "subsets":
+            return ()
+        return tuple(range(self.folds)) if isinstance(self.folds, int) else self.folds
 
 
 class NegativesSpec(Spec):

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from voxray.config.data import SUBSETS
 from voxray.datasets.base import Layout
 from voxray.datasets.csv_lists import read_csv
 from voxray.datasets.manifest import SAMPLES, Manifest, Row, quarantine_row, quarantine_rows, scans_table
@@ -19,7 +20,7 @@ CLASSES = ("other", "nodule")
 LISTS = ("candidates_V2.csv", "candidates.csv")
 ANNOTATIONS = ("annotations.csv", "annotations_excluded.csv")
 AXES = ("x_mm", "y_mm", "z_mm")
-SUBSETS = tuple(f"subset{number}" for number in range(10))
+SUBSET_NAMES = tuple(f"subset{number}" for number in range(SUBSETS))
 
 
 def read_luna16(root: AnyPath, candidates: str | None = None) -> Manifest:
@@ -37,7 +38,7 @@ def read_luna16(root: AnyPath, candidates: str | None = None) -> Manifest:
     DataError
         No subset, no list, a column missing, a class other than 0 and 1.
     """
-    subsets = [root / name for name in SUBSETS if (root / name).is_dir()]
+    subsets = [root / name for name in SUBSET_NAMES if (root / name).is_dir()]
     if not subsets:
         raise DataError(str(root), "holds none of the folders subset0 … subset9", "Set data.root to a LUNA16 folder")
     path = root / (candidates or next((file for file in LISTS if (root / file).is_file()), LISTS[-1]))
@@ -47,14 +48,16 @@ def read_luna16(root: AnyPath, candidates: str | None = None) -> Manifest:
     x, y, z = (pc.fill_null(pc.is_finite(listed[axis]), False) for axis in AXES)
     finite = pc.and_(pc.and_(x, y), z)
     usable = pc.and_(known, finite)
+    samples = listed.filter(usable)
     quarantine = duplicates + _absent(listed.filter(pc.invert(known))) + _not_finite(listed, known, finite)
     return Manifest(
         root=root,
         classes=CLASSES,
         scans=scans,
-        samples=listed.filter(usable),
+        samples=samples,
         quarantine=quarantine_rows(quarantine),
         notes=(_list_note(root, path.name, listed.num_rows), *_notes(subsets, scans, listed, known)),
+        subsets=_subsets_with(samples, scans),
     )
 
 
@@ -90,6 +93,13 @@ def _find_scans(root: AnyPath, subsets: list[AnyPath]) -> tuple[pa.Table, list[R
     return scans_table(rows), duplicates
 
 
+def _subsets_with(samples: pa.Table, scans: pa.Table) -> tuple[int, ...]:
+    """Numbers of the subsets that hold scans with samples."""
+    sampled = scans.filter(pc.is_in(scans["scan_id"], value_set=samples["scan_id"].unique()))
+    folders = {path.partition("/")[0] for path in sampled["path"].to_pylist()}
+    return tuple(number for number, name in enumerate(SUBSET_NAMES) if name in folders)
+
+
 def _absent(lost: pa.Table) -> list[Row]:
     counts = Counter(lost["scan_id"].to_pylist())
     return [
@@ -115,7 +125,7 @@ def _list_note(root: AnyPath, name: str, candidates: int) -> str:
 
 def _notes(subsets: list[AnyPath], scans: pa.Table, listed: pa.Table, known: pa.ChunkedArray) -> tuple[str, ...]:
     notes = ["LUNA16 names no patients: each series counts as one patient"]
-    missing = [name for name in SUBSETS if name not in {subset.name for subset in subsets}]
+    missing = [name for name in SUBSET_NAMES if name not in {subset.name for subset in subsets}]
     if missing:
         lost = listed.num_rows - pc.sum(known).as_py()
         notes.append(f"{', '.join(missing)} missing; {lost:,} candidates of absent scans are not used")
@@ -127,7 +137,7 @@ def _notes(subsets: list[AnyPath], scans: pa.Table, listed: pa.Table, known: pa.
 
 def _is_luna16(root: AnyPath) -> bool:
     has_list = any((root / name).is_file() for name in LISTS)
-    return has_list and any((root / name).is_dir() for name in SUBSETS)
+    return has_list and any((root / name).is_dir() for name in SUBSET_NAMES)
 
 
 LUNA16 = Layout(

@@ -66,6 +66,8 @@ class Manifest:
         with a note.
     shapes : mapping of str to tuple of int
         Voxels of each scan along x, y, z, where its number of patches depends on them; else empty.
+    subsets : tuple of int
+        Numbers of the folders ``subset0``, ``subset1``, … of the root that hold samples, where the layout has them.
     """
 
     root: AnyPath
@@ -78,6 +80,7 @@ class Manifest:
     masks_are_targets: bool = True
     published_split: bool = False
     shapes: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
+    subsets: tuple[int, ...] = ()
 
     def digest(self) -> str:
         """A hash of the content: equal manifests have equal digests wherever the root is."""

@@ -21,7 +21,7 @@ from voxray.store.read import open_store
 def join_folds(experiment: Experiment, folds: Sequence[Experiment]) -> dict[str, Any]:
     """Join the test predictions of all folds: every patient once, at the operating point of the fold.
 
-    Writes ``predictions/test.parquet`` with a column ``fold``, and ``metrics.json`` in the folder of the
+    Writes ``predictions/test.parquet`` with a column ``fold``, its number, and ``metrics.json`` in the folder of the
     cross-validation; there ``folds`` holds the metrics of each fold.
 
     Returns the content of ``metrics.json``.
@@ -45,6 +45,8 @@ def join_folds(experiment: Experiment, folds: Sequence[Experiment]) -> dict[str,
         population["folds"] = _by_fold(population, [metrics.get("population", metrics) for metrics in fold_metrics])
     content = without_nan({"test": joined})
     folder = run_folder(experiment)
+    names = pa.array([fold.split.fold for fold in folds], pa.int32())
+    table = table.set_column(table.column_names.index("fold"), "fold", names.take(table["fold"]))
     write_parquet(table, folder.predictions("test"))
     write_json(folder.experiment, experiment.model_dump(mode="json"))
     write_json(folder.metrics, content)

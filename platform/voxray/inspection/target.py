@@ -7,12 +7,14 @@ import pyarrow.compute as pc
 
 from voxray.config.data import SPACING_RANGE_MM, DataSpec
 from voxray.config.experiment import Experiment
+from voxray.config.folds import fold_experiments
 from voxray.datasets.layouts import read_manifest, recognize_layout
 from voxray.datasets.loose import read_loose
 from voxray.datasets.manifest import Manifest, shared_patients
 from voxray.errors import DataError
 from voxray.patches.plan import Plan, empty_classes
 from voxray.patches.planned import plan_experiment
+from voxray.patches.subsets import find_folds
 from voxray.storage.paths import AnyPath, exists
 
 TARGETS = pa.schema(
@@ -81,13 +83,13 @@ def read_experiment_target(experiment: Experiment) -> InspectionTarget:
     """
     manifest = read_manifest(experiment.data)
     plan, problems = None, []
-    if experiment.split.folds is not None and experiment.split.fold is None:
-        # All folds are planned in the same way.
-        split = experiment.split.model_copy(update={"fold": 0})
-        experiment = experiment.model_copy(update={"split": split})
-        note = f"cross-validation: splits, patches and store are those of the first of {split.folds} folds"
-        manifest = replace(manifest, notes=(*manifest.notes, note))
     try:
+        if experiment.split.is_cross_validation:
+            # All folds are planned in the same way.
+            folds = fold_experiments(find_folds(experiment, manifest))
+            experiment = experiment.model_copy(update={"split": folds[0].split})
+            note = f"cross-validation: splits, patches and store are those of the first of {len(folds)} folds"
+            manifest = replace(manifest, notes=(*manifest.notes, note))
         _, plan = plan_experiment(experiment, manifest)
         problems = empty_classes(plan, ("train", "val"))
     except DataError as error:

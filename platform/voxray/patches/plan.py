@@ -18,6 +18,7 @@ from voxray.errors import DataError
 from voxray.patches.balance import SPLITS, choose_fold, keep_negatives, split_patients
 from voxray.patches.foreground import grid_boxes
 from voxray.patches.population import Population, count_population
+from voxray.patches.subsets import in_subset
 
 NEEDS_STATISTICS = ("percentiles", "zscore", "zscore_nonzero")
 FOR_CLASSES = ("resized", "slices")  # samplings whose patches cannot have label maps
@@ -120,7 +121,7 @@ def plan_patches(manifest: Manifest, experiment: Experiment) -> Plan:
     if samples.num_rows == 0:
         problem = "none of the listed samples belongs to a scan that exists"
         raise DataError(str(manifest.root), problem, "Check the list and the scans")
-    splits = _splits(samples, experiment)
+    splits = _splits(samples, manifest, experiment)
     masks = manifest.masks_are_targets and manifest.scans["label_path"].null_count < manifest.scans.num_rows
     counts = _patches_per_sample(samples, manifest, experiment.patches, masks)
     population: Population = {}
@@ -249,7 +250,7 @@ def _with_scan_columns(manifest: Manifest) -> pa.Table:
     return table
 
 
-def _splits(samples: pa.Table, experiment: Experiment) -> NDArray[np.str_]:
+def _splits(samples: pa.Table, manifest: Manifest, experiment: Experiment) -> NDArray[np.str_]:
     """Split of each sample: the data set's own, else by patient."""
     given_names, given_codes = _coded(samples["split"].fill_null(""))
     patients, member = _coded(samples["patient_id"])
@@ -257,23 +258,22 @@ def _splits(samples: pa.Table, experiment: Experiment) -> NDArray[np.str_]:
     np.maximum.at(strata, member, samples["label"].to_numpy())
     given = np.full(len(patients), "", dtype="<U5")
     given[member] = given_names.astype("<U5")[given_codes]
-    split = _fold_splits if experiment.split.folds is not None else _complete_splits
-    return split(patients, strata, given, experiment.split, experiment.seed)[member]
-
-
-def _fold_splits(
-    patients: NDArray[np.str_], strata: NDArray[np.int64], given: NDArray[np.str_], spec: SplitSpec, seed: int
-) -> NDArray[np.str_]:
-    """The patients of one fold are tested."""
+    spec, seed = experiment.split, experiment.seed
+    if spec.folds is None:
+        return _complete_splits(patients, strata, given, spec, seed)[member]
     if (given != "").any():
         raise DataError("split.folds", "the data set has splits of its own", "Remove split.folds")
-    if spec.folds is None or spec.fold is None:
+    if spec.fold is None:
         problem = "patches are planned for one fold, got no split.fold"
         raise DataError("split.folds", problem, "Give --set split.fold=0, or use voxray run")
+    if isinstance(spec.folds, int):
+        tested = choose_fold(patients, strata, spec.folds, spec.fold, seed)
+    else:
+        tested = np.zeros(len(patients), bool)
+        tested[member[in_subset(manifest, samples, spec.fold)]] = True
     splits = np.full(len(patients), "test", dtype="<U5")
-    rest = ~choose_fold(patients, strata, spec.folds, spec.fold, seed)
-    splits[rest] = split_patients(patients[rest], strata[rest], {"val": spec.val}, seed)
-    return splits
+    splits[~tested] = split_patients(patients[~tested], strata[~tested], {"val": spec.val}, seed)
+    return splits[member]
 
 
 def _complete_splits(

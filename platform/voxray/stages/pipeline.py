@@ -5,11 +5,13 @@ from contextlib import ExitStack, nullcontext
 
 from voxray.config.experiment import Experiment
 from voxray.config.folds import fold_experiments
+from voxray.datasets.layouts import read_manifest
 from voxray.datasets.manifest import class_notes
 from voxray.errors import DataError, WorkError
 from voxray.evaluation.folds import join_folds
 from voxray.executors.base import Executor
 from voxray.patches.plan import empty_classes
+from voxray.patches.subsets import find_folds
 from voxray.runs.folder import digest, evaluate_key, run_folder
 from voxray.runs.status import heartbeat
 from voxray.stages.common import OnStatus, echo_metrics, is_finished
@@ -33,7 +35,7 @@ def run(experiment: Experiment, executor: Executor, on_status: OnStatus) -> None
         A class has no patch in the training or validation split.
     """
     run_folder(experiment).check_vacant(to_path(experiment.model.architecture))
-    if experiment.split.folds is not None and experiment.split.fold is None:
+    if experiment.split.is_cross_validation:
         _cross_validate(experiment, executor, on_status)
         return
     planned = plan_run(experiment)
@@ -61,13 +63,16 @@ def _check_classes(experiment: Experiment, planned: RunPlan, on_status: OnStatus
 
 
 def _cross_validate(experiment: Experiment, executor: Executor, on_status: OnStatus) -> None:
+    if experiment.split.by_subset:
+        experiment = find_folds(experiment, read_manifest(experiment.data))
     folds = fold_experiments(experiment)
     with (
         heartbeat(run_folder(experiment), "folds", "folds") as on_progress,
         nullcontext() if all(map(_is_all_finished, folds)) else executor.session(),
     ):
         for number, fold in enumerate(folds):
-            on_status(f"fold {number} of {len(folds)}")
+            subset = f": subset{fold.split.fold}" if fold.split.by_subset else ""
+            on_status(f"fold {number} of {len(folds)}{subset}")
             run(fold, executor, on_status)
             on_progress(number + 1, len(folds), "")
         _join(experiment, folds, on_status)

@@ -1,6 +1,7 @@
 """Search: from a finished store and a space to trials, a leaderboard, the best trial and a report."""
 
 import hashlib
+import json
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,8 +13,10 @@ from voxray.config.differences import differences
 from voxray.config.experiment import Experiment
 from voxray.config.folds import fold_experiments
 from voxray.console.units import count_text
+from voxray.datasets.layouts import read_manifest
 from voxray.errors import ConfigError, StoreError, WorkError
 from voxray.executors.base import Executor
+from voxray.patches.subsets import find_folds
 from voxray.runs.folder import RunFolder, SearchFolder
 from voxray.runs.records import read_state
 from voxray.runs.status import reported
@@ -117,7 +120,8 @@ def _with_shared_store(experiment: Experiment, folds: int | None) -> Experiment:
     content["store"]["path"] = str(experiment.store_path)
     if folds is not None:
         content["split"] |= {"folds": folds, "fold": None}
-    return Experiment.model_validate(content)
+    shared = Experiment.model_validate(content)
+    return find_folds(shared, read_manifest(shared.data)) if shared.split.by_subset else shared
 
 
 def _prepare_store(experiment: Experiment, executor: Executor, on_status: OnStatus) -> PatchStore:
@@ -231,7 +235,7 @@ def _write_results(study: Study, on_status: OnStatus, command: Sequence[str]) ->
     # A run of its own, on the store of the trials: the experiment's own run stays.
     settings += [f"out={folder.best_run}", f"store.path={search.experiment.store.path}"]
     if best and best.folds > 1:
-        settings.append(f"split.folds={best.folds}")  # whose stores the trials have read
+        settings.append(f"split.folds={json.dumps(search.experiment.split.folds)}")  # whose stores the trials have read
     repeat = shlex.join([*command, *(word for setting in settings for word in ("--set", setting))])
     write_search_report(folder.report, search, trials, study.rejected, repeat if best else "")
     _track_leaderboard(search, columns, rows)

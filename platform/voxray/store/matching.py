@@ -42,8 +42,9 @@ def open_matching_store(experiment: Experiment) -> PatchStore:
     ConfigError
         The experiment is a cross-validation, which has a store for each fold.
     """
-    if experiment.split.folds is not None and experiment.split.fold is None:
-        problem = f"the experiment has {experiment.split.folds} folds, each with a store of its own"
+    if experiment.split.is_cross_validation:
+        count = len(experiment.split.fold_numbers) or "several"
+        problem = f"the experiment has {count} folds, each with a store of its own"
         raise ConfigError("split.folds", problem, "Use voxray run, or give --set split.fold=0")
     path = experiment.store_path
     store = open_store(path)

@@ -26,7 +26,7 @@ def write_fold_report(path: AnyPath, experiment: Experiment, metrics: Mapping[st
     page = template_environment().get_template("folds.html.jinja")
     text = page.render(
         name=experiment.name,
-        folds=experiment.split.folds,
+        folds=experiment.split.fold_numbers,
         size=count(test["patients"], "patient"),
         levels=plural(test.get("level", "scan")),
         min_patients=MIN_PATIENTS,
