@@ -77,7 +77,7 @@ def test_every_layout_of_the_shipped_experiments_is_known_and_uses_their_setting
 
 
 def test_every_setting_of_a_layout_is_one_of_the_data_section() -> None:
-    assert {name for layout in LAYOUTS.values() for name in layout.settings} == DataSpec.model_fields.keys() - {
+    assert {name for layout in LAYOUTS.values() for name in layout.all_settings} == DataSpec.model_fields.keys() - {
         "layout",
         "root",
     }
@@ -87,6 +87,6 @@ def test_the_documentation_covers_every_layout_and_its_settings(project: Path) -
     text = (project / "docs" / "layouts.md").read_text()
     for layout in LAYOUTS.values():
         assert f"\n## {layout.name}\n" in text
-        assert all(f"data.{name}" in text for name in layout.settings), layout
+        assert all(f"data.{name}" in text for name in layout.all_settings), layout
     named = set(re.findall(r"`(\w+\.toml)`", text))
     assert named <= {path.name for path in (project / "configs" / "experiments").iterdir()}

@@ -77,7 +77,7 @@ def _chance_of_higher(one: NDArray[np.floating], other: NDArray[np.floating]) ->
 
 def test_scans_are_dealt_to_ten_subsets_with_the_files_of_luna16(root: Path) -> None:
     assert sorted(path.name for path in root.iterdir()) == sorted(
-        ["annotations.csv", "candidates.csv", *(f"subset{number}" for number in range(10))]
+        ["annotations.csv", "annotations_excluded.csv", "candidates.csv", *(f"subset{number}" for number in range(10))]
     )
     for number in range(10):
         names = sorted(path.suffix for path in (root / f"subset{number}").iterdir())
@@ -87,6 +87,15 @@ def test_scans_are_dealt_to_ten_subsets_with_the_files_of_luna16(root: Path) -> 
         assert prefix == "1.3.6.1.4.1.14519.5.2.1.6279.6001"
         assert len(digits) == 30
         assert digits.isdigit()
+
+
+def test_excluded_findings_are_candidates_that_are_no_nodules(root: Path) -> None:
+    labels = {(row["seriesuid"], _world(row)): row["class"] for row in _rows(root / "candidates.csv")}
+    excluded = _rows(root / "annotations_excluded.csv")
+    assert [labels[row["seriesuid"], _world(row)] for row in excluded] == ["0"] * 3 * SCANS
+    diameters = np.array([float(row["diameter_mm"]) for row in excluded])
+    assert ((diameters == -1) | ((diameters >= 3) & (diameters <= 8))).all()
+    assert (diameters == -1).any()
 
 
 def test_tables_and_headers_have_the_columns_and_keys_of_the_public_files(root: Path) -> None:

@@ -19,6 +19,8 @@ class Layout:
         ``read(root, **settings) -> Manifest``: lists scans and samples without reading voxels; raises DataError.
     settings : tuple of str
         The settings of ``[data]`` that `read` takes as keyword arguments.
+    prediction_settings : tuple of str
+        Further settings of ``[data]``, which `read` does not take and prediction uses.
     recognize : callable
         Path to bool: whether a folder or file looks like this layout. Only names are looked at.
     is_file : bool
@@ -37,9 +39,15 @@ class Layout:
     name: str
     read: Callable[..., Manifest]
     settings: tuple[str, ...] = ()
+    prediction_settings: tuple[str, ...] = ()
     recognize: Callable[[AnyPath], bool] = lambda _: False
     is_file: bool = False
     names_patients: bool = False
     unit: str = ""
     samples_points: bool = False
     annotations: tuple[str, ...] = ()
+
+    @property
+    def all_settings(self) -> tuple[str, ...]:
+        """The settings of ``[data]`` that this layout uses, beside those that all use."""
+        return (*self.settings, *self.prediction_settings)

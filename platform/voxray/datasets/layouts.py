@@ -48,7 +48,7 @@ def recognize_layout(root: AnyPath) -> str | None:
 def check_layout(data: DataSpec) -> Layout:
     """The layout of a data set; ConfigError where it is unknown, or where a setting is one of other layouts."""
     layout = find_layout(data.layout)
-    unused = {name for other in LAYOUTS.values() for name in other.settings if name not in layout.settings}
+    unused = {name for other in LAYOUTS.values() for name in other.all_settings if name not in layout.all_settings}
     for name in sorted(unused):
         value = getattr(data, name)
         if value != DataSpec.model_fields[name].default:

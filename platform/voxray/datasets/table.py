@@ -83,5 +83,6 @@ TABLE = Layout(
     "table",
     read_table,
     ("manifest", "classes", "channels"),
+    ("picture_window",),
     recognize=lambda root: (root / MANIFEST).is_file(),
 )

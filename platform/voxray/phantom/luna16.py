@@ -1,8 +1,8 @@
 """A synthetic LUNA16: chest scans with nodules and vessels in the layout of the public data set.
 
-Folders `subset0` … `subset9` with `<seriesuid>.mhd` and `.raw`, `candidates.csv` and `annotations.csv`; coordinates
-are world millimeters in LPS. In one slice a nodule below 9 mm looks like a vessel; only neighboring slices tell them
-apart. Everything about a scan follows from the seed and the scan's number.
+Folders `subset0` … `subset9` with `<seriesuid>.mhd` and `.raw`, `candidates.csv`, `annotations.csv` and
+`annotations_excluded.csv`; coordinates are world millimeters in LPS. In one slice a nodule below 9 mm looks like a
+vessel; only neighboring slices tell them apart. Everything about a scan follows from the seed and the scan's number.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from voxray.errors import ConfigError
 from voxray.phantom.chest import Grid, Voxels, add_noise, draw_chest, paint_chest
-from voxray.phantom.findings import NODULE, place_findings
+from voxray.phantom.findings import NODULE, VESSEL, place_findings
 from voxray.phantom.parallel import OnWritten, check_count, run_jobs
 from voxray.phantom.sections import paint_stack
 from voxray.scans.write import write_metaimage
@@ -21,6 +21,9 @@ from voxray.storage.atomic import write_text
 
 WHERE = "phantom luna16"
 SUBSETS = 10
+EXCLUDED_PER_SCAN = 3  # of the candidates on vessels
+UNMEASURED = -1.0  # the diameter of most excluded findings, which counts as 10 mm
+MEASURED_SHARE = 0.2
 SLICE_SPACINGS_MM = (0.625, 1.0, 1.25, 2.0, 2.5)
 SLICES = (16, 300)
 FLIPPED_EVERY = 6
@@ -100,9 +103,10 @@ def write_luna16(
     for subset in range(SUBSETS):
         (root / f"subset{subset}").mkdir(parents=True, exist_ok=True)
     jobs = [(root, seed, number, matrix, nodules_per_scan, compressed) for number in range(scans)]
-    candidates, annotations = zip(*run_jobs(_write_scan, jobs, progress, workers), strict=True)
+    candidates, annotations, excluded = zip(*run_jobs(_write_scan, jobs, progress, workers), strict=True)
     write_text(root / "candidates.csv", "".join([CANDIDATES_HEADER, *candidates]))
     write_text(root / "annotations.csv", "".join([ANNOTATIONS_HEADER, *annotations]))
+    write_text(root / "annotations_excluded.csv", "".join([ANNOTATIONS_HEADER, *excluded]))
 
 
 def draw_scan(seed: int, number: int, *, matrix: int, nodules_per_scan: tuple[int, int] = (4, 12)) -> PhantomScan:
@@ -157,8 +161,8 @@ def _draw_grid(rng: np.random.Generator, matrix: int) -> Grid:
 
 def _write_scan(
     root: Path, seed: int, number: int, matrix: int, nodules_per_scan: tuple[int, int], compressed: bool
-) -> tuple[str, str]:
-    """Write the files of a scan; its lines of the tables of candidates and annotations."""
+) -> tuple[str, str, str]:
+    """Write the files of a scan; its lines of the tables of candidates, annotations and excluded findings."""
     scan = draw_scan(seed, number, matrix=matrix, nodules_per_scan=nodules_per_scan)
     write_metaimage(
         root / f"subset{number % SUBSETS}" / f"{scan.seriesuid}.mhd",
@@ -173,6 +177,19 @@ def _write_scan(
         f"{scan.seriesuid},{x:.6f},{y:.6f},{z:.6f},{kind}\n"
         for (x, y, z), kind in zip(scan.candidates, classes, strict=True)
     ]
-    annotations = [f"{scan.seriesuid},{x:.6f},{y:.6f},{z:.6f},{size:.6f}\n" for x, y, z, size in scan.nodules]
     order = np.random.default_rng([seed, number, 1]).permutation(len(candidates))
-    return "".join(candidates[index] for index in order), "".join(annotations)
+    excluded = _ambiguous(scan, np.random.default_rng([seed, number, 2]))
+    shuffled = "".join(candidates[index] for index in order)
+    return shuffled, _annotation_lines(scan, scan.nodules), _annotation_lines(scan, excluded)
+
+
+def _ambiguous(scan: PhantomScan, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Vessels (n, 4) that readers did not agree on, as rows of `PhantomScan.nodules`."""
+    vessels = scan.candidates[scan.kinds == VESSEL]
+    chosen = vessels[rng.permutation(len(vessels))[:EXCLUDED_PER_SCAN]]
+    is_measured = rng.random(len(chosen)) < MEASURED_SHARE
+    return np.column_stack([chosen, np.where(is_measured, rng.uniform(3, 8, len(chosen)), UNMEASURED)])
+
+
+def _annotation_lines(scan: PhantomScan, findings: NDArray[np.float64]) -> str:
+    return "".join(f"{scan.seriesuid},{x:.6f},{y:.6f},{z:.6f},{size:.6f}\n" for x, y, z, size in findings)
