@@ -21,7 +21,7 @@ from voxray.volume import Volume
 
 WINDOW = (-1000.0, 400.0)  # clipped to and scaled to [0, 1]
 LUNG_BELOW, BONE_ABOVE = -600, 250
-PART = 2**12  # voxels
+PART = 2**14  # voxels
 POSITIVE_EVERY = 10  # patches
 SPACING_MM = (0.7, 0.7, 1.25)
 
