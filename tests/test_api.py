@@ -77,8 +77,8 @@ def test_a_classifier_predicts_what_the_command_predicts(api_runs: ApiRuns, tmp_
         same.append(run.predict(volume.array[0], affine=volume.affine))
         for prediction in same:
             assert dict(zip(run.classes, prediction.probabilities, strict=True)) == written["probabilities"]
-            assert run.threshold == written["threshold"]
-            assert prediction.label == int(prediction.probabilities[1] >= run.threshold)
+            assert prediction.threshold == written["threshold"]
+            assert prediction.label == int(prediction.probabilities[1] >= prediction.threshold)
 
 
 def test_a_segmentation_predicts_what_the_command_predicts(api_runs: ApiRuns, tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_folds_load_as_one_run_that_averages_their_probabilities(api_runs: ApiRu
     parts = [fold.predict(volume).probabilities for fold in run.folds]
     prediction = run.predict(volume)
     np.testing.assert_allclose(prediction.probabilities, np.mean(parts, axis=0))
-    assert prediction.label == int(prediction.probabilities[1] >= run.threshold)
+    assert prediction.label == int(prediction.probabilities[1] >= prediction.threshold)
     with pytest.raises(ConfigError, match="has a model for each of 2 folds"):
         run.model  # noqa: B018
 

@@ -45,7 +45,7 @@ def test_a_key_with_an_empty_part_is_no_metric(key: str) -> None:
 
 def test_lower_is_better_for_errors_losses_and_distances_only() -> None:
     lower = {name for name, metric in METRICS.items() if not metric.higher_is_better}
-    assert lower == {"loss", "error", "false_positives_per_scan", "hd95_mm", "volume_error", "missed"}
+    assert lower == {"loss", "ece", "error", "false_positives_per_scan", "hd95_mm", "volume_error", "missed"}
 
 
 @pytest.mark.parametrize("name", METRICS)

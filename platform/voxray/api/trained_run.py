@@ -38,7 +38,8 @@ class Run:
         A row for each epoch; with a column ``fold`` in a cross-validation.
     classes : tuple of str
     threshold : float, optional
-        Operating point of class 1 of two; the mean over folds.
+        Operating point of class 1 of two, for what ``evaluation.level`` names; the mean over folds. That of whole scans
+        comes with each prediction.
     folds : tuple of Run
         Those of a cross-validation, else empty.
 
@@ -84,7 +85,7 @@ class Run:
         Returns
         -------
         Prediction
-            Of a classifier: ``probabilities`` (classes,) and ``label``.
+            Of a classifier: ``probabilities`` (classes,), ``label``, and the ``threshold`` of class 1 of two.
         Segmentation
             Of a segmentation: the volumes ``labels`` and ``probabilities``, on the grid of the scan.
         Findings

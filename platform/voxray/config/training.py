@@ -110,7 +110,7 @@ class TrainingSpec(Spec):
 class EvaluationSpec(Spec):
     """How a trained model is evaluated."""
 
-    also_called: ClassVar = {"unit": "level"}
+    also_called: ClassVar = {"unit": "level", "temperature": "calibrate"}
 
     overlap: Share = 0.5
     """Segmentation: share of a window that overlaps the next one, along each axis."""
@@ -122,6 +122,9 @@ class EvaluationSpec(Spec):
     """Classification: recall that the operating point must have on the validation patches."""
     target_precision: Annotated[float, Field(gt=0, le=1)] = 0.74
     """Classification: precision at which `recall_at_precision` of each epoch is measured."""
+    calibrate: bool = True
+    """Classification: divide logits by a temperature that is fitted on validation, and undo that training repeated
+    positives, dropped negatives or weighted classes."""
 
 
 class TrackingSpec(Spec):

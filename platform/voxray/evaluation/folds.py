@@ -7,9 +7,12 @@ import numpy as np
 import pyarrow as pa
 
 from voxray.config.experiment import Experiment
+from voxray.evaluation.calibration import uncalibrated_error
+from voxray.evaluation.mix import read_mix
 from voxray.evaluation.patches import unit_metrics
 from voxray.evaluation.scans import summarize_scans
-from voxray.metrics.aggregate import aggregate_predictions
+from voxray.metrics.aggregate import aggregate_predictions, without_calibration
+from voxray.metrics.calibration import Calibration
 from voxray.metrics.compute import without_nan
 from voxray.runs.folder import run_folder
 from voxray.runs.read import read_metrics, read_predictions
@@ -28,8 +31,7 @@ def join_folds(experiment: Experiment, folds: Sequence[Experiment]) -> dict[str,
     """
     tables = [read_predictions(run_folder(fold), "test") for fold in folds]
     fold_metrics = [read_metrics(run_folder(fold))["test"] for fold in folds]
-    numbers = np.repeat(np.arange(len(folds)), [table.num_rows for table in tables])
-    table = pa.concat_tables(tables).append_column("fold", pa.array(numbers, pa.int32()))
+    table = pa.concat_tables([_with_fold(table, fold) for fold, table in enumerate(tables)])
     if "probabilities" in table.column_names:
         units = aggregate_predictions(table, experiment.evaluation.level)
         # NaN for a fold without an operating point.
@@ -37,6 +39,8 @@ def join_folds(experiment: Experiment, folds: Sequence[Experiment]) -> dict[str,
         by_row = None if np.isnan(thresholds).any() else thresholds[units["fold"].to_numpy()]
         populations = [open_store(fold.store_path).info.population.get("test") for fold in folds]
         joined = unit_metrics(experiment, units, by_row, list(fold_metrics[0]["classes"]), populations)
+        if experiment.evaluation.calibrate:
+            joined["calibration"] = _calibration(experiment, tables, fold_metrics, populations)
     else:
         joined = summarize_scans(table.drop_columns(["fold"]).to_pylist())
     joined["folds"] = _by_fold(joined, fold_metrics)
@@ -56,3 +60,24 @@ def join_folds(experiment: Experiment, folds: Sequence[Experiment]) -> dict[str,
 def _by_fold(joined: Mapping[str, Any], folds: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """The value of each fold for each metric with an interval."""
     return {name: [metrics[name] for metrics in folds] for name in joined["intervals"] if name in folds[0]}
+
+
+def _calibration(
+    experiment: Experiment,
+    tables: Sequence[pa.Table],
+    fold_metrics: Sequence[Mapping[str, Any]],
+    populations: Sequence[Mapping[str, Any] | None],
+) -> dict[str, Any]:
+    """The temperature of each fold, and the calibration error of all patients without calibration."""
+    records = [Calibration.from_record(metrics["calibration"]) for metrics in fold_metrics]
+    before = [
+        _with_fold(without_calibration(table, record), fold)
+        for fold, (table, record) in enumerate(zip(tables, records, strict=True))
+    ]
+    units = aggregate_predictions(pa.concat_tables(before), experiment.evaluation.level)
+    error = uncalibrated_error(units, read_mix(populations, units, experiment.evaluation.level).weights)
+    return {"temperatures": [record.temperature for record in records], **error}
+
+
+def _with_fold(table: pa.Table, fold: int) -> pa.Table:
+    return table.append_column("fold", pa.array([fold] * table.num_rows, pa.int32()))

@@ -1,10 +1,11 @@
-"""Evaluation of a classifier: predictions of a trained model → operating point and metrics.
+"""Evaluation of a classifier: predictions of a trained model → calibration, operating point and metrics.
 
-The operating point is chosen on validation; test is only reported.
+Calibration and operating point are chosen on validation; test is only reported.
 """
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from voxray.config.experiment import Experiment
 from voxray.console.progress import OnProgress
 from voxray.datasets.layouts import find_layout
 from voxray.errors import ConfigError
+from voxray.evaluation.calibration import choose_calibration, uncalibrated_error, with_calibration_error
 from voxray.evaluation.candidates import with_detection
 from voxray.evaluation.mix import read_mix, with_false_positives, with_population
 from voxray.inference.load import TrainedRun
@@ -26,7 +28,9 @@ from voxray.metrics.aggregate import (
     check_probabilities,
     labels_and_probabilities,
     log_loss,
+    with_probabilities,
 )
+from voxray.metrics.calibration import Calibration
 from voxray.metrics.class_table import class_table
 from voxray.metrics.classification import Samples, predict_labels
 from voxray.metrics.compute import compute_metrics, without_nan
@@ -55,32 +59,41 @@ def predict_split(
 
 
 def write_patch_metrics(experiment: Experiment, parts: Mapping[str, list[Part]]) -> dict[str, Any]:
-    """Write predictions, ``metrics.json`` (returned) and the operating point, from the parts of all ranks by split."""
-    folder = run_folder(experiment)
+    """Write predictions, ``metrics.json`` (returned), calibration and operating points, from the parts of all ranks.
+
+    Raises
+    ------
+    WorkError
+        The network gives a patch no probability.
+    """
+    folder, spec = run_folder(experiment), experiment.evaluation
     store = open_store(experiment.store_path)
-    tables, units = {}, {}
+    rows, logits = {}, {}
     for split, split_parts in parts.items():
-        rows = store.rows(split)
-        predictions = join_predictions(split_parts, rows["label"].to_numpy())
+        index = store.rows(split)
+        predictions = join_predictions(split_parts, index["label"].to_numpy())
+        rows[split], logits[split] = index.take(pa.array(predictions.rows)), predictions.logits
         check_probabilities(predictions.probabilities, split)
-        probabilities = pa.array(predictions.probabilities.tolist(), pa.list_(pa.float64()))
-        tables[split] = rows.take(pa.array(predictions.rows)).append_column("probabilities", probabilities)
-        units[split] = aggregate_predictions(tables[split], experiment.evaluation.level)
-    target_recall = experiment.evaluation.target_recall
-    threshold, scan_threshold = _operating_point(units["val"], target_recall), None
+    calibration = choose_calibration(experiment, store, rows["val"], logits["val"])
+    tables = {split: with_probabilities(rows[split], calibration.apply(logits[split])) for split in parts}
+    threshold, scan_threshold = _operating_point(tables["val"], spec.level, spec.target_recall), None
     if not find_layout(experiment.data.layout).samples_points:
-        scan_threshold = _operating_point(aggregate_predictions(tables["val"], SCAN), target_recall)
+        scan_threshold = _operating_point(tables["val"], SCAN, spec.target_recall)
     metrics: dict[str, Any] = {}
     for split, table in tables.items():
         write_parquet(table, folder.predictions(split))
-        metrics[split] = {
-            **unit_metrics(experiment, units[split], threshold, store.info.classes, [store.info.population.get(split)]),
-            "threshold": threshold,
-        }
+        units, population = aggregate_predictions(table, spec.level), [store.info.population.get(split)]
+        of_units = unit_metrics(experiment, units, threshold, store.info.classes, population)
+        metrics[split] = {**of_units, "threshold": threshold}
+        if spec.calibrate:
+            before = aggregate_predictions(with_probabilities(table, Calibration().apply(logits[split])), spec.level)
+            error = uncalibrated_error(before, read_mix(population, before, spec.level).weights)
+            metrics[split]["calibration"] = {**asdict(calibration), **error}
     metrics = without_nan(metrics)
     write_json(folder.metrics, metrics)
-    thresholds = {"threshold": threshold, "scan_threshold": scan_threshold}
-    write_metadata(folder.model, {**read_metadata(folder.model), **thresholds})
+    operating = {"threshold": threshold, "scan_threshold": scan_threshold}
+    kept = {"temperature": calibration.temperature, "offsets": calibration.offsets}
+    write_metadata(folder.model, {**read_metadata(folder.model), **operating, "calibration": kept})
     return metrics
 
 
@@ -123,7 +136,7 @@ def unit_metrics(
         "patients": len(np.unique(patients)),
         "intervals": sample_intervals(samples, patients),
     }
-    metrics = with_population(metrics, samples, units, mix, classes)
+    metrics = with_calibration_error(with_population(metrics, samples, units, mix, classes), units, mix.weights)
     if layout.samples_points and level == PATCH and samples.classes == 2:
         metrics = with_false_positives(metrics, samples, units, mix)
         # A FROC curve needs all candidates of the list.
@@ -135,8 +148,9 @@ def unit_metrics(
     return metrics
 
 
-def _operating_point(val: pa.Table, target_recall: float) -> float | None:
-    labels, probabilities = labels_and_probabilities(val)
+def _operating_point(val: pa.Table, level: str, target_recall: float) -> float | None:
+    """The threshold for patches, or for the means over scans or patients, from the patches of validation."""
+    labels, probabilities = labels_and_probabilities(aggregate_predictions(val, level))
     if probabilities.shape[1] != 2:
         return None
     threshold = choose_threshold(Ranking(labels, probabilities[:, 1]), target_recall)

@@ -23,15 +23,18 @@ class Prediction:
     Attributes
     ----------
     probabilities : ndarray of float64, (classes,)
-        Mean over the scan's patches.
+        Mean over the scan's patches, calibrated where the run is.
     label : int
         The predicted class.
+    threshold : float, optional
+        Operating point of class 1 of two, for a scan; None where the most probable class is predicted.
     inputs : Tensor of float32, (n, channel, x, y[, z])
         The patches as the network is given them.
     """
 
     probabilities: NDArray[np.float64]
     label: int
+    threshold: float | None
     inputs: torch.Tensor
 
     def __repr__(self) -> str:
@@ -83,10 +86,10 @@ class Classifier:
         with torch.no_grad(), self.run.preprocessing.autocast():
             batches = inputs.split(self.run.experiment.training.batch_size)
             logits = torch.cat([self.run.model(batch).double().cpu() for batch in batches])
-        probabilities = logits.softmax(1).mean(0).numpy()
+        probabilities, threshold = self.run.calibration.apply(logits.numpy()).mean(axis=0), self.run.scan_threshold
         if not np.isfinite(probabilities).all():
             raise ScanError(where, "the network gives it no probability (NaN)", "Check it with voxray inspect")
-        return Prediction(probabilities, predict_label(probabilities, self.run.scan_threshold), inputs)
+        return Prediction(probabilities, predict_label(probabilities, threshold), threshold, inputs)
 
     def saliency(self, prediction: Prediction) -> tuple[int, NDArray[np.float32], NDArray[np.float32]]:
         """What speaks for a class, by Grad-CAM.

@@ -196,9 +196,9 @@ def _probabilities(run: TrainedRun, images: NDArray[np.generic], statistics: lis
     scaled_images = scale_images(raw, preprocessing.intensity, rows, None)
     inputs = scaled_images[..., 0] if preprocessing.spatial_dims == 2 else scaled_images
     turns = QUARTER_TURNS if inputs.shape[2] == inputs.shape[3] else 1
-    total = torch.zeros(len(inputs), dtype=torch.float64)
+    total = np.zeros(len(inputs))
     with torch.no_grad(), preprocessing.autocast():
         for turn in range(turns):
             turned = torch.rot90(inputs, turn, (2, 3)).contiguous(memory_format=preprocessing.layout)
-            total += run.model(turned).double().softmax(1)[:, 1].cpu()
-    return (total / turns).numpy()
+            total += run.calibration.apply(run.model(turned).double().cpu().numpy())[:, 1]
+    return total / turns

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, FiniteFloat, ValidationError, field_validator, model_validator
 from torch import nn
 
 from voxray.config.data import Positive
@@ -17,6 +17,7 @@ from voxray.config.parse import check_content
 from voxray.config.tasks import TASKS
 from voxray.config.validation import describe_problems, nearest
 from voxray.errors import StoreError
+from voxray.metrics.calibration import HIGHEST, LOWEST, Calibration
 from voxray.models.build import build_model
 from voxray.models.spec.load import Architecture, parse_architecture
 from voxray.patches.cut import CutSettings
@@ -46,6 +47,8 @@ class TrainedRun:
         experiment's ``evaluation.level`` says.
     scan_threshold : float, optional
         The same for the mean probability of a scan's patches.
+    calibration : Calibration
+        Turns the model's logits into probabilities; changes nothing before the run is evaluated.
     model : nn.Module
         In evaluation mode.
     preprocessing : Preprocessing
@@ -61,6 +64,7 @@ class TrainedRun:
     classes: tuple[str, ...]
     threshold: float | None
     scan_threshold: float | None
+    calibration: Calibration
     model: nn.Module
     preprocessing: Preprocessing
     cut_settings: CutSettings
@@ -69,6 +73,13 @@ class TrainedRun:
     def device(self) -> torch.device:
         """Where the model is."""
         return self.preprocessing.device
+
+
+class _Calibration(BaseModel):
+    """What an evaluation wrote of a `Calibration`."""
+
+    temperature: Annotated[float, Field(ge=LOWEST, le=HIGHEST)] = 1.0
+    offsets: tuple[FiniteFloat, ...] = ()
 
 
 class _Metadata(BaseModel):
@@ -80,6 +91,7 @@ class _Metadata(BaseModel):
     classes: Annotated[tuple[str, ...], Field(min_length=2)]
     threshold: float | None = None
     scan_threshold: float | None = None
+    calibration: _Calibration = _Calibration()
 
     @field_validator("task")
     @classmethod
@@ -87,6 +99,12 @@ class _Metadata(BaseModel):
         if task not in TASKS:
             raise ValueError(f"unknown task; {nearest(task, TASKS)}")
         return task
+
+    @model_validator(mode="after")
+    def _offset_for_each_class(self) -> "_Metadata":
+        if len(self.calibration.offsets) not in (0, len(self.classes)):
+            raise ValueError(f"calibration.offsets: expected one for each of {len(self.classes)} classes")
+        return self
 
 
 def _read_metadata(folder: RunFolder) -> _Metadata:
@@ -177,6 +195,7 @@ def load_trained(path: AnyPath, device: torch.device) -> TrainedRun:
         classes=classes,
         threshold=metadata.threshold,
         scan_threshold=metadata.scan_threshold,
+        calibration=Calibration(metadata.calibration.temperature, metadata.calibration.offsets),
         model=model.to(device).eval(),
         preprocessing=make_preprocessing(experiment, len(shape) - 1, device),
         cut_settings=CutSettings.from_provenance(store_provenance(experiment, ""), shape[0], classes, masks=masks),

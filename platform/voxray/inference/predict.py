@@ -67,7 +67,8 @@ def classify(runs: Sequence[TrainedRun], volume: Volume, mask: Volume | None, wh
     """The mean of the runs' probabilities, and the class at the mean of their operating points."""
     predictions = [Classifier(run).predict(volume, mask, where) for run in runs]
     probabilities = np.mean([prediction.probabilities for prediction in predictions], axis=0)
-    return Prediction(probabilities, predict_label(probabilities, mean_threshold(runs)), predictions[0].inputs)
+    threshold = mean_threshold(runs)
+    return Prediction(probabilities, predict_label(probabilities, threshold), threshold, predictions[0].inputs)
 
 
 def mean_threshold(runs: Sequence[TrainedRun]) -> float | None:

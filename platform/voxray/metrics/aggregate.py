@@ -5,6 +5,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from voxray.errors import DataError, WorkError
+from voxray.metrics.calibration import Calibration
 from voxray.metrics.curves import Floats, Ints
 
 PATCH, SCAN, PATIENT = "patch", "scan", "patient"
@@ -32,11 +33,11 @@ def aggregate_predictions(table: pa.Table, level: str) -> pa.Table:
     """
     if level not in (SCAN, PATIENT) or table.num_rows == 0:
         return table
-    owners = np.asarray(table[f"{level}_id"].to_pylist(), dtype=str)
-    check_one_class_each(owners, table["label"].to_numpy())
-    names, member, counts = np.unique(owners, return_inverse=True, return_counts=True)
+    member = level_members(table, level)
+    check_one_class_each(np.asarray(table[f"{level}_id"].to_pylist(), dtype=str), table["label"].to_numpy())
+    counts = np.bincount(member)
     _, probabilities = labels_and_probabilities(table)
-    means = np.zeros((len(names), probabilities.shape[1]))
+    means = np.zeros((len(counts), probabilities.shape[1]))
     np.add.at(means, member, probabilities)
     means /= counts[:, np.newaxis]
     by_owner = np.argsort(member, kind="stable")
@@ -44,6 +45,26 @@ def aggregate_predictions(table: pa.Table, level: str) -> pa.Table:
     column = table.column_names.index("probabilities")
     values = pa.array(means.tolist(), pa.list_(pa.float64()))
     return table.take(pa.array(middle)).set_column(column, "probabilities", values)
+
+
+def level_members(table: pa.Table, level: str) -> Ints:
+    """Which row of `aggregate_predictions` each patch (n,) is part of."""
+    if level not in (SCAN, PATIENT):
+        return np.arange(table.num_rows)
+    owners = np.asarray(table[f"{level}_id"].to_pylist(), dtype=str)
+    return np.unique(owners, return_inverse=True)[1].astype(np.int64)
+
+
+def with_probabilities(table: pa.Table, probabilities: Floats) -> pa.Table:
+    """The table with these (n, classes) in its last column, `probabilities`."""
+    column = pa.array(probabilities.tolist(), pa.list_(pa.float64()))
+    rest = table.drop_columns(["probabilities"]) if "probabilities" in table.column_names else table
+    return rest.append_column("probabilities", column)
+
+
+def without_calibration(table: pa.Table, calibration: Calibration) -> pa.Table:
+    """Predictions of patches with the probabilities that they had before calibration."""
+    return with_probabilities(table, calibration.undo(labels_and_probabilities(table)[1])) if table.num_rows else table
 
 
 def labels_and_probabilities(predictions: pa.Table) -> tuple[Ints, Floats]:

@@ -10,6 +10,7 @@ from voxray.config.tasks import TASKS
 from voxray.config.validation import nearest
 from voxray.errors import ConfigError
 from voxray.metrics import classification, detection_score, patch_detection, segmentation
+from voxray.metrics.calibration_error import ECE
 from voxray.metrics.false_positives import FALSE_POSITIVES_PER_SCAN
 from voxray.metrics.metric import Metric
 from voxray.metrics.specificity import SPECIFICITY
@@ -34,6 +35,7 @@ METRICS: Mapping[str, Metric] = {
         classification.ROC_AUC,
         classification.AVERAGE_PRECISION,
         classification.LOSS,
+        ECE,
         classification.PRECISION_AT_TARGET,
         classification.RECALL_AT_PRECISION,
         patch_detection.PATCH_SENSITIVITY,

@@ -12,7 +12,7 @@ from voxray.errors import DataError, VoxrayError, WorkError
 from voxray.inference.classifier import Classifier
 from voxray.inference.detector import Detector, classifies_candidates, merge_findings, sort_findings
 from voxray.inference.load import TrainedRun, load_trained, trained_folders
-from voxray.inference.predict import classify, errors_of_scan, mean_threshold, plain_name, scan_name, segment
+from voxray.inference.predict import classify, errors_of_scan, plain_name, scan_name, segment
 from voxray.inference.segmenter import Segmenter
 from voxray.prediction.candidates import read_points
 from voxray.prediction.findings import write_findings
@@ -70,7 +70,7 @@ def classify_file(runs: Sequence[TrainedRun], path: AnyPath, options: Options) -
     ``NAME.json`` holds the probabilities and the predicted class, ``NAME_saliency.png`` slices with the Grad-CAM; of a
     cross-validation that of the first fold.
     """
-    classes, threshold = runs[0].classes, mean_threshold(runs)
+    classes = runs[0].classes
     mask = None if options.mask is None else open_file(options.mask)
     prediction = classify(runs, open_file(path), mask, str(path))
     named = dict(zip(classes, prediction.probabilities.tolist(), strict=True))
@@ -86,15 +86,16 @@ def classify_file(runs: Sequence[TrainedRun], path: AnyPath, options: Options) -
             "scan": scan_name(path),
             "probabilities": named,
             "prediction": predicted,
-            "threshold": threshold,
+            "threshold": prediction.threshold,
             "patches": len(images),
             "saliency": {"picture": files.saliency(name).name, "class": classes[label]},
         },
     )
     write_bytes(files.saliency(name), picture)
-    if threshold is None:
+    if prediction.threshold is None:
         return f"{shares}; predicted {predicted}, the most probable class"
-    return f"{shares}; predicted {predicted} ({classes[1]} from {100 * threshold:.1f} %, the operating point)"
+    threshold = f"{100 * prediction.threshold:.3g} %"
+    return f"{shares}; predicted {predicted} ({classes[1]} from {threshold}, the operating point)"
 
 
 def find_file(runs: Sequence[TrainedRun], path: AnyPath, options: Options) -> str:

@@ -69,6 +69,13 @@ def note_undefined(metrics: dict[str, Any], store: PatchStore, on_status: OnStat
             on_status(f"note: {split}: no patch of class {' or '.join(absent)}, so that {what}")
 
 
+def note_calibration(metrics: dict[str, Any], on_status: OnStatus) -> None:
+    """Say why a temperature is not one that was fitted."""
+    record = metrics.get("val", {}).get("calibration")
+    if record is not None and record["note"]:
+        on_status(f"note: the temperature of the calibration is {record['temperature']:g}: {record['note']}")
+
+
 def _format_metric(values: dict[str, Any], name: str) -> str:
     text, ends = f"{name} {decimals(values[name])}", values["intervals"][name]
     return f"{text} [{interval_text(ends[0], ends[1], between=', ')}]" if ends else text

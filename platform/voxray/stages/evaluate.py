@@ -16,7 +16,7 @@ from voxray.reporting.run.contents import read_run
 from voxray.runs.folder import RunFolder, evaluate_key, run_folder
 from voxray.runs.read import LABEL_MAP, read_metrics, read_predictions
 from voxray.runs.status import confirm_finished, reported
-from voxray.stages.common import OnStatus, echo_metrics, is_finished, note_undefined, remove_joined
+from voxray.stages.common import OnStatus, echo_metrics, is_finished, note_calibration, note_undefined, remove_joined
 from voxray.stages.scan_check import check_read_again, scans_of
 from voxray.stages.train import need_training
 from voxray.storage.atomic import write_json
@@ -49,6 +49,7 @@ def evaluate(experiment: Experiment, executor: Executor, on_status: OnStatus) ->
         metrics = read_metrics(folder)
         echo_metrics(metrics, experiment.training.monitor, on_status)
         note_undefined(metrics, store, on_status)
+        note_calibration(metrics, on_status)
         return
     if damage := folder.damage("evaluate"):
         on_status(f"evaluate: {damage}, evaluating again")
@@ -63,6 +64,7 @@ def evaluate(experiment: Experiment, executor: Executor, on_status: OnStatus) ->
             metrics = _evaluate(experiment, executor, folder, store, trained)
     echo_metrics(metrics, experiment.training.monitor, on_status)
     note_undefined(metrics, store, on_status)
+    note_calibration(metrics, on_status)
 
 
 def _evaluate(

@@ -1,4 +1,4 @@
-"""A pass over a split without gradients: the probabilities of every patch."""
+"""A pass over a split without gradients: the logits of every patch."""
 
 import math
 from collections.abc import Callable
@@ -26,19 +26,25 @@ class Predictions:
     rows : ndarray of int, (n,)
         Rows of the split's index.
     labels : ndarray of int, (n,)
-    probabilities : ndarray, (n, classes)
+    logits : ndarray, (n, classes)
     loss : float
         Mean cross-entropy.
     """
 
     rows: Ints
     labels: Ints
-    probabilities: Floats
+    logits: Floats
     loss: float
+
+    @property
+    def probabilities(self) -> Floats:
+        """Without calibration, (n, classes)."""
+        probabilities: Floats = torch.from_numpy(self.logits).softmax(1).numpy()
+        return probabilities
 
 
 def predict_pass(model: nn.Module, loader: PatchLoader, preprocessing: Preprocessing) -> Predictions:
-    """Probabilities of every patch of the loader, exactly once, gathered from all ranks."""
+    """Logits of every patch of the loader, exactly once, gathered from all ranks."""
     return join_predictions(all_gather_objects(predict_part(model, loader, preprocessing)), loader.labels.numpy())
 
 
@@ -74,4 +80,4 @@ def join_predictions(parts: list[Part], labels: Ints) -> Predictions:
     logits = torch.from_numpy(np.concatenate([part[1] for part in present])[order])
     truth = labels[rows]
     loss = float(nn.functional.cross_entropy(logits, torch.from_numpy(truth)))
-    return Predictions(rows, truth, logits.softmax(1).numpy(), loss)
+    return Predictions(rows, truth, logits.numpy(), loss)

@@ -5,32 +5,12 @@ from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.calibration import calibration_curve
 
-from voxray.reporting.charts.classifier_curves import calibration_bins
 from voxray.reporting.charts.learning_curves import learning_charts
 from voxray.reporting.run.contents import RunContents
 from voxray.visualization.style import new_axes, styled, thin_curve, to_svg
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_calibration_agrees_with_scikit_learn(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    predicted = rng.random(200) ** 2
-    outcomes = (rng.random(200) < predicted).astype(float)
-    observed, mean = calibration_curve(outcomes, predicted, n_bins=10)
-    bins = calibration_bins(predicted, outcomes)
-    np.testing.assert_allclose(bins[0], mean)
-    np.testing.assert_allclose(bins[1], observed)
-    assert bins[2].sum() == 200
-
-
-def test_a_probability_of_one_falls_into_the_last_bin() -> None:
-    predicted, observed, sizes = calibration_bins(np.array([0.95, 1.0]), np.array([0.0, 1.0]))
-    assert (predicted.tolist(), observed.tolist(), sizes.tolist()) == ([0.975], [0.5], [2.0])
 
 
 @given(count=st.integers(2, 3000), limit=st.integers(2, 200))

@@ -9,9 +9,10 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
+from voxray.metrics.calibration_error import calibration_bins
 from voxray.metrics.curves import Floats, Ints
-from voxray.reporting.run.contents import RunContents, SplitPredictions
-from voxray.reporting.text.numbers import SPLIT_NAMES, decimals, plural
+from voxray.reporting.run.contents import RunContents
+from voxray.reporting.text.numbers import SPLIT_NAMES, decimals, plural, probability
 from voxray.visualization.style import (
     CLASS_COLORS,
     DASHES,
@@ -30,13 +31,13 @@ from voxray.visualization.style import (
 )
 
 BINS = 25
-CALIBRATION_BINS = 10
 NAMED_CURVES = 10
 # Name → title, labels of the axes, and the name and the metric of the area under the curve.
 CURVES = {
     "roc": ("ROC curve", "false-positive rate (1 − specificity)", "recall (sensitivity)", "AUC", "roc_auc"),
     "precision-recall": ("Precision-recall curve", "recall (sensitivity)", "precision", "AP", "average_precision"),
 }
+BEFORE = (0, (4, 2))  # dashes of what calibration changed
 DOTTED: dict[str, Any] = {"color": MUTED, "linewidth": 0.9, "linestyle": (0, (1, 2))}
 
 
@@ -108,7 +109,7 @@ def _score_histogram(run: RunContents, split: str) -> Markup:
             axes.stairs(share, edges, fill=True, color=color, alpha=0.25)
             axes.stairs(share, edges, color=color, linewidth=1.5, label=f"{legend_text(name)} ({len(scores):,})")
     if run.threshold is not None:
-        label = f"threshold {run.threshold:.3f}"
+        label = f"threshold {probability(run.threshold)}"
         axes.axvline(run.threshold, color=INK, linewidth=1.1, linestyle=(0, (4, 2)), label=label)
     unit_axis(axes, x=True)
     axes.set_ylim(bottom=0)
@@ -146,32 +147,22 @@ def _calibration(run: RunContents) -> Markup:
         x_label, y_label = "probability of the predicted class", "observed share of correct predictions"
     figure, axes = new_axes(SQUARE, x_label, y_label)
     for split in run.splits:
-        predicted, observed, sizes = calibration_bins(*_probabilities_and_outcomes(run.predictions[split], two))
+        predictions, color = run.predictions[split], SPLIT_COLORS[split]
+        labels, weights = predictions.labels, predictions.weights
+        if predictions.uncalibrated is not None:
+            before = calibration_bins(labels, predictions.uncalibrated, weights)[:2]
+            axes.plot(*before, color=color, linewidth=1, linestyle=BEFORE, alpha=0.7)
+        predicted, observed, sizes = calibration_bins(labels, predictions.probabilities, weights)
         areas = 8 + 80 * sizes / max(sizes.max(initial=1), 1)
-        color = SPLIT_COLORS[split]
         axes.plot(predicted, observed, color=color, linewidth=1.2, label=SPLIT_NAMES[split].lower())
         axes.scatter(predicted, observed, s=areas, color=color, edgecolor="white", linewidth=0.6, zorder=3)
+    if any(run.predictions[split].uncalibrated is not None for split in run.splits):
+        axes.plot([], [], color=MUTED, linewidth=1, linestyle=BEFORE, label="before calibration")
     axes.plot([], [], "o", color=MUTED, markersize=6, label=f"area: {plural(run.level)}")
     axes.plot([0, 1], [0, 1], **DOTTED, label="perfect")
     unit_axis(axes, x=True, y=True)
     legend_above(axes, 2)
     return to_svg(figure, "calibration", f"Calibration: {y_label} against {x_label}")
-
-
-def calibration_bins(predicted: Floats, outcomes: Floats) -> tuple[Floats, Floats, Floats]:
-    """Mean prediction, observed share and size of each nonempty bin of ten."""
-    bins = np.minimum((predicted * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
-    sizes = np.bincount(bins, minlength=CALIBRATION_BINS).astype(np.float64)
-    used = sizes > 0
-    means = [np.bincount(bins, values, CALIBRATION_BINS)[used] / sizes[used] for values in (predicted, outcomes)]
-    return means[0], means[1], sizes[used]
-
-
-def _probabilities_and_outcomes(predictions: SplitPredictions, two: bool) -> tuple[Floats, Floats]:
-    if two:
-        return predictions.probabilities[:, 1], (predictions.labels == 1).astype(np.float64)
-    correct = predictions.predicted(None) == predictions.labels
-    return predictions.probabilities.max(axis=1, initial=0), correct.astype(np.float64)
 
 
 def _curves(run: RunContents, splits: Sequence[str], kind: str) -> list[_Curve]:
@@ -202,4 +193,4 @@ def _draw_threshold(axes: Axes, run: RunContents, kind: str, threshold: float) -
             recall = tp / (fn + tp)
             x, y = (fp / (tn + fp), recall) if kind == "roc" else (recall, tp / (fp + tp))
             axes.plot([x], [y], "o", color=SPLIT_COLORS[split], **look)
-    axes.plot([], [], "o", color=MUTED, markersize=6, label=f"threshold {threshold:.3f}")
+    axes.plot([], [], "o", color=MUTED, markersize=6, label=f"threshold {probability(threshold)}")

@@ -19,8 +19,8 @@ from voxray.reporting.run.worst_errors import error_groups, is_one_image
 from voxray.reporting.text.caveats import classifier_caveats
 from voxray.reporting.text.class_rows import class_rows
 from voxray.reporting.text.metric_values import Card, MetricValue, metric_columns, metric_value, undefined_notes
-from voxray.reporting.text.numbers import SPLIT_NAMES, count, decimals, percent, plural
-from voxray.reporting.text.sentences import gray_levels_note, operating_sentence
+from voxray.reporting.text.numbers import SPLIT_NAMES, count, percent, plural, probability
+from voxray.reporting.text.sentences import calibration_sentences, gray_levels_note, operating_sentence
 from voxray.visualization.slices import is_picture, slice_step
 
 
@@ -37,13 +37,13 @@ def classifier_parts(run: RunContents) -> dict[str, Any]:
         "class_tables": {split: class_rows(metrics[split]) for split in splits},
         "level": run.level,
         "levels": plural(run.level),
-        "threshold": decimals(run.threshold),
+        "threshold": probability(run.threshold),
         "undefined_notes": [*undefined_notes(table), *_threshold_note(run)],
         "confusions": {split: _confusion(metrics[split]["confusion_matrix"]) for split in splits},
         "curves": curve_charts(run),
         "scores": score_charts(run),
         "froc": _froc(run),
-        "oversample_rotations": run.experiment.patches.oversample_rotations,
+        "calibration": calibration_sentences(run, len(run.experiment.patches.oversample_rotations) + 1),
         "error_groups": error_groups(run),
         "scan_views": classifier_views(run),
         "pictures": all(map(is_picture, pc.unique(run.predictions[splits[0]].rows["path"]).to_pylist())),

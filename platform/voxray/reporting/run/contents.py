@@ -11,12 +11,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from voxray.config.experiment import Experiment
-from voxray.metrics.aggregate import aggregate_predictions, labels_and_probabilities
+from voxray.metrics.aggregate import aggregate_predictions, labels_and_probabilities, without_calibration
+from voxray.metrics.calibration import Calibration
 from voxray.metrics.classification import predict_labels
 from voxray.metrics.compute import case_dice
 from voxray.metrics.curves import Floats, Ints
 from voxray.metrics.registry import find_metric
 from voxray.models.spec.load import Architecture, parse_architecture
+from voxray.patches.population import class_weights
 from voxray.runs.folder import RunFolder
 from voxray.runs.read import read_architecture, read_history, read_metrics, read_predictions, read_run_experiment
 from voxray.storage.paths import AnyPath, exists
@@ -32,11 +34,14 @@ Case = dict[str, Any]
 class SplitPredictions:
     """The predictions of a split, per patch or per patient: probabilities (n, classes) and rows of the schema INDEX.
 
-    The row of a patient is that of the middle one of its patches.
+    The row of a patient is that of the middle one of its patches. `uncalibrated` are the probabilities (n, classes)
+    without calibration, None where there is none; `weights` (n,) re-weight them to the mix of the data set's list.
     """
 
     rows: pa.Table
     probabilities: Floats
+    uncalibrated: Floats | None = None
+    weights: Floats | None = None
 
     @property
     def labels(self) -> Ints:
@@ -114,12 +119,13 @@ def read_run(folder: AnyPath, store: PatchStore) -> RunContents:
     metrics = read_metrics(files)
     splits = [split for split in SPLITS if split in metrics]
     masks = store.info.masks
+    predictions = {} if masks else {split: _read_predictions(files, split, metrics[split], store) for split in splits}
     return RunContents(
         experiment=read_run_experiment(files),
         layers=parse_architecture(read_architecture(files), str(files.architecture)),
         metrics=metrics,
         history=read_history(files).to_pylist(),
-        predictions={} if masks else {split: _read_predictions(files, split, metrics) for split in splits},
+        predictions=predictions,
         store=store,
         versions=read_metadata(files.model).get("versions", {}) if exists(files.model) else {},
         cases={split: _read_cases(files, split) for split in splits} if masks else {},
@@ -139,11 +145,17 @@ def history_column(history: list[dict[str, Any]], name: str) -> NDArray[np.float
     return np.array([row.get(name, math.nan) for row in history], dtype=np.float64)
 
 
-def _read_predictions(files: RunFolder, split: str, metrics: Mapping[str, Mapping[str, Any]]) -> SplitPredictions:
-    patches = read_predictions(files, split)
-    table = aggregate_predictions(patches, metrics[split]["level"])
-    _, probabilities = labels_and_probabilities(table)
-    return SplitPredictions(table.drop_columns(["probabilities"]), probabilities)
+def _read_predictions(files: RunFolder, split: str, metrics: Mapping[str, Any], store: PatchStore) -> SplitPredictions:
+    patches, level = read_predictions(files, split), metrics["level"]
+    table = aggregate_predictions(patches, level)
+    labels, probabilities = labels_and_probabilities(table)
+    uncalibrated, weights = None, None
+    if metrics.get("calibration") is not None:
+        before = without_calibration(patches, Calibration.from_record(metrics["calibration"]))
+        _, uncalibrated = labels_and_probabilities(aggregate_predictions(before, level))
+    if split in store.info.population:
+        weights = class_weights(store.info.population[split], level)[labels]
+    return SplitPredictions(table.drop_columns(["probabilities"]), probabilities, uncalibrated, weights)
 
 
 def _read_cases(files: RunFolder, split: str) -> list[Case]:

@@ -36,6 +36,7 @@ def write_fold_report(path: AnyPath, experiment: Experiment, metrics: Mapping[st
         class_rows=class_rows(test),
         rows=rows,
         chart=_fold_chart(test),
+        calibration=_calibration(test),
         settings=settings_text(experiment),
     )
     write_text(path, text + "\n")
@@ -52,6 +53,15 @@ def _rows(values: Mapping[str, Any], title: str) -> Iterator[tuple[str, tuple[st
     note = title.removeprefix(SPLIT_NAMES["test"])
     for key, folds in values["folds"].items():
         yield label_of(key) + note, _pooled(values, key), [*map(decimals, folds)]
+
+
+def _calibration(test: Mapping[str, Any]) -> str:
+    record = test.get("calibration")
+    if record is None:
+        return ""
+    temperatures = ", ".join(map(decimals, record["temperatures"]))
+    error = f"expected calibration error {decimals(record['uncalibrated_ece'])} before, {decimals(test['ece'])} after"
+    return f"Each fold is calibrated on its validation split (temperatures {temperatures}): {error}."
 
 
 def _pooled(test: Mapping[str, Any], key: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from voxray.errors import StoreError
 from voxray.metrics.curves import Floats, Ints
 from voxray.reporting.run.contents import RunContents
-from voxray.reporting.text.numbers import SPLIT_NAMES, count, decimals
+from voxray.reporting.text.numbers import SPLIT_NAMES, count, decimals, probability
 from voxray.visualization.slices import display_slices, encode_png, is_picture, shorten_id, slice_step, to_display_range
 
 FLAT_CASES, DEEP_CASES = 12, 4
@@ -167,8 +167,8 @@ def _tenths(value: float) -> str:
 
 def _scores(run: RunContents, probabilities: Floats, label: int, predicted: int) -> str:
     if len(run.classes) == 2:
-        return decimals(float(probabilities[1]))
-    true, wrong = (f"{run.classes[index]} {decimals(float(probabilities[index]))}" for index in (label, predicted))
+        return probability(float(probabilities[1]))
+    true, wrong = (f"{run.classes[index]} {probability(float(probabilities[index]))}" for index in (label, predicted))
     return true if label == predicted else f"{true}, predicted {wrong}"
 
 

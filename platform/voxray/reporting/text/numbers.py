@@ -25,6 +25,11 @@ def interval_text(low: float, high: float, digits: int = 3, between: str = " to 
     return f"{decimals(low, digits)}{between}{decimals(high, digits)}"
 
 
+def probability(value: float | None) -> str:
+    """A probability with three decimal places, or two significant digits where it is small; an en dash for none."""
+    return f"{value:.2g}" if value is not None and 0 < value < 0.01 else decimals(value)
+
+
 def percent(part: float, whole: float) -> str:
     """A share in whole percent with a narrow space, or an en dash. Only all is 100 and only none is 0."""
     if not whole:

@@ -7,9 +7,9 @@ from typing import Any
 
 from voxray.config.preprocessing import IntensitySpec
 from voxray.config.training import TrainingSpec
-from voxray.reporting.run.contents import Case
+from voxray.reporting.run.contents import Case, RunContents
 from voxray.reporting.text.metric_values import inline_label
-from voxray.reporting.text.numbers import count, decimals, finite, minus, percent, plural
+from voxray.reporting.text.numbers import count, decimals, finite, minus, number_text, percent, plural, probability
 
 SPLITS = {"val": "validation split", "test": "test split"}
 
@@ -40,7 +40,7 @@ def _subject(threshold: float | None, target_recall: float, repeated: bool) -> s
     if threshold is None:
         return "Without an operating point, predicting the more probable class, the model"
     goal = f"chosen on validation for a recall of at least {target_recall:.2f}"
-    return f"At threshold {threshold:.3f}, {goal}, the model"
+    return f"At threshold {probability(threshold)}, {goal}, the model"
 
 
 def stop_reason(training: TrainingSpec, epochs: int) -> str:
@@ -68,3 +68,24 @@ def scans_sentence(metrics: Mapping[str, Any], cases: Sequence[Case], classes: S
     per_scan = f", per scan: median {statistics.median(dice):.3f}, range {dice[0]:.3f} to {dice[-1]:.3f}"
     scans = f"{count(len(dice), 'scan')} of the {SPLITS[split]}{per_scan if len(dice) > 1 else ''}"
     return f"{mean} of {names} is {decimals(metrics['dice'])} over {scans}."
+
+
+def calibration_sentences(run: RunContents, copies: int) -> str:
+    """How probabilities were calibrated and what it changed; `copies` of each positive were in the training split."""
+    metrics = run.metrics[run.splits[0]]
+    record = metrics.get("calibration")
+    if record is None:
+        oversampled = f"Positives were oversampled {copies}× by rotation, so probabilities are biased upwards. "
+        return f"{oversampled if copies > 1 else ''}Probabilities are not calibrated (evaluation.calibrate = false)."
+    scaled = f"Probabilities are calibrated: logits are divided by the temperature {record['temperature']:.3f}"
+    why = f", because {record['note']}" if record["note"] else f", fitted on the validation {plural(run.level)}"
+    named = [(name, offset) for name, offset in zip(run.classes, record["offsets"], strict=True) if offset]
+    odds = ", ".join(f"those of {name} by {number_text(math.exp(offset))}" for name, offset in named)
+    offsets = f" Odds are multiplied, {odds}, because training repeated, dropped or weighted samples." if odds else ""
+    changes = " and ".join(map(_error_change, map(run.metrics.__getitem__, run.splits), run.splits))
+    return f"{scaled}{why}.{offsets} The expected calibration error changed {changes}."
+
+
+def _error_change(metrics: Mapping[str, Any], split: str) -> str:
+    before, after = metrics["calibration"]["uncalibrated_ece"], metrics["ece"]
+    return f"from {decimals(before)} to {decimals(after)} in the {SPLITS[split]}"
