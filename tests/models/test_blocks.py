@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.ndimage import maximum_filter, uniform_filter
 
-from voxray.models.blocks import PaddedPooling
+from voxray.models.blocks import PaddedConvolution, PaddedPooling
 from voxray.models.padding import pad_axis
 
 
@@ -24,3 +24,22 @@ def test_pooling_agrees_with_scipy_on_windows_that_reach_over_the_border(
     np.testing.assert_allclose(
         PaddedPooling("avg", size, kernel, stride, pairs)(tensor)[0, 0], sums / inside, rtol=1e-5
     )
+
+
+@pytest.mark.parametrize("channels", [2, 4, 15, 16])
+def test_a_thin_convolution_with_a_stride_and_few_channels_trains_channels_last(channels: int) -> None:
+    # PyTorch 2.13's own crashes the process here, for fewer than 16 channels.
+    ours = PaddedConvolution(channels, 8, (1, 1), (2, 3), [(0, 0), (0, 0)]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    plain = torch.nn.Conv2d(channels, 8, 1, (2, 3))
+    plain.load_state_dict(ours.convolution.state_dict())
+    for _ in range(4):
+        images = torch.rand(8, channels, 121, 95)
+        expected = plain(images)
+        result = ours(images.contiguous(memory_format=torch.channels_last))
+        torch.testing.assert_close(result, expected)
+        direction = torch.rand_like(expected)
+        gradients = [
+            torch.autograd.grad(output, module.parameters(), direction)
+            for output, module in ((result, ours), (expected, plain))
+        ]
+        torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-3)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from voxray.models.padding import Pairs
+from voxray.models.padding import Pairs, takes_samples_first
 
 # Callable, because their sizes are tuples of two or of three numbers, which have no common type.
 CONVOLUTIONS: dict[int, Callable[..., nn.Module]] = {2: nn.Conv2d, 3: nn.Conv3d}
@@ -35,11 +35,14 @@ class PaddedConvolution(nn.Module):
         # Padding by the convolution itself needs no copy.
         padding = tuple(before if even else 0 for before, _ in pairs)
         self.padding = [] if even else _last_axis_first(pairs)
-        self.convolution = CONVOLUTIONS[len(kernel)](channels, filters, kernel, stride, padding, bias=bias)
+        self.steps = tuple(stride) if takes_samples_first(channels, kernel, stride) else ()
+        step = [1] * len(stride) if self.steps else stride
+        self.convolution = CONVOLUTIONS[len(kernel)](channels, filters, kernel, step, padding, bias=bias)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """(n, channel, …) → (n, filters, …)."""
-        result: torch.Tensor = self.convolution(F.pad(maps, self.padding) if self.padding else maps)
+        padded = F.pad(maps, self.padding) if self.padding else maps
+        result: torch.Tensor = self.convolution(_every(padded, self.steps) if self.steps else padded)
         return result
 
 
@@ -111,6 +114,13 @@ def build_normalization(
         return BATCH[spatial_dims](channels, epsilon, momentum)
     # A group for each channel is instance normalization, without torch's copies to another memory format.
     return nn.GroupNorm(channels, channels, epsilon)
+
+
+def _every(maps: torch.Tensor, steps: Sizes) -> torch.Tensor:
+    """Every so many voxels along x and y, in the same memory format."""
+    last = maps.is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if last else torch.contiguous_format
+    return maps[:, :, :: steps[0], :: steps[1]].contiguous(memory_format=layout)
 
 
 def _last_axis_first(pairs: Pairs) -> list[int]:

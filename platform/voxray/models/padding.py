@@ -31,6 +31,15 @@ def pad_axis(padding: Padding, size: int, kernel: int, stride: int) -> tuple[int
     return total // 2, total - total // 2
 
 
+def takes_samples_first(channels: int, kernel: Sizes, stride: Sizes) -> bool:
+    """Whether a convolution gets only the voxels that its kernel of size 1 is applied to, as a copy.
+
+    With them all, PyTorch 2.13 on a CPU with AVX-512 writes outside of its memory in the backward pass of a 2D
+    convolution of size 1 with a stride, channels last and fewer than 16 channels, and the process crashes.
+    """
+    return len(kernel) == 2 and channels < 16 and max(kernel) == 1 < max(stride)
+
+
 def center(kernel: int) -> tuple[int, int]:
     """Padding that centers windows on every stride-th voxel from the first one on, for any size.
 

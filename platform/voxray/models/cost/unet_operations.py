@@ -4,7 +4,7 @@ import math
 
 from voxray.models.cost.operations import Operations, Value
 from voxray.models.layers.base import Shape
-from voxray.models.padding import divide
+from voxray.models.padding import divide, takes_samples_first
 from voxray.models.spec.unet import UNet, UpLevel
 
 Maps = tuple[Value, Shape]  # and their (channel, x, y[, z])
@@ -57,6 +57,9 @@ def _convolve(network: Operations, maps: Maps, sizes: Shape, filters: int, kerne
     if any(extent % 2 == 0 for extent in kernel):
         padded = [size + extent - 1 for size, extent in zip(entering, kernel, strict=True)]
         value = network.copy(value, channels * math.prod(padded))
+    stride = [-(-before // after) for before, after in zip(entering, sizes, strict=True)]
+    if takes_samples_first(channels, kernel, stride):
+        value = network.copy(value, channels * math.prod(sizes))
     positions, weights = math.prod(sizes), math.prod(kernel) * channels * filters
     thin = max(kernel) == 1 and sizes == tuple(entering)
     result = network.convolve(value, filters * positions, positions, weights, filters * bias, thin=thin)

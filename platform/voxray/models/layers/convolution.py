@@ -8,6 +8,7 @@ from pydantic import Field, StrictBool
 from voxray.models.cost.operations import Operations, Value
 from voxray.models.layers.base import Activation, Count, Modules, Shape, Step, phrase
 from voxray.models.layers.window import WindowLayer
+from voxray.models.padding import takes_samples_first
 
 
 class Convolution(WindowLayer):
@@ -32,6 +33,8 @@ class Convolution(WindowLayer):
         # Padding that is the same on both sides is done by the convolution itself.
         if any(before != after for before, after in self.pairs(step.entering)):
             value = self.pad(network, step, value)
+        if takes_samples_first(step.entering[0], self.kernel_size, self.stride):
+            value = network.copy(value, step.entering[0] * math.prod(step.leaving[1:]))
         value = network.convolve(
             value,
             math.prod(step.leaving),
