@@ -73,11 +73,11 @@ def test_findings_are_written_in_millimeters_of_lps_with_pictures_and_a_page(
     probabilities = [float(row["probability"]) for row in table]
     assert probabilities == sorted(probabilities, reverse=True)
     ras = np.array([[-float(row["coordX"]), -float(row["coordY"]), float(row["coordZ"])] for row in table])
-    for center, _ in NODULES:
+    for center, diameter in NODULES:
         nearest = int(np.linalg.norm(ras - center, axis=1).argmin())
-        assert np.linalg.norm(ras[nearest] - center) < 2
+        assert np.linalg.norm(ras[nearest] - center) < diameter / 2
         assert content[nearest]["side"] == ("right" if center[0] > 0 else "left")
-        assert abs(content[nearest]["slice"] - (center[2] + 59) / 2) <= 1
+        assert abs(content[nearest]["slice"] - (center[2] + 59) / 2) <= diameter / 4
     for number in range(1, min(10, len(table)) + 1):
         with Image.open(tmp_path / f"chest_finding_{number}.png") as picture:
             assert picture.width == 3 * picture.height

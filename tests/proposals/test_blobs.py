@@ -27,7 +27,7 @@ def test_a_nodule_at_the_wall_is_found() -> None:
     assert np.linalg.norm(blobs.centers_mm - at_wall[0], axis=1).min() < 5
 
 
-def test_blobs_lie_in_the_region_and_none_within_the_radius_of_an_earlier_one() -> None:
+def test_blobs_lie_in_the_region_and_none_within_its_own_and_an_earlier_ones_radius() -> None:
     rng = np.random.default_rng(0)
     volume = chest(NODULES, (1.5, 1.5, 1.5))
     noisy = Volume(volume.array + rng.normal(0, 60, volume.array.shape).astype(np.int16), volume.affine)
@@ -38,7 +38,15 @@ def test_blobs_lie_in_the_region_and_none_within_the_radius_of_an_earlier_one() 
     assert (blobs.centers_mm[:, 0] <= volume.affine[0, 3] + 60 * 1.5).all()
     for number in range(1, len(blobs)):
         apart = np.linalg.norm(blobs.centers_mm[:number] - blobs.centers_mm[number], axis=1)
-        assert (apart > blobs.diameters_mm[:number] / 2).all()
+        assert (apart > np.minimum(blobs.diameters_mm[:number], blobs.diameters_mm[number]) / 2).all()
+
+
+def test_nodules_close_together_are_found_beside_the_blob_that_they_make_together() -> None:
+    cluster = [((45.0 + x, float(y), 0.0), 5.0) for x, y in ((7, 0), (-7, 0), (0, 7), (0, -7))]
+    volume = chest(cluster, (1.0, 1.0, 1.0))
+    blobs = find_blobs(volume, find_lungs(volume), 50)
+    for center, _ in cluster:
+        assert np.linalg.norm(blobs.centers_mm - center, axis=1).min() < 2
 
 
 def test_an_empty_region_has_no_blobs() -> None:

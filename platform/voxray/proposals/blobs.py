@@ -58,7 +58,8 @@ def find_blobs(volume: Volume, region: Volume, limit: int) -> Blobs:
     region : Volume of bool, (1, x, y, z)
         Where the centers lie, on a grid of its own with axes parallel to the volume's.
     limit : int
-        Largest number of blobs. One that lies within the radius of another that comes before it is left out.
+        Largest number of blobs. One that lies within the radius of another that comes before it, and that one within
+        its own, is left out: a nodule beside a large structure is not a part of it.
 
     Returns
     -------
@@ -125,13 +126,14 @@ def _is_inside(region: Volume, points_mm: Floats) -> NDArray[np.bool_]:
 
 
 def _merged(found: list[Blobs], limit: int) -> Blobs:
-    """The blobs of all widths in turn, without those that lie within the radius of an earlier one."""
+    """The blobs of all widths in turn, without those that lie within their own and an earlier one's radius."""
     ranks = np.concatenate([(-blobs.strengths).argsort(kind="stable").argsort() for blobs in found])
     centers = np.concatenate([blobs.centers_mm for blobs in found])
     diameters = np.concatenate([blobs.diameters_mm for blobs in found])
     strengths = np.concatenate([blobs.strengths for blobs in found])
     order = np.lexsort((-strengths, ranks))
-    tree = cKDTree(centers[order])
+    centers, diameters, strengths = centers[order], diameters[order], strengths[order]
+    tree = cKDTree(centers)
     free = np.ones(len(order), bool)
     kept: list[int] = []
     for number in range(len(order)):
@@ -139,6 +141,7 @@ def _merged(found: list[Blobs], limit: int) -> Blobs:
             break
         if free[number]:
             kept.append(number)
-            free[tree.query_ball_point(centers[order[number]], diameters[order[number]] / 2)] = False
-    chosen = order[kept]
-    return Blobs(centers[chosen], diameters[chosen], strengths[chosen])
+            near = np.array(tree.query_ball_point(centers[number], diameters[number] / 2))
+            apart = np.linalg.norm(centers[near] - centers[number], axis=1)
+            free[near[apart <= diameters[near] / 2]] = False
+    return Blobs(centers[kept], diameters[kept], strengths[kept])
