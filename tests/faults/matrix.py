@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from faults.driver import FULL, KILLS, TERM
-from faults.names import ROWS, SEARCH_RECORDS, SHARDS, TRIAL_FILES, entry_of
+from faults.names import LONE_CLASS, ROWS, SEARCH_RECORDS, SHARDS, TRIAL_FILES, entry_of
 from faults.processes import Drivers, Ended
 from faults.remedies import apply_remedy
 from faults.results import compare, files_of, results
@@ -148,7 +148,9 @@ class Lab:
             for folder, when in ((path, FINISHED), (self.middle(name), UNFINISHED))
             for file in _first_and_last(files_of(folder))
             for kind in DAMAGES
-            if not TRIAL_FILES.match(file) and not (kind == "other" and SEARCH_RECORDS.fullmatch(file))
+            if not TRIAL_FILES.match(file)
+            and not (kind == "other" and SEARCH_RECORDS.fullmatch(file))
+            and not (when == UNFINISHED and kind in ("empty", "truncated", "garbage") and LONE_CLASS.fullmatch(file))
         ]
         return [case for case in strikes + damages if re.match(STAGES[name].files, case.file)]
 

@@ -47,6 +47,8 @@ ELSEWHERE = {
 # A search goes by the record of a trial, trial.json: the files of its network stay as they are, and those that load
 # them check them. The file of another search is refused, and the remedy is to choose another folder.
 TRIAL_FILES = re.compile(r"search/trials/\d+/(?!trial\.json)")
+# Without its picture, a class that cannot be read may be a file of the user's: it is refused as well.
+LONE_CLASS = re.compile(r"answers/[^/]+\.json")
 SEARCH_RECORDS = re.compile(r"search/(search|trials/\d+/trial)\.json")
 
 

@@ -59,7 +59,7 @@ def _metric_table(run: RunContents) -> list[dict[str, MetricValue]]:
     first = run.metrics[run.splits[0]]
     keys = [metric.name for metric in task_metrics(run.store.info.task) if metric.name in first]
     detection = {metric.name for metric in task_metrics("detection")}
-    keys = [key for key in first if metric_name(key) in detection] + keys
+    keys += [key for key in first if metric_name(key) in detection]
     columns = metric_columns(run.metrics, run.splits)
     return [{title: metric_value(key, columns[title], run.classes) for title in columns} for key in keys]
 
