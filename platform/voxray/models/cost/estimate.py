@@ -35,7 +35,8 @@ class Cost:
     workspace_bytes : int
         Other memory at the peak: gradients of activations, the loss, copies by kernels.
     unused_bytes : int
-        Freed memory that a CPU's C library keeps: blocks up to 32 MiB return to its heap and not to the system.
+        On a CPU, what libraries keep at most: freed blocks of up to 32 MiB return to the C library's heap and not to
+        the system.
     """
 
     parameters: int

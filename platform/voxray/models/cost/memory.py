@@ -11,9 +11,12 @@ from voxray.models.cost.operations import Operation, Operations
 # Up to this size glibc's malloc takes a block from a heap that doesn't shrink, once such blocks have been freed; above
 # it, from the kernel and back (mallopt(3): M_MMAP_THRESHOLD grows up to DEFAULT_MMAP_THRESHOLD_MAX).
 LARGEST_ON_HEAP = 32 * 2**20
-# Size of such a heap over its content, because new blocks don't fit where old ones were: for the shipped architectures
-# it was 1.05 to 1.6 (benchmarks/cost.py).
-HOLES = 1.25
+# Size of such a heap over its content at most. Aligned blocks leave slivers, which small objects occupy, so that a
+# block doesn't fit where another one of its size was. For drawn networks the heap was 1.1 to 2.3 times its content,
+# and grew during the first steps (benchmarks/cost.py).
+HOLES = 2.4
+# Buffers and compiled kernels of oneDNN and BLAS, which the first step allocates.
+LIBRARIES = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,8 @@ class StepMemory:
     peak : int
         The most that PyTorch has allocated at a time.
     held : int
-        What a C library's heap takes beyond that: freed memory that is not returned to the system.
+        What libraries take beyond that at most: mainly freed memory that a C library's heap doesn't return to the
+        system.
     activations : int
         Kept of the batch at the end of the forward pass.
     """
@@ -75,7 +79,7 @@ def _measure(blocks: Sequence[int], activations: int, *, on_gpu: bool) -> StepMe
         return StepMemory(peak, 0, activations)
     on_heap = np.where(np.abs(sizes) <= LARGEST_ON_HEAP, sizes, 0)
     heap, other = int(on_heap.cumsum().max()), int((sizes - on_heap).cumsum().max())
-    return StepMemory(peak, round(HOLES * heap) + other - peak, activations)
+    return StepMemory(peak, round(HOLES * heap) + other - peak + LIBRARIES, activations)
 
 
 def _count_users(network: Operations) -> list[int]:
