@@ -1,13 +1,16 @@
 import io
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from scenes import experiment
 from scipy.ndimage import gaussian_filter, zoom
 
+from voxray.executors.local import LocalExecutor
 from voxray.inspection.issues import find_issues
 from voxray.inspection.near_duplicates import NearPair, find_near_duplicates
 from voxray.inspection.scan_stats import inspect_scans
@@ -15,7 +18,9 @@ from voxray.inspection.signatures import CELLS, common_grid, grid_shape, signatu
 from voxray.inspection.summary import finish_inspection
 from voxray.inspection.target import read_target
 from voxray.reporting.inspection.montage import draw_pairs
+from voxray.stages.ingest import ingest
 
+ARCHITECTURE = Path(__file__).parents[2] / "configs" / "architectures" / "archsm.json"
 COUNT = 60
 
 
@@ -123,6 +128,25 @@ def test_a_near_duplicate_across_splits_is_a_warning_with_both_pictures(tmp_path
     ((here, other),) = draw_pairs(finish_inspection(target, scan_stats, voxels=True), 5)
     assert here.path == "copy.jpg"
     assert other.path in ("2.png", "same_split.jpg")
+
+
+def test_a_verified_store_says_which_patches_are_in_two_splits(tmp_path: Path) -> None:
+    large = [texture(seed, (84, 84)) for seed in range(12)]
+    lines = ["path,label,split"]
+    for number, image in enumerate(large):
+        Image.fromarray(image[10:74, 10:74]).save(tmp_path / f"{number}.png")
+        lines.append(f"{number}.png,{number % 2},{'train' if number < 8 else 'val'}")
+    settings: dict[str, Any] = {"data": {"layout": "table"}, "patches": {"size": [64, 64], "pad_value": 0}}
+    settings["model"] = {"architecture": str(ARCHITECTURE)}
+    said: list[str] = []
+    for copy in ("", "copy.png,1,val"):
+        (tmp_path / "manifest.csv").write_text("\n".join([*lines, copy]) + "\n")
+        Image.fromarray(large[1][14:78, 5:69]).save(tmp_path / "copy.png")
+        spec = experiment(tmp_path, tmp_path / f"run{len(copy)}", **settings)
+        ingest(spec, LocalExecutor(), said.append, verify=True)
+    (note,) = [line for line in said if "almost the same" in line]
+    assert note.startswith("note: 1 of 5 patches of val and test look almost the same as a patch of another split")
+    assert "first 1.png (train) and copy.png (val)" in note
 
 
 DATA = Path(os.environ.get("VOXRAY_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))

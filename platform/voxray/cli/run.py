@@ -35,7 +35,7 @@ def ingest(
     set_: Settings = None,
     dry_run: DryRun = False,
     no_ray: NoRay = False,
-    verify: Annotated[bool, typer.Option("--verify", help="Read every patch and compare its checksum.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Read every patch: checksums and near duplicates.")] = False,
     repair: Annotated[
         bool,
         typer.Option(

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from voxray.config.experiment import Experiment
 from voxray.console.progress import OnProgress, progress
 from voxray.executors.base import Executor
+from voxray.inspection.patch_duplicates import describe_patch_duplicates
 from voxray.patches.plan import Plan, empty_classes
 from voxray.reporting.text.numbers import count
 from voxray.runs.folder import run_folder
@@ -48,7 +49,7 @@ def ingest(
     executor : Executor
     on_status : callable
     verify : bool
-        Whether to read every patch and compare its checksum.
+        Whether to read every patch, compare its checksum, and look for near duplicates across splits.
     repair : bool
         Whether to read every shard, and write those again that are missing or damaged, or whose scans have changed.
     planned : RunPlan, optional
@@ -85,6 +86,8 @@ def ingest(
             for number, name in enumerate(check_store(store), 1):
                 on_progress(number, len(shard_keys(info)), name)
         on_status("ingest: every patch matches its checksum")
+        if similar := describe_patch_duplicates(store):
+            on_status(f"note: {similar}")
 
 
 def _repair(experiment: Experiment, info: StoreInfo, planned: RunPlan, on_status: OnStatus) -> None:
