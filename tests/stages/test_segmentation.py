@@ -19,6 +19,7 @@ from voxray.evaluation.scans import evaluate_scan, scans_to_evaluate
 from voxray.executors.local import LocalExecutor
 from voxray.inference.load import TrainedRun, load_trained
 from voxray.inference.segmenter import Segmenter
+from voxray.metrics.calibration import Calibration
 from voxray.models.spec.load import parse_architecture
 from voxray.models.spec.unet import UNet
 from voxray.patches.cut import CutSettings
@@ -245,7 +246,7 @@ def test_a_window_of_a_scan_is_what_training_saw_of_that_place(
     network = parse_architecture(SMALL_UNET, "net")
     assert isinstance(network, UNet)
     settings = CutSettings.from_provenance(store.info.provenance, 4, store.info.classes, masks=True)
-    parts: tuple[Any, ...] = (network, store.info.classes, None, None, model, preprocessing, settings)
+    parts: tuple[Any, ...] = (network, store.info.classes, None, None, Calibration(), model, preprocessing, settings)
     segmenter = Segmenter(TrainedRun(run_folder(spec), "segmentation", spec, *parts))
     # Without overlap the windows of a scan are the boxes of its grid, in the same order.
     for path in dict.fromkeys(store.rows("val")["path"].to_pylist()):
