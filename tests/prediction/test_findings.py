@@ -155,6 +155,18 @@ def test_a_scan_without_lungs_has_no_findings_and_a_note(trained: Experiment, tm
     assert "No findings." in (tmp_path / "found" / "head_findings.html").read_text()
 
 
+def test_a_scan_that_cannot_be_searched_is_no_scan_without_findings(trained: Experiment, tmp_path: Path) -> None:
+    volume = chest(NODULES)
+    voxels = volume.array.astype(np.float32)
+    voxels[0, 40, 30, 20] = np.nan
+    scan = write_scan(tmp_path / "broken.nii.gz", Volume(voxels, volume.affine))
+    lines: list[str] = []
+    with pytest.raises(WorkError):
+        predict(trained.out_path, [scan], Options(tmp_path / "found"), LocalExecutor(), lines.append)
+    assert "finite" in lines[0]
+    assert not list((tmp_path / "found").glob("broken*"))
+
+
 def test_a_prediction_replaces_its_own_findings_and_no_file_of_the_user(
     trained: Experiment, scan: Path, tmp_path: Path
 ) -> None:

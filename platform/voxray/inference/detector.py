@@ -17,6 +17,7 @@ from voxray.patches.cut import Patch, center_boxes, cut_patches, prepare_volume,
 from voxray.proposals.blobs import find_blobs
 from voxray.proposals.lungs import find_lungs
 from voxray.scans.geometry import canonical_volume
+from voxray.scans.masks import check_finite
 from voxray.volume import Volume
 
 GRAY_LEVELS = 255  # of an 8-bit picture, above black
@@ -95,15 +96,23 @@ class Detector:
         self.runs = tuple(runs)
         self.settings = first.experiment.detection
 
-    def propose(self, volume: Volume) -> Candidates:
+    def propose(self, volume: Volume, where: str = "volume") -> Candidates:
         """The candidates of a scan, the most prominent first; none where a chest CT shows no lungs.
 
         Parameters
         ----------
         volume : Volume
             In HU, in any axes.
+        where : str
+            Name of the scan in messages.
+
+        Raises
+        ------
+        ScanError
+            Voxels are not finite: a scan that cannot be searched is not one without candidates.
         """
         volume = canonical_volume(volume.array, volume.affine)
+        check_finite(volume, where)
         blobs = find_blobs(volume, find_lungs(volume), self.settings.max_proposals)
         return Candidates(blobs.centers_mm, blobs.diameters_mm)
 
@@ -130,7 +139,7 @@ class Detector:
 
     def find(self, volume: Volume, where: str = "volume") -> Findings:
         """Propose, classify, and merge what lies within the radius of a more probable finding."""
-        candidates = self.propose(volume)
+        candidates = self.propose(volume, where)
         probabilities = self.score(volume, candidates, where)
         return merge_findings(candidates, probabilities)
 

@@ -105,11 +105,11 @@ def find_file(runs: Sequence[TrainedRun], path: AnyPath, options: Options) -> st
     """
     detector, volume, name = Detector(runs), open_file(path), plain_name(path)
     if options.candidates is None:
-        candidates = detector.propose(volume)
+        candidates = detector.propose(volume, str(path))
         findings = merge_findings(candidates, detector.score(volume, candidates, str(path)))
         what = f"{len(candidates):,} proposals"
         if not len(candidates):
-            what = "no lungs were found, so no candidates"
+            what = "no lungs were found, so no candidates: is it a chest CT in HU, with the whole chest in view?"
     else:
         candidates = read_points(options.candidates, name)
         findings = sort_findings(candidates, detector.score(volume, candidates, str(path)))
