@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 
 from voxray.datasets.csv_lists import read_csv, read_names, without_empty_cells
 from voxray.errors import DataError
+from voxray.metrics.curves import Floats, Ints
 from voxray.storage.paths import AnyPath
 
 SERIES = "seriesuid"
@@ -52,6 +53,14 @@ def read_candidates(path: AnyPath) -> pa.Table:
 def read_series(path: AnyPath) -> list[str]:
     """The series of ``seriesuids.csv``, each once; the challenge's file has no header line."""
     return read_names(path, SERIES)
+
+
+def number_points(table: pa.Table, scans: pa.Array | pa.ChunkedArray) -> tuple[Ints, Floats, Floats]:
+    """Number of the scan in `scans` (n,), point (n, 3) and last column (n,) of those rows whose scan is there."""
+    numbers = pc.index_in(table["scan_id"], value_set=scans)
+    known = table.filter(pc.is_valid(numbers))
+    columns = [np.asarray(known[name].to_numpy(), np.float64) for name in known.column_names[1:]]
+    return np.asarray(pc.drop_null(numbers).to_numpy(), np.int64), np.column_stack(columns[:3]), columns[3]
 
 
 def _read_points(path: AnyPath, schema: pa.Schema) -> pa.Table:

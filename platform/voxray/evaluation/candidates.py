@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 
 from voxray.config.experiment import Experiment
 from voxray.datasets.layouts import find_layout
-from voxray.datasets.point_lists import read_annotations
-from voxray.metrics.curves import Floats, Ints
+from voxray.datasets.point_lists import number_points, read_annotations
+from voxray.metrics.curves import Floats
 from voxray.metrics.detection import Annotations, Candidates
 from voxray.metrics.detection_score import DetectionScore, score_candidates
 from voxray.privacy import pseudonym
@@ -68,14 +68,7 @@ def with_detection(
 def _annotations(path: AnyPath, scans: pa.ChunkedArray, key: bytes | None) -> Annotations:
     """Those of the scans, which are numbered as `scans` lists them; by their pseudonyms where there is a key."""
     table = read_annotations(path)
-    names: list[str] = table["scan_id"].to_pylist()
-    hidden = names if key is None else [pseudonym(key, "scan", name) for name in names]
-    numbers = pc.index_in(pa.array(hidden, pa.string()), value_set=scans)
-    own = table.filter(pc.is_valid(numbers))
-    x, y, z, diameters = (_floats(own, name) for name in ("x_mm", "y_mm", "z_mm", "diameter_mm"))
-    found: Ints = np.asarray(pc.drop_null(numbers).to_numpy(), np.int64)
-    return Annotations(found, np.column_stack([x, y, z]), diameters)
-
-
-def _floats(table: pa.Table, name: str) -> Floats:
-    return np.asarray(table[name].to_numpy(), np.float64)
+    if key is not None:
+        hidden = [pseudonym(key, "scan", name) for name in table["scan_id"].to_pylist()]
+        table = table.set_column(0, "scan_id", pa.array(hidden, pa.string()))
+    return Annotations(*number_points(table, scans))

@@ -4,11 +4,10 @@ import numpy as np
 import pyarrow.compute as pc
 
 from voxray.datasets.csv_lists import read_csv
+from voxray.datasets.point_lists import COORDINATES, SERIES
 from voxray.errors import DataError
 from voxray.inference.detector import Candidates
 from voxray.storage.paths import AnyPath
-
-AXES = ("coordX", "coordY", "coordZ")
 
 
 def read_points(path: AnyPath, series: str) -> Candidates:
@@ -26,13 +25,13 @@ def read_points(path: AnyPath, series: str) -> Candidates:
     DataError
         Missing or unreadable file, a missing column, a coordinate that is no number, or no point of this scan.
     """
-    table = read_csv(path, ("seriesuid", *AXES), text=("seriesuid",), numbers=(*AXES, "diameter_mm"))
-    own = table.filter(pc.equal(table["seriesuid"], series))
+    table = read_csv(path, (SERIES, *COORDINATES), text=(SERIES,), numbers=(*COORDINATES, "diameter_mm"))
+    own = table.filter(pc.equal(table[SERIES], series))
     if not own.num_rows:
-        names = ", ".join(str(name) for name in pc.unique(table["seriesuid"])[:3].to_pylist())
+        names = ", ".join(str(name) for name in pc.unique(table[SERIES])[:3].to_pylist())
         problem = f"holds no candidate of the scan '{series}'; its series are {names} …"
         raise DataError(str(path), problem, "The scan's file must be named as its series is")
-    lps = np.stack([np.asarray(own[axis].to_numpy(), np.float64) for axis in AXES], axis=1)
+    lps = np.stack([np.asarray(own[axis].to_numpy(), np.float64) for axis in COORDINATES], axis=1)
     if not np.isfinite(lps).all():
         raise DataError(str(path), f"a coordinate of '{series}' is no number", "Correct these rows")
     known = "diameter_mm" in own.column_names

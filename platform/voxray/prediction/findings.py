@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from voxray.datasets.point_lists import COORDINATES, SERIES
 from voxray.inference.detector import Findings
 from voxray.reporting.findings.page import Shown, render_findings
 from voxray.runs.folder import PredictionFolder
@@ -16,7 +17,7 @@ from voxray.storage.atomic import write_bytes, write_json
 from voxray.visualization.findings import point_picture
 from voxray.volume import Volume
 
-COLUMNS = ("seriesuid", "coordX", "coordY", "coordZ", "probability", "diameter_mm")
+COLUMNS = (SERIES, *COORDINATES, "probability", "diameter_mm")
 MOST_PICTURES = 10
 LUNG_WINDOW_HU = (-1200.0, 600.0)  # of the pictures
 
@@ -74,8 +75,8 @@ def _rows(findings: Findings, scan: str) -> list[dict[str, Any]]:
     lps = findings.centers_mm * (-1, -1, 1)
     return [
         {
-            "seriesuid": scan,
-            **dict(zip(COLUMNS[1:4], (round(float(value), 3) for value in point), strict=True)),
+            SERIES: scan,
+            **dict(zip(COORDINATES, (round(float(value), 3) for value in point), strict=True)),
             "probability": None if np.isnan(probability) else float(probability),
             "diameter_mm": None if np.isnan(diameter) else round(float(diameter), 2),
         }

@@ -8,9 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from voxray.datasets.point_lists import CANDIDATES, read_annotations, read_candidates, read_series
+from voxray.datasets.point_lists import CANDIDATES, number_points, read_annotations, read_candidates, read_series
 from voxray.errors import DataError
-from voxray.metrics.curves import Floats, Ints
 from voxray.metrics.detection import Annotations, Candidates, match_candidates, most_probable
 from voxray.metrics.detection_score import MIN_SCANS, DetectionScore, score_candidates
 from voxray.storage.paths import AnyPath
@@ -59,8 +58,8 @@ def score(inputs: ScoreInputs) -> tuple[DetectionScore, list[str]]:
     truth = read_annotations(inputs.truth)
     other = read_annotations(inputs.excluded) if inputs.excluded else truth.slice(0, 0)
     scans = _scan_names(inputs, listed, truth)
-    candidates = Candidates(*_numbered(listed, scans))
-    nodules, excluded = (Annotations(*_numbered(table, scans)) for table in (truth, other))
+    candidates = Candidates(*number_points(listed, scans))
+    nodules, excluded = (Annotations(*number_points(table, scans)) for table in (truth, other))
     if inputs.marks_per_scan is not None:
         candidates = candidates.select(most_probable(candidates, inputs.marks_per_scan))
     result = score_candidates(candidates, nodules, excluded, len(scans))
@@ -80,14 +79,6 @@ def _scan_names(inputs: ScoreInputs, listed: pa.Table, truth: pa.Table) -> pa.Ar
     if not len(names):
         raise DataError(str(inputs.truth), "neither the truth nor a list names a scan", "Name all scans with --series")
     return names
-
-
-def _numbered(table: pa.Table, scans: pa.Array) -> tuple[Ints, Floats, Floats]:
-    """Scans as numbers, points, and the last column of the rows whose scan counts."""
-    numbers = pc.index_in(table["scan_id"], value_set=scans)
-    known = table.filter(pc.is_valid(numbers))
-    columns = [np.asarray(known[name].to_numpy(), np.float64) for name in known.column_names[1:]]
-    return np.asarray(pc.drop_null(numbers).to_numpy(), np.int64), np.column_stack(columns[:3]), columns[3]
 
 
 def _series_notes(

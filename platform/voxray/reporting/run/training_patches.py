@@ -114,7 +114,7 @@ def _versions(
         yield _version(f"rotated {degrees}°" if degrees else "as stored", inputs, levels, picture)
     for epoch in range(1, EPOCHS + 1 if augmented else 1):
         row = int(copies[(epoch - 1) % len(copies)])
-        # Read anew: augmentation may change a batch in place.
+        # Read again: augmentation may change a batch in place.
         inputs = preprocessing.inputs(loader.read(row), epoch)
         yield _version(f"augmented {epoch}", inputs, levels, picture)
 
