@@ -11,8 +11,9 @@ from voxray.errors import WorkError
 from voxray.metrics.aggregate import check_probabilities
 from voxray.metrics.classification import Samples, predict_labels
 from voxray.metrics.compute import mean_metrics, sample_metrics, without_nan
-from voxray.metrics.intervals import MIN_PATIENTS, MOST_GROUPS, Interval, sample_intervals, scan_intervals
+from voxray.metrics.intervals import MOST_GROUPS, Interval, sample_intervals, scan_intervals
 from voxray.metrics.registry import METRICS
+from voxray.metrics.support import MIN_PATIENTS
 
 HARMLESS = pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
 

@@ -22,7 +22,8 @@ from voxray.models.build import build_model
 from voxray.models.spec.load import Architecture, parse_architecture
 from voxray.patches.cut import CutSettings
 from voxray.patches.plan import store_provenance
-from voxray.runs.folder import RunFolder, training_settings
+from voxray.runs.folder import RunFolder
+from voxray.runs.keys import training_settings
 from voxray.runs.read import read_run_experiment
 from voxray.storage.paths import AnyPath, exists, read_bytes
 from voxray.training.checkpoint import load_model, read_metadata

@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from voxray.metrics.curves import Floats, Ints
 from voxray.metrics.metric import Metric
+from voxray.metrics.support import MIN_PATIENTS
 
 BINS = 10
 RESAMPLES = 1000
-FEWEST_PATIENTS = 5  # for an interval
 
 
 def calibration_bins(
@@ -55,7 +55,7 @@ def calibration_error_interval(
     themselves would lie too high: noise adds to each gap, in whichever direction.
     """
     names, member = np.unique(patients, return_inverse=True)
-    if len(names) < FEWEST_PATIENTS:
+    if len(names) < MIN_PATIENTS:
         return None
     from scipy.special import stdtrit
 

@@ -19,10 +19,10 @@ from voxray.metrics.classification import Samples
 from voxray.metrics.compute import sample_metrics, weighted_means
 from voxray.metrics.curves import Floats, Ints
 from voxray.metrics.registry import METRICS, find_metric
+from voxray.metrics.support import MIN_PATIENTS
 
 Interval = tuple[float, float]
 
-MIN_PATIENTS = 5  # fewer say too little of their variance
 # Patients are left out in groups where there are more; the standard error of 200 varies by 5 %.
 MOST_GROUPS = 200
 CONFIDENCE = 0.95

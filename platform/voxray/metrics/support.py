@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 Bools = NDArray[np.bool_]
 
+MIN_PATIENTS = 5  # of an interval; fewer say too little of their variance
+
 
 def true_samples(samples: "Samples") -> Sequence[Bools]:
     """The samples of each of `scored_classes`."""

@@ -1,19 +1,16 @@
 """Names of all files of a run, a search, a prediction and an inspection, and which stages of a run are finished."""
 
-import hashlib
-import json
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar
 
 from voxray.config.experiment import Experiment
 from voxray.errors import StoreError, WorkError
+from voxray.runs.files import File, Files, Folder
 from voxray.runs.records import UNKNOWN, StageRecord, describe_damage, is_readable, read_records
-from voxray.storage.atomic import remove_unfinished, write_bytes, write_json
-from voxray.storage.locks import locked
+from voxray.storage.atomic import write_bytes, write_json
 from voxray.storage.paths import AnyPath, exists, matching, read_bytes, relative_path
 from voxray.storage.states import file_states
 
@@ -22,63 +19,9 @@ SPLITS = ("train", "val", "test")
 KEY_BYTES = 32
 LAST_CHECKPOINT, BEST_CHECKPOINT = "last.safetensors", "best.safetensors"  # in `RunFolder.checkpoints`
 
-AnyPathT = TypeVar("AnyPathT", bound=AnyPath)
-
-
-class _File(Generic[AnyPathT]):
-    """A file with a fixed name in the folder `path` of the object that has this attribute.
-
-    Of a folder with a fixed name, `pattern` matches the files in it.
-    """
-
-    def __init__(self, name: str, pattern: str = "") -> None:
-        self.name = name
-        self.pattern = pattern or name
-
-    def __get__(self, folder: Any, owner: type) -> AnyPathT:
-        file: AnyPathT = folder.path / self.name
-        return file
-
-
-class _Files(Generic[AnyPathT]):
-    """A function of one name, such as that of a split, whose file has `name` with ``*`` replaced by it."""
-
-    def __init__(self, name: str) -> None:
-        self.pattern = name
-
-    def __get__(self, folder: Any, owner: type) -> Callable[[str], AnyPathT]:
-        def file(name: str) -> AnyPathT:
-            path: AnyPathT = folder.path / self.pattern.replace("*", name)
-            return path
-
-        return file
-
-
-class _Folder:
-    """A folder whose files are attributes of its class."""
-
-    path: AnyPath
-
-    @classmethod
-    def patterns(cls) -> tuple[str, ...]:
-        """Glob patterns of all files that the folder can have, relative to it."""
-        return tuple(entry.pattern for entry in vars(cls).values() if isinstance(entry, _File | _Files))
-
-    def remove_unfinished(self) -> None:
-        """Remove what killed processes left half-written, in this folder and in those of its files."""
-        for parent in {pattern.rpartition("/")[0] for pattern in self.patterns()}:
-            remove_unfinished(self.path, f"{parent}/" if parent else "")
-
-    @contextmanager
-    def locked(self, *, must_write: bool = True) -> Iterator[None]:
-        """Hold the lock of the folder for the time of the block, after what killed processes left is removed."""
-        with locked(self.path, must_write=must_write):
-            self.remove_unfinished()
-            yield
-
 
 @dataclass(frozen=True)
-class RunFolder(_Folder):
+class RunFolder(Folder):
     """Names of the files in a run's folder.
 
     Attributes
@@ -110,18 +53,18 @@ class RunFolder(_Folder):
 
     path: AnyPath
 
-    experiment = _File[AnyPath]("experiment.json")
-    architecture = _File[AnyPath]("architecture.json")
-    model = _File[AnyPath]("model.safetensors")
-    history = _File[AnyPath]("history.parquet")
-    metrics = _File[AnyPath]("metrics.json")
-    report = _File[AnyPath]("report.html")
-    checkpoints = _File[AnyPath]("checkpoints", "checkpoints/*.safetensors")
-    stages = _File[AnyPath]("stages.json")
-    status = _File[AnyPath]("status.json")
-    traceback = _File[AnyPath]("traceback.txt")
-    pseudonyms = _File[AnyPath]("pseudonyms.key")
-    predictions = _Files[AnyPath]("predictions/*.parquet")
+    experiment = File[AnyPath]("experiment.json")
+    architecture = File[AnyPath]("architecture.json")
+    model = File[AnyPath]("model.safetensors")
+    history = File[AnyPath]("history.parquet")
+    metrics = File[AnyPath]("metrics.json")
+    report = File[AnyPath]("report.html")
+    checkpoints = File[AnyPath]("checkpoints", "checkpoints/*.safetensors")
+    stages = File[AnyPath]("stages.json")
+    status = File[AnyPath]("status.json")
+    traceback = File[AnyPath]("traceback.txt")
+    pseudonyms = File[AnyPath]("pseudonyms.key")
+    predictions = Files[AnyPath]("predictions/*.parquet")
 
     @classmethod
     def patterns(cls) -> tuple[str, ...]:
@@ -237,7 +180,7 @@ class RunFolder(_Folder):
 
 
 @dataclass(frozen=True)
-class SearchFolder(_Folder):
+class SearchFolder(Folder):
     """Names of the files in a search's folder, which lies on a disk.
 
     Attributes
@@ -261,16 +204,16 @@ class SearchFolder(_Folder):
 
     path: Path
 
-    search = _File[Path]("search.json")
-    rejected = _File[Path]("rejected.jsonl")
-    leaderboard = _File[Path]("leaderboard.csv")
-    report = _File[Path]("report.html")
-    best_architecture = _File[Path]("best/architecture.json")
-    best_settings = _File[Path]("best/settings.toml")
-    best_run = _File[Path]("best/trained_run", "best/trained_run/*.*")
-    survey = _File[Path]("dry_run.png")
-    ray_tune = _File[Path]("ray_tune", "ray_tune/**/*.*")
-    record = _Files[Path]("trials/*/trial.json")
+    search = File[Path]("search.json")
+    rejected = File[Path]("rejected.jsonl")
+    leaderboard = File[Path]("leaderboard.csv")
+    report = File[Path]("report.html")
+    best_architecture = File[Path]("best/architecture.json")
+    best_settings = File[Path]("best/settings.toml")
+    best_run = File[Path]("best/trained_run", "best/trained_run/*.*")
+    survey = File[Path]("dry_run.png")
+    ray_tune = File[Path]("ray_tune", "ray_tune/**/*.*")
+    record = Files[Path]("trials/*/trial.json")
 
     def trial(self, name: str) -> Path:
         """The run's folder of a trial."""
@@ -282,7 +225,7 @@ class SearchFolder(_Folder):
 
 
 @dataclass(frozen=True)
-class PredictionFolder(_Folder):
+class PredictionFolder(Folder):
     """Names of the predictions of scans, by the scan's name without its suffix.
 
     Attributes
@@ -305,25 +248,25 @@ class PredictionFolder(_Folder):
 
     path: AnyPath
 
-    label_map = _Files[AnyPath]("*_seg.nii.gz")
-    probabilities = _Files[AnyPath]("*_prob.nii.gz")
-    classification = _Files[AnyPath]("*.json")
-    saliency = _Files[AnyPath]("*_saliency.png")
-    findings = _Files[AnyPath]("*_findings.json")
-    findings_table = _Files[AnyPath]("*_findings.csv")
-    findings_page = _Files[AnyPath]("*_findings.html")
-    finding_picture = _Files[AnyPath]("*.png")
+    label_map = Files[AnyPath]("*_seg.nii.gz")
+    probabilities = Files[AnyPath]("*_prob.nii.gz")
+    classification = Files[AnyPath]("*.json")
+    saliency = Files[AnyPath]("*_saliency.png")
+    findings = Files[AnyPath]("*_findings.json")
+    findings_table = Files[AnyPath]("*_findings.csv")
+    findings_page = Files[AnyPath]("*_findings.html")
+    finding_picture = Files[AnyPath]("*.png")
 
 
 @dataclass(frozen=True)
-class InspectionFolder(_Folder):
+class InspectionFolder(Folder):
     """Names of the files of an inspection: the page, its summary and a row for each scan."""
 
     path: AnyPath
 
-    page = _File[AnyPath]("inspection.html")
-    summary = _File[AnyPath]("inspection.json")
-    scans = _File[AnyPath]("scans.parquet")
+    page = File[AnyPath]("inspection.html")
+    summary = File[AnyPath]("inspection.json")
+    scans = File[AnyPath]("scans.parquet")
 
 
 def run_folder(experiment: Experiment) -> RunFolder:
@@ -341,27 +284,3 @@ def _remove_empty(folder: AnyPath) -> None:
 def _with_states(record: StageRecord, states: Mapping[str, str]) -> StageRecord:
     """The record with new states of those files that it has."""
     return replace(record, files={name: states.get(name, state) for name, state in record.files.items()})
-
-
-def digest(content: Mapping[str, Any]) -> str:
-    """A short name for JSON-like content."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def training_settings(experiment: Experiment) -> dict[str, Any]:
-    """The settings that a training depends on: most workers and buffer too, which set the order of patches."""
-    settings = experiment.model_dump(mode="json", include={"seed", "intensity", "augment", "training"})
-    settings["training"].pop("device")
-    settings["training"]["workers"] = experiment.training.most_workers
-    return settings
-
-
-def train_key(experiment: Experiment, store_digest: str, content_digest: str, architecture: str) -> str:
-    """Name of everything that a training depends on; of the store, its settings and its patches."""
-    store = {"store": store_digest, "content": content_digest}
-    return digest({**training_settings(experiment), **store, "architecture": json.loads(architecture)})
-
-
-def evaluate_key(experiment: Experiment, trained: str) -> str:
-    """Name of everything that an evaluation depends on."""
-    return digest({"train": trained, "seed": experiment.seed, "evaluation": experiment.evaluation.model_dump()})

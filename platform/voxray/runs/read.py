@@ -56,7 +56,7 @@ def read_predictions(folder: RunFolder, split: str) -> pa.Table:
         for path in table[column].unique().to_pylist() if column in table.column_names else ():
             if path is not None and not (isinstance(path, str) and stays_below(path)):
                 problem = f"column '{column}': expected a path inside its folder, got {path!r:.200}"
-                raise StoreError(str(file), problem, "Remove it and run voxray evaluate, which writes it anew")
+                raise StoreError(str(file), problem, "Remove it and run voxray evaluate, which writes it again")
     return table
 
 
@@ -87,4 +87,4 @@ def _check(folder: RunFolder, file: AnyPath, stage: str) -> None:
 
 
 def _damaged(file: AnyPath, reason: str, stage: str) -> StoreError:
-    return StoreError(str(file), f"cannot be read: {reason}", f"Run voxray {stage} again, which writes it anew")
+    return StoreError(str(file), f"cannot be read: {reason}", f"Run voxray {stage}, which writes it again")

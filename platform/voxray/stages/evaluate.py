@@ -13,7 +13,8 @@ from voxray.evaluation.patches import evaluated_splits, write_patch_metrics
 from voxray.evaluation.scans import scans_to_evaluate, write_scan_metrics
 from voxray.executors.base import Executor
 from voxray.reporting.run.contents import read_run
-from voxray.runs.folder import RunFolder, evaluate_key, run_folder
+from voxray.runs.folder import RunFolder, run_folder
+from voxray.runs.keys import evaluate_key
 from voxray.runs.read import LABEL_MAP, read_metrics, read_predictions
 from voxray.runs.status import confirm_finished, reported
 from voxray.stages.common import OnStatus, echo_metrics, is_finished, note_calibration, note_undefined, remove_joined

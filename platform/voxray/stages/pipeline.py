@@ -12,7 +12,8 @@ from voxray.evaluation.folds import join_folds
 from voxray.executors.base import Executor
 from voxray.patches.plan import empty_classes
 from voxray.patches.subsets import find_folds
-from voxray.runs.folder import digest, evaluate_key, run_folder
+from voxray.runs.folder import run_folder
+from voxray.runs.keys import digest, evaluate_key
 from voxray.runs.status import heartbeat
 from voxray.stages.common import OnStatus, echo_metrics, is_finished
 from voxray.stages.evaluate import evaluate

@@ -5,7 +5,8 @@ from dataclasses import replace
 from voxray.config.experiment import Experiment
 from voxray.errors import NotReadyError, VoxrayError
 from voxray.reporting.run.contents import RunContents, read_run
-from voxray.runs.folder import RunFolder, evaluate_key, run_folder
+from voxray.runs.folder import RunFolder, run_folder
+from voxray.runs.keys import evaluate_key
 from voxray.runs.status import heartbeat
 from voxray.stages.common import OnStatus, is_finished
 from voxray.stages.scan_check import check_read_again, scans_on_disk

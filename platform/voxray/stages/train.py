@@ -13,7 +13,8 @@ from voxray.executors.base import Executor
 from voxray.metrics.registry import find_metric
 from voxray.reporting.text.metric_values import inline_label
 from voxray.reporting.text.sentences import stop_reason
-from voxray.runs.folder import RunFolder, run_folder, train_key, training_settings
+from voxray.runs.folder import RunFolder, run_folder
+from voxray.runs.keys import train_key, training_settings
 from voxray.runs.read import read_history
 from voxray.runs.records import UNKNOWN
 from voxray.runs.status import confirm_finished, reported

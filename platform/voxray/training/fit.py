@@ -24,7 +24,8 @@ from voxray.models.build import build_model
 from voxray.models.cost.estimate import Cost, estimate_cost
 from voxray.models.shapes import count_parameters, infer_shapes, model_input
 from voxray.models.spec.load import Architecture, load_architecture
-from voxray.runs.folder import RunFolder, digest, run_folder, train_key
+from voxray.runs.folder import RunFolder, run_folder
+from voxray.runs.keys import digest, train_key
 from voxray.storage.atomic import write_json
 from voxray.storage.paths import AnyPath, read_bytes, to_path
 from voxray.store.layout import write_parquet

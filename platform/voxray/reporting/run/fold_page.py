@@ -7,7 +7,7 @@ import numpy as np
 from markupsafe import Markup
 
 from voxray.config.experiment import Experiment
-from voxray.metrics.intervals import MIN_PATIENTS
+from voxray.metrics.support import MIN_PATIENTS
 from voxray.reporting.html import template_environment
 from voxray.reporting.run.reproduce import settings_text
 from voxray.reporting.text.class_rows import class_rows

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from voxray.console.units import seconds_text
-from voxray.metrics.intervals import MIN_PATIENTS
 from voxray.metrics.registry import find_metric
+from voxray.metrics.support import MIN_PATIENTS
 from voxray.models.shapes import count_parameters, infer_shapes, model_input
 from voxray.reporting.charts.learning_curves import SCORES, learning_charts
 from voxray.reporting.html import template_environment

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
-from voxray.metrics.intervals import MIN_PATIENTS
+from voxray.metrics.support import MIN_PATIENTS
 from voxray.reporting.run.contents import Case
 from voxray.reporting.text.metric_values import describe
 from voxray.reporting.text.numbers import SPLIT_NAMES, count, plural
