@@ -17,6 +17,7 @@ from voxray.inference.segmenter import Segmenter
 from voxray.prediction.candidates import read_points
 from voxray.prediction.findings import write_findings
 from voxray.prediction.targets import DESCRIPTION
+from voxray.reporting.text.numbers import probability_percent
 from voxray.runs.folder import PredictionFolder
 from voxray.scans.read import open_file
 from voxray.scans.write import write_nifti
@@ -75,7 +76,7 @@ def classify_file(runs: Sequence[TrainedRun], path: AnyPath, options: Options) -
     prediction = classify(runs, open_file(path), mask, str(path))
     named = dict(zip(classes, prediction.probabilities.tolist(), strict=True))
     ranked = sorted(named.items(), key=lambda pair: -pair[1])
-    shares = ", ".join(f"{name} {100 * value:.1f} %" for name, value in ranked)
+    shares = ", ".join(f"{name} {probability_percent(value)}" for name, value in ranked)
     predicted = classes[prediction.label]
     label, images, saliency = Classifier(runs[0]).saliency(prediction)
     picture, _ = saliency_picture(images, saliency, shares, classes[label])
@@ -94,7 +95,7 @@ def classify_file(runs: Sequence[TrainedRun], path: AnyPath, options: Options) -
     write_bytes(files.saliency(name), picture)
     if prediction.threshold is None:
         return f"{shares}; predicted {predicted}, the most probable class"
-    threshold = f"{100 * prediction.threshold:.3g} %"
+    threshold = probability_percent(prediction.threshold)
     return f"{shares}; predicted {predicted} ({classes[1]} from {threshold}, the operating point)"
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from voxray.datasets.point_lists import COORDINATES, SERIES
 from voxray.inference.detector import Findings
 from voxray.reporting.findings.page import Shown, render_findings
+from voxray.reporting.text.numbers import probability_percent
 from voxray.runs.folder import PredictionFolder
 from voxray.scans.geometry import canonical_volume, world_to_voxel
 from voxray.storage.atomic import write_bytes, write_json
@@ -100,4 +101,4 @@ def _in_words(finding: Shown) -> str:
     x, y, z = finding.center_mm
     size = "" if np.isnan(finding.diameter_mm) else f", about {finding.diameter_mm:.0f} mm"
     where = f"{finding.side}, slice {finding.slice}, at {-x:.1f}, {-y:.1f}, {z:.1f} mm (LPS)"
-    return f"{finding.rank}. {100 * finding.probability:.1f} %, {where}{size}"
+    return f"{finding.rank}. {probability_percent(finding.probability)}, {where}{size}"

@@ -2,6 +2,8 @@
 
 import jinja2
 
+from voxray.reporting.text.numbers import probability_percent
+
 
 def template_environment() -> jinja2.Environment:
     """The templates of all pages."""
@@ -13,4 +15,5 @@ def template_environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters["thousands"] = lambda number: f"{number:,}"
+    environment.filters["probability_percent"] = probability_percent
     return environment

@@ -6,7 +6,7 @@ import pytest
 
 from voxray.reporting.text.caveats import classifier_caveats
 from voxray.reporting.text.metric_values import inline_label, metric_value
-from voxray.reporting.text.numbers import count, interval_text, minus, percent
+from voxray.reporting.text.numbers import count, interval_text, minus, percent, probability_percent
 from voxray.reporting.text.sentences import operating_sentence
 
 CLASSES = ("other", "nodule")
@@ -105,3 +105,22 @@ def test_nouns_and_signs_are_written_as_in_print() -> None:
 )
 def test_labels_in_sentences_keep_names_and_abbreviations(key: str, label: str) -> None:
     assert inline_label(key) == label
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.625, "62.5 %"),
+        (0.0101, "1.0 %"),
+        (0.0042, "0.42 %"),
+        (0.000042, "0.0042 %"),
+        (1e-6, "0.00010 %"),
+        (3e-9, "< 0.0001 %"),
+        (0.0, "< 0.0001 %"),
+        (0.99958, "99.958 %"),
+        (1.0, "> 99.9999 %"),
+        (None, "–"),
+    ],
+)
+def test_a_probability_is_never_rounded_to_none_or_all(value: float | None, text: str) -> None:
+    assert probability_percent(value) == text

@@ -13,7 +13,7 @@ from voxray.datasets.layouts import find_layout
 from voxray.datasets.pseudonyms import files_of
 from voxray.errors import VoxrayError
 from voxray.reporting.run.contents import Case, RunContents
-from voxray.reporting.text.numbers import SPLIT_NAMES, count, decimals, plural
+from voxray.reporting.text.numbers import SPLIT_NAMES, count, plural, probability
 from voxray.scans.geometry import world_to_voxel
 from voxray.scans.read import open_scan
 from voxray.storage.paths import exists
@@ -209,5 +209,5 @@ def _caption(run: RunContents, row: Case, findings: Findings) -> str:
     predictions = run.predictions[run.splits[0]]
     number = predictions.rows["scan_id"].to_pylist().index(row["scan_id"])
     label = int(predictions.predicted(run.threshold)[number])
-    share = decimals(float(predictions.probabilities[number][label]))
+    share = probability(float(predictions.probabilities[number][label]))
     return f"{where}: true class {run.classes[row['label']]}, predicted {run.classes[label]} (probability {share})"

@@ -11,6 +11,7 @@ import torch
 from voxray.privacy import pseudonym
 from voxray.reporting.run.cases import choose_cases, gray_levels, read_case
 from voxray.reporting.run.contents import RunContents
+from voxray.reporting.text.numbers import probability_percent
 from voxray.runs.folder import RunFolder
 from voxray.tracking.wandb_run import Picture, Tracker
 from voxray.visualization.overlay import AXIAL, center_of, take_plane, to_gray
@@ -57,6 +58,6 @@ def _worst_patches(run: RunContents) -> Iterator[Picture]:
     for index, row, patch in zip(chosen.tolist(), rows, scaled, strict=True):
         slices = display_slices(patch, is_picture(row["path"]))
         label = predicted[index]
-        share = predictions.probabilities[index][label]
-        caption = f"true {run.classes[row['label']]}, predicted {run.classes[label]} ({share:.0%})"
+        share = float(predictions.probabilities[index][label])
+        caption = f"true {run.classes[row['label']]}, predicted {run.classes[label]} ({probability_percent(share)})"
         yield Picture(caption, slices[len(slices) // 2])

@@ -6,6 +6,7 @@ from typing import Any
 SPLIT_NAMES = {"train": "Training", "val": "Validation", "test": "Test"}
 MISSING = "–"
 MOST_DIGITS = 15
+LEAST_PERCENT = 0.0001
 
 
 def finite(value: Any) -> float | None:
@@ -28,6 +29,23 @@ def interval_text(low: float, high: float, digits: int = 3, between: str = " to 
 def probability(value: float | None) -> str:
     """A probability with three decimal places, or two significant digits where it is small; an en dash for none."""
     return f"{value:.2g}" if value is not None and 0 < value < 0.01 else decimals(value)
+
+
+def probability_percent(value: float | None) -> str:
+    """A probability in percent: its distance from 0 or 100 has two significant digits where it is less than 1.
+
+    Examples
+    --------
+    >>> [probability_percent(value) for value in (0.625, 0.000042, 1e-12, 0.99958)]
+    ['62.5 %', '0.0042 %', '< 0.0001 %', '99.958 %']
+    """
+    if value is None or not math.isfinite(value):
+        return MISSING
+    share = 100 * value
+    rest = min(share, 100 - share)
+    if rest < LEAST_PERCENT:
+        return f"< {LEAST_PERCENT:.4f} %" if share < 50 else f"> {100 - LEAST_PERCENT:.4f} %"
+    return f"{share:.{max(1, 1 - math.floor(math.log10(rest)))}f} %"
 
 
 def percent(part: float, whole: float) -> str:
