@@ -10,6 +10,7 @@ from voxray.config.experiment import Experiment
 from voxray.config.training import TrainingSpec
 from voxray.console.progress import OnProgress
 from voxray.evaluation.scans import Case
+from voxray.inference.find import Found
 from voxray.prediction.files import Options
 from voxray.search.study import Study
 from voxray.storage.paths import AnyPath
@@ -84,6 +85,30 @@ class Executor(Protocol):
 
     def evaluate_scans(self, experiment: Experiment, cases: Sequence[Case], on_progress: OnProgress) -> Iterator[Case]:
         """Segment scans and compare them with their masks; yields each case with its metrics, in any order."""
+
+    def find_in_scans(
+        self,
+        experiment: Experiment,
+        scans: Sequence[tuple[str, AnyPath]],
+        on_progress: OnProgress,
+        *,
+        calibrated: bool = True,
+    ) -> Iterator[Found]:
+        """Search scans with the experiment's trained classifier of candidates.
+
+        Parameters
+        ----------
+        experiment : Experiment
+        scans : sequence of (scan_id, file)
+        on_progress : callable
+        calibrated : bool
+            Whether probabilities are calibrated, where the run has been evaluated.
+
+        Yields
+        ------
+        Found
+            Of each scan, in any order; a scan that cannot be searched is one with a problem.
+        """
 
     def predict_scans(
         self, run: AnyPath, paths: Sequence[AnyPath], options: Options, on_progress: OnProgress

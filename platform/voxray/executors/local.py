@@ -12,6 +12,7 @@ from voxray.console.progress import OnProgress
 from voxray.errors import ConfigError
 from voxray.evaluation.patches import predict_split
 from voxray.evaluation.scans import Case, evaluate_scans
+from voxray.inference.find import Found, find_here
 from voxray.inference.load import load_trained
 from voxray.inspection.scan_stats import inspect_scans
 from voxray.prediction.files import Options, predict_here
@@ -60,6 +61,18 @@ class LocalExecutor:
     def evaluate_scans(self, experiment: Experiment, cases: Sequence[Case], on_progress: OnProgress) -> Iterator[Case]:
         """Evaluate one scan after another."""
         return evaluate_scans(experiment, cases, choose_device(experiment.training.device), on_progress)
+
+    def find_in_scans(
+        self,
+        experiment: Experiment,
+        scans: Sequence[tuple[str, AnyPath]],
+        on_progress: OnProgress,
+        *,
+        calibrated: bool = True,
+    ) -> Iterator[Found]:
+        """Search one scan after another."""
+        device = choose_device(experiment.training.device)
+        return find_here(experiment.out_path, scans, device, on_progress, calibrated=calibrated)
 
     def predict_scans(
         self, run: AnyPath, paths: Sequence[AnyPath], options: Options, on_progress: OnProgress

@@ -12,6 +12,7 @@ from voxray.config.training import TrainingSpec
 from voxray.console.progress import OnProgress
 from voxray.evaluation.scans import Case
 from voxray.executors.ray.connect import cluster
+from voxray.inference.find import Found
 from voxray.prediction.files import Options
 from voxray.search.study import Study
 from voxray.storage.paths import AnyPath
@@ -76,6 +77,20 @@ class RayExecutor:
 
         with cluster():
             yield from evaluate_on_ray(experiment, cases, on_progress)
+
+    def find_in_scans(
+        self,
+        experiment: Experiment,
+        scans: Sequence[tuple[str, AnyPath]],
+        on_progress: OnProgress,
+        *,
+        calibrated: bool = True,
+    ) -> Iterator[Found]:
+        """Search scans with a pool of actors."""
+        from voxray.executors.ray.scan_actors import find_on_ray
+
+        with cluster():
+            yield from find_on_ray(experiment, scans, on_progress, calibrated=calibrated)
 
     def predict_scans(
         self, run: AnyPath, paths: Sequence[AnyPath], options: Options, on_progress: OnProgress

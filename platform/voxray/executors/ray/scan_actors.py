@@ -1,4 +1,4 @@
-"""Evaluation and prediction of whole scans by a pool of actors: rows name scans, each actor holds a model."""
+"""Evaluation, search and prediction of whole scans by a pool of actors: rows name scans, each actor holds a model."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -14,6 +14,7 @@ from voxray.evaluation.scans import Case, evaluate_scan
 from voxray.executors.ray.connect import node_resources, predictors
 from voxray.executors.ray.progress_actor import cause, failure_row, raise_failure
 from voxray.executors.ray.split_actors import MAX_RESTARTS
+from voxray.inference.find import Found, find_in_scan, load_detector
 from voxray.inference.load import load_trained
 from voxray.inference.segmenter import Segmenter
 from voxray.prediction.files import Options, load_predictor
@@ -34,6 +35,18 @@ def evaluate_on_ray(experiment: Experiment, cases: Sequence[Case], on_progress: 
     for number, case in enumerate(results, 1):
         yield case
         on_progress(number, len(cases), case["scan_id"])
+
+
+def find_on_ray(
+    experiment: Experiment, scans: Sequence[tuple[str, AnyPath]], on_progress: OnProgress, *, calibrated: bool
+) -> Iterator[Found]:
+    """Search scans, (scan_id, file) each, with an actor on each GPU, or else with as many actors as training has."""
+    training, arguments = experiment.training, (experiment.out_path, calibrated)
+    rows = [{"scan_id": name, "path": str(path)} for name, path in scans]
+    results = _map_scans(_FindActor, arguments, rows, training.most_workers, training.device)
+    for number, result in enumerate(results, 1):
+        yield result["found"]
+        on_progress(number, len(scans), result["found"].scan_id)
 
 
 def predict_on_ray(
@@ -68,7 +81,7 @@ def _map_scans(
             yield row["result"]
     except ray.exceptions.RayError as error:
         problem = f"an actor was lost: {cause(error)}"
-        raise WorkError("segmentation", problem, "Re-run the same command to resume") from error
+        raise WorkError("whole scans", problem, "Re-run the same command to resume") from error
 
 
 class _Actor:
@@ -93,6 +106,15 @@ class _EvaluateActor(_Actor):
 
     def result(self, row: dict[str, Any]) -> dict[str, Any]:
         return evaluate_scan(self.segmenter, row)
+
+
+class _FindActor(_Actor):
+    def __init__(self, cpus: int, device: str, run: AnyPath, calibrated: bool) -> None:
+        torch.set_num_threads(cpus)
+        self.detector = load_detector(run, choose_device(device), calibrated=calibrated)
+
+    def result(self, row: dict[str, Any]) -> dict[str, Any]:
+        return {"found": find_in_scan(self.detector, row["scan_id"], to_path(row["path"]))}
 
 
 class _PredictActor(_Actor):

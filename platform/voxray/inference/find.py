@@ -1,0 +1,63 @@
+"""The findings of many scans by one trained run, a scan at a time."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from voxray.console.progress import OnProgress
+from voxray.errors import ScanError
+from voxray.inference.detector import Detector, Findings
+from voxray.inference.load import load_trained
+from voxray.inference.predict import errors_of_scan
+from voxray.metrics.calibration import Calibration
+from voxray.scans.read import open_file
+from voxray.storage.paths import AnyPath
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The outcome of the search of a scan.
+
+    Attributes
+    ----------
+    scan_id : str
+    findings : Findings, optional
+        None where the scan cannot be searched.
+    problem : str
+        Why; else empty.
+    """
+
+    scan_id: str
+    findings: Findings | None
+    problem: str = ""
+
+
+def load_detector(run: AnyPath, device: torch.device, *, calibrated: bool = True) -> Detector:
+    """The detector of a run; without calibration its findings do not depend on whether the run was evaluated."""
+    trained = load_trained(run, device)
+    return Detector([trained if calibrated else replace(trained, calibration=Calibration())])
+
+
+def find_in_scan(detector: Detector, scan_id: str, path: AnyPath) -> Found:
+    """Search a scan; whatever is wrong with it is a part of the outcome."""
+    try:
+        with errors_of_scan(path):
+            return Found(scan_id, detector.find(open_file(path), str(path)))
+    except ScanError as error:
+        return Found(scan_id, None, str(error))
+
+
+def find_here(
+    run: AnyPath,
+    scans: Sequence[tuple[str, AnyPath]],
+    device: torch.device,
+    on_progress: OnProgress,
+    *,
+    calibrated: bool = True,
+) -> Iterator[Found]:
+    """Search scans, (scan_id, file) each, one after another in this process."""
+    detector = load_detector(run, device, calibrated=calibrated)
+    for number, (scan_id, path) in enumerate(scans, 1):
+        yield find_in_scan(detector, scan_id, path)
+        on_progress(number, len(scans), scan_id)
