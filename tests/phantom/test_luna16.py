@@ -14,6 +14,7 @@ from voxray.errors import ConfigError
 from voxray.phantom.chest import Grid, add_noise, draw_chest, lung_depth_mm
 from voxray.phantom.findings import ELSEWHERE, NODULE, VESSEL, Findings, place_findings
 from voxray.phantom.luna16 import PhantomScan, draw_scan, write_luna16
+from voxray.phantom.trees import draw_trees
 
 sitk: Any = SimpleITK  # it has no types
 SCANS = 4
@@ -166,7 +167,8 @@ def test_no_negative_lies_on_a_nodule_in_a_crowded_chest() -> None:
     for number in range(12):
         rng = np.random.default_rng([5, number])
         grid = Grid((96, 96, 40), (0.7, 0.7, 1.25))
-        findings = place_findings(rng, grid, draw_chest(rng, grid), 12)
+        chest = draw_chest(rng, grid)
+        findings = place_findings(rng, grid, chest, 12, draw_trees(rng, chest).forks_mm)
         negatives = findings.candidates[findings.kinds != NODULE]
         away = np.linalg.norm(negatives[:, np.newaxis] - findings.nodules[:, :3], axis=-1)
         assert (away > findings.nodules[:, 3] / 2).all()
@@ -271,7 +273,7 @@ def many_findings() -> list[tuple[Findings, NDArray[np.floating]]]:
         rng = np.random.default_rng([11, number])
         grid = Grid((512, 512, 120), (0.7, 0.7, 2.0))
         chest = draw_chest(rng, grid)
-        findings = place_findings(rng, grid, chest, 12)
+        findings = place_findings(rng, grid, chest, 12, draw_trees(rng, chest).forks_mm)
         anchors = np.array([stack.anchor_mm for stack in findings.stacks])
         found.append((findings, lung_depth_mm(chest, *anchors.T)))
     return found
@@ -301,6 +303,40 @@ def test_most_nodules_are_small_and_none_is_outside_3_to_30_mm(
     assert diameters.max() <= 30
     assert (diameters > 10).any()
     assert (diameters < 10).mean() > 0.6
+
+
+def test_nodules_come_in_three_sizes_and_a_third_of_them_touches_the_wall(
+    many_findings: list[tuple[Findings, NDArray[np.floating]]],
+) -> None:
+    diameters = np.concatenate([findings.nodules[:, 3] for findings, _ in many_findings])
+    shares = np.histogram(diameters, [4, 6, 12, 25])[0] / len(diameters)
+    assert shares.sum() == pytest.approx(1)
+    assert shares.min() > 0.08
+    at_wall = [
+        depth < stack.section.radius_mm
+        for findings, depths in many_findings
+        for stack, depth in zip(findings.stacks, depths, strict=True)
+        if not stack.is_vessel
+    ]
+    assert 0.2 < np.mean(at_wall) < 0.5
+
+
+def test_half_of_the_other_candidates_are_forks_airways_and_fissures() -> None:
+    rng = np.random.default_rng(2)
+    grid = Grid((256, 256, 60), (0.7, 0.7, 2.0))
+    chest = draw_chest(rng, grid)
+    forks = draw_trees(rng, chest).forks_mm
+    findings = place_findings(rng, grid, chest, 8, forks)
+    others = findings.candidates[findings.kinds == ELSEWHERE]
+    nearest = np.linalg.norm(others[:, np.newaxis] - forks, axis=-1).min(axis=1)
+    assert (nearest < 1).mean() == pytest.approx(0.5, abs=0.1)
+
+
+def test_slices_are_0_6_to_3_mm_apart() -> None:
+    spacings = {draw_scan(4, number, matrix=48, nodules_per_scan=(0, 0)).spacing_mm[2] for number in range(20)}
+    assert min(spacings) == 0.6
+    assert max(spacings) == 3.0
+    assert len(spacings) > 3
 
 
 def test_seven_in_ten_negatives_lie_on_vessels(

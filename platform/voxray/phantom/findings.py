@@ -27,10 +27,11 @@ Points = NDArray[np.float64]
 
 NODULE, VESSEL, ELSEWHERE = 0, 1, 2
 NEGATIVES_PER_NODULE = (10, 15)
-VESSEL_SHARE = 0.7  # of the negatives; the others lie on the wall, in the mediastinum and in empty lung
-PLEURAL_SHARE = 0.15  # of nodules and vessels that touch the lung's border
+VESSEL_SHARE = 0.7  # of the negatives; the others lie at forks, airways, fissures, the wall, and anywhere else
+PLEURAL_SHARE = 0.35  # of nodules and vessels that touch the lung's border
+ATTACHED_SHARE = 0.5  # of them that a thin vessel leads to
 _FREE_MM = 1.0  # between a finding's border in its own slice and any other
-_MOST_FILLED = 0.2  # the part of the lungs' area that vessels may take in a small chest
+_MOST_FILLED = 0.1  # the part of the lungs' area that vessels may take in a small chest
 _APART_MM = 6.0  # along z, beyond the half height of two neighbors
 _TRIES = 12
 
@@ -55,10 +56,11 @@ class Findings:
     kinds: NDArray[np.int8]
 
 
-def place_findings(rng: np.random.Generator, grid: Grid, chest: Chest, nodules: int) -> Findings:
+def place_findings(rng: np.random.Generator, grid: Grid, chest: Chest, nodules: int, lookalikes: Points) -> Findings:
     """Place so many nodules and vessels in a chest, and choose what a detector would report.
 
-    A small chest gets fewer vessels than candidates on vessels, and these lie at several heights of each.
+    A small chest gets fewer vessels than candidates on vessels, and these lie at several heights of each. `lookalikes`
+    (n, 3) are other places that resemble nodules; some of them are candidates.
     """
     least, most = NEGATIVES_PER_NODULE
     negatives = int(rng.integers(least, most + 1, max(nodules, 1)).sum())
@@ -69,8 +71,9 @@ def place_findings(rng: np.random.Generator, grid: Grid, chest: Chest, nodules: 
     placed = _draw_stacks(rng, grid, chest, sections, anchors, nodules)
     found = np.array([(*s.anchor_mm, 2 * s.section.radius_mm) for s in placed if not s.is_vessel]).reshape(-1, 4)
     points = _points_on_vessels(rng, grid, chest, placed, on_vessels)
-    elsewhere = _points_elsewhere(rng, grid, chest, placed, negatives - len(points))
-    twigs = [draw_twig(rng, anchor) for anchor in _places_in_lung(rng, grid, chest, 0.0, np.inf)[: 2 * vessels]]
+    elsewhere = _points_elsewhere(rng, grid, chest, placed, negatives - len(points), lookalikes)
+    free = _places_in_lung(rng, grid, chest, 0.0, np.inf)[:vessels]
+    twigs = [draw_twig(rng, anchor) for anchor in np.concatenate([free, _borders(rng, sections, anchors)])]
     candidates = np.concatenate([found[:, :3], points, elsewhere])
     kinds = np.repeat(np.array([NODULE, VESSEL, ELSEWHERE], np.int8), [len(found), len(points), len(elsewhere)])
     return Findings((*placed, *twigs), found, candidates + _jitter(rng, len(candidates)), kinds)
@@ -101,7 +104,7 @@ def _place_sections(rng: np.random.Generator, grid: Grid, chest: Chest, sections
     reach = np.array([section.reach_mm for section in sections])
     for number, section in enumerate(sections):
         deep = (section.reach_mm + _FREE_MM, np.inf)
-        on_border = (0.2 * section.radius_mm, 0.8 * section.radius_mm)
+        on_border = (0.0, 0.6 * section.radius_mm)
         places = _places_in_lung(rng, grid, chest, *(on_border if rng.random() < PLEURAL_SHARE else deep))
         off = np.abs(places[:, np.newaxis] - anchors)
         room = reach[:number] + section.reach_mm + _FREE_MM
@@ -118,6 +121,13 @@ def _places_in_lung(rng: np.random.Generator, grid: Grid, chest: Chest, least_mm
     depth = lung_depth_mm(chest, *points.T)
     fits = (depth >= least_mm) & (depth <= most_mm)
     return np.asarray(points[fits if fits.any() else [np.argmax(depth)]])
+
+
+def _borders(rng: np.random.Generator, sections: list[Section], anchors: Points) -> Points:
+    """A place (n, 3) on the border of some sections, of nodules and vessels alike, in the slice of the anchor."""
+    angle, radius = rng.uniform(0, 2 * np.pi, len(anchors)), np.array([section.radius_mm for section in sections])
+    off = np.stack([radius * np.cos(angle), radius * np.sin(angle), np.zeros(len(anchors))], axis=-1)
+    return np.asarray((anchors + off)[rng.random(len(anchors)) < ATTACHED_SHARE])
 
 
 def _draw_stacks(
@@ -241,22 +251,31 @@ def _all_along(
     return np.concatenate(owner), np.concatenate(points)
 
 
-def _points_elsewhere(rng: np.random.Generator, grid: Grid, chest: Chest, placed: list[Stack], count: int) -> Points:
-    """Points (count, 3) on the lung's border, at the ribs, in the mediastinum and in empty lung."""
+def _points_elsewhere(
+    rng: np.random.Generator, grid: Grid, chest: Chest, placed: list[Stack], count: int, lookalikes: Points
+) -> Points:
+    """Points (count, 3): half of them from `lookalikes`, and on the lung's border, at ribs, in mediastinum and lung."""
     half = np.array([*chest.body_mm, grid.shape[2] * grid.spacing_mm[2] / 2])
     tried = rng.uniform(-1, 1, (max(2000, 60 * count), 3)) * half * (0.95, 0.95, 0.98)
+    tried = tried[_is_free(placed, tried)]
+    alike = rng.permutation(lookalikes[_is_free(placed, lookalikes)])[: -(-count // 2)]
     depth = lung_depth_mm(chest, *tried.T)
     ring = np.hypot(tried[:, 0] / half[0], tried[:, 1] / half[1])
-    busy = _crossings(_widened(_tracks(placed)), _as_tracks(tried, np.full(len(tried), 2.0))).any(axis=0)
     border = (depth > -3) & (depth < 0.5)
     ribs = np.abs(ring - 0.845) < 0.05
     mediastinum = (np.abs(tried[:, 0]) < 0.2 * half[0]) & (ring < 0.75) & (depth < -2)
-    empty = depth > 2
-    share = -(-count // 4)
-    found = [tried[np.flatnonzero(fits & ~busy)[:share]] for fits in (border, ribs, mediastinum, empty)]
-    # Whatever a crowded chest has no empty lung for lies at the ribs.
-    spare = tried[np.flatnonzero(ribs & ~busy)[share:]]
-    return rng.permutation(np.concatenate([*found, spare])[: max(count, 0)])
+    lung = depth > 2
+    share = -(-max(count - len(alike), 0) // 4)
+    found = [tried[fits][:share] for fits in (border, ribs, mediastinum, lung)]
+    # Whatever a crowded chest has no free lung for lies at the ribs.
+    others = rng.permutation(np.concatenate([*found, tried[ribs][share:]]))
+    return rng.permutation(np.concatenate([alike, others])[: max(count, 0)])
+
+
+def _is_free(placed: list[Stack], points: Points) -> NDArray[np.bool_]:
+    """Which points (n, 3) lie on no nodule and no vessel."""
+    busy = _crossings(_widened(_tracks(placed)), _as_tracks(points, np.full(len(points), 2.0)))
+    return np.asarray(~busy.any(axis=0))
 
 
 def _jitter(rng: np.random.Generator, count: int) -> Points:

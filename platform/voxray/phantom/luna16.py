@@ -1,8 +1,10 @@
 """A synthetic LUNA16: chest scans with nodules and vessels in the layout of the public data set.
 
 Folders `subset0` … `subset9` with `<seriesuid>.mhd` and `.raw`, `candidates.csv`, `annotations.csv` and
-`annotations_excluded.csv`; coordinates are world millimeters in LPS. In one slice a nodule below 9 mm looks like a
-vessel; only neighboring slices tell them apart. Everything about a scan follows from the seed and the scan's number.
+`annotations_excluded.csv`; coordinates are world millimeters in LPS. In one slice a nodule below 8 mm looks like a
+vessel; only neighboring slices tell them apart. Nodules of 4 to 6, 6 to 12 and 12 to 25 mm lie in the lung, at the wall
+and at vessels, among branching vessels, airways and fissures, whose places are candidates too. Everything about a scan
+follows from the seed and the scan's number.
 """
 
 from dataclasses import dataclass
@@ -14,8 +16,10 @@ from numpy.typing import NDArray
 from voxray.errors import ConfigError
 from voxray.phantom.chest import Grid, Voxels, add_noise, draw_chest, paint_chest
 from voxray.phantom.findings import NODULE, VESSEL, place_findings
+from voxray.phantom.fissures import draw_fissures, paint_fissure, points_on
 from voxray.phantom.parallel import OnWritten, check_count, run_jobs
 from voxray.phantom.sections import paint_stack
+from voxray.phantom.trees import draw_trees, paint_trees
 from voxray.scans.write import write_metaimage
 from voxray.storage.atomic import write_text
 
@@ -24,7 +28,7 @@ SUBSETS = 10
 EXCLUDED_PER_SCAN = 3  # of the candidates on vessels
 UNMEASURED = -1.0  # the diameter of most excluded findings, which counts as 10 mm
 MEASURED_SHARE = 0.2
-SLICE_SPACINGS_MM = (0.625, 1.0, 1.25, 2.0, 2.5)
+SLICE_SPACINGS_MM = (0.6, 1.0, 1.5, 2.0, 2.5, 3.0)
 SLICES = (16, 300)
 FLIPPED_EVERY = 6
 LEAST_MATRIX = 48
@@ -116,8 +120,15 @@ def draw_scan(seed: int, number: int, *, matrix: int, nodules_per_scan: tuple[in
     seriesuid = "1.3.6.1.4.1.14519.5.2.1.6279.6001." + "".join(map(str, digits))
     grid = _draw_grid(rng, matrix)
     chest = draw_chest(rng, grid)
-    found = place_findings(rng, grid, chest, int(rng.integers(nodules_per_scan[0], nodules_per_scan[1] + 1)))
+    trees, fissures = draw_trees(rng, chest), draw_fissures(rng, chest)
+    sheets = [points_on(rng, chest, fissure, len(trees.bends_mm)) for fissure in fissures]
+    lookalikes = np.concatenate([trees.forks_mm, trees.bends_mm, *sheets])
+    nodules = int(rng.integers(nodules_per_scan[0], nodules_per_scan[1] + 1))
+    found = place_findings(rng, grid, chest, nodules, lookalikes)
     voxels = paint_chest(rng, chest, grid)
+    for fissure in fissures:
+        paint_fissure(voxels, grid, chest, fissure)
+    paint_trees(rng, voxels, grid, trees)
     for stack in found.stacks:
         paint_stack(voxels, grid, chest, stack)
     add_noise(rng, voxels, rng.uniform(20, 25))

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from voxray.phantom.chest import Chest, Floats, Grid, Voxels, lung_depth_mm
 
-SMALL_MM = (3.0, 9.0)  # diameters that nodules and vessels share
-LARGE_MM = (9.0, 30.0)  # only nodules grow so large
+SMALL_MM = (4.0, 8.0)  # diameters that nodules and vessels share
+LARGE_MM = (8.0, 25.0)  # only nodules grow so large
 LARGE_SHARE = 0.2
 
 
@@ -90,7 +90,8 @@ class Stack:
         part = away / np.where(away < 0, self.below_mm, self.above_mm)
         if self.taper is None:
             return np.sqrt(np.maximum(1 - part * part, 0))
-        return np.where(np.abs(part) <= 1, 1 + self.taper * part, 0)
+        # A vessel's ends are round.
+        return (1 + self.taper * part) * np.sqrt(np.maximum(1 - part**24, 0))
 
 
 def draw_section(rng: np.random.Generator, smallest_mm: float, largest_mm: float) -> Section:
@@ -103,7 +104,7 @@ def draw_section(rng: np.random.Generator, smallest_mm: float, largest_mm: float
         lobes=rng.uniform(0.0, 0.10),
         lobe_angle=rng.uniform(0, 2 * np.pi),
         edge_mm=rng.uniform(0.8, 1.6),
-        hu=rng.uniform(-50, 80),
+        hu=rng.uniform(-200, 80),
     )
 
 
