@@ -57,6 +57,13 @@ def write_luna(
     return names
 
 
+def write_annotations(root: Path, diameter_mm: float = 6.0) -> None:
+    """The positive candidates of a LUNA16 folder as nodules."""
+    lines = (root / "candidates.csv").read_text().splitlines()[1:]
+    nodules = [f"{line[:-2]},{diameter_mm}" for line in lines if line.endswith(",1")]
+    (root / "annotations.csv").write_text("\n".join(["seriesuid,coordX,coordY,coordZ,diameter_mm", *nodules]) + "\n")
+
+
 def experiment(root: AnyPath, out: AnyPath, **changes: Any) -> Experiment:
     """A small experiment; `changes` replace whole sections or update them."""
     content: dict[str, Any] = {

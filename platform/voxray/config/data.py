@@ -31,6 +31,8 @@ class DataSpec(Spec):
     """Folder or file; a path relative to the experiment's file, or a URL."""
     candidates: str | None = None
     """luna16: file name of the list of candidates; by default ``candidates_V2.csv``, or else ``candidates.csv``."""
+    masks: Literal["annotations"] | None = None
+    """luna16: ``"annotations"`` makes the run a segmentation, whose masks are the spheres of ``annotations.csv``."""
     manifest: str = "manifest.csv"
     """table: file name of the list of images."""
     channels: tuple[str, ...] = ("path",)

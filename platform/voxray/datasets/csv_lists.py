@@ -12,9 +12,9 @@ import pyarrow.csv as arrow_csv
 
 from voxray.config.validation import nearest, shown
 from voxray.errors import DataError
+from voxray.storage.csv_text import csv_header
 from voxray.storage.paths import AnyPath, is_too_long, is_url, read_bytes, stays_below
 
-DELIMITERS = (",", ";", "\t")
 LONGEST_REASON = 300
 SPLITS = ("train", "val", "test")
 NAMING = ("path", "series", "folder", "patient", "label", "patient_id", "split")
@@ -51,10 +51,8 @@ def read_csv(
         Missing or unreadable file, no UTF-8, missing columns, cells that are no numbers, no rows.
     """
     content = _read_text(path)
-    header = content.partition("\n")[0]
-    delimiter = max(DELIMITERS, key=header.count)
     try:
-        names = [name.strip() for name in next(csv.reader([header], delimiter=delimiter), [])]
+        names, delimiter = csv_header(content)
     except csv.Error as error:
         raise DataError(str(path), f"its header line is not readable as CSV: {error}", "Correct the file") from None
     _check_columns(path, names, required)
@@ -90,8 +88,8 @@ def read_names(path: AnyPath, column: str) -> list[str]:
         Missing or unreadable file, no UTF-8, no names.
     """
     content = _read_text(path)
-    delimiter = max(DELIMITERS, key=content.partition("\n")[0].count)
     try:
+        _, delimiter = csv_header(content)
         rows = [[cell.strip() for cell in row] for row in csv.reader(content.splitlines(), delimiter=delimiter) if row]
     except csv.Error as error:
         raise DataError(str(path), f"not readable as CSV: {error}", "Correct the file") from None

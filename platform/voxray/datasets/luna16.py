@@ -4,6 +4,7 @@ The public lists give no patient: each series counts as one.
 """
 
 from collections import Counter
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,7 @@ from voxray.config.data import SUBSETS
 from voxray.datasets.base import Layout
 from voxray.datasets.csv_lists import read_csv
 from voxray.datasets.manifest import SAMPLES, Manifest, Row, quarantine_row, quarantine_rows, scans_table
+from voxray.datasets.sphere_masks import with_sphere_masks
 from voxray.errors import DataError
 from voxray.storage.paths import AnyPath, matching, relative_path
 
@@ -23,7 +25,7 @@ AXES = ("x_mm", "y_mm", "z_mm")
 SUBSET_NAMES = tuple(f"subset{number}" for number in range(SUBSETS))
 
 
-def read_luna16(root: AnyPath, candidates: str | None = None) -> Manifest:
+def read_luna16(root: AnyPath, candidates: str | None = None, masks: Literal["annotations"] | None = None) -> Manifest:
     """List the scans and candidates of a LUNA16 folder; reads no voxel.
 
     Parameters
@@ -32,6 +34,9 @@ def read_luna16(root: AnyPath, candidates: str | None = None) -> Manifest:
         Folder with ``subset0`` … ``subset9``; some may be missing.
     candidates : str, optional
         File name of the list; by default ``candidates_V2.csv`` where there is one, else ``candidates.csv``.
+    masks : "annotations", optional
+        Each scan of the list is a sample, whose mask has spheres around the points of ``annotations.csv``. With the
+        same seed it is in the split in which its candidates are otherwise.
 
     Raises
     ------
@@ -50,7 +55,7 @@ def read_luna16(root: AnyPath, candidates: str | None = None) -> Manifest:
     usable = pc.and_(known, finite)
     samples = listed.filter(usable)
     quarantine = duplicates + _absent(listed.filter(pc.invert(known))) + _not_finite(listed, known, finite)
-    return Manifest(
+    manifest = Manifest(
         root=root,
         classes=CLASSES,
         scans=scans,
@@ -59,6 +64,7 @@ def read_luna16(root: AnyPath, candidates: str | None = None) -> Manifest:
         notes=(_list_note(root, path.name, listed.num_rows), *_notes(subsets, scans, listed, known)),
         subsets=_subsets_with(samples, scans),
     )
+    return manifest if masks is None else with_sphere_masks(manifest, ANNOTATIONS[0])
 
 
 def _read_candidates(path: AnyPath) -> pa.Table:
@@ -143,7 +149,7 @@ def _is_luna16(root: AnyPath) -> bool:
 LUNA16 = Layout(
     "luna16",
     read_luna16,
-    ("candidates",),
+    ("candidates", "masks"),
     recognize=_is_luna16,
     unit="HU",
     samples_points=True,

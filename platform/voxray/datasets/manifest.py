@@ -66,6 +66,11 @@ class Manifest:
         with a note.
     shapes : mapping of str to tuple of int
         Voxels of each scan along x, y, z, where its number of patches depends on them; else empty.
+    strata : mapping of str to int
+        What the splits are stratified by, of each scan, where it is not the highest label of the scan's samples; else
+        empty.
+    painted : str
+        A digest of the lists that masks are painted from; empty where masks are files.
     subsets : tuple of int
         Numbers of the folders ``subset0``, ``subset1``, … of the root that hold samples, where the layout has them.
     """
@@ -80,6 +85,8 @@ class Manifest:
     masks_are_targets: bool = True
     published_split: bool = False
     shapes: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
+    strata: Mapping[str, int] = field(default_factory=dict)
+    painted: str = ""
     subsets: tuple[int, ...] = ()
 
     def digest(self) -> str:
@@ -90,7 +97,9 @@ class Manifest:
             with pa.ipc.new_stream(sink, table.schema) as stream:
                 stream.write_table(table.combine_chunks())
             state.update(sink.getvalue())
-        state.update("".join(f"\0{name} {shape}" for name, shape in sorted(self.shapes.items())).encode())
+        for values in (self.shapes, self.strata):
+            state.update("".join(f"\0{name} {value}" for name, value in sorted(values.items())).encode())
+        state.update(self.painted.encode())
         return state.hexdigest()[:16]
 
 

@@ -34,6 +34,7 @@ def hide_names(manifest: Manifest, key: bytes) -> Manifest:
         samples=hidden(manifest.samples, "scan_id", "scan"),
         quarantine=quarantine_rows(quarantine),
         shapes={pseudonym(key, "scan", name): shape for name, shape in manifest.shapes.items()},
+        strata={pseudonym(key, "scan", name): stratum for name, stratum in manifest.strata.items()},
     )
 
 

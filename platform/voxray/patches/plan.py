@@ -254,8 +254,8 @@ def _splits(samples: pa.Table, manifest: Manifest, experiment: Experiment) -> ND
     """Split of each sample: the data set's own, else by patient."""
     given_names, given_codes = _coded(samples["split"].fill_null(""))
     patients, member = _coded(samples["patient_id"])
-    strata = np.zeros(len(patients), np.int64)  # the highest label among a patient's samples
-    np.maximum.at(strata, member, samples["label"].to_numpy())
+    strata = np.zeros(len(patients), np.int64)  # the highest among a patient's samples
+    np.maximum.at(strata, member, _strata(samples, manifest))
     given = np.full(len(patients), "", dtype="<U5")
     given[member] = given_names.astype("<U5")[given_codes]
     spec, seed = experiment.split, experiment.seed
@@ -274,6 +274,13 @@ def _splits(samples: pa.Table, manifest: Manifest, experiment: Experiment) -> ND
     splits = np.full(len(patients), "test", dtype="<U5")
     splits[~tested] = split_patients(patients[~tested], strata[~tested], {"val": spec.val}, seed)
     return splits[member]
+
+
+def _strata(samples: pa.Table, manifest: Manifest) -> NDArray[np.int64]:
+    """Of each sample: its label, or what the manifest gives for its scan."""
+    if not manifest.strata:
+        return np.asarray(samples["label"].to_numpy(), np.int64)
+    return np.array([manifest.strata[name] for name in samples["scan_id"].to_pylist()], np.int64)
 
 
 def _complete_splits(

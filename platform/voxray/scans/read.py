@@ -25,6 +25,7 @@ def open_scan(path: AnyPath, *, by_regions: bool = False) -> Volume:
     ----------
     path : path
         A file of a format in `voxray.scans.formats.registry.FORMATS`; or an image of a stack, ``FILE.npz/MEMBER/ROW``;
+        or the mask of a list of annotations, ``LIST.csv/SCAN.mhd/spheres``;
         or files that are the channels of one scan, ``a_{t1,t2}.nii``; or a DICOM series, by its folder or one of its
         files.
 

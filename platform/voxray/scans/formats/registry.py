@@ -8,9 +8,10 @@ from voxray.scans.formats.nifti import NIFTI
 from voxray.scans.formats.npz import NPZ
 from voxray.scans.formats.nrrd import NRRD
 from voxray.scans.formats.picture import PICTURE
+from voxray.scans.formats.spheres import SPHERES
 from voxray.storage.paths import AnyPath, storage_errors
 
-FORMATS: dict[str, Format] = {known.name: known for known in (METAIMAGE, NIFTI, NRRD, PICTURE, NPZ, DICOM)}
+FORMATS: dict[str, Format] = {known.name: known for known in (METAIMAGE, NIFTI, NRRD, PICTURE, NPZ, SPHERES, DICOM)}
 
 
 def known_suffixes() -> tuple[str, ...]:
