@@ -8,7 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 from PIL import Image
-from scenes import write_luna
+from scenes import write_annotations, write_luna
 
 from voxray.config.load import load_experiment
 from voxray.executors.local import LocalExecutor
@@ -33,6 +33,7 @@ class Small:
 
 def nodules(folder: Path) -> Path:
     write_luna(folder, 8, negatives=4)
+    write_annotations(folder)
     return folder
 
 
@@ -85,6 +86,7 @@ def gliomas(folder: Path) -> Path:
     return folder
 
 
+SMALL_SPHERES = ("patches.size=[16, 16, 16]", "patches.patches_per_scan=1", "evaluation.overlap=0")
 SMALL = {
     "adrenal_mnist3d": Small(glands),
     "brats2020_resnet18": Small(gliomas, ("patches.size=[32, 32]", "patches.patches_per_scan=2")),
@@ -96,9 +98,11 @@ SMALL = {
     "luna16_cnn3d": Small(nodules, ("patches.size=[32, 32, 10]",)),
     "luna16_crops_cnn2d": Small(crops),
     "luna16_detection": Small(nodules, ("patches.size=[32, 32, 10]", "split.fold=0")),
+    "luna16_proposals_unet3d": Small(nodules, (*SMALL_SPHERES, "split.fold=0")),
     "mosmed_cnn3d": Small(chests, ("patches.size=[62, 46, 46]",)),
     "phantom_cnn2d": Small(nodules),
     "phantom_cnn3d": Small(nodules, ("patches.size=[32, 32, 10]",)),
+    "phantom_proposals_unet3d": Small(nodules, (*SMALL_SPHERES, "split.fold=0")),
 }
 SHORT = ("training.epochs=1", "training.device=cpu", "tracking.mode=disabled")
 
