@@ -1,0 +1,1 @@
+"""Planning: from a data set to an experiment that fits it."""
