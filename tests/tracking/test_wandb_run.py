@@ -26,6 +26,8 @@ def test_epochs_plots_pictures_and_final_metrics_can_be_read_back_from_the_offli
         tracker.log_epoch({"epoch": 1, "train_loss": 0.5, "val_recall": 0.25, "val_roc_auc": 0.75})
         tracker.log_epoch({"epoch": 2, "train_loss": 0.4, "val_recall": 0.5, "val_roc_auc": 0.8})
         tracker.log_predictions(np.array([0, 1, 1]), np.array([0, 1, 0]), probabilities, ("other", "nodule"))
+        rates = np.array([0.125, 8.0])
+        tracker.log_froc("val/froc", {"list": (rates, rates / 10), "whole scans": (rates, rates / 20)})
         tracker.log_pictures("val/patches", pictures, ("other", "nodule"))
         intervals = {"recall": [0.5, 0.9], "roc_auc": None}
         classes = {"nodule": {"recall": 0.5, "precision": None}}
@@ -37,7 +39,9 @@ def test_epochs_plots_pictures_and_final_metrics_can_be_read_back_from_the_offli
     assert history["val/roc_auc"] == [0.75, 0.8]
     assert history["_step"] == [1, 2, 3]
     assert history["val/patches/captions"] == [["a nodule", "no nodule"]]
-    assert {"val/confusion_matrix_table/path", "val/pr_curve_table/path"} <= set(history)
+    assert {"val/confusion_matrix_table/path", "val/pr_curve_table/path", "val/froc_table/path"} <= set(history)
+    froc = json.loads(media(tmp_path, history["val/froc_table/path"][0]).read_text())
+    assert [8.0, "whole scans", 0.4] in froc["data"]
     assert summary["final/test/recall"] == 0.7
     assert summary["final/test/interval_low/recall"] == 0.5
     assert summary["final/test/interval_high/recall"] == 0.9
@@ -48,14 +52,17 @@ def test_epochs_plots_pictures_and_final_metrics_can_be_read_back_from_the_offli
     assert config["seed"] == 3
 
 
-def test_metrics_of_the_mix_of_the_list_are_a_group_of_their_own(tmp_path: Path) -> None:
+def test_metrics_of_the_mix_of_the_list_and_of_whole_scans_are_groups_of_their_own(tmp_path: Path) -> None:
     population = {"precision": 0.1, "class_counts": [90, 10], "intervals": {"precision": [0.05, 0.2]}}
+    whole = {"proposals": "log", "cpm": 0.6, "intervals": {"cpm": [0.5, 0.7]}}
     with tracker_of(tmp_path) as tracker:
-        tracker.log_summary({"test": {"precision": 0.5, "population": population}})
+        tracker.log_summary({"test": {"precision": 0.5, "population": population, "whole_scans": whole}})
     _, summary, _ = read_back(tmp_path)
     assert summary["final/test/precision"] == 0.5
     assert summary["final/test/population/precision"] == 0.1
     assert summary["final/test/population/interval_low/precision"] == 0.05
+    assert summary["final/test/whole_scans/cpm"] == 0.6
+    assert summary["final/test/whole_scans/interval_high/cpm"] == 0.7
 
 
 def test_dice_of_each_class_is_logged_over_the_epochs(tmp_path: Path) -> None:

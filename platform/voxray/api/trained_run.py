@@ -90,7 +90,7 @@ class Run:
             Of a segmentation: the volumes ``labels`` and ``probabilities``, on the grid of the scan.
         Findings
             Of a classifier of candidates: ``centers_mm`` (n, 3) in world RAS, ``probabilities`` (n,) and
-            ``diameters_mm`` (n,), the most probable first.
+            ``diameters_mm`` (n,), the most probable first, and the ``threshold`` of the operating point.
 
         Raises
         ------

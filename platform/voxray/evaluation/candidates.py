@@ -12,17 +12,43 @@ from voxray.config.experiment import Experiment
 from voxray.datasets.layouts import find_layout
 from voxray.datasets.point_lists import number_points, read_annotations
 from voxray.metrics.curves import Floats
-from voxray.metrics.detection import Annotations, Candidates
-from voxray.metrics.detection_score import DetectionScore, score_candidates
+from voxray.metrics.detection import GRID, Annotations, Candidates
+from voxray.metrics.detection_score import FrocScore, score_candidates
 from voxray.privacy import pseudonym
 from voxray.storage.paths import AnyPath, exists
+from voxray.store.layout import write_parquet
+
+FROC = "froc"  # key of a curve, which is written to a file of its own and not to metrics.json
 
 
-def score_predictions(experiment: Experiment, rows: pa.Table, probabilities: Floats) -> DetectionScore | None:
-    """The score of the candidates of a split; None where the data set's folder has no list of annotations.
+def is_annotated(experiment: Experiment) -> bool:
+    """Whether the data set's folder has a list of the nodules of its scans."""
+    annotations = find_layout(experiment.data.layout).annotations
+    return bool(annotations) and exists(experiment.data_path / annotations[0])
+
+
+def read_truth(experiment: Experiment, scans: pa.Array | pa.ChunkedArray) -> tuple[Annotations, Annotations]:
+    """The nodules and the excluded findings of scans, which are numbered as `scans` lists them."""
+    nodules, *excluded = (experiment.data_path / name for name in find_layout(experiment.data.layout).annotations)
+    key = experiment.privacy.read_key()
+    other = [_annotations(path, scans, key) for path in excluded if exists(path)]
+    none = Annotations(np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros(0))
+    return _annotations(nodules, scans, key), next(iter(other), none)
+
+
+def points_of(table: pa.Table) -> Floats:
+    """World RAS of the rows of a table, (n, 3)."""
+    return np.column_stack([np.asarray(table[f"{axis}_mm"].to_numpy(), np.float64) for axis in "xyz"])
+
+
+def with_detection(
+    metrics: Mapping[str, Any], experiment: Experiment, rows: pa.Table, probabilities: Floats
+) -> dict[str, Any]:
+    """The metrics of a split, with ``cpm`` and ``sensitivity_at/RATE`` where its nodules are annotated.
 
     Parameters
     ----------
+    metrics : mapping
     experiment : Experiment
     rows : pyarrow.Table
         The patches of a split, all of the list's candidates: `scan_id`, `x_mm`, `y_mm` and `z_mm` (world RAS). Each of
@@ -30,39 +56,44 @@ def score_predictions(experiment: Experiment, rows: pa.Table, probabilities: Flo
     probabilities : ndarray, (n,)
         Of the class that is searched for.
     """
-    nodules, *excluded = (experiment.data_path / name for name in find_layout(experiment.data.layout).annotations)
-    if not exists(nodules):
-        return None
+    if not is_annotated(experiment):
+        return dict(metrics)
     scans = rows["scan_id"].unique()
     numbers = np.asarray(pc.index_in(rows["scan_id"], value_set=scans).to_numpy(), np.int64)
-    points = np.column_stack([np.asarray(rows[f"{axis}_mm"].to_numpy(), np.float64) for axis in "xyz"])
-    candidates = Candidates(numbers, points, probabilities)
-    key = experiment.privacy.read_key()
-    truth = _annotations(nodules, scans, key)
-    other = [_annotations(path, scans, key) for path in excluded if exists(path)]
-    none = Annotations(np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros(0))
-    return score_candidates(candidates, truth, next(iter(other), none), len(scans), seed=experiment.seed)
+    candidates = Candidates(numbers, points_of(rows), probabilities)
+    score = score_candidates(candidates, *read_truth(experiment, scans), len(scans), seed=experiment.seed)
+    found = froc_metrics(score)
+    found["dropped_as_excluded"] = score.dropped_as_excluded
+    return {**metrics, **found, "intervals": {**metrics["intervals"], **found["intervals"]}}
 
 
-def with_detection(
-    metrics: Mapping[str, Any], experiment: Experiment, rows: pa.Table, probabilities: Floats
-) -> dict[str, Any]:
-    """The metrics of a split, with ``cpm`` and ``sensitivity_at/RATE`` where its nodules are annotated."""
-    score = score_predictions(experiment, rows, probabilities)
-    if score is None:
-        return dict(metrics)
+def froc_metrics(score: FrocScore) -> dict[str, Any]:
+    """A score as ``metrics.json`` has it, and its curve."""
     sensitivities = {f"sensitivity_at/{rate}": value for rate, value in score.sensitivity_at.items()}
-    intervals = {f"sensitivity_at/{rate}": ends for rate, ends in score.sensitivity_intervals.items()}
     if not score.nodules:
         sensitivities = dict.fromkeys(sensitivities, math.nan)
+    intervals = {f"sensitivity_at/{rate}": ends for rate, ends in score.sensitivity_intervals.items()}
+    low, high = score.band or (np.full(len(GRID), math.nan),) * 2
+    curve = {
+        "false_positives_per_scan": GRID,
+        "sensitivity": score.curve.sensitivity_at(GRID),
+        "low": low,
+        "high": high,
+    }
     return {
-        **metrics,
         "cpm": score.cpm,
         **sensitivities,
         "nodules": score.nodules,
-        "dropped_as_excluded": score.dropped_as_excluded,
-        "intervals": {**metrics["intervals"], "cpm": score.cpm_interval, **intervals},
+        FROC: pa.table(curve) if score.nodules else None,
+        "intervals": {"cpm": score.cpm_interval, **intervals},
     }
+
+
+def write_froc(metrics: Mapping[str, Any], file: AnyPath) -> dict[str, Any]:
+    """Write the curve of the metrics of a split, where there is one; returns the metrics without it."""
+    if (curve := metrics.get(FROC)) is not None:
+        write_parquet(curve, file)
+    return {key: value for key, value in metrics.items() if key != FROC}
 
 
 def _annotations(path: AnyPath, scans: pa.ChunkedArray, key: bytes | None) -> Annotations:

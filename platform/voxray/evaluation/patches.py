@@ -16,7 +16,7 @@ from voxray.console.progress import OnProgress
 from voxray.datasets.layouts import find_layout
 from voxray.errors import ConfigError
 from voxray.evaluation.calibration import choose_calibration, uncalibrated_error, with_calibration_error
-from voxray.evaluation.candidates import with_detection
+from voxray.evaluation.candidates import with_detection, write_froc
 from voxray.evaluation.mix import read_mix, with_false_positives, with_population
 from voxray.inference.load import TrainedRun
 from voxray.metrics.aggregate import (
@@ -84,14 +84,15 @@ def write_patch_metrics(experiment: Experiment, parts: Mapping[str, list[Part]])
         write_parquet(table, folder.predictions(split))
         units, population = aggregate_predictions(table, spec.level), [store.info.population.get(split)]
         of_units = unit_metrics(experiment, units, threshold, store.info.classes, population)
-        metrics[split] = {**of_units, "threshold": threshold}
+        metrics[split] = {**write_froc(of_units, folder.froc(split)), "threshold": threshold}
         if spec.calibrate:
             before = aggregate_predictions(with_probabilities(table, Calibration().apply(logits[split])), spec.level)
             error = uncalibrated_error(before, read_mix(population, before, spec.level).weights)
             metrics[split]["calibration"] = {**asdict(calibration), **error}
     metrics = without_nan(metrics)
     write_json(folder.metrics, metrics)
-    operating = {"threshold": threshold, "scan_threshold": scan_threshold}
+    # That of whole scans comes later, where they are searched.
+    operating = {"threshold": threshold, "scan_threshold": scan_threshold, "operating_point": None}
     kept = {"temperature": calibration.temperature, "offsets": calibration.offsets}
     write_metadata(folder.model, {**read_metadata(folder.model), **operating, "calibration": kept})
     return metrics
@@ -140,11 +141,8 @@ def unit_metrics(
     if layout.samples_points and level == PATCH and samples.classes == 2:
         metrics = with_false_positives(metrics, samples, units, mix)
         # A FROC curve needs all candidates of the list.
-        return (
-            with_detection(metrics, experiment, units, probabilities[:, 1])
-            if layout.annotations and mix.weights is None
-            else metrics
-        )
+        if mix.weights is None:
+            return with_detection(metrics, experiment, units, probabilities[:, 1])
     return metrics
 
 

@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 from voxray.config.experiment import Experiment
 from voxray.datasets.layouts import find_layout
 from voxray.errors import ConfigError
-from voxray.inference.load import TrainedRun
+from voxray.inference.load import OperatingPoint, TrainedRun
 from voxray.loader.normalize import scale_images
 from voxray.patches.cut import Patch, center_boxes, cut_patches, prepare_volume, scan_statistics
 from voxray.proposals.blobs import find_blobs
@@ -22,6 +22,7 @@ from voxray.volume import Volume
 
 GRAY_LEVELS = 255  # of an 8-bit picture, above black
 QUARTER_TURNS = 4
+NEEDS_A_LIST = "Give a list (--candidates), or evaluate the run with --set detection.proposals=log"
 
 Floats = NDArray[np.float64]
 
@@ -60,11 +61,23 @@ class Findings:
         Of the class that is searched for; NaN for a point of a list that lies outside the scan, at the end.
     diameters_mm : ndarray of float64, (n,)
         NaN where unknown.
+    operating_point : OperatingPoint, optional
+        Of a scan that was searched; None for a list, and where the run was not evaluated on whole scans.
     """
 
     centers_mm: Floats
     probabilities: Floats
     diameters_mm: Floats
+    operating_point: OperatingPoint | None = None
+
+    @property
+    def threshold(self) -> float | None:
+        """The probability of the operating point."""
+        return None if self.operating_point is None else self.operating_point.threshold
+
+    def count_above(self, threshold: float) -> int:
+        """Findings that are at least so probable; they come first."""
+        return int((self.probabilities >= threshold).sum())
 
     def __len__(self) -> int:
         return len(self.probabilities)
@@ -96,6 +109,23 @@ class Detector:
         self.runs = tuple(runs)
         self.settings = first.experiment.detection
 
+    @property
+    def operating_point(self) -> OperatingPoint | None:
+        """Of whole scans, of several runs the mean; None where one has none."""
+        points = [run.operating_point for run in self.runs if run.operating_point is not None]
+        if len(points) < len(self.runs):
+            return None
+        threshold = float(np.mean([point.threshold for point in points]))
+        known = [point.sensitivity for point in points if point.sensitivity is not None]
+        return OperatingPoint(threshold, points[0].false_positives_per_scan, float(np.mean(known)) if known else None)
+
+    @property
+    def recall_threshold(self) -> float | None:
+        """The threshold for patches around candidates of a list, of several runs the mean; None where one has none."""
+        thresholds = [run.threshold for run in self.runs if run.threshold is not None]
+        of_patches = self.runs[0].experiment.evaluation.level == "patch" and len(thresholds) == len(self.runs)
+        return float(np.mean(thresholds)) if of_patches else None
+
     def propose(self, volume: Volume, where: str = "volume") -> Candidates:
         """The candidates of a scan, the most prominent first; none where a chest CT shows no lungs.
 
@@ -108,9 +138,13 @@ class Detector:
 
         Raises
         ------
+        ConfigError
+            ``detection.proposals`` is a list.
         ScanError
             Voxels are not finite: a scan that cannot be searched is not one without candidates.
         """
+        if self.settings.proposals == "list":
+            raise ConfigError("detection.proposals", "this run classifies the points of a list only", NEEDS_A_LIST)
         volume = canonical_volume(volume.array, volume.affine)
         check_finite(volume, where)
         blobs = find_blobs(volume, find_lungs(volume), self.settings.max_proposals)
@@ -141,35 +175,43 @@ class Detector:
         """Propose, classify, and merge what lies within the radius of a more probable finding."""
         candidates = self.propose(volume, where)
         probabilities = self.score(volume, candidates, where)
-        return merge_findings(candidates, probabilities)
+        return self.merge(candidates, probabilities)
+
+    def merge(self, candidates: Candidates, probabilities: Floats) -> Findings:
+        """The findings among classified proposals, with the operating point."""
+        return replace(merge_findings(candidates, probabilities), operating_point=self.operating_point)
 
 
 def sort_findings(candidates: Candidates, probabilities: Floats) -> Findings:
     """All candidates as findings, the most probable first."""
-    order = np.argsort(-probabilities, kind="stable")  # NaN comes last
-    return Findings(candidates.centers_mm[order], probabilities[order], candidates.diameters_mm[order])
+    return _findings(candidates, probabilities, np.argsort(-probabilities, kind="stable"))  # NaN comes last
 
 
 def merge_findings(candidates: Candidates, probabilities: Floats) -> Findings:
     """Findings of which none lies within the radius of a more probable one, or has it within its own."""
-    findings = sort_findings(candidates, probabilities)
-    findings = _chosen(findings, np.flatnonzero(np.isfinite(findings.probabilities)))
-    if not len(findings):
-        return findings
-    radii = np.nan_to_num(findings.diameters_mm) / 2
-    tree = cKDTree(findings.centers_mm)
-    free = np.ones(len(findings), bool)
-    for number, center in enumerate(findings.centers_mm):
+    return _findings(candidates, probabilities, unmerged_rows(candidates, probabilities))
+
+
+def unmerged_rows(candidates: Candidates, probabilities: Floats) -> NDArray[np.int64]:
+    """The candidates that `merge_findings` keeps, the most probable first."""
+    rows = np.argsort(-probabilities, kind="stable")
+    rows = rows[np.isfinite(probabilities[rows])]
+    if not len(rows):
+        return rows
+    centers_mm, radii = candidates.centers_mm[rows], np.nan_to_num(candidates.diameters_mm[rows]) / 2
+    tree = cKDTree(centers_mm)
+    free = np.ones(len(rows), bool)
+    for number, center in enumerate(centers_mm):
         if free[number]:
-            near = np.array(tree.query_ball_point(center, max(radii[number], radii.max())))
+            near = np.array(tree.query_ball_point(center, radii.max()))
             near = near[near > number]
-            apart = np.linalg.norm(findings.centers_mm[near] - center, axis=1)
+            apart = np.linalg.norm(centers_mm[near] - center, axis=1)
             free[near[apart <= np.maximum(radii[near], radii[number])]] = False
-    return _chosen(findings, np.flatnonzero(free))
+    return rows[free]
 
 
-def _chosen(findings: Findings, rows: NDArray[np.int64]) -> Findings:
-    return Findings(findings.centers_mm[rows], findings.probabilities[rows], findings.diameters_mm[rows])
+def _findings(candidates: Candidates, probabilities: Floats, rows: NDArray[np.int64]) -> Findings:
+    return Findings(candidates.centers_mm[rows], probabilities[rows], candidates.diameters_mm[rows])
 
 
 def _score(run: TrainedRun, volume: Volume, centers_mm: Floats, where: str) -> Floats:

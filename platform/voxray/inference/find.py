@@ -7,10 +7,11 @@ import torch
 
 from voxray.console.progress import OnProgress
 from voxray.errors import ScanError
-from voxray.inference.detector import Detector, Findings
+from voxray.inference.detector import Candidates, Detector, Findings
 from voxray.inference.load import load_trained
 from voxray.inference.predict import errors_of_scan
 from voxray.metrics.calibration import Calibration
+from voxray.metrics.curves import Floats
 from voxray.scans.read import open_file
 from voxray.storage.paths import AnyPath
 
@@ -24,12 +25,17 @@ class Found:
     scan_id : str
     findings : Findings, optional
         None where the scan cannot be searched.
+    proposals : Candidates, optional
+        All that was classified, before findings were merged.
+    probabilities : ndarray of float64, (proposals,), optional
     problem : str
-        Why; else empty.
+        Why there are no findings; else empty.
     """
 
     scan_id: str
-    findings: Findings | None
+    findings: Findings | None = None
+    proposals: Candidates | None = None
+    probabilities: Floats | None = None
     problem: str = ""
 
 
@@ -43,9 +49,12 @@ def find_in_scan(detector: Detector, scan_id: str, path: AnyPath) -> Found:
     """Search a scan; whatever is wrong with it is a part of the outcome."""
     try:
         with errors_of_scan(path):
-            return Found(scan_id, detector.find(open_file(path), str(path)))
+            volume = open_file(path)
+            proposals = detector.propose(volume, str(path))
+            probabilities = detector.score(volume, proposals, str(path))
+            return Found(scan_id, detector.merge(proposals, probabilities), proposals, probabilities)
     except ScanError as error:
-        return Found(scan_id, None, str(error))
+        return Found(scan_id, problem=str(error))
 
 
 def find_here(

@@ -31,6 +31,25 @@ from voxray.training.fit import make_preprocessing
 from voxray.training.inputs import Preprocessing
 
 
+@dataclass(frozen=True)
+class OperatingPoint:
+    """The probability from which a finding of a whole scan counts.
+
+    Attributes
+    ----------
+    threshold : float
+        Chosen on the scans of validation; of several runs the mean.
+    false_positives_per_scan : float
+        At most so many were allowed there.
+    sensitivity : float, optional
+        Share of the nodules of validation that are found; of several runs the mean. None without nodules.
+    """
+
+    threshold: float
+    false_positives_per_scan: float
+    sensitivity: float | None
+
+
 @dataclass(frozen=True, eq=False)
 class TrainedRun:
     """A trained model on its device, and what turns scans into its input.
@@ -48,6 +67,8 @@ class TrainedRun:
         experiment's ``evaluation.level`` says.
     scan_threshold : float, optional
         The same for the mean probability of a scan's patches.
+    operating_point : OperatingPoint, optional
+        Of findings, where whole scans have been evaluated.
     calibration : Calibration
         Turns the model's logits into probabilities; changes nothing before the run is evaluated.
     model : nn.Module
@@ -65,6 +86,7 @@ class TrainedRun:
     classes: tuple[str, ...]
     threshold: float | None
     scan_threshold: float | None
+    operating_point: OperatingPoint | None
     calibration: Calibration
     model: nn.Module
     preprocessing: Preprocessing
@@ -83,6 +105,14 @@ class _Calibration(BaseModel):
     offsets: tuple[FiniteFloat, ...] = ()
 
 
+class _OperatingPoint(BaseModel):
+    """What an evaluation wrote of an `OperatingPoint`."""
+
+    threshold: FiniteFloat
+    false_positives_per_scan: FiniteFloat
+    sensitivity: FiniteFloat | None
+
+
 class _Metadata(BaseModel):
     """What is used of a model's metadata, which a stranger may have written."""
 
@@ -92,6 +122,7 @@ class _Metadata(BaseModel):
     classes: Annotated[tuple[str, ...], Field(min_length=2)]
     threshold: float | None = None
     scan_threshold: float | None = None
+    operating_point: _OperatingPoint | None = None
     calibration: _Calibration = _Calibration()
 
     @field_validator("task")
@@ -167,7 +198,8 @@ def _compared(fold: Experiment) -> dict[str, Any]:
     """The settings that a fold's predictions depend on; not where its data, store and results are."""
     store = store_provenance(fold, "")
     settings = {key: store[key] for key in ("split", "patches", "store")}
-    return {**training_settings(fold), **settings, "evaluation": fold.evaluation.model_dump(mode="json")}
+    later = {name: getattr(fold, name).model_dump(mode="json") for name in ("evaluation", "detection")}
+    return {**training_settings(fold), **settings, **later}
 
 
 def load_trained(path: AnyPath, device: torch.device) -> TrainedRun:
@@ -188,6 +220,7 @@ def load_trained(path: AnyPath, device: torch.device) -> TrainedRun:
     model = build_model(architecture, shape, len(classes), experiment.seed)
     load_model(folder.model, model)
     masks = TASKS[metadata.task].needs_masks
+    point = metadata.operating_point
     return TrainedRun(
         folder=folder,
         task=metadata.task,
@@ -196,6 +229,7 @@ def load_trained(path: AnyPath, device: torch.device) -> TrainedRun:
         classes=classes,
         threshold=metadata.threshold,
         scan_threshold=metadata.scan_threshold,
+        operating_point=None if point is None else OperatingPoint(**point.model_dump()),
         calibration=Calibration(metadata.calibration.temperature, metadata.calibration.offsets),
         model=model.to(device).eval(),
         preprocessing=make_preprocessing(experiment, len(shape) - 1, device),

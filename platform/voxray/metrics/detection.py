@@ -128,6 +128,12 @@ class Froc:
         """Competition performance metric: the mean sensitivity at 1/8, 1/4, 1/2, 1, 2, 4 and 8."""
         return float(self.sensitivity_at(np.array(RATES)).mean())
 
+    def threshold_at(self, rate: float) -> float:
+        """The smallest probability with at most so many false positives a scan; NaN where even the highest has more."""
+        # Rates are rounded, see `froc_curve`.
+        allowed = np.flatnonzero(self.false_positives_per_scan <= rate * (1 + 1e-9))
+        return float(self.thresholds[allowed[-1]]) if allowed[-1] > 0 else math.nan
+
 
 def match_candidates(candidates: Candidates, nodules: Annotations, excluded: Annotations) -> Matches:
     """Find the nodules and excluded findings that candidates hit.

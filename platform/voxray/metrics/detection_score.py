@@ -1,6 +1,7 @@
 """All numbers of a list of candidates: the curve, counts, and bootstrap intervals over scans."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -26,15 +27,16 @@ MIN_SCANS = 15  # with nodules: "95 %" intervals of 5 scans hold the true value 
 
 
 @dataclass(frozen=True, eq=False)
-class DetectionScore:
-    """The score of a list of candidates.
+class FrocScore:
+    """A FROC curve with its intervals.
 
     Attributes
     ----------
     curve : Froc
-    matches : Matches
     scans : int
         With those that have neither candidates nor nodules.
+    nodules : int
+        Found or missed.
     band : (low, high), optional
         The 95 % interval of the sensitivity at each rate of `GRID`. None where fewer than `MIN_SCANS` scans have
         nodules, or if it was not asked for.
@@ -43,8 +45,8 @@ class DetectionScore:
     """
 
     curve: Froc
-    matches: Matches
     scans: int
+    nodules: int
     band: tuple[Floats, Floats] | None = None
     cpm_interval: Interval | None = None
 
@@ -65,10 +67,12 @@ class DetectionScore:
         ends = list(zip(*self.band, strict=True)) if self.band else [(0.0, 0.0)] * len(GRID)
         return {rate_name(rate): _with_width(*ends[16 * number]) for number, rate in enumerate(RATES)}
 
-    @property
-    def nodules(self) -> int:
-        """Nodules, found or missed."""
-        return len(self.matches.found_by)
+
+@dataclass(frozen=True, eq=False)
+class DetectionScore(FrocScore):
+    """The score of a list of candidates; `matches` says which candidate hits what."""
+
+    matches: Matches = field(kw_only=True)
 
     @property
     def candidates(self) -> int:
@@ -105,20 +109,42 @@ def score_candidates(
     seed : int
     """
     matches = match_candidates(candidates, nodules, excluded)
-    entries = Entries.of(candidates, nodules, matches)
-    curve = entries.curve(scans)
-    if not resamples or len(np.unique(nodules.scans)) < MIN_SCANS:
-        return DetectionScore(curve, matches, scans)
+    score = score_entries(Entries.of(candidates, nodules, matches), scans, resamples=resamples, seed=seed)
+    return DetectionScore(**vars(score), matches=matches)
+
+
+def score_entries(entries: Entries, scans: int, *, resamples: int = RESAMPLES, seed: int = 0) -> FrocScore:
+    """The same of candidates whose hits are known."""
+    curve, nodules = entries.curve(scans), len(entries.nodule_scans)
+    if not resamples or len(np.unique(entries.nodule_scans)) < MIN_SCANS:
+        return FrocScore(curve, scans, nodules)
     draws = resample_sensitivities(entries, scans, resamples, seed)
     low, high = np.percentile(draws, PERCENTILES, axis=0)
     ends = np.percentile(draws[:, ::16].mean(axis=1), PERCENTILES)
-    return DetectionScore(curve, matches, scans, (low, high), _with_width(*ends))
+    return FrocScore(curve, scans, nodules, (low, high), _with_width(*ends))
+
+
+def ratio_interval(parts: Floats, wholes: Floats, *, resamples: int = RESAMPLES, seed: int = 0) -> Interval | None:
+    """The interval of the sum of parts over that of wholes, (scans,) each, by a bootstrap over scans.
+
+    None where fewer than `MIN_SCANS` scans have a whole, or no resample differs from the value.
+    """
+    if (wholes > 0).sum() < MIN_SCANS:
+        return None
+    times = _draws(len(wholes), resamples, seed)
+    drawn = times @ wholes
+    return _with_width(*np.percentile((times @ parts)[drawn > 0] / drawn[drawn > 0], PERCENTILES))
+
+
+def _draws(scans: int, resamples: int, seed: int) -> Floats:
+    """How often each scan is drawn, when as many are drawn with replacement, (resamples, scans)."""
+    times: Floats = np.random.default_rng(seed).multinomial(scans, np.full(scans, 1 / scans), resamples).astype(float)
+    return times
 
 
 def resample_sensitivities(entries: Entries, scans: int, resamples: int, seed: int) -> Floats:
     """Sensitivities of a bootstrap over scans, (resamples with nodules, rates of `GRID`)."""
-    # How often each scan is drawn, when as many are drawn with replacement.
-    times = np.random.default_rng(seed).multinomial(scans, np.full(scans, 1 / scans), resamples).astype(np.float64)
+    times = _draws(scans, resamples, seed)
     times = times[times[:, np.unique(entries.nodule_scans)].any(axis=1)]
     nodules = times @ np.bincount(entries.nodule_scans, minlength=scans)
     false_totals = times @ _false_positives(entries, scans)
@@ -158,6 +184,26 @@ CPM = Metric(
     "mean sensitivity at 1/8, 1/4, 1/2, 1, 2, 4 and 8 false positives a scan",
     tasks=("detection",),
     undefined="no scan of this split has a nodule",
+    per_epoch=False,
+)
+PROPOSAL_SENSITIVITY = Metric(
+    "proposal_sensitivity",
+    "Sensitivity of the proposals",
+    None,
+    "share of nodules that any proposal hits; no threshold and no classifier finds the others",
+    tasks=("detection",),
+    undefined="no scan of this split has a nodule",
+    per_epoch=False,
+)
+PROPOSALS_PER_SCAN = Metric(
+    "proposals_per_scan",
+    "Proposals a scan",
+    None,
+    "candidates that are proposed in a scan, the mean over all scans",
+    tasks=("detection",),
+    higher_is_better=False,
+    bounds=(0, math.inf),
+    digits=1,
     per_epoch=False,
 )
 # The key ends with the rate, such as sensitivity_at/0.125.

@@ -42,11 +42,13 @@ METRICS: Mapping[str, Metric] = {
         patch_detection.PATCH_SPECIFICITY,
         segmentation.VOLUME_ERROR,
         segmentation.MISSED,
+        detection_score.PROPOSAL_SENSITIVITY,
+        detection_score.PROPOSALS_PER_SCAN,
         detection_score.CPM,
         detection_score.SENSITIVITY_AT,
     )
 }
-PREFIXES = ("final", "train", "val", "test", "population")
+PREFIXES = ("final", "train", "val", "test", "population", "whole_scans")
 
 
 def find_metric(key: str) -> Metric:

@@ -117,11 +117,11 @@ def plan_patches(manifest: Manifest, experiment: Experiment) -> Plan:
         in two of the data set's own splits.
     """
     _check_patients_apart(manifest)
-    samples = _with_scan_columns(manifest)
+    samples = samples_with_scans(manifest)
     if samples.num_rows == 0:
         problem = "none of the listed samples belongs to a scan that exists"
         raise DataError(str(manifest.root), problem, "Check the list and the scans")
-    splits = _splits(samples, manifest, experiment)
+    splits = sample_splits(samples, manifest, experiment)
     masks = manifest.masks_are_targets and manifest.scans["label_path"].null_count < manifest.scans.num_rows
     counts = _patches_per_sample(samples, manifest, experiment.patches, masks)
     population: Population = {}
@@ -235,7 +235,7 @@ def _windows(experiment: Experiment) -> list[list[float]] | None:
     return [[float(low), float(high)] for low, high in experiment.intensity.windows] if clips else None
 
 
-def _with_scan_columns(manifest: Manifest) -> pa.Table:
+def samples_with_scans(manifest: Manifest) -> pa.Table:
     """Samples in a fixed order, with the columns of their scans."""
     scans = manifest.scans.sort_by("scan_id").combine_chunks()
     scan = pc.index_in(manifest.samples["scan_id"], value_set=scans["scan_id"].combine_chunks())
@@ -250,7 +250,7 @@ def _with_scan_columns(manifest: Manifest) -> pa.Table:
     return table
 
 
-def _splits(samples: pa.Table, manifest: Manifest, experiment: Experiment) -> NDArray[np.str_]:
+def sample_splits(samples: pa.Table, manifest: Manifest, experiment: Experiment) -> NDArray[np.str_]:
     """Split of each sample: the data set's own, else by patient."""
     given_names, given_codes = _coded(samples["split"].fill_null(""))
     patients, member = _coded(samples["patient_id"])

@@ -10,7 +10,7 @@ from voxray.config.experiment import Experiment
 from voxray.console.progress import OnProgress
 from voxray.errors import DataError, VoxrayError, WorkError
 from voxray.inference.classifier import Classifier
-from voxray.inference.detector import Detector, classifies_candidates, merge_findings, sort_findings
+from voxray.inference.detector import Detector, classifies_candidates, sort_findings
 from voxray.inference.load import TrainedRun, load_trained, trained_folders
 from voxray.inference.predict import classify, errors_of_scan, plain_name, scan_name, segment
 from voxray.inference.segmenter import Segmenter
@@ -107,7 +107,7 @@ def find_file(runs: Sequence[TrainedRun], path: AnyPath, options: Options) -> st
     detector, volume, name = Detector(runs), open_file(path), plain_name(path)
     if options.candidates is None:
         candidates = detector.propose(volume, str(path))
-        findings = merge_findings(candidates, detector.score(volume, candidates, str(path)))
+        findings = detector.merge(candidates, detector.score(volume, candidates, str(path)))
         what = f"{len(candidates):,} proposals"
         if not len(candidates):
             what = "no lungs were found, so no candidates: is it a chest CT in HU, with the whole chest in view?"
@@ -121,7 +121,8 @@ def find_file(runs: Sequence[TrainedRun], path: AnyPath, options: Options) -> st
             if 2 * outside > len(candidates):
                 what += " (are they world millimeters, LPS?)"
     subtitle = [f"run {runs[0].experiment.name}", what, f"{len(findings):,} findings"]
-    lines = write_findings(PredictionFolder(options.out), name, name, findings, volume, subtitle)
+    files, searched = PredictionFolder(options.out), options.candidates is None
+    lines = write_findings(files, name, findings, volume, detector, subtitle, searched=searched)
     return "\n  ".join([f"{what}, {len(findings):,} findings", *lines])
 
 

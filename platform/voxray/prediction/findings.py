@@ -1,57 +1,80 @@
 """The findings of a scan as files: a table, JSON, pictures and a page."""
 
-import base64
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from voxray.datasets.point_lists import COORDINATES, SERIES
-from voxray.inference.detector import Findings
+from voxray.inference.detector import Detector, Findings
 from voxray.reporting.findings.page import Shown, render_findings
-from voxray.reporting.text.numbers import probability_percent
+from voxray.reporting.text.numbers import decimals, probability, probability_percent
 from voxray.runs.folder import PredictionFolder
 from voxray.scans.geometry import canonical_volume, world_to_voxel
 from voxray.storage.atomic import write_bytes, write_json
-from voxray.visualization.findings import point_picture
+from voxray.visualization.data_uri import data_uri
+from voxray.visualization.findings import LUNG_WINDOW_HU, point_picture
 from voxray.volume import Volume
 
 COLUMNS = (SERIES, *COORDINATES, "probability", "diameter_mm")
 MOST_PICTURES = 10
-LUNG_WINDOW_HU = (-1200.0, 600.0)  # of the pictures
+MARK = "●"  # of findings at or above the operating point
 
 
 def write_findings(
-    folder: PredictionFolder, name: str, scan: str, findings: Findings, volume: Volume, subtitle: Sequence[str]
+    folder: PredictionFolder,
+    name: str,
+    findings: Findings,
+    volume: Volume,
+    detector: Detector,
+    subtitle: Sequence[str],
+    *,
+    searched: bool,
 ) -> list[str]:
-    """Write the findings of a scan; returns the first ten in words.
+    """Write the findings of a scan; returns the first ten in words, after what the thresholds say.
 
     ``NAME_findings.csv`` and ``.json`` hold all findings, in world millimeters, LPS; ``NAME_finding_N.png`` and the
-    page ``NAME_findings.html`` the first ten.
+    page ``NAME_findings.html`` the first ten. Those at or above the operating point are marked.
 
     Parameters
     ----------
     name : str
-        Of the files.
-    scan : str
-        The series, in the table.
+        Of the files, and the series in the table.
     volume : Volume
         The scan, in any axes.
+    detector : Detector
+        Whose thresholds count.
     subtitle : sequence of str
         What was done, for the page.
+    searched : bool
+        Whether the scan was searched, instead of classifying a list.
     """
     volume = canonical_volume(volume.array, volume.affine)
-    table = _rows(findings, scan)
+    table = _rows(findings, name)
     sink = io.StringIO(newline="")
     writer = csv.DictWriter(sink, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(table)
     write_bytes(folder.findings_table(name), sink.getvalue().encode())
     places = _places(findings, volume)
-    content = [{**row, **place} for row, place in zip(table, places, strict=True)]
-    write_json(folder.findings(name), {"scan": scan, "axes": "LPS, mm", "findings": content})
+    above = _is_above(findings)
+    content = [
+        {**row, **place, "above_operating_point": mark} for row, place, mark in zip(table, places, above, strict=True)
+    ]
+    write_json(
+        folder.findings(name),
+        {
+            "scan": name,
+            "axes": "LPS, mm",
+            "operating_point": findings.operating_point and asdict(findings.operating_point),
+            "recall_threshold": _recall_threshold(detector),
+            "findings": content,
+        },
+    )
+    sentences = list(threshold_sentences(findings, detector, searched=searched))
     shown = []
     for number in range(min(MOST_PICTURES, int(np.isfinite(findings.probabilities).sum()))):
         picture = point_picture(volume, findings.centers_mm[number], findings.diameters_mm[number], LUNG_WINDOW_HU)
@@ -64,12 +87,42 @@ def write_findings(
                 float(findings.diameters_mm[number]),
                 places[number]["slice"],
                 places[number]["side"],
-                "data:image/png;base64," + base64.b64encode(picture).decode(),
+                data_uri("png", picture),
+                bool(above[number]),
             )
         )
-    page = render_findings(name, subtitle, shown, volume, LUNG_WINDOW_HU)
+    page = render_findings(name, subtitle, sentences, shown, volume, LUNG_WINDOW_HU)
     write_bytes(folder.findings_page(name), page.encode())
-    return [_in_words(finding) for finding in shown]
+    return [*sentences, *(_in_words(finding) for finding in shown)]
+
+
+def threshold_sentences(findings: Findings, detector: Detector, *, searched: bool) -> Iterator[str]:
+    """How many findings are at or above the operating point of a scan that was searched, and the recall's threshold."""
+    point, total = findings.operating_point, f"{len(findings):,}"
+    if point is not None:
+        above = f"{findings.count_above(point.threshold):,} of {total} findings ({MARK}) are at or above"
+        allowed = f"at most {point.false_positives_per_scan:g} false positives a scan on validation"
+        found = "" if point.sensitivity is None else f", sensitivity {decimals(point.sensitivity, 2)} there"
+        yield f"{above} the operating point, p ≥ {probability(point.threshold)}: {allowed}{found}"
+    elif searched:
+        yield "no operating point: the run was not evaluated on whole scans with these proposals"
+    if (recall := _recall_threshold(detector)) is not None:
+        above = f"{findings.count_above(recall['threshold']):,} of {total} findings have"
+        chosen = f"chosen for a recall of {decimals(recall['target_recall'], 2)} on the list's candidates of validation"
+        yield f"{above} p ≥ {probability(recall['threshold'])}, {chosen}"
+
+
+def _recall_threshold(detector: Detector) -> dict[str, float] | None:
+    if (threshold := detector.recall_threshold) is None:
+        return None
+    return {"threshold": threshold, "target_recall": detector.runs[0].experiment.evaluation.target_recall}
+
+
+def _is_above(findings: Findings) -> list[bool | None]:
+    """Whether each finding is at or above the operating point; None without one."""
+    if findings.threshold is None:
+        return [None] * len(findings)
+    return [bool(mark) for mark in findings.probabilities >= findings.threshold]
 
 
 def _rows(findings: Findings, scan: str) -> list[dict[str, Any]]:
@@ -101,4 +154,5 @@ def _in_words(finding: Shown) -> str:
     x, y, z = finding.center_mm
     size = "" if np.isnan(finding.diameter_mm) else f", about {finding.diameter_mm:.0f} mm"
     where = f"{finding.side}, slice {finding.slice}, at {-x:.1f}, {-y:.1f}, {z:.1f} mm (LPS)"
-    return f"{finding.rank}. {probability_percent(finding.probability)}, {where}{size}"
+    mark = f"{MARK} " if finding.is_above else ""
+    return f"{finding.rank}. {mark}{probability_percent(finding.probability)}, {where}{size}"

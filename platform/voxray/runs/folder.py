@@ -49,6 +49,10 @@ class RunFolder(Folder):
         The key of the pseudonyms.
     predictions : function of a split
         A row for each of its patches, or for each scan where scans have masks.
+    froc, findings_froc : function of a split
+        The FROC curve of a list's candidates, and that of the findings of whole scans.
+    findings, nodules : function of a split
+        A row for each proposal in its whole scans, and for each annotated nodule of these.
     """
 
     path: AnyPath
@@ -65,6 +69,10 @@ class RunFolder(Folder):
     traceback = File[AnyPath]("traceback.txt")
     pseudonyms = File[AnyPath]("pseudonyms.key")
     predictions = Files[AnyPath]("predictions/*.parquet")
+    froc = Files[AnyPath]("predictions/*_froc.parquet")
+    findings = Files[AnyPath]("predictions/*_findings.parquet")
+    findings_froc = Files[AnyPath]("predictions/*_findings_froc.parquet")
+    nodules = Files[AnyPath]("predictions/*_nodules.parquet")
 
     @classmethod
     def patterns(cls) -> tuple[str, ...]:
@@ -74,6 +82,11 @@ class RunFolder(Folder):
     def label_maps(self, split: str) -> "PredictionFolder":
         """The predicted label maps of a split."""
         return PredictionFolder(self.path / "predictions" / split)
+
+    def split_tables(self, split: str) -> tuple[AnyPath, ...]:
+        """All tables that an evaluation can write of a split, the predictions first."""
+        names = (self.predictions, self.froc, self.findings, self.findings_froc, self.nodules)
+        return tuple(name(split) for name in names)
 
     def pseudonym_key(self) -> bytes:
         """The key of the pseudonyms in all that leaves the machine; drawn at the first call, and kept."""
@@ -129,7 +142,7 @@ class RunFolder(Folder):
         """Remove all that was computed with the model; files that no stage writes stay."""
         for split in SPLITS:
             maps = self.label_maps(split)
-            for file in (self.predictions(split), *matching(maps.path, maps.label_map("*").name)):
+            for file in (*self.split_tables(split), *matching(maps.path, maps.label_map("*").name)):
                 file.unlink(missing_ok=True)
             _remove_empty(maps.path)
         _remove_empty(self.path / "predictions")
@@ -143,7 +156,8 @@ class RunFolder(Folder):
         """
         if any(map(exists, (self.experiment, self.stages, self.status))):
             return
-        results = (self.model, self.history, self.metrics, self.report, *map(self.predictions, SPLITS))
+        tables = (file for split in SPLITS for file in self.split_tables(split))
+        results = (self.model, self.history, self.metrics, self.report, *tables)
         own = (*results, *((self.architecture,) if given.resolve() != self.architecture.resolve() else ()))
         for file in filter(exists, own):
             name = relative_path(self.path, file)

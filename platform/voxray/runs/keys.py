@@ -29,4 +29,5 @@ def train_key(experiment: Experiment, store_digest: str, content_digest: str, ar
 
 def evaluate_key(experiment: Experiment, trained: str) -> str:
     """Name of everything that an evaluation depends on."""
-    return digest({"train": trained, "seed": experiment.seed, "evaluation": experiment.evaluation.model_dump()})
+    settings = {name: getattr(experiment, name).model_dump() for name in ("evaluation", "detection")}
+    return digest({"train": trained, "seed": experiment.seed, **settings})

@@ -14,6 +14,13 @@ from voxray.storage.paths import AnyPath, as_file, exists, read_bytes, stays_bel
 
 LABEL_MAP = "prediction"  # column of the predictions of scans: path of the label map, relative to the run's folder
 FILES = (LABEL_MAP, "path", "label_path")  # columns that name files, the latter two relative to the data set's root
+_POINT = [
+    *((name, pa.string()) for name in ("scan_id", "patient_id", "path")),
+    *((name, pa.float64()) for name in ("x_mm", "y_mm", "z_mm", "diameter_mm", "probability")),
+]
+FINDINGS = pa.schema([*_POINT, ("outcome", pa.string())])
+NODULES = pa.schema([*_POINT, ("proposed", pa.float64())])
+FROC = pa.schema([(name, pa.float64()) for name in ("false_positives_per_scan", "sensitivity", "low", "high")])
 
 
 def read_run_experiment(folder: RunFolder) -> Experiment:
@@ -60,6 +67,18 @@ def read_predictions(folder: RunFolder, split: str) -> pa.Table:
     return table
 
 
+def read_froc(folder: RunFolder, file: AnyPath) -> pa.Table | None:
+    """A FROC curve, schema FROC; None where the evaluation has written none."""
+    return _read_columns(folder, file, FROC) if exists(file) else None
+
+
+def read_findings(folder: RunFolder, split: str) -> tuple[pa.Table, pa.Table]:
+    """What was found in the whole scans of a split and their nodules, schemas FINDINGS and NODULES."""
+    files = {folder.findings(split): FINDINGS, folder.nodules(split): NODULES}
+    findings, nodules = (_read_columns(folder, file, schema) for file, schema in files.items())
+    return findings, nodules
+
+
 def _read_json(folder: RunFolder, file: AnyPath, stage: str) -> Any:
     _check(folder, file, stage)
     try:
@@ -78,6 +97,14 @@ def _read_table(folder: RunFolder, file: AnyPath, column: str, stage: str) -> pa
     if column not in table.column_names:
         raise _damaged(file, f"expected a column '{column}'", stage)
     return table
+
+
+def _read_columns(folder: RunFolder, file: AnyPath, schema: pa.Schema) -> pa.Table:
+    table = _read_table(folder, file, schema.names[-1], "evaluate")
+    try:
+        return table.select(schema.names).cast(schema)
+    except (KeyError, pa.ArrowException) as error:
+        raise _damaged(file, str(error), "evaluate") from None
 
 
 def _check(folder: RunFolder, file: AnyPath, stage: str) -> None:

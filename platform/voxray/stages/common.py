@@ -6,10 +6,12 @@ from typing import Any
 import pyarrow.compute as pc
 
 from voxray.config.experiment import Experiment
+from voxray.evaluation.findings import WHOLE_SCANS
 from voxray.metrics.registry import find_metric
 from voxray.reporting.text.class_rows import class_lines
 from voxray.reporting.text.metric_values import NO_INTERVAL, inline_label
 from voxray.reporting.text.numbers import decimals, interval_text
+from voxray.reporting.text.sentences import operating_point_text
 from voxray.runs.folder import RunFolder, run_folder
 from voxray.runs.records import read_records
 from voxray.store.read import PatchStore
@@ -34,7 +36,7 @@ def remove_joined(experiment: Experiment) -> None:
 
 def echo_metrics(metrics: dict[str, Any], monitor: str, on_status: OnStatus) -> None:
     """Report the metrics of each split with their confidence intervals, the monitor first, and those of each class."""
-    for split, values in _with_populations(metrics):
+    for split, values in _with_parts(metrics):
         names = [name for name in values["intervals"] if name == monitor or find_metric(name).in_terminal]
         names.sort(key=lambda name: name != monitor)
         on_status(f"evaluate: {split}: {', '.join(_format_metric(values, name) for name in names)}")
@@ -44,16 +46,22 @@ def echo_metrics(metrics: dict[str, Any], monitor: str, on_status: OnStatus) -> 
             on_status(f"note: {split}: {NO_INTERVAL}{which}")
         for line in class_lines(values):
             on_status(f"evaluate: {split}: {line}")
+        if "max_false_positives_per_scan" in values:
+            on_status(f"evaluate: {split}: {operating_point_text(values)}")
+        if values.get("scans_without_proposals"):
+            on_status(f"note: {split}: {values['scans_without_proposals']:,} scans have no proposals, as without lungs")
 
 
-def _with_populations(metrics: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The metrics of each split, and after them those that are re-weighted to the list's own mix of classes."""
+def _with_parts(metrics: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The metrics of each split, and after them those of the list's own mix of classes and those of whole scans."""
     for split, values in metrics.items():
         yield split, values
         if population := values.get("population"):
             counts = zip(population["class_counts"], population["classes"], strict=True)
             mix = ", ".join(f"{number:,} {name}" for number, name in counts)
             yield f"{split}, re-weighted to the list ({mix})", population
+        if whole := values.get(WHOLE_SCANS):
+            yield f"{split}, {whole['scans']:,} whole scans, {whole['nodules']:,} nodules", whole
 
 
 def note_undefined(metrics: dict[str, Any], store: PatchStore, on_status: OnStatus) -> None:

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from voxray.config.experiment import Experiment
 from voxray.console.progress import OnProgress
+from voxray.evaluation.findings import scans_to_search, searched_scans, searches_scans, write_whole_scans
 from voxray.evaluation.patches import evaluated_splits, write_patch_metrics
 from voxray.evaluation.scans import scans_to_evaluate, write_scan_metrics
 from voxray.executors.base import Executor
@@ -21,7 +22,7 @@ from voxray.stages.common import OnStatus, echo_metrics, is_finished, note_calib
 from voxray.stages.scan_check import check_read_again, scans_of
 from voxray.stages.train import need_training
 from voxray.storage.atomic import write_json
-from voxray.storage.paths import AnyPath
+from voxray.storage.paths import AnyPath, exists
 from voxray.store.matching import open_matching_store
 from voxray.store.read import PatchStore
 from voxray.training.fit import make_tracker
@@ -41,7 +42,7 @@ def evaluate(experiment: Experiment, executor: Executor, on_status: OnStatus) ->
     store = open_matching_store(experiment)
     trained = need_training(experiment, folder, store)
     key = evaluate_key(experiment, trained)
-    if store.info.masks:
+    if store.info.masks or searches_scans(experiment, store):
         rows = store.index.filter(pc.is_in(store.index["split"], value_set=pa.array(evaluated_splits(store))))
         check_read_again(experiment, store, scans_of(rows), executor.cut_digests, on_status)
     if is_finished(folder, "evaluate", key):
@@ -94,7 +95,7 @@ def _written(folder: RunFolder, splits: Sequence[str]) -> Iterator[AnyPath]:
     """The files that an evaluation of these splits wrote."""
     yield from (folder.experiment, folder.model, folder.metrics)
     for split in splits:
-        yield folder.predictions(split)
+        yield from filter(exists, folder.split_tables(split))
         table = read_predictions(folder, split)
         if LABEL_MAP in table.column_names:
             yield from (folder.path / name for name in table[LABEL_MAP].to_pylist())
@@ -103,7 +104,15 @@ def _written(folder: RunFolder, splits: Sequence[str]) -> Iterator[AnyPath]:
 def _evaluate_patches(
     experiment: Experiment, store: PatchStore, executor: Executor, on_progress: OnProgress
 ) -> dict[str, Any]:
-    return write_patch_metrics(experiment, executor.predict_splits(experiment, evaluated_splits(store), on_progress))
+    splits = evaluated_splits(store)
+    with executor.session():
+        metrics = write_patch_metrics(experiment, executor.predict_splits(experiment, splits, on_progress))
+        if searches_scans(experiment, store):
+            cases = scans_to_search(experiment, store, splits)
+            files = [(case["scan_id"], case["file"]) for case in cases]
+            outcomes = executor.find_in_scans(experiment, files, on_progress)
+            metrics = write_whole_scans(experiment, metrics, searched_scans(cases, outcomes))
+    return metrics
 
 
 def _evaluate_scans(

@@ -92,7 +92,8 @@ def _join(experiment: Experiment, folds: Sequence[Experiment], on_status: OnStat
         echo_metrics(metrics, experiment.training.monitor, on_status)
         write_fold_report(folder.report, experiment, metrics)
         keys = {fold.name: record.key for fold in folds if (record := run_folder(fold).finished("evaluate"))}
-        folder.mark_finished("folds", digest(keys), 0, (folder.experiment, folder.metrics, folder.predictions("test")))
+        tables = filter(exists, folder.split_tables("test"))
+        folder.mark_finished("folds", digest(keys), 0, (folder.experiment, folder.metrics, *tables))
     on_status(f"report: {folder.report}")
 
 

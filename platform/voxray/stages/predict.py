@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from voxray.errors import ConfigError, DataError, WorkError
 from voxray.executors.base import Executor
+from voxray.inference.detector import NEEDS_A_LIST
 from voxray.inference.load import trained_folders
 from voxray.inference.predict import plain_name, scan_name
 from voxray.prediction.files import SKIPPED, Options, answer_kind, check_scans
@@ -54,7 +55,10 @@ def predict(run: AnyPath, scans: Sequence[AnyPath], options: Options, executor: 
 
 def _check_targets(run: AnyPath, scans: Sequence[AnyPath], options: Options) -> None:
     first = RunFolder(trained_folders(run)[0])
-    kind = answer_kind(read_metadata(first.model).get("task", ""), read_run_experiment(first))
+    experiment = read_run_experiment(first)
+    kind = answer_kind(read_metadata(first.model).get("task", ""), experiment)
+    if kind == "findings" and options.candidates is None and experiment.detection.proposals == "list":
+        raise ConfigError("--candidates", "this run classifies the points of a list only, got none", NEEDS_A_LIST)
     if options.candidates is not None and kind != "findings":
         raise ConfigError("--candidates", "this run classifies no candidates", "Leave it out")
     given = [path for path in (options.mask, options.candidates) if path is not None]

@@ -46,12 +46,13 @@ def report(experiment: Experiment, on_status: OnStatus) -> AnyPath:
 
 
 def _without_changed_scan(contents: RunContents, on_status: OnStatus) -> RunContents:
-    """The contents of a classifier's run with a note where the scan that the page displays is no longer the same."""
+    """The contents of a classifier's run with a note where scans that the page displays are no longer the same."""
     from voxray.reporting.run.scan_views import displayed_scan
+    from voxray.reporting.run.whole_scans import displayed_scans
 
     row = displayed_scan(contents)
     try:
-        displayed = scans_on_disk(contents.experiment, [row] if row else [])
+        displayed = scans_on_disk(contents.experiment, [*([row] if row else []), *displayed_scans(contents)])
         check_read_again(contents.experiment, contents.store, displayed, cut_here, on_status)
     except VoxrayError:
         return replace(contents, scan_problem="the scans are not those that the store was made from")

@@ -171,6 +171,17 @@ class Tracker:
         self._log_after_training(charts)
 
     @_if_active
+    def log_froc(self, key: str, curves: Mapping[str, tuple[Floats, Floats]]) -> None:
+        """FROC curves in one chart by their names: false positives a scan and sensitivities."""
+        import wandb
+
+        rates, sensitivities = zip(*((rates.tolist(), found.tolist()) for rates, found in curves.values()), strict=True)
+        title, across = "FROC: sensitivity", "false positives a scan"
+        chart: Any = wandb.plot.line_series(rates, sensitivities, keys=list(curves), title=title, xname=across)
+        self._keep_in_run(f"{key}_table", chart.table)
+        self._log_after_training({key: chart})
+
+    @_if_active
     def log_pictures(self, key: str, pictures: Sequence[Picture], classes: Sequence[str]) -> None:
         """Pictures under one key; their masks can be toggled and show the names of the classes."""
         import wandb
@@ -209,12 +220,17 @@ class Tracker:
         """The numbers of final metrics in the run's summary, and their intervals.
 
         Such as ``final/val/recall``, ``final/val/interval_low/recall`` and ``final/val/classes/nodule/recall``; those
-        that are re-weighted to the own mix of the list as ``final/val/population/recall``.
+        that are re-weighted to the own mix of the list as ``final/val/population/recall``, and those of whole scans as
+        ``final/val/whole_scans/cpm``.
         """
         for key, value in _numbers("final", metrics):
             self.run.summary[key] = value
-        populations = {f"{split}/population": values.get("population", {}) for split, values in metrics.items()}
-        for split, values in {**metrics, **populations}.items():
+        parts = {
+            f"{split}/{part}": values.get(part, {})
+            for split, values in metrics.items()
+            for part in ("population", "whole_scans")
+        }
+        for split, values in {**metrics, **parts}.items():
             for name, ends in values.get("intervals", {}).items():
                 if ends:
                     low, high = ends

@@ -1,6 +1,5 @@
 """A cine loop of the axial slices of a scan with ground truth and prediction: one small WebP file."""
 
-import base64
 import io
 from dataclasses import dataclass
 
@@ -8,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from voxray.visualization.data_uri import data_uri
 from voxray.visualization.overlay import (
     AXIAL,
     Points,
@@ -130,4 +130,4 @@ def _encode(frames: list[Image.Image], quality: int) -> bytes:
 
 
 def _uri(content: bytes) -> str:
-    return "data:image/webp;base64," + base64.b64encode(content).decode()
+    return data_uri("webp", content)

@@ -1,6 +1,5 @@
 """All slices of a scan in one picture."""
 
-import base64
 import io
 import math
 from dataclasses import dataclass, replace
@@ -9,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from voxray.visualization.animation import Slices, draw_tile
+from voxray.visualization.data_uri import data_uri
 from voxray.visualization.overlay import display_range
 
 MOST_TILES = 160
@@ -110,4 +110,4 @@ def _encode(sheet: Image.Image) -> str:
         content = sink.getvalue()
         if len(content) <= MOST_BYTES:
             break
-    return "data:image/webp;base64," + base64.b64encode(content).decode()
+    return data_uri("webp", content)

@@ -1,6 +1,5 @@
 """Pictures of points in a scan: three planes through one of them, and all axial slices."""
 
-import base64
 import io
 from collections.abc import Iterator
 
@@ -10,10 +9,12 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 from voxray.scans.geometry import world_to_voxel
+from voxray.visualization.data_uri import data_uri
 from voxray.visualization.overlay import PLANES, PlaneAxes, take_plane
 from voxray.visualization.style import SOFTWARE
 from voxray.volume import Volume
 
+LUNG_WINDOW_HU = (-1200.0, 600.0)
 WIDTH_MM = 70.0  # of the planes through a point
 SIDE = 260  # pixels of each
 LONGEST = 320  # pixels of an axial slice
@@ -60,7 +61,7 @@ def slice_pictures(volume: Volume, window: tuple[float, float]) -> Iterator[str]
         gray = Image.fromarray(_gray(take_plane(volume.array[0], PLANES[0], z), window))
         sink = io.BytesIO()
         gray.resize((size[0], size[1]), Image.Resampling.BILINEAR).save(sink, format="JPEG", quality=JPEG_QUALITY)
-        yield "data:image/jpeg;base64," + base64.b64encode(sink.getvalue()).decode()
+        yield data_uri("jpeg", sink.getvalue())
 
 
 def _plane(

@@ -1,6 +1,5 @@
 """Slices of patches and volumes as 8-bit pictures."""
 
-import base64
 import io
 import re
 from pathlib import PurePosixPath
@@ -15,6 +14,7 @@ from voxray.loader.normalize import scale_window
 from voxray.loader.standardize import clip_percentiles
 from voxray.scans.formats.picture import PICTURE
 from voxray.scans.intensity import PERCENTILES
+from voxray.visualization.data_uri import data_uri
 
 STACKED = re.compile(r"(train|val|test)_images/\d+")
 ID_LETTERS = 20
@@ -62,7 +62,7 @@ def encode_png(pixels: NDArray[np.uint8], longest: int) -> str:
     image.thumbnail((longest, longest))
     sink = io.BytesIO()
     image.save(sink, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(sink.getvalue()).decode()
+    return data_uri("png", sink.getvalue())
 
 
 def shorten_id(scan_id: str) -> str:

@@ -3,7 +3,6 @@
 Projections are seen from the front at first: the patient's right is on the left, superior is up.
 """
 
-import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import binary_erosion, gaussian_filter
 
+from voxray.visualization.data_uri import data_uri
 from voxray.visualization.overlay import crop_box, to_gray
 
 Floats = NDArray[np.float64]
@@ -88,8 +88,7 @@ def render_turning(
     options: Any = {"save_all": True, "append_images": frames[1:], "duration": FRAME_MS, "loop": 0}
     frames[0].save(sink, "WEBP", quality=QUALITY, method=EFFORT, **options)
     frames[FRAMES // 12].save(still, "WEBP", quality=85)
-    loop, picture = (base64.b64encode(content.getvalue()).decode() for content in (sink, still))
-    return f"data:image/webp;base64,{loop}", f"data:image/webp;base64,{picture}"
+    return data_uri("webp", sink.getvalue()), data_uri("webp", still.getvalue())
 
 
 def label_surfaces(labels: NDArray[np.uint8], spacing_mm: Sequence[float], colors: Sequence[str]) -> list[Surface]:

@@ -13,7 +13,10 @@ from voxray.volume import Volume
 
 @dataclass(frozen=True)
 class Shown:
-    """A finding as the page shows it; `picture` is a data URI, `center_mm` is world RAS."""
+    """A finding as the page shows it; `picture` is a data URI, `center_mm` is world RAS.
+
+    `is_above` says whether it is at or above the operating point.
+    """
 
     rank: int
     probability: float
@@ -22,6 +25,7 @@ class Shown:
     slice: int
     side: str
     picture: str
+    is_above: bool = False
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,12 @@ class _Circle:
 
 
 def render_findings(
-    name: str, subtitle: Sequence[str], shown: Sequence[Shown], volume: Volume, window: tuple[float, float]
+    name: str,
+    subtitle: Sequence[str],
+    sentences: Sequence[str],
+    shown: Sequence[Shown],
+    volume: Volume,
+    window: tuple[float, float],
 ) -> str:
     """The page as HTML, without any other file.
 
@@ -46,6 +55,8 @@ def render_findings(
         Of the scan.
     subtitle : sequence of str
         What was done.
+    sentences : sequence of str
+        What the thresholds say.
     shown : sequence of Shown
         The most probable first.
     volume : Volume
@@ -60,7 +71,8 @@ def render_findings(
     slices.reverse()  # from the head down, as a chest is read
     width, height, _ = np.multiply(volume.shape, volume.spacing_mm)
     page = template_environment().get_template("findings.html.jinja")
-    return page.render(name=name, subtitle=subtitle, findings=shown, slices=slices, ratio=width / height)
+    values = {"subtitle": subtitle, "sentences": sentences, "findings": shown, "slices": slices}
+    return page.render(name=name, ratio=width / height, **values)
 
 
 def _circles(volume: Volume, shown: Sequence[Shown], number: int) -> list[_Circle]:

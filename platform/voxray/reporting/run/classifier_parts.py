@@ -7,14 +7,12 @@ import pyarrow.compute as pc
 from markupsafe import Markup
 
 from voxray.datasets.layouts import find_layout
-from voxray.errors import VoxrayError
-from voxray.evaluation.candidates import score_predictions
-from voxray.metrics.detection_score import DetectionScore
 from voxray.metrics.registry import headline_keys, metric_name, task_metrics
 from voxray.reporting.charts.classifier_curves import curve_charts, score_charts
-from voxray.reporting.charts.froc_curve import froc_chart
+from voxray.reporting.charts.froc_curve import DrawnCurve, froc_chart
 from voxray.reporting.run.contents import RunContents
 from voxray.reporting.run.scan_views import classifier_views
+from voxray.reporting.run.whole_scans import whole_scans
 from voxray.reporting.run.worst_errors import error_groups, is_one_image
 from voxray.reporting.text.caveats import classifier_caveats
 from voxray.reporting.text.class_rows import class_rows
@@ -43,6 +41,7 @@ def classifier_parts(run: RunContents) -> dict[str, Any]:
         "curves": curve_charts(run),
         "scores": score_charts(run),
         "froc": _froc(run),
+        "whole_scans": whole_scans(run),
         "calibration": calibration_sentences(run, len(run.experiment.patches.oversample_rotations) + 1),
         "error_groups": error_groups(run),
         "scan_views": classifier_views(run),
@@ -65,19 +64,13 @@ def _metric_table(run: RunContents) -> list[dict[str, MetricValue]]:
 
 
 def _froc(run: RunContents) -> Markup | None:
-    """The FROC curves of the splits that were scored as a detection, where the annotations are still there."""
-    scored = [split for split in run.splits if run.metrics[split].get("cpm") is not None]
-    found = {split: _score(run, split) for split in scored}
-    scores = {split: score for split, score in found.items() if score is not None}
-    return froc_chart(scores) if scores else None
-
-
-def _score(run: RunContents, split: str) -> DetectionScore | None:
-    predictions = run.predictions[split]
-    try:
-        return score_predictions(run.experiment, predictions.rows, predictions.probabilities[:, 1])
-    except VoxrayError:  # the data set was removed or changed since
-        return None
+    """The FROC curves of the candidates of the list."""
+    curves = {
+        split: DrawnCurve(run.detection[split].froc, run.metrics[split])
+        for split in run.splits
+        if split in run.detection and run.detection[split].froc is not None
+    }
+    return froc_chart(curves) if curves else None
 
 
 def _threshold_note(run: RunContents) -> Iterator[str]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from voxray.config.experiment import Experiment
+from voxray.evaluation.findings import WHOLE_SCANS
 from voxray.metrics.aggregate import aggregate_predictions, labels_and_probabilities, without_calibration
 from voxray.metrics.calibration import Calibration
 from voxray.metrics.classification import predict_labels
@@ -20,7 +21,15 @@ from voxray.metrics.registry import find_metric
 from voxray.models.spec.load import Architecture, parse_architecture
 from voxray.patches.population import class_weights
 from voxray.runs.folder import RunFolder
-from voxray.runs.read import read_architecture, read_history, read_metrics, read_predictions, read_run_experiment
+from voxray.runs.read import (
+    read_architecture,
+    read_findings,
+    read_froc,
+    read_history,
+    read_metrics,
+    read_predictions,
+    read_run_experiment,
+)
 from voxray.storage.paths import AnyPath, exists
 from voxray.store.read import PatchStore
 from voxray.training.checkpoint import read_metadata
@@ -60,13 +69,26 @@ class SplitPredictions:
 
 
 @dataclass(frozen=True, eq=False)
+class SplitDetection:
+    """The FROC curve of a list's candidates and, where whole scans were searched, what was found in them.
+
+    `findings` and `nodules` are the tables of `voxray.evaluation.finding_tables`, `findings_froc` their curve.
+    """
+
+    froc: pa.Table | None = None
+    findings: pa.Table | None = None
+    nodules: pa.Table | None = None
+    findings_froc: pa.Table | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class RunContents:
     """Everything that a report displays.
 
     Metrics, predictions and cases are by split; `versions` are those of the packages that trained the model.
     Segmentations have no predictions and classifiers no cases, the rows of the scans: `scan_id`, `path`, `label_path`,
     `prediction` (relative to the run's folder) and metrics, NaN if undefined; `dice` is the mean over the classes.
-    `scan_problem` says why scans cannot be displayed, if so.
+    `detection` is what is known of classifiers of candidates. `scan_problem` says why scans cannot be displayed, if so.
     """
 
     experiment: Experiment
@@ -79,6 +101,7 @@ class RunContents:
     cases: Mapping[str, list[Case]] = field(default_factory=dict)
     folder: AnyPath = Path()
     scan_problem: str = ""
+    detection: Mapping[str, SplitDetection] = field(default_factory=dict)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -129,6 +152,7 @@ def read_run(folder: AnyPath, store: PatchStore) -> RunContents:
         store=store,
         versions=read_metadata(files.model).get("versions", {}) if exists(files.model) else {},
         cases={split: _read_cases(files, split) for split in splits} if masks else {},
+        detection={} if masks else {split: _read_detection(files, split, metrics[split]) for split in splits},
         folder=folder,
     )
 
@@ -156,6 +180,13 @@ def _read_predictions(files: RunFolder, split: str, metrics: Mapping[str, Any], 
     if split in store.info.population:
         weights = class_weights(store.info.population[split], level)[labels]
     return SplitPredictions(table.drop_columns(["probabilities"]), probabilities, uncalibrated, weights)
+
+
+def _read_detection(files: RunFolder, split: str, metrics: Mapping[str, Any]) -> SplitDetection:
+    froc = read_froc(files, files.froc(split))
+    if WHOLE_SCANS not in metrics:
+        return SplitDetection(froc)
+    return SplitDetection(froc, *read_findings(files, split), read_froc(files, files.findings_froc(split)))
 
 
 def _read_cases(files: RunFolder, split: str) -> list[Case]:

@@ -7,12 +7,16 @@ import numpy as np
 from markupsafe import Markup
 
 from voxray.config.experiment import Experiment
+from voxray.evaluation.findings import WHOLE_SCANS
 from voxray.metrics.support import MIN_PATIENTS
+from voxray.reporting.charts.froc_curve import DrawnCurve, froc_chart
 from voxray.reporting.html import template_environment
 from voxray.reporting.run.reproduce import settings_text
 from voxray.reporting.text.class_rows import class_rows
 from voxray.reporting.text.metric_values import NO_INTERVAL, describe, label_of, metric_columns
 from voxray.reporting.text.numbers import MISSING, SPLIT_NAMES, count, decimals, interval_text, plural
+from voxray.runs.folder import RunFolder
+from voxray.runs.read import read_froc
 from voxray.storage.atomic import write_text
 from voxray.storage.paths import AnyPath
 from voxray.visualization.style import MUTED, SPLIT_COLORS, WIDE, new_axes, styled, to_svg, unit_axis
@@ -22,7 +26,10 @@ def write_fold_report(path: AnyPath, experiment: Experiment, metrics: Mapping[st
     """Write the page, beside the folders of the folds, atomically; `metrics` is the content of ``metrics.json``."""
     test = metrics["test"]
     folds: Mapping[str, Sequence[float | None]] = test["folds"]
-    rows = [row for title, values in metric_columns(metrics, ("test",)).items() for row in _rows(values, title)]
+    columns = metric_columns(metrics, ("test",))
+    if whole := test.get(WHOLE_SCANS):
+        columns[f"{SPLIT_NAMES['test']}, whole scans"] = whole
+    rows = [row for title, values in columns.items() for row in _rows(values, title)]
     page = template_environment().get_template("folds.html.jinja")
     text = page.render(
         name=experiment.name,
@@ -37,6 +44,7 @@ def write_fold_report(path: AnyPath, experiment: Experiment, metrics: Mapping[st
         rows=rows,
         chart=_fold_chart(test),
         calibration=_calibration(test),
+        froc=_froc(RunFolder(path.parent), test),
         settings=settings_text(experiment),
     )
     write_text(path, text + "\n")
@@ -62,6 +70,20 @@ def _calibration(test: Mapping[str, Any]) -> str:
     temperatures = ", ".join(map(decimals, record["temperatures"]))
     error = f"expected calibration error {decimals(record['uncalibrated_ece'])} before, {decimals(test['ece'])} after"
     return f"Each fold is calibrated on its validation split (temperatures {temperatures}): {error}."
+
+
+def _froc(folder: RunFolder, test: Mapping[str, Any]) -> dict[str, Markup]:
+    """The pooled curves: of the list's candidates, and of whole scans with the operating point of each fold."""
+    files = {"list": (folder.froc("test"), test), "whole scans": (folder.findings_froc("test"), test.get(WHOLE_SCANS))}
+    curves = {
+        name: DrawnCurve(table, values)
+        for name, (file, values) in files.items()
+        if values is not None and (table := read_froc(folder, file)) is not None
+    }
+    return {
+        name: froc_chart({"test": curve}, f"froc-{name.replace(' ', '-')}", operating=name != "list")
+        for name, curve in curves.items()
+    }
 
 
 def _pooled(test: Mapping[str, Any], key: str) -> tuple[str, str]:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from voxray.privacy import pseudonym
+from voxray.reporting.charts.froc_curve import DrawnCurve
 from voxray.reporting.run.cases import choose_cases, gray_levels, read_case
 from voxray.reporting.run.contents import RunContents
 from voxray.reporting.text.numbers import probability_percent
@@ -32,6 +33,13 @@ def log_evaluation(tracker: Tracker, run: RunContents) -> None:
     predictions = run.predictions[SPLIT]
     predicted = predictions.predicted(run.threshold)
     tracker.log_predictions(predictions.labels, predicted, predictions.probabilities, run.classes)
+    for split, detection in run.detection.items():
+        curves = {"list": detection.froc, "whole scans": detection.findings_froc}
+        drawn = {name: DrawnCurve(table, {}) for name, table in curves.items() if table is not None}
+        if drawn:
+            columns = ("false_positives_per_scan", "sensitivity")
+            named = {name: (curve.column(columns[0]), curve.column(columns[1])) for name, curve in drawn.items()}
+            tracker.log_froc(f"{split}/froc", named)
     tracker.log_pictures(f"{SPLIT}/patches", list(_worst_patches(run)), run.classes)
 
 

@@ -43,6 +43,15 @@ def _subject(threshold: float | None, target_recall: float, repeated: bool) -> s
     return f"At threshold {probability(threshold)}, {goal}, the model"
 
 
+def operating_point_text(metrics: Mapping[str, Any]) -> str:
+    """The operating point of whole scans, from the metrics of these; of several folds each one."""
+    limit = f"at most {metrics['max_false_positives_per_scan']:g} false positives a scan"
+    thresholds = [finite(threshold) for threshold in metrics.get("thresholds") or [metrics["threshold"]]]
+    if None in thresholds:
+        return f"no operating point: no probability has {limit} on validation"
+    return f"operating point p ≥ {', '.join(map(probability, thresholds))}, chosen on validation for {limit}"
+
+
 def stop_reason(training: TrainingSpec, epochs: int) -> str:
     """Why training ended after these epochs already; empty where it did all."""
     if not training.early_stopping_epochs or epochs >= training.epochs:
