@@ -4,7 +4,7 @@ Data sets are drawn from a population whose metrics are known from very many pat
 ``metrics.json``. In the first population a patient is one sample; in the others the samples of a patient depend on each
 other, and patients have different numbers of samples or scans. Each cell is the coverage and, where few patients bear
 on a metric and it was withheld, the share of data sets with an interval.
-Usage: python tools/coverage.py [--repeats 1000]
+Usage: python tools/coverage.py [--repeats 1000] [--metric ece]
 """
 
 import argparse
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from voxray.metrics.calibration_error import calibration_error, calibration_error_interval
 from voxray.metrics.classification import Samples, predict_labels
 from voxray.metrics.compute import mean_metrics, sample_metrics
 from voxray.metrics.intervals import sample_intervals, scan_intervals
@@ -23,34 +24,35 @@ PATIENTS = (5, 10, 20, 40, 100)
 POPULATION = 200_000  # patients from whom the truth is computed
 CLUSTERING = 0.8  # standard deviation of a patient's effect on its scores, next to 1 within the patient
 
-Draw = tuple[dict[str, float], dict[str, Any]]
+# Samples, or a table of the metrics of scans, and the patient of each.
+Draw = tuple[Samples | list[dict[str, float]], np.ndarray]
 Population = Callable[[int, float, np.random.Generator], Draw]
 
 
 def one_sample_each(count: int, separation: float, rng: np.random.Generator) -> Draw:
-    """Metrics and intervals of patients with one sample each, 2 of 5 positive."""
+    """Patients with one sample each, 2 of 5 positive."""
     return _two_classes(rng.random(count) < 0.4, np.arange(count), separation, 0, rng)
 
 
 def candidates(count: int, separation: float, rng: np.random.Generator) -> Draw:
-    """Metrics and intervals of candidates: one to four positive and about ten negative ones of each patient."""
+    """Candidates: one to four positive and about ten negative ones of each patient."""
     positive, negative = 1 + rng.binomial(3, 0.3, count), 1 + rng.poisson(9, count)
     patients = np.concatenate([np.repeat(np.arange(count), numbers) for numbers in (positive, negative)])
     return _two_classes(np.arange(len(patients)) < positive.sum(), patients, separation, CLUSTERING, rng)
 
 
 def three_classes(count: int, separation: float, rng: np.random.Generator) -> Draw:
-    """Metrics and intervals of one to eight samples of a patient, each of one of three classes."""
+    """One to eight samples of a patient, each of one of three classes."""
     patients = np.repeat(np.arange(count), rng.integers(1, 9, count))
     labels = rng.choice(3, len(patients), p=[0.5, 0.3, 0.2])
     logits = rng.normal(size=(len(patients), 3)) + CLUSTERING * rng.normal(size=(count, 3))[patients]
     logits[np.arange(len(labels)), labels] += separation
     odds = np.exp(logits)
-    return _measure(labels, odds / odds.sum(axis=1, keepdims=True), patients)
+    return _samples(labels, odds / odds.sum(axis=1, keepdims=True)), patients
 
 
 def scans(count: int, separation: float, rng: np.random.Generator) -> Draw:
-    """Metrics and intervals of one to three scans of each patient, with a class that a third of them lacks."""
+    """One to three scans of each patient, with a class that a third of them lacks."""
     patients = np.repeat(np.arange(count), rng.integers(1, 4, count))
     effects = rng.normal(size=(count, 2))[patients] + rng.normal(size=(len(patients), 2))
     dice = 1 / (1 + np.exp(-separation - 0.5 * effects))
@@ -60,7 +62,7 @@ def scans(count: int, separation: float, rng: np.random.Generator) -> Draw:
         {"dice/organ": float(organ), "dice/lesion": float(lesion), "hd95_mm/organ": float(distance)}
         for (organ, lesion), distance in zip(dice, distances[:, 0], strict=True)
     ]
-    return mean_metrics(table), scan_intervals(table, patients.tolist()) if count <= max(PATIENTS) else {}
+    return table, patients
 
 
 def _two_classes(
@@ -68,13 +70,30 @@ def _two_classes(
 ) -> Draw:
     effects = clustering * rng.normal(size=patients.max() + 1)[patients]
     scores = 1 / (1 + np.exp(-rng.normal(size=len(patients)) - effects - separation * (positive - 0.5)))
-    return _measure(positive.astype(np.int64), np.stack([1 - scores, scores], 1), patients)
+    return _samples(positive.astype(np.int64), np.stack([1 - scores, scores], 1)), patients
 
 
-def _measure(labels: np.ndarray, probabilities: np.ndarray, patients: np.ndarray) -> Draw:
-    samples = Samples(labels, probabilities, predict_labels(probabilities, 0.5))
-    is_population = patients.max() >= max(PATIENTS)
-    return sample_metrics(samples), {} if is_population else sample_intervals(samples, patients)
+def _samples(labels: np.ndarray, probabilities: np.ndarray) -> Samples:
+    return Samples(labels, probabilities, predict_labels(probabilities, 0.5))
+
+
+def _truth(drawn: Draw) -> dict[str, float]:
+    evaluated, _ = drawn
+    if not isinstance(evaluated, Samples):
+        return mean_metrics(evaluated)
+    return {**sample_metrics(evaluated), "ece": calibration_error(evaluated.labels, evaluated.probabilities)}
+
+
+def _intervals(drawn: Draw, metric: str | None) -> dict[str, Any]:
+    """The intervals of all metrics, or of one."""
+    evaluated, patients = drawn
+    if not isinstance(evaluated, Samples):
+        found = scan_intervals(evaluated, patients.tolist())
+    else:
+        found = {} if metric == "ece" else sample_intervals(evaluated, patients)
+        if metric in (None, "ece"):
+            found["ece"] = calibration_error_interval(evaluated.labels, evaluated.probabilities, patients)
+    return {name: interval for name, interval in found.items() if metric in (None, name)}
 
 
 # Population → the separations of a weak and of a strong network.
@@ -86,13 +105,15 @@ POPULATIONS: Mapping[Population, tuple[float, float]] = {
 }
 
 
-def coverage(population: Population, separation: float, patients: int, repeats: int) -> dict[str, tuple[float, float]]:
+def coverage(
+    population: Population, separation: float, patients: int, repeats: int, metric: str | None
+) -> dict[str, tuple[float, float]]:
     """Metric → the share of intervals that hold the truth, NaN for too few of them, and the share with one."""
-    truth, _ = population(POPULATION, separation, np.random.default_rng(0))
+    truth = _truth(population(POPULATION, separation, np.random.default_rng(0)))
     held: dict[str, list[bool]] = {}
     rng = np.random.default_rng(patients)
     for _ in range(repeats):
-        for name, interval in population(patients, separation, rng)[1].items():
+        for name, interval in _intervals(population(patients, separation, rng), metric).items():
             held.setdefault(name, [])
             if interval is not None:
                 low, high = interval
@@ -113,11 +134,14 @@ def main() -> None:
     """Print a table of coverage and one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=1000)
+    parser.add_argument("--metric", help="only this one")
     options = parser.parse_args()
     lowest = 1.0
     for population, separations in POPULATIONS.items():
         for separation, strength in zip(separations, ("weak", "strong"), strict=True):
-            columns = {count: coverage(population, separation, count, options.repeats) for count in PATIENTS}
+            columns = {
+                count: coverage(population, separation, count, options.repeats, options.metric) for count in PATIENTS
+            }
             for name in columns[PATIENTS[0]]:
                 cells = [columns[count][name] for count in PATIENTS]
                 lowest = min([lowest, *(share for share, _ in cells if not math.isnan(share))])
