@@ -9,6 +9,7 @@ from scipy.special import log_softmax, softmax
 from sklearn import metrics as sk
 from sklearn.calibration import calibration_curve
 
+from voxray.metrics.aggregate import log_loss
 from voxray.metrics.calibration import FEWEST, HIGHEST, Calibration, fit_calibration
 from voxray.metrics.calibration_error import calibration_bins, calibration_error, calibration_error_interval
 
@@ -214,3 +215,29 @@ def test_weights_count_samples_several_times() -> None:
     interval = calibration_error_interval(labels, probabilities, patients, times.astype(float))
     alone = calibration_error_interval(labels[repeated], probabilities[repeated], patients[repeated])
     assert interval == pytest.approx(alone)
+
+
+def test_samples_without_weight_are_as_if_they_were_absent() -> None:
+    logits, labels = overconfident(np.random.default_rng(5), 300, 2, 2.0)
+    weights, patients = np.where(np.arange(300) < 200, 2.5, 0.0), np.arange(300) // 10
+    probabilities = Calibration().apply(logits)
+    everything = (labels, probabilities, patients.astype(str))
+    some = tuple(values[:200] for values in everything)
+    assert calibration_error_interval(*everything, weights) == pytest.approx(calibration_error_interval(*some))
+    assert calibration_error(labels, probabilities, weights) == pytest.approx(calibration_error(*some[:2]))
+    assert log_loss(labels, probabilities, weights) == pytest.approx(sk.log_loss(labels[:200], probabilities[:200]))
+    found = fit_calibration(logits, labels, patients, NONE, weights)
+    expected = fit_calibration(logits[:200], labels[:200], patients[:200], NONE)
+    assert found.temperature == pytest.approx(expected.temperature, rel=1e-6)
+
+
+def test_without_any_weight_and_with_nan_nothing_is_defined() -> None:
+    logits, labels = overconfident(np.random.default_rng(6), 60, 2, 2.0)
+    probabilities, patients, none = Calibration().apply(logits), np.arange(60).astype(str), np.zeros(60)
+    assert math.isnan(calibration_error(labels, probabilities, none))
+    assert calibration_error_interval(labels, probabilities, patients, none) is None
+    assert math.isnan(log_loss(labels, probabilities, none))
+    assert "0 samples, fewer than" in fit_calibration(logits, labels, np.arange(60), NONE, none).note
+    probabilities[3] = math.nan
+    assert math.isnan(calibration_error(labels, probabilities))
+    assert calibration_error_interval(labels, probabilities, patients) is None

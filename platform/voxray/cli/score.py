@@ -86,10 +86,10 @@ def _content(result: "DetectionScore") -> dict[str, Any]:
 def _print_table(result: "DetectionScore") -> None:
     from rich.table import Table
 
-    from voxray.reporting.text.numbers import decimals
+    from voxray.reporting.text.numbers import decimals, interval_text
 
     def interval(ends: tuple[float, float] | None) -> str:
-        return f"{decimals(ends[0])} to {decimals(ends[1])}" if ends else decimals(None)
+        return interval_text(*ends) if ends else decimals(None)
 
     table = Table("false positives a scan", "sensitivity", "95 % interval", title=f"FROC of {result.scans:,} scans")
     for rate, value in result.sensitivity_at.items():

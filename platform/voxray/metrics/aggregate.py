@@ -97,8 +97,8 @@ def check_probabilities(probabilities: Floats, split: str) -> None:
 
 
 def log_loss(labels: Ints, probabilities: Floats, weights: Floats | None = None) -> float:
-    """Mean cross-entropy of probabilities, in nats; NaN without samples."""
-    if not len(labels):
+    """Mean cross-entropy of probabilities, in nats; NaN without samples that count."""
+    if not len(labels) or (weights is not None and not np.any(weights)):
         return float("nan")
     true = probabilities[np.arange(len(labels)), labels]
     return float(np.average(-np.log(np.maximum(true, np.finfo(np.float64).tiny)), weights=weights))

@@ -78,10 +78,11 @@ def fit_calibration(
     from scipy.optimize import minimize_scalar  # takes half a second to import
 
     known = tuple(offsets.tolist())
-    samples = int(members.max(initial=-1)) + 1
+    counted = amounts > 0
+    samples = len(np.unique(members[counted]))
     if samples < FEWEST:
         return Calibration(1.0, known, f"validation has {samples} samples, fewer than the {FEWEST} that determine one")
-    if len(np.unique(labels)) < 2:
+    if len(np.unique(labels[counted])) < 2:
         return Calibration(1.0, known, "validation has one class only")
     # Means over patients may have several minima, so the search starts from the best point of a grid.
     grid = np.linspace(math.log(LOWEST), math.log(HIGHEST), 41)

@@ -36,7 +36,12 @@ def calibration_bins(
 
 
 def calibration_error(labels: Ints, probabilities: Floats, weights: Floats | None = None) -> float:
-    """Mean distance of the points of `calibration_bins` from the diagonal, by size; NaN without samples."""
+    """Mean distance of the points of `calibration_bins` from the diagonal, by size.
+
+    NaN without samples that count, or where a probability is NaN.
+    """
+    if not np.isfinite(probabilities).all():
+        return math.nan
     predicted, observed, sizes = calibration_bins(labels, probabilities, weights)
     return float(sizes @ np.abs(predicted - observed) / sizes.sum()) if len(sizes) else math.nan
 
@@ -48,19 +53,22 @@ def calibration_error_interval(
     weights: Floats | None = None,
     resamples: int = RESAMPLES,
 ) -> tuple[float, float] | None:
-    """95 % confidence interval of `calibration_error`, from resampled patients; None for fewer than five.
+    """95 % confidence interval of `calibration_error`, from resampled patients; None for fewer than five that count.
 
     The error is the length of a vector, the gaps of the bins. A resample is as far from the data as the data are from
     the truth, so the lengths differ by no more than the length of the difference. Percentiles of the resampled errors
     themselves would lie too high: noise adds to each gap, in whichever direction.
     """
+    amounts = np.ones(len(labels)) if weights is None else weights
+    counted = amounts > 0
+    labels, probabilities, patients = labels[counted], probabilities[counted], patients[counted]
+    amounts = amounts[counted]
     names, member = np.unique(patients, return_inverse=True)
-    if len(names) < MIN_PATIENTS:
+    if len(names) < MIN_PATIENTS or not np.isfinite(probabilities).all():
         return None
     from scipy.special import stdtrit
 
     predicted, outcomes = _predictions_and_outcomes(labels, probabilities)
-    amounts = np.ones(len(labels)) if weights is None else weights
     cells = np.bincount(member * BINS + _bins(predicted), amounts * (predicted - outcomes), len(names) * BINS)
     sums = np.column_stack([cells.reshape(len(names), BINS), np.bincount(member, amounts)])
     totals, rng = sums.sum(axis=0), np.random.default_rng(0)
