@@ -41,6 +41,7 @@ ELSEWHERE = {
     "predictions:*_findings.csv": "see *_findings.json",
     "predictions:*_findings.html": "see *_findings.json",
     "predictions:*.png": "see *_findings.json",
+    "run:near_duplicates.json": "of `ingest --verify`; a report says that nothing was compared where it cannot be read",
     "run:pseudonyms.key": "tested on its own: only pictures on W&B need it",
 }
 

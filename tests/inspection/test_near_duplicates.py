@@ -13,12 +13,15 @@ from scipy.ndimage import gaussian_filter, zoom
 from voxray.executors.local import LocalExecutor
 from voxray.inspection.issues import find_issues
 from voxray.inspection.near_duplicates import NearPair, find_near_duplicates
+from voxray.inspection.patch_duplicates import patch_row, read_patch_duplicates
 from voxray.inspection.scan_stats import inspect_scans
 from voxray.inspection.signatures import CELLS, common_grid, grid_shape, signature
 from voxray.inspection.summary import finish_inspection
 from voxray.inspection.target import read_target
 from voxray.reporting.inspection.montage import draw_pairs
+from voxray.runs.folder import run_folder
 from voxray.stages.ingest import ingest
+from voxray.store.read import open_store
 
 ARCHITECTURE = Path(__file__).parents[2] / "configs" / "architectures" / "archsm.json"
 COUNT = 60
@@ -144,9 +147,19 @@ def test_a_verified_store_says_which_patches_are_in_two_splits(tmp_path: Path) -
         Image.fromarray(large[1][14:78, 5:69]).save(tmp_path / "copy.png")
         spec = experiment(tmp_path, tmp_path / f"run{len(copy)}", **settings)
         ingest(spec, LocalExecutor(), said.append, verify=True)
-    (note,) = [line for line in said if "almost the same" in line]
+    first, note = [line for line in said if "almost the same" in line]
+    assert first == "ingest: no patch of val and test looks almost the same as a patch of another split"
     assert note.startswith("note: 1 of 5 patches of val and test look almost the same as a patch of another split")
     assert "first 1.png (train) and copy.png (val)" in note
+    store, file = open_store(spec.store_path), run_folder(spec).near_duplicates
+    found = read_patch_duplicates(file, store)
+    assert found is not None
+    ((first_place, second_place),) = [(pair.first, pair.second) for pair in found.pairs]
+    assert [patch_row(store, place)["path"] for place in (first_place, second_place)] == ["1.png", "copy.png"]
+    other = open_store(experiment(tmp_path, tmp_path / "run0", **settings).store_path)
+    assert read_patch_duplicates(file, other) is None, "of other patches"
+    file.write_text("{")
+    assert read_patch_duplicates(file, store) is None
 
 
 DATA = Path(os.environ.get("VOXRAY_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))

@@ -1,21 +1,68 @@
 """Patches of a finished store that are almost the same as one of another split."""
 
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import TypeAdapter, ValidationError
 
 from voxray.inspection.near_duplicates import find_near_duplicates
 from voxray.inspection.signatures import Signature, signature
 from voxray.patches.balance import SPLITS
+from voxray.storage.atomic import write_json
+from voxray.storage.paths import AnyPath, exists, read_bytes
 from voxray.store.read import PatchStore
 from voxray.store.sharded import ShardedArray
 
+MOST_PAIRS = 12  # that are kept
 
-def describe_patch_duplicates(store: PatchStore) -> str:
-    """How many patches of the later splits are almost the same as one of an earlier split, in words; empty for none.
+
+@dataclass(frozen=True)
+class PatchPair:
+    """Two patches that are almost the same, the first of the earlier split: split and slot of each."""
+
+    first: tuple[str, int]
+    second: tuple[str, int]
+    correlation: float  # of their details
+
+
+@dataclass(frozen=True)
+class PatchDuplicates:
+    """Patches of the later splits that are almost the same as one of an earlier split.
+
+    Attributes
+    ----------
+    content : str
+        The store's `content_digest`.
+    affected, evaluated : int
+        How many patches of the later splits look almost the same as one of an earlier split, and how many there are
+        that can be recognized.
+    pairs : tuple of PatchPair
+        The first, those most alike first.
+    """
+
+    content: str
+    affected: int
+    evaluated: int
+    pairs: tuple[PatchPair, ...]
+
+    @property
+    def text(self) -> str:
+        """The numbers in words."""
+        patches, alike = f"of {' and '.join(SPLITS[1:])}", "almost the same as a patch of another split"
+        if not self.affected:
+            return f"no patch {patches} looks {alike}"
+        return f"{self.affected:,} of {self.evaluated:,} patches {patches} look {alike}"
+
+
+FOUND = TypeAdapter(PatchDuplicates)
+
+
+def find_patch_duplicates(store: PatchStore) -> PatchDuplicates:
+    """Compare all patches of a store with those of other splits.
 
     The same voxels, which a published split may hold twice, are a note of the store already.
     """
@@ -29,15 +76,36 @@ def describe_patch_duplicates(store: PatchStore) -> str:
         for pair in find_near_duplicates(signatures, groups)
         if rows[pair.first]["checksum"] != rows[pair.second]["checksum"]
     ]
-    if not pairs:
-        return ""
-    by_split = [sorted(pair[:2], key=lambda number: groups[number]) for pair in pairs]
-    first, second = (f"{rows[number]['path']} ({rows[number]['split']})" for number in by_split[0])
-    affected, evaluated = len({later for _, later in by_split}), int(np.count_nonzero(groups))
-    return (
-        f"{affected:,} of {evaluated:,} patches of {' and '.join(SPLITS[1:])} look almost the same as a patch of "
-        f"another split, first {first} and {second}, whose details correlate by {pairs[0].correlation:.2f}"
-    )
+    by_split = [sorted((pair.first, pair.second), key=lambda number: groups[number]) for pair in pairs]
+    places = [(row["split"], row["slot"]) for row in rows]
+    kept = [
+        PatchPair(places[first], places[second], pair.correlation)
+        for (first, second), pair in zip(by_split[:MOST_PAIRS], pairs[:MOST_PAIRS], strict=True)
+    ]
+    affected, evaluated = len({second for _, second in by_split}), int(np.count_nonzero(groups))
+    return PatchDuplicates(store.content_digest, affected, evaluated, tuple(kept))
+
+
+def write_patch_duplicates(path: AnyPath, found: PatchDuplicates) -> None:
+    """Write a JSON file."""
+    write_json(path, asdict(found))
+
+
+def read_patch_duplicates(path: AnyPath, store: PatchStore) -> PatchDuplicates | None:
+    """What was found in this store; None where that is not known, or of other patches."""
+    try:
+        found = FOUND.validate_json(read_bytes(path)) if exists(path) else None
+    except ValidationError:
+        return None
+    return found if found is not None and found.content == store.content_digest else None
+
+
+def patch_row(store: PatchStore, place: tuple[str, int]) -> dict[str, Any]:
+    """The row of the index of a patch, by its split and slot."""
+    split, slot = place
+    rows = store.rows(split)
+    row: dict[str, Any] = rows.filter(pc.equal(rows["slot"], slot)).slice(0, 1).to_pylist()[0]
+    return row
 
 
 def _signatures(store: PatchStore) -> Iterator[tuple[dict[str, Any], Signature]]:

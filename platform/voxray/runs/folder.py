@@ -45,6 +45,8 @@ class RunFolder(Folder):
         What the stages are doing, or did last.
     traceback : AnyPath
         Of an unexpected exception, until a stage starts again.
+    near_duplicates : AnyPath
+        Patches that are almost the same in two splits of the store, where it was verified.
     pseudonyms : AnyPath
         The key of the pseudonyms.
     predictions : function of a split
@@ -67,6 +69,7 @@ class RunFolder(Folder):
     stages = File[AnyPath]("stages.json")
     status = File[AnyPath]("status.json")
     traceback = File[AnyPath]("traceback.txt")
+    near_duplicates = File[AnyPath]("near_duplicates.json")
     pseudonyms = File[AnyPath]("pseudonyms.key")
     predictions = Files[AnyPath]("predictions/*.parquet")
     froc = Files[AnyPath]("predictions/*_froc.parquet")

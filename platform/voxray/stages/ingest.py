@@ -10,7 +10,12 @@ import pyarrow.compute as pc
 from voxray.config.experiment import Experiment
 from voxray.console.progress import OnProgress, progress
 from voxray.executors.base import Executor
-from voxray.inspection.patch_duplicates import describe_patch_duplicates
+from voxray.inspection.patch_duplicates import (
+    PatchDuplicates,
+    find_patch_duplicates,
+    patch_row,
+    write_patch_duplicates,
+)
 from voxray.patches.plan import Plan, empty_classes
 from voxray.reporting.text.numbers import count
 from voxray.runs.folder import run_folder
@@ -86,8 +91,17 @@ def ingest(
             for number, name in enumerate(check_store(store), 1):
                 on_progress(number, len(shard_keys(info)), name)
         on_status("ingest: every patch matches its checksum")
-        if similar := describe_patch_duplicates(store):
-            on_status(f"note: {similar}")
+        found = find_patch_duplicates(store)
+        write_patch_duplicates(run_folder(experiment).near_duplicates, found)
+        on_status(f"{'note' if found.pairs else 'ingest'}: {found.text}{_first_pair(store, found)}")
+
+
+def _first_pair(store: PatchStore, found: PatchDuplicates) -> str:
+    if not found.pairs:
+        return ""
+    pair = found.pairs[0]
+    first, second = (f"{patch_row(store, place)['path']} ({place[0]})" for place in (pair.first, pair.second))
+    return f", first {first} and {second}, whose details correlate by {pair.correlation:.2f}; the report shows them"
 
 
 def _repair(experiment: Experiment, info: StoreInfo, planned: RunPlan, on_status: OnStatus) -> None:

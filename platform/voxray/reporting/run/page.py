@@ -19,6 +19,7 @@ from voxray.reporting.run.data_section import (
     planning_notes,
     trace_patches,
 )
+from voxray.reporting.run.near_duplicates import near_duplicates
 from voxray.reporting.run.reproduce import command_lines, hide_paths, identity_rows, settings_text
 from voxray.reporting.run.segmentation_parts import segmentation_parts
 from voxray.reporting.run.training_patches import training_patches
@@ -100,6 +101,7 @@ def _data(run: RunContents) -> dict[str, Any]:
         "rotated": any(line.rows > line.total for line in splits),
         "steps": trace_patches(run.store),
         "notes": [*run.store.info.notes, *planning_notes(run.experiment, run.store)],
+        "near_duplicates": near_duplicates(run),
         "quarantine": groups[:GROUPS_SHOWN],
         "groups_omitted": max(0, len(groups) - GROUPS_SHOWN),
         "quarantined_entries": run.store.quarantine.num_rows,
