@@ -139,7 +139,11 @@ def test_a_thinned_split_has_metrics_of_the_list_too(runs: dict[str, tuple[Exper
     assert any(line.startswith("evaluate: test, re-weighted to the list (28 other, 4 nodule): ") for line in lines)
     page = (spec.out_path / "report.html").read_text()
     assert "Test, re-weighted" in page
+    assert f"test, re-weighted, AP {population['average_precision']:.3f}" in page, "of the precision-recall curve"
+    assert page.count("test, re-weighted</text>") == 1, "of the reliability diagram"
+    assert page.count("re-weighted: of the list") == 3
     assert "Validation, re-weighted" not in page
+    assert "validation, re-weighted" not in page
 
 
 def test_the_whole_split_needs_no_weights(runs: dict[str, tuple[Experiment, list[str]]]) -> None:

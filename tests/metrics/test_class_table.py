@@ -2,15 +2,17 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from voxray.metrics.class_table import class_table
 from voxray.metrics.classification import Samples, predict_labels
 from voxray.metrics.compute import compute_metrics
+from voxray.metrics.intervals import sample_intervals
 
 NAMES = ("a", "b", "c", "d")
+ONE = np.zeros(100, np.int64)  # patient
 
 
 @st.composite
@@ -31,7 +33,7 @@ def predicted(draw: st.DrawFn) -> tuple[Samples, np.ndarray | None]:
 def test_it_is_the_classification_report_of_scikit_learn(data: tuple[Samples, np.ndarray | None]) -> None:
     samples, weights = data
     names = NAMES[: samples.classes]
-    table = class_table(samples, names)
+    table = class_table(samples, names, ONE[: len(samples.labels)])
     report = sk.classification_report(
         samples.labels,
         samples.predicted,
@@ -60,7 +62,7 @@ def test_specificity_is_the_recall_of_the_rest_and_areas_are_of_one_class_agains
 ) -> None:
     samples, weights = data
     names = NAMES[: samples.classes]
-    table = class_table(samples, names)
+    table = class_table(samples, names, ONE[: len(samples.labels)])
     areas = []
     for label, name in enumerate(names):
         truth = samples.labels == label
@@ -85,9 +87,12 @@ def test_a_class_that_is_absent_or_never_predicted_makes_its_own_metrics_undefin
     labels = np.array([0, 0, 1, 1, 3])
     probabilities = np.array([[9, 1, 0, 0], [9, 1, 0, 0], [6, 3, 0, 1], [0, 3, 6, 1], [0, 0, 1, 9]]) / 10
     samples = Samples(labels, probabilities, predict_labels(probabilities))
-    table = class_table(samples, NAMES)
+    table = class_table(samples, NAMES, ONE[:5])
     undefined = {
-        (name, key) for name, row in table["classes"].items() for key, value in row.items() if math.isnan(value)
+        (name, key)
+        for name, row in table["classes"].items()
+        for key, value in row.items()
+        if key != "intervals" and math.isnan(value)
     }
     assert undefined == {("b", "precision"), ("c", "recall"), ("c", "roc_auc")}
     metrics = compute_metrics(labels, probabilities, None)
@@ -107,7 +112,35 @@ def test_of_a_single_class_balanced_accuracy_and_areas_have_no_value() -> None:
 def test_weights_need_not_be_whole_numbers() -> None:
     labels, probabilities = np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]])
     samples = Samples(labels, probabilities, predict_labels(probabilities), np.array([0.25, 0.5, 0.75]))
-    table = class_table(samples, ("a", "b"))
+    table = class_table(samples, ("a", "b"), ONE[:3])
     assert table["classes"]["b"]["recall"] == pytest.approx(0.5 / 1.25)
     assert table["classes"]["a"]["precision"] == pytest.approx(0.25)
     assert table["classes"]["b"]["support"] == pytest.approx(1.25)
+
+
+@settings(max_examples=40)
+@given(predicted(), st.integers(1, 12))
+def test_a_class_has_the_intervals_of_two_classes_and_the_macro_mean_those_of_the_metrics(
+    data: tuple[Samples, np.ndarray | None], patients: int
+) -> None:
+    samples, weights = data
+    owners = np.arange(len(samples.labels)) % patients
+    table = class_table(samples, NAMES[: samples.classes], owners)
+    for label, name in enumerate(NAMES[: samples.classes]):
+        scores = samples.probabilities[:, label]
+        one = Samples(
+            (samples.labels == label).astype(np.int64),
+            np.stack([1 - scores, scores], 1),
+            (samples.predicted == label).astype(np.int64),
+            weights,
+        )
+        expected = sample_intervals(one, owners)
+        row = table["classes"][name]
+        assert row["intervals"].keys() == row.keys() - {"support", "intervals"}
+        for column, interval in row["intervals"].items():
+            assert interval == pytest.approx(expected[column]), column
+            assert interval is None or 0 <= interval[0] <= row[column] <= interval[1] <= 1
+    if samples.classes > 2:
+        expected = sample_intervals(samples, owners)
+        for column, interval in table["macro"]["intervals"].items():
+            assert interval == pytest.approx(expected[column]), column

@@ -175,7 +175,7 @@ def _measure(predictions: dict[str, SplitPredictions], classes: tuple[str, ...])
         metrics[split] = {
             "level": "patch",
             **compute_metrics(*inputs, threshold),
-            **class_table(samples, classes),
+            **class_table(samples, classes, patients),
             "loss": -float(np.log(split_predictions.truth_probabilities()).mean()),
             "threshold": threshold,
             "patients": len(np.unique(patients)),

@@ -30,7 +30,9 @@ def test_epochs_plots_pictures_and_final_metrics_can_be_read_back_from_the_offli
         tracker.log_froc("val/froc", {"list": (rates, rates / 10), "whole scans": (rates, rates / 20)})
         tracker.log_pictures("val/patches", pictures, ("other", "nodule"))
         intervals = {"recall": [0.5, 0.9], "roc_auc": None}
-        classes = {"nodule": {"recall": 0.5, "precision": None}}
+        classes = {
+            "nodule": {"recall": 0.5, "precision": None, "intervals": {"recall": [0.25, 0.75], "precision": None}}
+        }
         metrics = {"recall": 0.7, "confusion_matrix": [[1, 0], [0, 1]], "classes": classes, "macro": {"recall": 0.6}}
         tracker.log_summary({"test": metrics | {"intervals": intervals}})
     history, summary, config = read_back(tmp_path)
@@ -49,6 +51,7 @@ def test_epochs_plots_pictures_and_final_metrics_can_be_read_back_from_the_offli
     assert summary["final/test/classes/nodule/recall"] == 0.5
     assert summary["final/test/macro/recall"] == 0.6
     assert "final/test/classes/nodule/precision" not in summary
+    assert summary["final/test/classes/nodule/interval_low/recall"] == 0.25
     assert config["seed"] == 3
 
 

@@ -71,12 +71,13 @@ def with_population(
     if mix.weights is None:
         return dict(metrics)
     weighted = replace(samples, weights=mix.weights)
+    patients = np.asarray(units["patient_id"].to_pylist(), dtype=str)
     population = {
         "class_counts": list(mix.class_counts),
         **sample_metrics(weighted),
-        **class_table(weighted, classes),
+        **class_table(weighted, classes, patients),
         "loss": log_loss(samples.labels, samples.probabilities, mix.weights),
-        "intervals": sample_intervals(weighted, np.asarray(units["patient_id"].to_pylist(), dtype=str)),
+        "intervals": sample_intervals(weighted, patients),
     }
     return {**metrics, "population": population}
 

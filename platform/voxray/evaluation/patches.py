@@ -132,7 +132,7 @@ def unit_metrics(
     metrics = {
         "level": level,
         **compute_metrics(labels, probabilities, threshold),
-        **class_table(samples, classes),
+        **class_table(samples, classes, patients),
         "loss": log_loss(labels, probabilities),
         "patients": len(np.unique(patients)),
         "intervals": sample_intervals(samples, patients),

@@ -26,13 +26,7 @@ from voxray.metrics.curves import (
     recall_at_precision,
 )
 from voxray.metrics.metric import Metric
-from voxray.metrics.support import (
-    predicted_samples,
-    samples_of_each_class,
-    samples_predicted_otherwise,
-    true_or_predicted_samples,
-    true_samples,
-)
+from voxray.metrics.support import of_scored_classes, samples_of_each_class
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,7 +205,7 @@ RECALL = Metric(
     "share of the {positive} {levels} that are found; also called sensitivity",
     multiclass_description="share of the {levels} of a class that are predicted as it, mean over the classes",
     undefined="the split has no {positive} {level}",
-    rests_on=true_samples,
+    rests_on=of_scored_classes("recall"),
 )
 PRECISION = Metric(
     "precision",
@@ -220,7 +214,7 @@ PRECISION = Metric(
     "share of positive predictions that are true {positive} {levels}; depends on the prevalence",
     multiclass_description="share of the predictions of a class that are right, mean over the classes",
     undefined="{positive} is never predicted in this split",
-    rests_on=predicted_samples,
+    rests_on=of_scored_classes("precision"),
 )
 NPV = Metric(
     "npv",
@@ -231,7 +225,7 @@ NPV = Metric(
     multiclass_description="share of the predictions of another class that are right about that, mean over the classes",
     undefined="everything is predicted as {positive} in this split",
     per_epoch=False,
-    rests_on=samples_predicted_otherwise,
+    rests_on=of_scored_classes("npv"),
     in_terminal=False,
 )
 F1 = Metric(
@@ -241,7 +235,7 @@ F1 = Metric(
     "harmonic mean of recall and precision",
     multiclass_description="harmonic mean of recall and precision, mean over the classes",
     undefined="{positive} is neither present nor predicted in this split",
-    rests_on=true_or_predicted_samples,
+    rests_on=of_scored_classes("f1"),
     in_terminal=False,
 )
 ACCURACY = Metric(
@@ -288,7 +282,7 @@ AVERAGE_PRECISION = Metric(
     "mean precision over all recalls; needs no threshold",
     multiclass_description="mean precision over all recalls, of each class against the rest, mean over the classes",
     undefined="the split has no {positive} {level}",
-    rests_on=true_samples,
+    rests_on=of_scored_classes("recall"),
     in_terminal=False,
 )
 PRECISION_AT_TARGET = Metric(

@@ -8,9 +8,9 @@ bound is a t interval on the logarithmic scale. ``tools/coverage.py`` measures h
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from voxray.metrics.registry import METRICS, find_metric
 from voxray.metrics.support import MIN_PATIENTS
 
 Interval = tuple[float, float]
+Key = TypeVar("Key", bound=Hashable)
 
 # Patients are left out in groups where there are more; the standard error of 200 varies by 5 %.
 MOST_GROUPS = 200
@@ -43,22 +44,50 @@ def sample_intervals(samples: Samples, patients: NDArray[Any]) -> dict[str, Inte
     dict
         Metric → (low, high); None where it is undefined, or fewer than `MIN_PATIENTS` patients bear on it.
     """
+
+    def values(some: Samples) -> dict[str, float]:
+        return {name: value for name, value in sample_metrics(some).items() if METRICS[name].interval}
+
+    def rests_on(some: Samples, name: str) -> Sequence[NDArray[np.bool_]]:
+        return METRICS[name].rests_on(some)
+
+    return left_out_intervals(samples, patients, values, rests_on, lambda name: METRICS[name].bounds)
+
+
+def left_out_intervals(
+    samples: Samples,
+    patients: NDArray[Any],
+    values: Callable[[Samples], Mapping[Key, float]],
+    rests_on: Callable[[Samples, Key], Sequence[NDArray[np.bool_]]],
+    bounds: Callable[[Key], tuple[float, float]] = lambda key: (0.0, 1.0),
+) -> dict[Key, Interval | None]:
+    """Intervals of any values that weighted samples have.
+
+    Parameters
+    ----------
+    samples : Samples
+    patients : ndarray, (n,)
+    values : callable
+        The values of samples by name, NaN where undefined.
+    rests_on : callable
+        The sets of samples that the value of a name needs, masks (n,).
+    bounds : callable
+        The least and the greatest value of a name.
+    """
     names, member = np.unique(patients, return_inverse=True)
     weights = np.ones(len(member)) if samples.weights is None else samples.weights
     groups = _groups(len(names))[member]
     without = [
-        sample_metrics(replace(samples, weights=np.where(groups == group, 0.0, weights)))
+        values(replace(samples, weights=np.where(groups == group, 0.0, weights)))
         for group in range(groups.max(initial=-1) + 1)
     ]
-    intervals = {}
-    for name, value in sample_metrics(samples).items():
-        metric = METRICS[name]
-        if metric.interval:
-            counts = [len(np.unique(member[chosen & (weights > 0)])) for chosen in metric.rests_on(samples)]
-            # Means over the classes leave absent ones out.
-            fewest = min(filter(None, counts), default=0)
-            values = np.array([metrics[name] for metrics in without])
-            intervals[name] = jackknife_interval(value, values, fewest, metric.bounds, counted=True)
+    intervals, counted = {}, weights > 0
+    for key, value in values(samples).items():
+        counts = [int(np.count_nonzero(np.bincount(member[chosen & counted]))) for chosen in rests_on(samples, key)]
+        # Means over the classes leave absent ones out.
+        fewest = min(filter(None, counts), default=0)
+        shifted = np.array([others[key] for others in without])
+        intervals[key] = jackknife_interval(value, shifted, fewest, bounds(key), counted=True)
     return intervals
 
 

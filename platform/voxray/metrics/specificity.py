@@ -4,7 +4,7 @@ from voxray.metrics.classification import Samples
 from voxray.metrics.curves import ratio
 from voxray.metrics.metric import Metric
 from voxray.metrics.segmentation import ClassVoxels
-from voxray.metrics.support import other_samples
+from voxray.metrics.support import of_scored_classes
 
 
 def specificity(evaluated: Samples | ClassVoxels) -> float:
@@ -23,6 +23,6 @@ SPECIFICITY = Metric(
     multiclass_description="share of what is not of a class that is predicted so; near 1 where the class is rare",
     undefined="nothing in this split is outside the class",
     per_epoch=False,
-    rests_on=other_samples,
+    rests_on=of_scored_classes("specificity"),
     in_terminal=False,
 )

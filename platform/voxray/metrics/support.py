@@ -1,6 +1,6 @@
 """The samples that a metric of a classifier rests on: an interval needs enough patients who have some."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,29 +14,26 @@ Bools = NDArray[np.bool_]
 MIN_PATIENTS = 5  # of an interval; fewer say too little of their variance
 
 
-def true_samples(samples: "Samples") -> Sequence[Bools]:
-    """The samples of each of `scored_classes`."""
-    return [samples.labels == label for label in samples.scored_classes]
+def class_samples(samples: "Samples", metric: str, label: int) -> list[Bools]:
+    """The samples that a metric of `Samples.by_class`, or roc_auc, of one class needs."""
+    true, predicted = samples.labels == label, samples.predicted == label
+    return {
+        "precision": [predicted],
+        "recall": [true],
+        "f1": [true | predicted],
+        "specificity": [~true],
+        "npv": [~predicted],
+        "roc_auc": [true, ~true],
+    }[metric]
 
 
-def predicted_samples(samples: "Samples") -> Sequence[Bools]:
-    """The samples that are predicted as each of `scored_classes`."""
-    return [samples.predicted == label for label in samples.scored_classes]
+def of_scored_classes(metric: str) -> Callable[["Samples"], Sequence[Bools]]:
+    """The samples that a metric needs of each of `scored_classes`, a function of `Samples`."""
 
+    def masks(samples: "Samples") -> Sequence[Bools]:
+        return [chosen for label in samples.scored_classes for chosen in class_samples(samples, metric, label)]
 
-def true_or_predicted_samples(samples: "Samples") -> Sequence[Bools]:
-    """The samples of each of `scored_classes`, or predicted as it."""
-    return [true | predicted for true, predicted in zip(true_samples(samples), predicted_samples(samples), strict=True)]
-
-
-def other_samples(samples: "Samples") -> Sequence[Bools]:
-    """The samples of the classes other than each of `scored_classes`."""
-    return [samples.labels != label for label in samples.scored_classes]
-
-
-def samples_predicted_otherwise(samples: "Samples") -> Sequence[Bools]:
-    """The samples that are predicted as a class other than each of `scored_classes`."""
-    return [samples.predicted != label for label in samples.scored_classes]
+    return masks
 
 
 def samples_of_each_class(samples: "Samples") -> Sequence[Bools]:

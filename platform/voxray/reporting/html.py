@@ -2,7 +2,7 @@
 
 import jinja2
 
-from voxray.reporting.text.numbers import probability_percent
+from voxray.reporting.text.numbers import interval_text, probability_percent
 
 
 def template_environment() -> jinja2.Environment:
@@ -15,5 +15,6 @@ def template_environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters["thousands"] = lambda number: f"{number:,}"
+    environment.filters["interval"] = lambda ends: interval_text(*ends)
     environment.filters["probability_percent"] = probability_percent
     return environment

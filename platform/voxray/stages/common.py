@@ -1,6 +1,6 @@
 """What stages share."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pyarrow.compute as pc
@@ -36,30 +36,28 @@ def remove_joined(experiment: Experiment) -> None:
 
 def echo_metrics(metrics: dict[str, Any], monitor: str, on_status: OnStatus) -> None:
     """Report the metrics of each split with their confidence intervals, the monitor first, and those of each class."""
-    for split, values in _with_parts(metrics):
+    for split, values in _with_whole_scans(metrics):
         names = [name for name in values["intervals"] if name == monitor or find_metric(name).in_terminal]
         names.sort(key=lambda name: name != monitor)
         on_status(f"evaluate: {split}: {', '.join(_format_metric(values, name) for name in names)}")
+        if population := values.get("population"):
+            on_status(f"evaluate: {split}, re-weighted to the list {_format_population(values, population, names)}")
         withheld = [name for name in names if values[name] is not None and values["intervals"][name] is None]
         if withheld:
             which = "" if withheld == names else f" ({', '.join(map(inline_label, withheld))})"
             on_status(f"note: {split}: {NO_INTERVAL}{which}")
         for line in class_lines(values):
-            on_status(f"evaluate: {split}: {line}")
+            on_status(f"  {line}")
         if "max_false_positives_per_scan" in values:
             on_status(f"evaluate: {split}: {operating_point_text(values)}")
         if values.get("scans_without_proposals"):
             on_status(f"note: {split}: {values['scans_without_proposals']:,} scans have no proposals, as without lungs")
 
 
-def _with_parts(metrics: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The metrics of each split, and after them those of the list's own mix of classes and those of whole scans."""
+def _with_whole_scans(metrics: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The metrics of each split, and after them those of whole scans."""
     for split, values in metrics.items():
         yield split, values
-        if population := values.get("population"):
-            counts = zip(population["class_counts"], population["classes"], strict=True)
-            mix = ", ".join(f"{number:,} {name}" for number, name in counts)
-            yield f"{split}, re-weighted to the list ({mix})", population
         if whole := values.get(WHOLE_SCANS):
             yield f"{split}, {whole['scans']:,} whole scans, {whole['nodules']:,} nodules", whole
 
@@ -84,6 +82,16 @@ def note_calibration(metrics: dict[str, Any], on_status: OnStatus) -> None:
         on_status(f"note: the temperature of the calibration is {record['temperature']:g}: {record['note']}")
 
 
+def _format_population(values: dict[str, Any], population: dict[str, Any], names: Sequence[str]) -> str:
+    """The mix of the list, and those metrics that depend on it."""
+    counts = zip(population["class_counts"], population["classes"], strict=True)
+    chosen = [name for name in population["intervals"] if name in names or find_metric(name).in_terminal]
+    texts = [_format_metric(population, name) for name in chosen]
+    same = [_format_metric(values, name) for name in chosen]
+    changed = [text for text in texts if text not in same]
+    return f"({', '.join(f'{number:,} {name}' for number, name in counts)}): {', '.join(changed) or 'the same'}"
+
+
 def _format_metric(values: dict[str, Any], name: str) -> str:
-    text, ends = f"{name} {decimals(values[name])}", values["intervals"][name]
+    text, ends = f"{name} {decimals(values.get(name))}", values["intervals"].get(name)
     return f"{text} [{interval_text(ends[0], ends[1], between=', ')}]" if ends else text

@@ -24,6 +24,7 @@ from voxray.storage.paths import AnyPath, folder_to_fill
 
 MODES = ("online", "offline", "disabled")
 NOBODY = "voxray"  # instead of host and user
+ENDS = ("interval_low", "interval_high")
 
 Method = TypeVar("Method", bound=Callable[..., None])
 
@@ -219,30 +220,23 @@ class Tracker:
     def log_summary(self, metrics: Mapping[str, Mapping[str, Any]]) -> None:
         """The numbers of final metrics in the run's summary, and their intervals.
 
-        Such as ``final/val/recall``, ``final/val/interval_low/recall`` and ``final/val/classes/nodule/recall``; those
-        that are re-weighted to the own mix of the list as ``final/val/population/recall``, and those of whole scans as
-        ``final/val/whole_scans/cpm``.
+        Such as ``final/val/recall``, ``final/val/interval_low/recall`` and ``final/val/classes/nodule/recall``, with
+        ``final/val/classes/nodule/interval_low/recall``; those that are re-weighted to the own mix of the list as
+        ``final/val/population/recall``, and those of whole scans as ``final/val/whole_scans/cpm``.
         """
         for key, value in _numbers("final", metrics):
             self.run.summary[key] = value
-        parts = {
-            f"{split}/{part}": values.get(part, {})
-            for split, values in metrics.items()
-            for part in ("population", "whole_scans")
-        }
-        for split, values in {**metrics, **parts}.items():
-            for name, ends in values.get("intervals", {}).items():
-                if ends:
-                    low, high = ends
-                    self.run.summary[f"final/{split}/interval_low/{name}"] = low
-                    self.run.summary[f"final/{split}/interval_high/{name}"] = high
 
 
 def _numbers(key: str, value: Any) -> Iterator[tuple[str, int | float]]:
-    """The numbers in nested mappings, by their path."""
+    """The numbers in nested mappings, by their path, and both ends of intervals."""
     if isinstance(value, Mapping):
         for name, part in value.items():
-            yield from _numbers(f"{key}/{name}", part)
+            if name == "intervals":
+                for number, end in enumerate(ENDS):
+                    yield from _numbers(f"{key}/{end}", {name: pair[number] for name, pair in part.items() if pair})
+            else:
+                yield from _numbers(f"{key}/{name}", part)
     elif isinstance(value, int | float):
         yield key, value
 

@@ -142,6 +142,11 @@ def test_the_monitor_of_the_experiment_is_the_first_headline(plain_run: RunConte
     assert first_card(render_page(training_with(plain_run, monitor="recall_at_precision"))) == first_card(plain_html)
 
 
+def with_interval(values: dict[str, Any], key: str) -> str:
+    ends = values["intervals"][key]
+    return f"{values[key]:.3f}" + (f" <small>{ends[0]:.3f} to {ends[1]:.3f}</small>" if ends else "")
+
+
 def test_each_class_has_its_metrics_with_their_means(make_run: MakeRun) -> None:
     run = make_run(classes=("a", "b", "c"))
     html = render_page(run)
@@ -153,8 +158,9 @@ def test_each_class_has_its_metrics_with_their_means(make_run: MakeRun) -> None:
     metrics = run.metrics["val"]
     for name, row in zip("abc", classes, strict=True):
         values = metrics["classes"][name]
-        assert row == [name, *(f"{values[key]:.3f}" for key in keys), str(values["support"])]
-    assert macro == ["macro mean", *(f"{metrics['macro'][key]:.3f}" for key in keys), "24"]
+        assert row == [name, *(with_interval(values, key) for key in keys), str(values["support"])]
+    assert any("<small>" in cell for cell in macro)
+    assert macro == ["macro mean", *(with_interval(metrics["macro"], key) for key in keys), "24"]
 
 
 def test_a_report_says_which_metrics_chose_the_epoch_and_ended_training(plain_run: RunContents) -> None:

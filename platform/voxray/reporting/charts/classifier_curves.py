@@ -1,6 +1,6 @@
 """The charts of a classifier's report: ROC, precision-recall, scores, calibration."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -50,6 +50,7 @@ class _Curve:
     dash: str
     truth: Ints
     scores: Floats
+    weights: Floats | None
 
 
 def curve_charts(run: RunContents) -> dict[str, Markup]:
@@ -66,7 +67,7 @@ def _curve_chart(run: RunContents, splits: Sequence[str], kind: str, name: str) 
     for curve in _curves(run, splits, kind):
         axes.plot(*_points(kind, curve), color=curve.color, linestyle=curve.dash, label=curve.label)
         if two and kind != "roc":
-            axes.axhline(curve.truth.mean(), **{**DOTTED, "color": curve.color})
+            axes.axhline(float(np.average(curve.truth, weights=curve.weights)), **{**DOTTED, "color": curve.color})
     if two and run.threshold is not None:
         _draw_threshold(axes, run, kind, run.threshold)
     if two or kind == "roc":
@@ -80,10 +81,11 @@ def _curve_chart(run: RunContents, splits: Sequence[str], kind: str, name: str) 
 def _points(kind: str, curve: _Curve) -> tuple[Floats, Floats]:
     from sklearn.metrics import precision_recall_curve, roc_curve  # takes a second to import
 
+    data = {"y_true": curve.truth, "y_score": curve.scores, "sample_weight": curve.weights}
     if kind == "roc":
-        false_rates, recalls, _ = roc_curve(curve.truth, curve.scores, drop_intermediate=False)
+        false_rates, recalls, _ = roc_curve(**data, drop_intermediate=False)
         return thin_curve(false_rates, recalls)
-    precisions, recalls, _ = precision_recall_curve(curve.truth, curve.scores)
+    precisions, recalls, _ = precision_recall_curve(**data)
     # From the highest threshold down, without the last point of scikit-learn, which no threshold gives.
     return thin_curve(recalls[-2::-1], precisions[-2::-1])
 
@@ -154,7 +156,7 @@ def _calibration(run: RunContents) -> Markup:
             axes.plot(*before, color=color, linewidth=1, linestyle=BEFORE, alpha=0.7)
         predicted, observed, sizes = calibration_bins(labels, predictions.probabilities, weights)
         areas = 8 + 80 * sizes / max(sizes.max(initial=1), 1)
-        axes.plot(predicted, observed, color=color, linewidth=1.2, label=SPLIT_NAMES[split].lower())
+        axes.plot(predicted, observed, color=color, linewidth=1.2, label=_split_name(run, split))
         axes.scatter(predicted, observed, s=areas, color=color, edgecolor="white", linewidth=0.6, zorder=3)
     if any(run.predictions[split].uncalibrated is not None for split in run.splits):
         axes.plot([], [], color=MUTED, linewidth=1, linestyle=BEFORE, label="before calibration")
@@ -175,22 +177,35 @@ def _curves(run: RunContents, splits: Sequence[str], kind: str) -> list[_Curve]:
 def _curve(run: RunContents, split: str, kind: str, label: int) -> _Curve:
     predictions = run.predictions[split]
     truth, scores = (predictions.labels == label).astype(np.int64), predictions.probabilities[:, label]
+    weights = predictions.weights
     if len(run.classes) == 2:
         area, metric = CURVES[kind][3:]
-        name = f"{SPLIT_NAMES[split].lower()}, {area} {decimals(run.metrics[split].get(metric))}"
-        return _Curve(name, SPLIT_COLORS[split], "-", truth, scores)
+        name = f"{_split_name(run, split)}, {area} {decimals(_of_list(run, split).get(metric))}"
+        return _Curve(name, SPLIT_COLORS[split], "-", truth, scores, weights)
     name = legend_text(run.classes[label]) if label < NAMED_CURVES else ""
     cycle, color = divmod(label, len(CLASS_COLORS))
-    return _Curve(name, CLASS_COLORS[color], DASHES[cycle % len(DASHES)], truth, scores)
+    return _Curve(name, CLASS_COLORS[color], DASHES[cycle % len(DASHES)], truth, scores, weights)
+
+
+def _of_list(run: RunContents, split: str) -> Mapping[str, Any]:
+    """The metrics of a split, where it lost negatives those of the mix of the list, of which the curves are drawn."""
+    metrics = run.metrics[split]
+    population: Mapping[str, Any] = metrics.get("population", metrics)
+    return population
+
+
+def _split_name(run: RunContents, split: str) -> str:
+    name = SPLIT_NAMES[split].lower()
+    return name if run.predictions[split].weights is None else f"{name}, re-weighted"
 
 
 def _draw_threshold(axes: Axes, run: RunContents, kind: str, threshold: float) -> None:
     """A dot for each split where false-positive rate, recall and precision have a value."""
     look: dict[str, Any] = {"markersize": 8, "markeredgecolor": "white", "markeredgewidth": 1.4, "zorder": 4}
     for split in run.splits:
-        (tn, fp), (fn, tp) = run.metrics[split]["confusion_matrix"]
-        if all((tn + fp, fn + tp, fp + tp)):
-            recall = tp / (fn + tp)
-            x, y = (fp / (tn + fp), recall) if kind == "roc" else (recall, tp / (fp + tp))
+        values = _of_list(run, split)
+        recall, specificity, precision = (values[name] for name in ("recall", "specificity", "precision"))
+        if None not in (recall, specificity, precision):
+            x, y = (1 - specificity, recall) if kind == "roc" else (recall, precision)
             axes.plot([x], [y], "o", color=SPLIT_COLORS[split], **look)
     axes.plot([], [], "o", color=MUTED, markersize=6, label=f"threshold {probability(threshold)}")

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from voxray.metrics.curves import Floats
 from voxray.metrics.detection import RATES, rate_name
 from voxray.reporting.text.metric_values import value_and_interval
-from voxray.reporting.text.numbers import SPLIT_NAMES, decimals, probability
+from voxray.reporting.text.numbers import SPLIT_NAMES, decimals, interval_text, probability
 from voxray.visualization.style import SPLIT_COLORS, WIDE, legend_above, new_axes, styled, to_svg, unit_axis
 
 
@@ -64,5 +64,5 @@ def froc_chart(curves: Mapping[str, DrawnCurve], name: str = "froc", *, operatin
 
 def _label(split: str, metrics: Mapping[str, Any]) -> str:
     value, low, high = value_and_interval("cpm", metrics)
-    interval = "" if low is None or high is None else f" [{decimals(low)}, {decimals(high)}]"
+    interval = "" if low is None or high is None else f" [{interval_text(low, high, between=', ')}]"
     return f"{SPLIT_NAMES[split].lower()}, CPM {decimals(value)}{interval}"

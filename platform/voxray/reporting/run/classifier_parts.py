@@ -38,6 +38,7 @@ def classifier_parts(run: RunContents) -> dict[str, Any]:
         "threshold": probability(run.threshold),
         "undefined_notes": [*undefined_notes(table), *_threshold_note(run)],
         "confusions": {split: _confusion(metrics[split]["confusion_matrix"]) for split in splits},
+        "reweighted": run.reweighted,
         "curves": curve_charts(run),
         "scores": score_charts(run),
         "froc": _froc(run),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from voxray.config.experiment import Experiment
 from voxray.evaluation.findings import WHOLE_SCANS
+from voxray.evaluation.mix import read_mix
 from voxray.metrics.aggregate import aggregate_predictions, labels_and_probabilities, without_calibration
 from voxray.metrics.calibration import Calibration
 from voxray.metrics.classification import predict_labels
@@ -19,7 +20,6 @@ from voxray.metrics.compute import case_dice
 from voxray.metrics.curves import Floats, Ints
 from voxray.metrics.registry import find_metric
 from voxray.models.spec.load import Architecture, parse_architecture
-from voxray.patches.population import class_weights
 from voxray.runs.folder import RunFolder
 from voxray.runs.read import (
     read_architecture,
@@ -44,7 +44,8 @@ class SplitPredictions:
     """The predictions of a split, per patch or per patient: probabilities (n, classes) and rows of the schema INDEX.
 
     The row of a patient is that of the middle one of its patches. `uncalibrated` are the probabilities (n, classes)
-    without calibration, None where there is none; `weights` (n,) re-weight them to the mix of the data set's list.
+    without calibration, None where there is none; `weights` (n,) re-weight them to the mix of the data set's list, None
+    where the split has that mix.
     """
 
     rows: pa.Table
@@ -125,6 +126,11 @@ class RunContents:
         return None if value is None else float(value)
 
     @property
+    def reweighted(self) -> bool:
+        """Whether a split lost negatives, so that what depends on the mix of classes is drawn of that of the list."""
+        return any(self.predictions[split].weights is not None for split in self.predictions)
+
+    @property
     def best_epoch(self) -> int | None:
         """The epoch whose weights were kept."""
         return find_best_epoch(self.history, self.experiment.training.monitor)
@@ -172,13 +178,12 @@ def history_column(history: list[dict[str, Any]], name: str) -> NDArray[np.float
 def _read_predictions(files: RunFolder, split: str, metrics: Mapping[str, Any], store: PatchStore) -> SplitPredictions:
     patches, level = read_predictions(files, split), metrics["level"]
     table = aggregate_predictions(patches, level)
-    labels, probabilities = labels_and_probabilities(table)
-    uncalibrated, weights = None, None
+    _, probabilities = labels_and_probabilities(table)
+    uncalibrated = None
     if metrics.get("calibration") is not None:
         before = without_calibration(patches, Calibration.from_record(metrics["calibration"]))
         _, uncalibrated = labels_and_probabilities(aggregate_predictions(before, level))
-    if split in store.info.population:
-        weights = class_weights(store.info.population[split], level)[labels]
+    weights = read_mix([store.info.population.get(split)], table, level).weights
     return SplitPredictions(table.drop_columns(["probabilities"]), probabilities, uncalibrated, weights)
 
 
