@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,14 +9,18 @@ import numpy as np
 import pytest
 import torch
 from chests import chest
+from dicom_scenes import ORIGIN, STEP_MM, slices, write_series
 from PIL import Image
-from scenes import SMALL_NET, experiment, write_luna
+from scenes import SMALL_NET, experiment, write_luna, write_metaimage
 
 from voxray.config.experiment import Experiment
+from voxray.datasets import csv_lists
 from voxray.errors import ConfigError, DataError, WorkError
 from voxray.executors.local import LocalExecutor
+from voxray.executors.ray.executor import RayExecutor
 from voxray.inference.detector import Detector
 from voxray.inference.load import load_trained
+from voxray.prediction.candidates import other_coordinates
 from voxray.prediction.files import Options
 from voxray.scans.read import open_file
 from voxray.stages.ingest import ingest
@@ -115,7 +120,8 @@ def test_only_the_points_of_a_list_are_judged(trained: Experiment, scan: Path, t
     candidates.write_text(
         "seriesuid,coordX,coordY,coordZ\nchest,-40,-5,10\nother,0,0,0\nchest,50,10,-20\nchest,900,0,0\n"
     )
-    (line,) = answer(trained, scan, tmp_path / "found", candidates)
+    note, line = answer(trained, scan, tmp_path / "found", candidates)
+    assert note == "note: 1 series of list.csv are none of these scans: other"
     table = rows_of(tmp_path / "found" / "chest_findings.csv")
     assert {(row["coordX"], row["coordY"]) for row in table} == {("-40.0", "-5.0"), ("50.0", "10.0"), ("900.0", "0.0")}
     assert table[-1]["probability"] == ""
@@ -125,26 +131,110 @@ def test_only_the_points_of_a_list_are_judged(trained: Experiment, scan: Path, t
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ("seriesuid,coordX,coordY,coordZ\nother,0,0,0\n", "no candidate of the scan 'chest'"),
+        ("seriesuid,coordX,coordY,coordZ\nother,0,0,0\n", "no candidate of the scan 'chest'; its series are other"),
         ("seriesuid,coordX,coordY\nchest,0,0\n", "coordZ"),
-        ("seriesuid,coordX,coordY,coordZ\nchest,0,,0\n", "no number"),
+        ("seriesuid,coordX,coordY,coordZ\nchest,0,,0\n", "a coordinate of 'chest' is no number"),
     ],
 )
-def test_a_list_that_names_no_point_of_the_scan_is_an_error(
+def test_a_list_that_names_no_point_of_the_scans_is_an_error_before_any_work(
     trained: Experiment, scan: Path, tmp_path: Path, content: str, problem: str
 ) -> None:
     (tmp_path / "list.csv").write_text(content)
-    lines: list[str] = []
+    with pytest.raises(DataError, match=problem):
+        answer(trained, scan, tmp_path / "found", tmp_path / "list.csv")
+    assert not list(tmp_path.glob("found/*"))
+
+
+def test_scans_and_series_that_the_other_side_lacks_are_noted_once(
+    trained: Experiment, scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scans = [scan, *(tmp_path / f"{name}.nii.gz" for name in "ab")]
+    for copy in scans[1:]:
+        shutil.copy(scan, copy)
+    points = ["chest,-40,-5,10", "chest,-40,-5,10", *(f"other{number},0,0,0" for number in range(5))]
+    (tmp_path / "list.csv").write_text("\n".join(["seriesuid,coordX,coordY,coordZ", *points]))
+    reads: list[str] = []
+    monkeypatch.setattr(csv_lists, "_read_text", lambda path: reads.append(path.name) or path.read_text())
     options = Options(tmp_path / "found", candidates=tmp_path / "list.csv")
-    with pytest.raises(WorkError):
-        predict(trained.out_path, [scan], options, LocalExecutor(), lines.append)
-    assert problem in lines[0]
+    lines: list[str] = []
+    predict(trained.out_path, scans, options, LocalExecutor(), lines.append)
+    assert reads == ["list.csv"]
+    assert [line for line in lines if line.startswith("note")] == [
+        "note: list.csv names no point of 2 of 3 scans: a, b",
+        "note: 5 series of list.csv are none of these scans: other0, other1, other2 …",
+        "note: 1 rows of list.csv repeat a point: each is classified",
+    ]
+    assert len(rows_of(tmp_path / "found" / "chest_findings.csv")) == 2
+    assert rows_of(tmp_path / "found" / "a_findings.csv") == []
 
 
-def test_a_list_in_other_coordinates_is_noticed(trained: Experiment, scan: Path, tmp_path: Path) -> None:
-    (tmp_path / "list.csv").write_text("seriesuid,coordX,coordY,coordZ\nchest,300,200,90\nchest,250,180,80\n")
+def test_an_empty_list_leaves_scans_without_findings(trained: Experiment, scan: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("seriesuid,coordX,coordY,coordZ\n")
+    note, line = answer(trained, scan, tmp_path / "found", tmp_path / "list.csv")
+    assert note == "note: list.csv names no point of 1 of 1 scans: chest"
+    assert "0 candidates of list.csv, 0 findings" in line
+    assert rows_of(tmp_path / "found" / "chest_findings.csv") == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "reading"),
+    [
+        (["300,200,90", "250,180,80"], ""),
+        (["100,20,40", "110,90,30"], " As voxel indices 2 lie inside."),
+    ],
+)
+def test_a_list_in_other_coordinates_is_noticed(
+    trained: Experiment, scan: Path, tmp_path: Path, rows: list[str], reading: str
+) -> None:
+    (tmp_path / "list.csv").write_text("\n".join(["seriesuid,coordX,coordY,coordZ", *(f"chest,{row}" for row in rows)]))
     (line,) = answer(trained, scan, tmp_path / "found", tmp_path / "list.csv")
-    assert "2 outside the scan (are they world millimeters, LPS?)" in line
+    assert f"2 outside the scan (are they world millimeters, LPS?{reading})" in line
+
+
+def test_a_list_in_ras_is_noticed_where_the_scan_is_not_around_the_origin() -> None:
+    volume = chest()
+    moved = volume.affine.copy()
+    moved[:2, 3] += 300
+    points = np.array([[300.0, 310.0, 0.0], [280.0, 290.0, 10.0]]) * (-1, -1, 1)
+    assert other_coordinates(Volume(volume.array, moved), points) == " As RAS 2 lie inside."
+
+
+def test_a_dicom_folder_has_the_findings_of_the_metaimage_of_the_same_scan(trained: Experiment, tmp_path: Path) -> None:
+    voxels = chest(NODULES, (1.5, 1.5, STEP_MM)).array[0]
+    stored = np.ascontiguousarray((voxels + 1024).transpose(2, 1, 0)).astype(np.uint16)
+    write_series(tmp_path / "series", slices(stored, PixelSpacing=[1.5, 1.5]))
+    write_metaimage(tmp_path / "same.mhd", voxels, spacing=(1.5, 1.5, STEP_MM), origin=ORIGIN)
+    for scan in (tmp_path / "series", tmp_path / "same.mhd"):
+        answer(trained, scan, tmp_path / "found")
+    series, same = (rows_of(tmp_path / "found" / f"{name}_findings.csv") for name in ("series", "same"))
+    assert len(series) > 1
+    assert [{**row, "seriesuid": ""} for row in series] == [{**row, "seriesuid": ""} for row in same]
+
+
+def test_a_scan_cut_to_34_slices_is_searched(trained: Experiment, tmp_path: Path) -> None:
+    volume = chest(NODULES, (1.5, 1.5, 1.0))
+    affine = volume.affine.copy()
+    affine[2, 3] += 53
+    scan = write_scan(tmp_path / "cut.nii.gz", Volume(volume.array[..., 53:87], affine))
+    answer(trained, scan, tmp_path / "found")
+    table = rows_of(tmp_path / "found" / "cut_findings.csv")
+    ras = np.array([[-float(row["coordX"]), -float(row["coordY"]), float(row["coordZ"])] for row in table])
+    assert np.linalg.norm(ras - NODULES[0][0], axis=1).min() < 3
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_findings_are_the_same_with_and_without_ray(trained: Experiment, scan: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("seriesuid,coordX,coordY,coordZ\nchest,-40,-5,10\nchest,50,10,-20\n")
+    one, other = tmp_path / "one", tmp_path / "other"
+    for executor, out in ((LocalExecutor(), one), (RayExecutor(), other)):
+        options = Options(out, candidates=tmp_path / "list.csv")
+        predict(trained.out_path, [scan], options, executor, lambda line: None)
+    tables = rows_of(one / "chest_findings.csv"), rows_of(other / "chest_findings.csv")
+    assert len(tables[0]) == 2
+    for row, same in zip(*tables, strict=True):
+        assert float(row["probability"]) == pytest.approx(float(same["probability"]), abs=1e-5)
+        assert [row[key] for key in COLUMNS[:4]] == [same[key] for key in COLUMNS[:4]]
+    assert {file.name for file in one.iterdir()} == {file.name for file in other.iterdir()}
 
 
 def test_a_scan_without_lungs_has_no_findings_and_a_note(trained: Experiment, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from voxray.inference.detector import Detector, classifies_candidates, sort_find
 from voxray.inference.load import TrainedRun, load_trained, trained_folders
 from voxray.inference.predict import classify, errors_of_scan, plain_name, scan_name, segment
 from voxray.inference.segmenter import Segmenter
-from voxray.prediction.candidates import read_points
+from voxray.prediction.candidates import PointList, other_coordinates
 from voxray.prediction.findings import write_findings
 from voxray.prediction.targets import DESCRIPTION
 from voxray.reporting.text.numbers import probability_percent
@@ -36,6 +36,7 @@ class Options:
     probabilities: bool = False  # also written by a segmentation
     mask: AnyPath | None = None  # chooses a classifier's slices, where those of its training were chosen by masks
     candidates: AnyPath | None = None  # a list of points to classify, instead of proposals
+    points: PointList | None = None  # those of the list, which is read once for all scans
 
 
 def check_scans(paths: Sequence[AnyPath]) -> None:
@@ -105,21 +106,21 @@ def find_file(runs: Sequence[TrainedRun], path: AnyPath, options: Options) -> st
     With a list of candidates those of the scan are classified, none is left out.
     """
     detector, volume, name = Detector(runs), open_file(path), plain_name(path)
-    if options.candidates is None:
+    if options.points is None:
         candidates = detector.propose(volume, str(path))
         findings = detector.merge(candidates, detector.score(volume, candidates, str(path)))
         what = f"{len(candidates):,} proposals"
         if not len(candidates):
             what = "no lungs were found, so no candidates: is it a chest CT in HU, with the whole chest in view?"
     else:
-        candidates = read_points(options.candidates, name)
+        candidates = options.points.points_of(name)
         findings = sort_findings(candidates, detector.score(volume, candidates, str(path)))
-        what = f"{len(candidates):,} candidates of {options.candidates.name}"
+        what = f"{len(candidates):,} candidates of {options.points.name}"
         outside = int(np.isnan(findings.probabilities).sum())
         if outside:
             what += f", {outside:,} outside the scan"
             if 2 * outside > len(candidates):
-                what += " (are they world millimeters, LPS?)"
+                what += f" (are they world millimeters, LPS?{other_coordinates(volume, candidates.centers_mm)})"
     subtitle = [f"run {runs[0].experiment.name}", what, f"{len(findings):,} findings"]
     files, searched = PredictionFolder(options.out), options.candidates is None
     lines = write_findings(files, name, findings, volume, detector, subtitle, searched=searched)

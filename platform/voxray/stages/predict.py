@@ -8,6 +8,7 @@ from voxray.executors.base import Executor
 from voxray.inference.detector import NEEDS_A_LIST
 from voxray.inference.load import trained_folders
 from voxray.inference.predict import plain_name, scan_name
+from voxray.prediction.candidates import read_points
 from voxray.prediction.files import SKIPPED, Options, answer_kind, check_scans
 from voxray.prediction.targets import check_targets
 from voxray.runs.folder import PredictionFolder, RunFolder
@@ -15,7 +16,7 @@ from voxray.runs.read import read_run_experiment
 from voxray.runs.status import reported
 from voxray.scans.formats.channels import channel_files
 from voxray.stages.common import OnStatus
-from voxray.storage.paths import AnyPath, exists
+from voxray.storage.paths import AnyPath
 from voxray.training.checkpoint import read_metadata
 
 
@@ -28,12 +29,12 @@ def predict(run: AnyPath, scans: Sequence[AnyPath], options: Options, executor: 
         The run has not been trained.
     ConfigError
         A file would be overwritten that no prediction wrote.
+    DataError
+        The list of candidates cannot be used.
     WorkError
         Scans were skipped, after all others were predicted.
     """
     check_scans(scans)
-    if options.candidates is not None and not exists(options.candidates):
-        raise DataError(str(options.candidates), "no such file", "Check the path of the list")
     if options.mask is not None and len(scans) > 1:
         raise DataError("--mask", f"expected one scan, got {len(scans)} scans", "Predict the scans one by one")
     for folder in map(RunFolder, trained_folders(run)):
@@ -43,6 +44,11 @@ def predict(run: AnyPath, scans: Sequence[AnyPath], options: Options, executor: 
     mask, candidates = options.mask and options.mask.resolve(), options.candidates and options.candidates.resolve()
     options = replace(options, out=options.out.resolve(), mask=mask, candidates=candidates)
     _check_targets(run, absolute, options)
+    if options.candidates is not None:
+        points, notes = read_points(options.candidates, [plain_name(path) for path in absolute])
+        options = replace(options, points=points)
+        for note in notes:
+            on_status(f"note: {note}")
     PredictionFolder(options.out).remove_unfinished()
     skipped = 0
     with reported(RunFolder(options.out), "predict", "scans") as on_progress:

@@ -9,10 +9,11 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 from voxray.scans.geometry import world_to_voxel
+from voxray.scans.read import read_region
 from voxray.visualization.data_uri import data_uri
 from voxray.visualization.overlay import PLANES, PlaneAxes, take_plane
 from voxray.visualization.style import SOFTWARE
-from voxray.volume import Volume
+from voxray.volume import PatchBox, Volume
 
 LUNG_WINDOW_HU = (-1200.0, 600.0)
 WIDTH_MM = 70.0  # of the planes through a point
@@ -69,30 +70,23 @@ def _plane(
 ) -> Image.Image:
     spacing = np.array(volume.spacing_mm)[[plane.across, plane.up]]
     half = WIDTH_MM / 2 / spacing
-    index = int(np.clip(round(float(center[plane.cut])), 0, volume.shape[plane.cut] - 1))
     axes = (plane.across, plane.up)
     starts = [round(float(center[axis] - width)) for axis, width in zip(axes, half, strict=True)]
     counts = [max(1, round(float(2 * width))) for width in half]
-    inside = [
-        slice(max(0, start), max(0, min(volume.shape[axis], start + count)))
-        for axis, start, count in zip(axes, starts, counts, strict=True)
-    ]
-    part: list[slice | int] = [slice(None)] * 3
-    part[plane.cut] = index
-    for axis, extent in zip(axes, inside, strict=True):
-        part[axis] = extent
-    patch = np.full(counts, window[0], np.float64)
-    offsets = [extent.start - start for extent, start in zip(inside, starts, strict=True)]
-    values = volume.array[0][tuple(part)]
-    patch[offsets[0] : offsets[0] + values.shape[0], offsets[1] : offsets[1] + values.shape[1]] = values
+    start, size = [0, 0, 0], [1, 1, 1]
+    start[plane.cut] = int(np.clip(round(float(center[plane.cut])), 0, volume.shape[plane.cut] - 1))
+    for axis, low, count in zip(axes, starts, counts, strict=True):
+        start[axis], size[axis] = low, count
+    box = PatchBox((start[0], start[1], start[2]), (size[0], size[1], size[2]))
+    outside = 0.0 if volume.array.dtype.kind == "u" else window[0]
+    patch = read_region(volume, box, outside)[0].squeeze(plane.cut)
     image = Image.fromarray(_gray(patch[::-1, ::-1].T, window)).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     image = image.convert("RGB")
     draw = ImageDraw.Draw(image)
     shown = SMALLEST_CIRCLE_MM if np.isnan(diameter_mm) else max(diameter_mm, SMALLEST_CIRCLE_MM)
     radius = 0.75 * shown * SIDE / WIDTH_MM
     middle = [
-        SIDE * (1 - (center[axis] - start + 0.5) / count)
-        for axis, start, count in zip(axes, starts, counts, strict=True)
+        SIDE * (1 - (center[axis] - low + 0.5) / count) for axis, low, count in zip(axes, starts, counts, strict=True)
     ]
     draw.ellipse(
         (middle[0] - radius, middle[1] - radius, middle[0] + radius, middle[1] + radius), outline=CIRCLE, width=2
