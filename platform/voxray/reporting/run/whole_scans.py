@@ -17,6 +17,7 @@ from voxray.metrics.curves import Floats
 from voxray.reporting.charts.froc_curve import DrawnCurve, froc_chart
 from voxray.reporting.run.contents import Case, RunContents
 from voxray.reporting.run.scan_views import public_problem
+from voxray.reporting.text.class_rows import ClassRow
 from voxray.reporting.text.metric_values import MetricValue, metric_value
 from voxray.reporting.text.numbers import SPLIT_NAMES, count, finite, interval_text, minus, percent, probability
 from voxray.reporting.text.sentences import operating_point_text
@@ -64,7 +65,7 @@ class WholeScans:
     sentences: tuple[str, ...]
     metrics: tuple[dict[str, MetricValue], ...]
     froc: Markup | None
-    diameters: Mapping[str, list[list[str]]]
+    diameters: Mapping[str, list[ClassRow]]
     groups: tuple[PointGroup, ...]
 
 
@@ -148,7 +149,7 @@ def _is_found(nodules: pa.Table, threshold: float | None) -> np.ndarray[Any, np.
     return _numbers(nodules, "probability") >= (-np.inf if threshold is None else threshold)
 
 
-def _diameters(nodules: pa.Table, threshold: float | None) -> list[list[str]]:
+def _diameters(nodules: pa.Table, threshold: float | None) -> list[ClassRow]:
     diameters = _numbers(nodules, "diameter_mm")
     proposed, found = np.isfinite(_numbers(nodules, "proposed")), _is_found(nodules, threshold)
     groups = [
@@ -157,10 +158,11 @@ def _diameters(nodules: pa.Table, threshold: float | None) -> list[list[str]]:
     ]
     groups += [("not known", diameters < 0)] if (diameters < 0).any() else []
     shares = [
-        [name, f"{rows.sum():,}", *(_share(which[rows]) for which in (proposed, found))]
+        (name, [f"{rows.sum():,}", *(_share(which[rows]) for which in (proposed, found))])
         for name, rows in [*groups, ("all", np.ones(len(diameters), bool))]
     ]
-    return [["Diameter", "Nodules", "Proposed", "Found"], *shares]
+    rows_of_text = [("Diameter", ["Nodules", "Proposed", "Found"]), *shares]
+    return [ClassRow(title, cells, [None] * len(cells)) for title, cells in rows_of_text]
 
 
 def _share(which: np.ndarray[Any, np.dtype[np.bool_]]) -> str:
