@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from voxray.config.validation import Spec
 
@@ -20,10 +20,22 @@ class DetectionSpec(Spec):
         "fp_per_scan": "false_positives_per_scan",
     }
 
-    proposals: Literal["log", "list"] = "log"
+    proposals: Literal["log", "model", "list"] = "log"
     """What proposes candidates: `log` finds blobs of 4 to 24 mm in the lungs of a chest CT by the Laplacian of
-    Gaussians, without training; `list` takes those of a list only, so that no scan is searched."""
+    Gaussians, without training; `model` finds the local maxima of the probability that the segmentation network of
+    another run gives to the voxels in the lungs; `list` takes those of a list only, so that no scan is searched."""
+    model: str | None = None
+    """Folder of that run, for proposals by a `model`; a path relative to the experiment's file, or a URL. In a
+    cross-validation the network of fold k proposes for fold k."""
     false_positives_per_scan: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 4.0
     """The operating point of whole scans: at most so many false positives a scan on validation."""
     max_proposals: Annotated[int, Field(ge=1, le=100_000)] = 1000
     """Candidates of a scan, the most prominent first."""
+
+    @model_validator(mode="after")
+    def _names_the_model(self) -> "DetectionSpec":
+        if self.proposals == "model" and self.model is None:
+            raise ValueError("model: missing, which proposals = 'model' needs; name the folder of a segmentation's run")
+        if self.proposals != "model" and self.model is not None:
+            raise ValueError(f"model: has no effect with proposals = '{self.proposals}'; remove it or set 'model'")
+        return self

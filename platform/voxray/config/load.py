@@ -17,7 +17,7 @@ from voxray.errors import ConfigError, ConfigFileError, StoreError
 from voxray.storage.paths import AnyPath, is_too_long, is_url, read_bytes, to_path
 
 SECRET_NAME = re.compile(r"((^|_)(key|secret|token)|password|passwd|passphrase)(_id)?$", re.IGNORECASE)
-PATH_KEYS = ("out", "data.root", "store.path", "model.architecture", "privacy.key_file")
+PATH_KEYS = ("out", "data.root", "store.path", "model.architecture", "detection.model", "privacy.key_file")
 
 
 def load_experiment(path: Path, settings: Sequence[str] | Mapping[str, Any] = ()) -> Experiment:

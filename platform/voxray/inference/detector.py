@@ -12,10 +12,12 @@ from voxray.config.experiment import Experiment
 from voxray.datasets.layouts import find_layout
 from voxray.errors import ConfigError
 from voxray.inference.load import OperatingPoint, TrainedRun
+from voxray.inference.proposing import foreground_map, load_proposing
 from voxray.loader.normalize import scale_images
 from voxray.patches.cut import Patch, center_boxes, cut_patches, prepare_volume, scan_statistics
 from voxray.proposals.blobs import find_blobs
 from voxray.proposals.lungs import find_lungs
+from voxray.proposals.peaks import find_peaks
 from voxray.scans.geometry import canonical_volume
 from voxray.scans.masks import check_finite
 from voxray.volume import Volume
@@ -99,6 +101,8 @@ class Detector:
     ------
     ConfigError
         The runs were not trained on candidates of two classes.
+    NotReadyError
+        The network that proposes candidates is not trained.
     """
 
     def __init__(self, runs: Sequence[TrainedRun]) -> None:
@@ -108,6 +112,7 @@ class Detector:
             raise ConfigError(str(first.folder.path), problem, "Load it as a classifier or a segmenter")
         self.runs = tuple(runs)
         self.settings = first.experiment.detection
+        self.proposing = load_proposing(runs)
 
     @property
     def operating_point(self) -> OperatingPoint | None:
@@ -127,7 +132,9 @@ class Detector:
         return float(np.mean(thresholds)) if of_patches else None
 
     def propose(self, volume: Volume, where: str = "volume") -> Candidates:
-        """The candidates of a scan, the most prominent first; none where a chest CT shows no lungs.
+        """The candidates of a scan, the most prominent or probable first; none where a chest CT shows no lungs.
+
+        Networks that propose give the mean of their probabilities: those of the folds of all runs.
 
         Parameters
         ----------
@@ -147,7 +154,11 @@ class Detector:
             raise ConfigError("detection.proposals", "this run classifies the points of a list only", NEEDS_A_LIST)
         volume = canonical_volume(volume.array, volume.affine)
         check_finite(volume, where)
-        blobs = find_blobs(volume, find_lungs(volume), self.settings.max_proposals)
+        lungs, limit = find_lungs(volume), self.settings.max_proposals
+        if self.proposing:
+            blobs = find_peaks(foreground_map(self.proposing, volume, where), lungs, limit)
+        else:
+            blobs = find_blobs(volume, lungs, limit)
         return Candidates(blobs.centers_mm, blobs.diameters_mm)
 
     def score(self, volume: Volume, candidates: Candidates, where: str = "volume") -> Floats:

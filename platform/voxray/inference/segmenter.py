@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from voxray.errors import ConfigError
 from voxray.inference.load import TrainedRun
 from voxray.inference.sliding_window import slide_slabs, window_starts
 from voxray.loader.normalize import scale_images, valid_voxels
-from voxray.models.outputs import class_probabilities, label_maps
+from voxray.models.outputs import class_probabilities, foreground_probabilities, label_maps
 from voxray.models.spec.unet import UNet
 from voxray.patches.cut import check_channels, scan_statistics
 from voxray.scans.geometry import canonical_volume, check_spacing, in_axes_of
@@ -70,20 +69,34 @@ class Segmenter:
             It has other channels than the model, an implausible spacing, or voxels that are not finite.
         """
         scan = canonical_volume(volume.array, volume.affine)
-        check_channels(scan, self.run.cut_settings.channels, where)
-        check_finite(scan, where)
-        check_spacing(scan, self.run.experiment.patches.spacing_range_mm, where)
-        spacing = self.run.experiment.patches.spacing_mm
-        resampled = scan if spacing is None else resample(scan, spacing, 1, where)
-        slabs = list(self._slabs(resampled))
+        resampled = self._on_grid(scan, where)
+        slabs = [slab.cpu().numpy() for slab in self._slabs(resampled)]
         probabilities = Volume(np.concatenate(slabs, axis=1), resampled.affine)
-        if spacing is not None:
+        if resampled is not scan:
             probabilities = resample_like(probabilities, scan, order=1)
         array = torch.from_numpy(np.asarray(probabilities.array))[None]
         labels = Volume(label_maps(array, self.network.output.activation).numpy(), scan.affine)
         return Segmentation(in_axes_of(labels, volume.affine), in_axes_of(probabilities, volume.affine))
 
-    def _slabs(self, volume: Volume) -> Iterator[NDArray[np.float32]]:
+    def foreground(self, volume: Volume, where: str = "volume") -> Volume:
+        """The probability that a voxel is no background, (1, x, y, z) float32, on the grid of the patches.
+
+        Parameters and errors are those of `predict`. The axes are canonical, the spacing is that of the training.
+        """
+        resampled = self._on_grid(canonical_volume(volume.array, volume.affine), where)
+        activation = self.network.output.activation
+        slabs = [foreground_probabilities(slab[None], activation).cpu().numpy() for slab in self._slabs(resampled)]
+        return Volume(np.concatenate(slabs, axis=1), resampled.affine)
+
+    def _on_grid(self, scan: Volume, where: str) -> Volume:
+        """A scan in canonical axes with the spacing of the patches; the same object where that is its own."""
+        patches = self.run.experiment.patches
+        check_channels(scan, self.run.cut_settings.channels, where)
+        check_finite(scan, where)
+        check_spacing(scan, patches.spacing_range_mm, where)
+        return scan if patches.spacing_mm is None else resample(scan, patches.spacing_mm, 1, where)
+
+    def _slabs(self, volume: Volume) -> Iterator[torch.Tensor]:
         """Slabs along x of mean probabilities, (channels, x, y, z)."""
         spec, device = self.run.experiment, self.run.device
         flat = self.network.spatial_dims == 2
@@ -105,7 +118,7 @@ class Segmenter:
             pad_value=spec.patches.pad_value,
             device=device,
         ):
-            yield slab.cpu().numpy()
+            yield slab
 
     def _scaling(self, volume: Volume) -> Callable[[torch.Tensor], torch.Tensor]:
         """What turns windows in the scan's own numbers into the input that training made of patches."""

@@ -26,3 +26,11 @@ def label_maps(probabilities: torch.Tensor, activation: Activation) -> torch.Ten
     if activation == "softmax":
         return best.to(torch.uint8)
     return torch.where(highest >= 0.5, best + 1, 0).to(torch.uint8)
+
+
+def foreground_probabilities(probabilities: torch.Tensor, activation: Activation) -> torch.Tensor:
+    """The probability of anything but background, (n, channels, …) → (n, …).
+
+    ``sigmoid``: that of the most probable class.
+    """
+    return 1 - probabilities[:, 0] if activation == "softmax" else probabilities.amax(1)

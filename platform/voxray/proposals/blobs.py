@@ -75,7 +75,7 @@ def find_blobs(volume: Volume, region: Volume, limit: int) -> Blobs:
         sigma_mm = diameter / (2 * math.sqrt(3))
         grid = fine if sigma_mm < WIDE_MM else coarse
         centers, strengths = _peaks(grid, sigma_mm / grid.spacing_mm[0])
-        inside = _is_inside(region, centers)
+        inside = is_inside(region, centers)
         found.append(Blobs(centers[inside], np.full(inside.sum(), diameter), strengths[inside]))
     return _merged(found, limit)
 
@@ -117,7 +117,8 @@ def _peaks(volume: Volume, sigma: float) -> tuple[Floats, Floats]:
     return voxel_to_world(volume.affine, peaks.astype(float)), response[tuple(peaks.T)].astype(np.float64)
 
 
-def _is_inside(region: Volume, points_mm: Floats) -> NDArray[np.bool_]:
+def is_inside(region: Volume, points_mm: Floats) -> NDArray[np.bool_]:
+    """Whether points (n, 3) lie in voxels of a region, (1, x, y, z) bool."""
     index = np.floor(world_to_voxel(region.affine, points_mm) + 0.5).astype(int)
     within = ((index >= 0) & (index < region.shape)).all(1)
     inside = np.zeros(len(index), bool)
@@ -126,17 +127,22 @@ def _is_inside(region: Volume, points_mm: Floats) -> NDArray[np.bool_]:
 
 
 def _merged(found: list[Blobs], limit: int) -> Blobs:
-    """The blobs of all widths in turn, without those that lie within their own and an earlier one's radius."""
+    """The blobs of all widths in turn, see `first_apart`."""
     ranks = np.concatenate([(-blobs.strengths).argsort(kind="stable").argsort() for blobs in found])
     centers = np.concatenate([blobs.centers_mm for blobs in found])
     diameters = np.concatenate([blobs.diameters_mm for blobs in found])
     strengths = np.concatenate([blobs.strengths for blobs in found])
     order = np.lexsort((-strengths, ranks))
-    centers, diameters, strengths = centers[order], diameters[order], strengths[order]
+    return first_apart(Blobs(centers[order], diameters[order], strengths[order]), limit)
+
+
+def first_apart(blobs: Blobs, limit: int) -> Blobs:
+    """The first blobs that do not lie within their own and an earlier one's radius, `limit` at most."""
+    centers, diameters = blobs.centers_mm, blobs.diameters_mm
     tree = cKDTree(centers)
-    free = np.ones(len(order), bool)
+    free = np.ones(len(blobs), bool)
     kept: list[int] = []
-    for number in range(len(order)):
+    for number in range(len(blobs)):
         if len(kept) == limit:
             break
         if free[number]:
@@ -144,4 +150,4 @@ def _merged(found: list[Blobs], limit: int) -> Blobs:
             near = np.array(tree.query_ball_point(centers[number], diameters[number] / 2))
             apart = np.linalg.norm(centers[near] - centers[number], axis=1)
             free[near[apart <= diameters[near] / 2]] = False
-    return Blobs(centers[kept], diameters[kept], strengths[kept])
+    return Blobs(centers[kept], diameters[kept], blobs.strengths[kept])

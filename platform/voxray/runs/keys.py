@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from voxray.config.experiment import Experiment
+from voxray.runs.proposing import proposing_key
 
 
 def digest(content: Mapping[str, Any]) -> str:
@@ -30,4 +31,5 @@ def train_key(experiment: Experiment, store_digest: str, content_digest: str, ar
 def evaluate_key(experiment: Experiment, trained: str) -> str:
     """Name of everything that an evaluation depends on."""
     settings = {name: getattr(experiment, name).model_dump() for name in ("evaluation", "detection")}
-    return digest({"train": trained, "seed": experiment.seed, **settings})
+    inputs = {"train": trained, "seed": experiment.seed, "proposing": proposing_key(experiment)}
+    return digest({**inputs, **settings})

@@ -13,6 +13,7 @@ from voxray.evaluation.findings import scans_to_search, searched_scans, searches
 from voxray.evaluation.patches import evaluated_splits, write_patch_metrics
 from voxray.evaluation.scans import scans_to_evaluate, write_scan_metrics
 from voxray.executors.base import Executor
+from voxray.inference.proposing import check_proposing
 from voxray.reporting.run.contents import read_run
 from voxray.runs.folder import RunFolder, run_folder
 from voxray.runs.keys import evaluate_key
@@ -34,7 +35,7 @@ def evaluate(experiment: Experiment, executor: Executor, on_status: OnStatus) ->
     Raises
     ------
     NotReadyError
-        The experiment has not been trained.
+        The experiment has not been trained, or the network that proposes candidates.
     StoreError
         Its store was made with other settings, or from another data set.
     """
@@ -53,6 +54,8 @@ def evaluate(experiment: Experiment, executor: Executor, on_status: OnStatus) ->
         note_undefined(metrics, store, on_status)
         note_calibration(metrics, on_status)
         return
+    if searches_scans(experiment, store):
+        check_proposing(experiment, store.index)
     if damage := folder.damage("evaluate"):
         on_status(f"evaluate: {damage}, evaluating again")
     with folder.locked():
@@ -76,6 +79,7 @@ def _evaluate(
     from voxray.reporting.run.wandb_media import log_evaluation  # imports matplotlib, which takes a second
 
     unit, evaluate_splits = TASKS[store.info.task]
+    key = evaluate_key(experiment, trained)  # the network that proposes may be trained again meanwhile
     with reported(folder, "evaluate", unit) as on_progress:
         started = time.perf_counter()
         folder.begin("evaluate", rewritten=(folder.experiment, folder.model))
@@ -86,7 +90,6 @@ def _evaluate(
         metrics = evaluate_splits(experiment, store, executor, on_progress)
         with make_tracker(experiment, trained) as tracker, tracker.attempt():
             log_evaluation(tracker, read_run(folder.path, store))
-        key = evaluate_key(experiment, trained)
         folder.mark_finished("evaluate", key, time.perf_counter() - started, _written(folder, list(metrics)))
     return metrics
 

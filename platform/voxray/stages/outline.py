@@ -8,6 +8,7 @@ from voxray.config.experiment import Experiment
 from voxray.datasets.manifest import Manifest
 from voxray.errors import ConfigError
 from voxray.evaluation.patches import check_unit
+from voxray.inference.proposing import check_proposing
 from voxray.models.cost.estimate import Cost
 from voxray.patches.plan import Plan
 from voxray.patches.planned import plan_experiment
@@ -60,8 +61,11 @@ def plan_run(experiment: Experiment) -> RunPlan:
     ------
     ConfigError
         The settings do not fit the data or the architecture.
+    NotReadyError
+        The network that proposes candidates is not trained.
     """
     manifest, plan = plan_experiment(experiment)
+    check_proposing(experiment, plan.table)
     path = to_path(experiment.model.architecture)
     check_settings(experiment.training, plan.task, plan.classes)
     channels = count_channels(plan, manifest)
