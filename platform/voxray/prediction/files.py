@@ -111,8 +111,8 @@ def find_file(runs: Sequence[TrainedRun], path: AnyPath, options: Options) -> st
         findings = detector.merge(candidates, detector.score(volume, candidates, str(path)))
         what = f"{len(candidates):,} proposals"
         if not len(candidates):
-            nothing = ", or nothing in them" if detector.proposing else ""
-            what = f"no lungs were found{nothing}, so no candidates: is it a chest CT in HU, with the whole chest in view?"
+            what = "no lungs were found, " + ("or nothing in them, " if detector.proposing else "")
+            what += "so no candidates: is it a chest CT in HU, with the whole chest in view?"
     else:
         candidates = options.points.points_of(name)
         findings = sort_findings(candidates, detector.score(volume, candidates, str(path)))
