@@ -79,7 +79,9 @@ def test_the_report_shows_the_curve_and_its_rates(run: Experiment) -> None:
     assert "Sensitivity at false positives a scan, 0.125" in page
 
 
-def test_without_annotations_or_with_dropped_negatives_there_is_no_curve(run: Experiment, tmp_path: Path) -> None:
+def test_without_annotations_or_with_dropped_negatives_there_is_no_curve_and_changed_ones_count_again(
+    run: Experiment, tmp_path: Path
+) -> None:
     thin = trained(tmp_path / "thin", patches={"negatives_per_positive": {"train": 2, "val": 2, "test": "all"}})
     metrics = read_metrics(run_folder(thin))
     assert "cpm" not in metrics["val"]
@@ -87,6 +89,13 @@ def test_without_annotations_or_with_dropped_negatives_there_is_no_curve(run: Ex
     for name in ("annotations.csv", "annotations_excluded.csv"):
         (Path(thin.data.root) / name).unlink()
     report(thin, lambda line: None)
+    said: list[str] = []
+    evaluate(thin, LocalExecutor(), said.append)
+    assert said[0] == "evaluate: finished earlier, reused"
+    write_annotations(Path(thin.data.root), diameter=0.0)
+    evaluate(thin, LocalExecutor(), said.append)
+    assert read_metrics(run_folder(thin))["test"]["cpm"] == 0 < metrics["test"]["cpm"]
+    (Path(thin.data.root) / "annotations.csv").unlink()
     again = thin.model_copy(update={"evaluation": thin.evaluation.model_copy(update={"target_recall": 0.8})})
     evaluate(again, LocalExecutor(), lambda line: None)
     assert "cpm" not in read_metrics(run_folder(thin))["test"]

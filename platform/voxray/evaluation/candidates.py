@@ -1,5 +1,6 @@
 """Evaluation of the candidates of a list as a detection: FROC and CPM against annotated nodules, as in LUNA16."""
 
+import hashlib
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +16,8 @@ from voxray.metrics.curves import Floats
 from voxray.metrics.detection import GRID, Annotations, Candidates
 from voxray.metrics.detection_score import FrocScore, score_candidates
 from voxray.privacy import pseudonym
-from voxray.storage.paths import AnyPath, exists
+from voxray.runs.keys import digest
+from voxray.storage.paths import AnyPath, exists, read_bytes
 from voxray.store.layout import write_parquet
 
 FROC = "froc"  # key of a curve, which is written to a file of its own and not to metrics.json
@@ -25,6 +27,15 @@ def is_annotated(experiment: Experiment) -> bool:
     """Whether the data set's folder has a list of the nodules of its scans."""
     annotations = find_layout(experiment.data.layout).annotations
     return bool(annotations) and exists(experiment.data_path / annotations[0])
+
+
+def annotations_digest(experiment: Experiment) -> str | None:
+    """A digest of the lists that detections are scored against; None where the folder has none."""
+    if not is_annotated(experiment):
+        return None
+    lists = [experiment.data_path / name for name in find_layout(experiment.data.layout).annotations]
+    content = [hashlib.sha256(read_bytes(path)).hexdigest() if exists(path) else "" for path in lists]
+    return digest({"annotations": content})
 
 
 def read_truth(experiment: Experiment, scans: pa.Array | pa.ChunkedArray) -> tuple[Annotations, Annotations]:

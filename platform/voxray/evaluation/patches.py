@@ -16,7 +16,7 @@ from voxray.console.progress import OnProgress
 from voxray.datasets.layouts import find_layout
 from voxray.errors import ConfigError
 from voxray.evaluation.calibration import choose_calibration, uncalibrated_error, with_calibration_error
-from voxray.evaluation.candidates import with_detection, write_froc
+from voxray.evaluation.candidates import annotations_digest, with_detection, write_froc
 from voxray.evaluation.mix import read_mix, with_false_positives, with_population
 from voxray.inference.load import TrainedRun
 from voxray.metrics.aggregate import (
@@ -85,6 +85,8 @@ def write_patch_metrics(experiment: Experiment, parts: Mapping[str, list[Part]])
         units, population = aggregate_predictions(table, spec.level), [store.info.population.get(split)]
         of_units = unit_metrics(experiment, units, threshold, store.info.classes, population)
         metrics[split] = {**write_froc(of_units, folder.froc(split)), "threshold": threshold}
+        if (annotations := annotations_digest(experiment)) is not None:
+            metrics[split]["annotations"] = annotations
         if spec.calibrate:
             before = aggregate_predictions(with_probabilities(table, Calibration().apply(logits[split])), spec.level)
             error = uncalibrated_error(before, read_mix(population, before, spec.level).weights)

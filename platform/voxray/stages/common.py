@@ -9,7 +9,7 @@ from voxray.config.experiment import Experiment
 from voxray.evaluation.findings import WHOLE_SCANS
 from voxray.metrics.registry import find_metric
 from voxray.reporting.text.class_rows import class_lines
-from voxray.reporting.text.metric_values import NO_INTERVAL, inline_label
+from voxray.reporting.text.metric_values import LIST, NO_INTERVAL, inline_label, label_in
 from voxray.reporting.text.numbers import decimals, interval_text
 from voxray.reporting.text.sentences import operating_point_text
 from voxray.runs.folder import RunFolder, run_folder
@@ -93,5 +93,6 @@ def _format_population(values: dict[str, Any], population: dict[str, Any], names
 
 
 def _format_metric(values: dict[str, Any], name: str) -> str:
-    text, ends = f"{name} {decimals(values.get(name))}", values["intervals"].get(name)
+    of_list = LIST if label_in(name, values).endswith(LIST) else ""
+    text, ends = f"{name}{of_list} {decimals(values.get(name))}", values["intervals"].get(name)
     return f"{text} [{interval_text(ends[0], ends[1], between=', ')}]" if ends else text

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from voxray.config.experiment import Experiment
 from voxray.console.progress import OnProgress
+from voxray.evaluation.candidates import annotations_digest
 from voxray.evaluation.findings import scans_to_search, searched_scans, searches_scans, write_whole_scans
 from voxray.evaluation.patches import evaluated_splits, write_patch_metrics
 from voxray.evaluation.scans import scans_to_evaluate, write_scan_metrics
@@ -46,7 +47,7 @@ def evaluate(experiment: Experiment, executor: Executor, on_status: OnStatus) ->
     if store.info.masks or searches_scans(experiment, store):
         rows = store.index.filter(pc.is_in(store.index["split"], value_set=pa.array(evaluated_splits(store))))
         check_read_again(experiment, store, scans_of(rows), executor.cut_digests, on_status)
-    if is_finished(folder, "evaluate", key):
+    if _is_evaluated(experiment, folder, store, key):
         confirm_finished(folder, "evaluate")
         on_status("evaluate: finished earlier, reused")
         metrics = read_metrics(folder)
@@ -62,7 +63,7 @@ def evaluate(experiment: Experiment, executor: Executor, on_status: OnStatus) ->
         # Again: another process may have trained, evaluated or repaired the store meanwhile.
         store = open_matching_store(experiment)
         trained = need_training(experiment, folder, store)
-        if is_finished(folder, "evaluate", evaluate_key(experiment, trained)):
+        if _is_evaluated(experiment, folder, store, evaluate_key(experiment, trained)):
             on_status("evaluate: finished by another process meanwhile, reused")
             metrics = read_metrics(folder)
         else:
@@ -70,6 +71,14 @@ def evaluate(experiment: Experiment, executor: Executor, on_status: OnStatus) ->
     echo_metrics(metrics, experiment.training.monitor, on_status)
     note_undefined(metrics, store, on_status)
     note_calibration(metrics, on_status)
+
+
+def _is_evaluated(experiment: Experiment, folder: RunFolder, store: PatchStore, key: str) -> bool:
+    """Whether the evaluation is finished, with the annotations that are there now; without any those it had count."""
+    if not is_finished(folder, "evaluate", key):
+        return False
+    now = None if store.info.masks else annotations_digest(experiment)
+    return now is None or all(metrics.get("annotations") == now for metrics in read_metrics(folder).values())
 
 
 def _evaluate(

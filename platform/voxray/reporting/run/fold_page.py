@@ -13,7 +13,7 @@ from voxray.reporting.charts.froc_curve import DrawnCurve, froc_chart
 from voxray.reporting.html import template_environment
 from voxray.reporting.run.reproduce import settings_text
 from voxray.reporting.text.class_rows import class_rows
-from voxray.reporting.text.metric_values import NO_INTERVAL, describe, label_of, metric_columns
+from voxray.reporting.text.metric_values import NO_INTERVAL, describe, label_in, label_of, metric_columns
 from voxray.reporting.text.numbers import MISSING, SPLIT_NAMES, count, decimals, interval_text, plural
 from voxray.runs.folder import RunFolder
 from voxray.runs.read import read_froc
@@ -60,7 +60,7 @@ def _rows(values: Mapping[str, Any], title: str) -> Iterator[tuple[str, tuple[st
     """Label, pooled value with interval and values of the folds, of each metric; the title says what is re-weighted."""
     note = title.removeprefix(SPLIT_NAMES["test"])
     for key, folds in values["folds"].items():
-        yield label_of(key) + note, _pooled(values, key), [*map(decimals, folds)]
+        yield label_in(key, values) + note, _pooled(values, key), [*map(decimals, folds)]
 
 
 def _calibration(test: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from voxray.metrics.registry import METRICS, metric_name
 from voxray.reporting.text.numbers import MISSING, SPLIT_NAMES, decimals, finite, interval_text
 
 CLASS_MEAN = "mean"
+LIST = " (list's candidates)"
 NO_INTERVAL = "no interval: too few patients"
 
 
@@ -46,7 +47,7 @@ def metric_value(
     metric, level = describe(key), metrics.get("level", "scan")
     value, low, high = value_and_interval(key, metrics)
     return MetricValue(
-        label=label_of(key),
+        label=label_in(key, metrics),
         description=metric.describe(classes, level, tolerance_mm),
         value=value,
         text=with_unit(value, metric),
@@ -69,6 +70,12 @@ def describe(key: str) -> Metric:
 def label_of(key: str) -> str:
     """The label of ``dice`` or, with the class, of ``dice/liver``."""
     return ", ".join(filter(None, (describe(key).label, key.partition("/")[2])))
+
+
+def label_in(key: str, metrics: Mapping[str, Any]) -> str:
+    """The label among the metrics of a split: those of a detection count the list's candidates, or whole scans."""
+    of_list = "detection" in describe(key).tasks and "proposals" not in metrics
+    return f"{label_of(key)}{LIST if of_list else ''}"
 
 
 def inline_label(key: str) -> str:
