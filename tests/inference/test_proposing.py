@@ -23,6 +23,7 @@ from voxray.runs.proposing import proposing_run
 from voxray.scans.read import open_scan
 from voxray.stages.ingest import ingest
 from voxray.stages.outline import plan_run
+from voxray.stages.pipeline import run
 from voxray.stages.train import train
 from voxray.volume import Volume
 
@@ -114,15 +115,15 @@ def test_a_map_is_the_mean_probability_of_no_background(proposing: Experiment, c
 def test_each_network_is_loaded_once_and_again_after_it_was_trained_again(
     classified: Experiment, proposing: Experiment
 ) -> None:
-    run = load_trained(classified.out_path, CPU)
-    first = load_proposing([run, run])
+    trained = load_trained(classified.out_path, CPU)
+    first = load_proposing([trained, trained])
     assert len(first) == 1
-    assert load_proposing([run]) is first
+    assert load_proposing([trained]) is first
     key, record = evaluate_key(classified, "trained"), run_folder(proposing).stages
     before = record.read_text()
     record.write_text(before.replace(json.loads(before)["train"]["key"], "another"))
     assert evaluate_key(classified, "trained") != key
-    assert load_proposing([run]) is not first
+    assert load_proposing([trained]) is not first
     record.write_text(before)
 
 
@@ -154,6 +155,13 @@ def test_a_network_that_is_missing_or_no_segmentation_is_an_error_before_any_wor
     wrong = classifier(proposing, tmp_path, detection={"proposals": "model", "model": str(classified.out_path)})
     with pytest.raises(ConfigError, match="this run trained a classifier of patches"):
         plan_run(wrong)
+
+
+def test_the_networks_of_all_folds_are_checked_before_the_first_fold(proposing: Experiment, tmp_path: Path) -> None:
+    spec = classifier(proposing, tmp_path, split={"test": 0.0, "folds": 3, "val": 0.25})
+    with pytest.raises(NotReadyError, match=r"cv: detection\.model: no finished training"):
+        run(spec, LocalExecutor(), quiet)
+    assert not list(spec.out_path.glob("fold_*"))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,9 @@ from voxray.datasets.manifest import class_notes
 from voxray.errors import DataError, WorkError
 from voxray.evaluation.folds import join_folds
 from voxray.executors.base import Executor
+from voxray.inference.proposing import check_proposing
 from voxray.patches.plan import empty_classes
+from voxray.patches.planned import plan_experiment
 from voxray.patches.subsets import find_folds
 from voxray.runs.folder import run_folder
 from voxray.runs.keys import digest, evaluate_key
@@ -67,6 +69,7 @@ def _cross_validate(experiment: Experiment, executor: Executor, on_status: OnSta
     if experiment.split.by_subset:
         experiment = find_folds(experiment, read_manifest(experiment.data))
     folds = fold_experiments(experiment)
+    _check_proposing(folds)
     with (
         heartbeat(run_folder(experiment), "folds", "folds") as on_progress,
         nullcontext() if all(map(_is_all_finished, folds)) else executor.session(),
@@ -77,6 +80,14 @@ def _cross_validate(experiment: Experiment, executor: Executor, on_status: OnSta
             run(fold, executor, on_status)
             on_progress(number + 1, len(folds), "")
         _join(experiment, folds, on_status)
+
+
+def _check_proposing(folds: Sequence[Experiment]) -> None:
+    """Check the networks that propose candidates for all folds before the first one is trained."""
+    if folds[0].detection.model is not None:
+        manifest = read_manifest(folds[0].data)
+        for fold in folds:
+            check_proposing(fold, plan_experiment(fold, manifest)[1].table)
 
 
 def _join(experiment: Experiment, folds: Sequence[Experiment], on_status: OnStatus) -> None:
