@@ -57,6 +57,12 @@ def test_paths_in_the_file_are_relative_to_it_and_those_of_set_to_the_working_fo
     assert spec.store_path == Path(spec.out) / "store"
 
 
+def test_a_manifest_with_a_path_lies_beside_the_experiment_and_a_name_in_the_root(file: Path) -> None:
+    assert load_experiment(file, {"data.manifest": "list.csv"}).data.manifest == "list.csv"
+    file.write_text(file.read_text().replace("[data]", '[data]\nmanifest = "./list.csv"'))
+    assert load_experiment(file).data.manifest == str(file.parent / "list.csv")
+
+
 def test_paths_take_environment_variables_with_a_default(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file.write_text(MINIMAL.format(root="${VOXRAY_TEST_ROOT:-/default}/x"))
     assert load_experiment(file).data.root == "/default/x"

@@ -66,3 +66,40 @@ def test_an_unknown_label_is_named_with_the_nearest_class(tmp_path: Path) -> Non
 def test_a_missing_manifest_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"manifest\.csv: no such file"):
         read_table(tmp_path)
+
+
+def test_masks_without_labels_are_to_be_learned(tmp_path: Path) -> None:
+    write(tmp_path, "path,mask", "i/a.nii,m/a.nii", "i/b.nii,", "i/c.nii,m/c.nii")
+    manifest = read_table(tmp_path, classes=("background", "edema", "tumor"))
+    assert manifest.masks_are_targets
+    assert manifest.classes == ("background", "edema", "tumor")
+    assert manifest.scans["label_path"].to_pylist() == ["m/a.nii", "m/c.nii"]
+    assert manifest.samples["label"].to_pylist() == [0, 0]
+    assert manifest.quarantine["reason"].to_pylist() == [
+        "manifest.csv, line 3: i/b.nii has no mask, so that it is not used"
+    ]
+    two = read_table(tmp_path)
+    assert two.classes == ("background", "foreground")
+    assert any("data.classes names no values of the masks" in note for note in two.notes)
+
+
+def test_masks_beside_labels_say_only_where_to_look(tmp_path: Path) -> None:
+    write(tmp_path, "path,mask,label", "i/a.nii,m/a.nii,ill", "i/b.nii,,well")
+    manifest = read_table(tmp_path)
+    assert not manifest.masks_are_targets
+    assert manifest.classes == ("ill", "well")
+    assert manifest.scans["label_path"].to_pylist() == ["m/a.nii", None]
+
+
+def test_a_mask_of_two_scans_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, "path,mask", "a.nii,m.nii", "b.nii,m.nii")
+    with pytest.raises(DataError, match=r"names 'm\.nii' more than once"):
+        read_table(tmp_path)
+
+
+def test_the_manifest_may_lie_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    write(tmp_path / "mine", "path,label", "a.png,0", "b.png,1")
+    manifest = read_table(tmp_path / "data", str(tmp_path / "mine" / "manifest.csv"))
+    assert manifest.root == tmp_path / "data"
+    assert manifest.scans["path"].to_pylist() == ["a.png", "b.png"]

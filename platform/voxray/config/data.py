@@ -34,7 +34,8 @@ class DataSpec(Spec):
     masks: Literal["annotations"] | None = None
     """luna16: ``"annotations"`` makes the run a segmentation, whose masks are the spheres of ``annotations.csv``."""
     manifest: str = "manifest.csv"
-    """table: file name of the list of images."""
+    """table: file name of the list of images in `root`; or a path, absolute or, as ``./list.csv``, relative to the
+    experiment's file."""
     channels: tuple[str, ...] = ("path",)
     """table: the columns that name the files of a scan's channels."""
     picture_window: tuple[float, float] | None = None
@@ -43,7 +44,7 @@ class DataSpec(Spec):
     labels: str = "labels.csv"
     """dicom: file name of the list of labels."""
     classes: tuple[str, ...] | None = None
-    """table, dicom, medmnist: names of the classes in the order of their labels."""
+    """table, dicom, medmnist: names of the classes in the order of their labels, or of the values of masks."""
     folders: dict[str, str] | None = None
     """mosmed: class of each folder, such as ``{"CT-0" = "normal"}``, in the order of the classes."""
 

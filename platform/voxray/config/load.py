@@ -88,7 +88,7 @@ def _apply_setting(raw: dict[str, Any], key: str, value: Any) -> None:
     if not isinstance(key, str):
         raise ConfigError("settings", f"expected a key path such as 'training.epochs', got {key!r}", "Correct the key")
     *parents, last = key.split(".")
-    if key in PATH_KEYS and value is not None:
+    if (key in PATH_KEYS and value is not None) or (key == "data.manifest" and _leads_elsewhere(value)):
         value = _absolute(str(value), Path.cwd(), f"--set {key}")
     value = value.tolist() if hasattr(value, "tolist") else value  # NumPy's numbers and arrays
     table = raw
@@ -108,6 +108,14 @@ def _make_paths_absolute(raw: dict[str, Any], base: Path, where: str) -> None:
         table = raw.get(parent) if parent else raw
         if isinstance(table, dict) and isinstance(table.get(last), str):
             table[last] = _absolute(table[last], base, f"{where}: {key}")
+    data = raw.get("data")
+    if isinstance(data, dict) and _leads_elsewhere(data.get("manifest")):
+        data["manifest"] = _absolute(data["manifest"], base, f"{where}: data.manifest")
+
+
+def _leads_elsewhere(name: Any) -> bool:
+    """Whether the name of a list is a path such as ``./list.csv``, rather than the name of a file in data.root."""
+    return isinstance(name, str) and (name.startswith(("./", "../", "/", "~", "$")) or is_url(name))
 
 
 def _absolute(path: str, base: Path, where: str) -> str:

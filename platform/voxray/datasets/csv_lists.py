@@ -55,7 +55,7 @@ def read_csv(
         names, delimiter = csv_header(content)
     except csv.Error as error:
         raise DataError(str(path), f"its header line is not readable as CSV: {error}", "Correct the file") from None
-    _check_columns(path, names, required)
+    check_columns(path, names, required)
     types = {**dict.fromkeys(text, pa.string()), **dict.fromkeys(numbers, pa.float64())}
     try:
         table = arrow_csv.read_csv(
@@ -116,7 +116,8 @@ def _read_text(path: AnyPath) -> str:
     return content
 
 
-def _check_columns(path: AnyPath, names: Sequence[str], required: Sequence[str]) -> None:
+def check_columns(path: AnyPath, names: Sequence[str], required: Sequence[str]) -> None:
+    """Raise DataError where a column is missing, with the nearest name, or stands twice."""
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
         raise DataError(str(path), f"has the column '{repeated:.80}' more than once", "Keep one of them")

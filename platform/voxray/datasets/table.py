@@ -1,17 +1,28 @@
-"""A CSV manifest ``path,label[,patient_id,split]`` of 2D or 3D images: each image is one sample."""
+"""A CSV manifest ``path[,label][,mask][,patient_id][,split]`` of 2D or 3D images: each image is one sample."""
 
 from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 
 import pyarrow as pa
 
 from voxray.config.validation import shown
 from voxray.datasets.base import Layout
-from voxray.datasets.csv_lists import given_splits, label_codes, read_csv, scan_path, without_empty_cells
-from voxray.datasets.manifest import Manifest, Row, quarantine_rows, scans_table, whole_scan_samples
+from voxray.datasets.csv_lists import (
+    check_columns,
+    given_splits,
+    label_codes,
+    read_csv,
+    scan_path,
+    without_empty_cells,
+)
+from voxray.datasets.manifest import Manifest, Row, quarantine_row, quarantine_rows, scans_table, whole_scan_samples
 from voxray.errors import DataError
-from voxray.storage.paths import AnyPath
+from voxray.storage.paths import AnyPath, is_url, to_path
 
 MANIFEST = "manifest.csv"
+LABEL, MASK = "label", "mask"  # columns
+MASK_CLASSES = ("background", "foreground")
 
 
 def read_table(
@@ -25,11 +36,12 @@ def read_table(
     Parameters
     ----------
     root : path
-        Folder that holds the manifest; its paths are relative to it.
+        Folder that the paths in the manifest are relative to.
     manifest : str
-        File name of the CSV.
+        File name of the CSV in `root`, or an absolute path.
     classes : tuple of str, optional
         Names of the classes in the order of their labels. The column may hold these names or the numbers 0, 1, ….
+        Where the classes are those of masks, names of the values 0, 1, …; by default those of `MASK_CLASSES`.
     channels : tuple of str
         The columns that name the files of a scan's channels; all must lie on one grid.
 
@@ -38,34 +50,79 @@ def read_table(
     DataError
         A missing column, an unknown label or split, the same path twice, a path outside of the folder.
     """
-    path = root / manifest
-    table = read_csv(path, (*channels, "label"), text=(*channels, "label", "patient_id", "split"))
+    path = _manifest_path(root, manifest)
+    text = (*channels, LABEL, MASK, "patient_id", "split")
+    return table_manifest(read_csv(path, channels, text=text), path, root, classes, channels)
+
+
+def table_manifest(
+    table: pa.Table, path: AnyPath, root: AnyPath, classes: tuple[str, ...] | None, channels: tuple[str, ...]
+) -> Manifest:
+    """The manifest of a CSV's rows; `path` is its file, other parameters and errors are those of `read_table`.
+
+    With a column ``label`` the classes are those of whole images, and masks only say where to look; without it they are
+    the values of the masks.
+    """
     table = without_empty_cells(table, path, channels)
-    labels, names = label_codes(table["label"], classes, path)
+    has_masks = MASK in table.column_names and MASK not in channels
+    of_voxels = has_masks and LABEL not in table.column_names
+    if not of_voxels:
+        check_columns(path, table.column_names, (LABEL,))
     paths = [_joined(files, path) for files in zip(*(table[name].to_pylist() for name in channels), strict=True)]
-    repeated = [name for name, count in Counter(paths).items() if count > 1]
-    if repeated:
-        raise DataError(str(path), f"names '{repeated[0]}' more than once", "Keep one row for each image")
+    _check_unique(paths, path)
+    masks = _masks(table, path) if has_masks else [None] * len(paths)
+    labels, names = [0] * len(paths), classes or MASK_CLASSES
+    if of_voxels:
+        _check_unique([mask for mask in masks if mask], path)
+    else:
+        labels, names = label_codes(table[LABEL], classes, path)
     has_patients = "patient_id" in table.column_names
     columns = {
         "scan_id": paths,
         "path": paths,
         "patient_id": table["patient_id"].to_pylist() if has_patients else paths,
         "split": given_splits(table, path),
+        "label_path": pa.array(masks, pa.string()),
         "row": range(len(paths)),
         "label": labels,
     }
     rows: list[Row] = pa.table(columns).to_pylist()
-    note = "the manifest has no column patient_id: each row counts as a patient of its own"
+    used = [row for row in rows if row["label_path"] is not None or not of_voxels]
+    unlabeled = [row for row in rows if row["label_path"] is None and of_voxels]
+    notes = [] if has_patients else ["the manifest has no column patient_id: each row counts as a patient of its own"]
+    if of_voxels and classes is None:
+        notes.append("data.classes names no values of the masks: 0 is background and 1 is foreground")
     return Manifest(
         root=root,
         classes=names,
-        scans=scans_table(rows),
-        samples=whole_scan_samples(rows),
-        quarantine=quarantine_rows([]),
-        notes=() if has_patients else (note,),
+        scans=scans_table(used),
+        samples=whole_scan_samples(used),
+        quarantine=quarantine_rows([_without_mask(row, path) for row in unlabeled]),
+        notes=tuple(notes),
         channels=channels if len(channels) > 1 else (),
+        masks_are_targets=of_voxels,
     )
+
+
+def _manifest_path(root: AnyPath, text: str) -> AnyPath:
+    """A file in the root, or one elsewhere by its absolute path or URL."""
+    return to_path(text) if is_url(text) or Path(text).is_absolute() else root / text
+
+
+def _masks(table: pa.Table, manifest: AnyPath) -> list[str | None]:
+    return [None if mask is None else scan_path(mask, str(manifest)) for mask in table[MASK].to_pylist()]
+
+
+def _check_unique(paths: Sequence[str], manifest: AnyPath) -> None:
+    repeated = [name for name, count in Counter(paths).items() if count > 1]
+    if repeated:
+        raise DataError(str(manifest), f"names '{repeated[0]}' more than once", "Keep one row for each image")
+
+
+def _without_mask(row: Row, manifest: AnyPath) -> Row:
+    name, number = str(row["path"]), row["row"]
+    assert isinstance(number, int)
+    return quarantine_row(name, name, f"{manifest.name}, line {number + 2}: {name} has no mask, so that it is not used")
 
 
 def _joined(files: tuple[str, ...], manifest: AnyPath) -> str:
