@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
 CT, ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1"
+SEGMENTATION, LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 SPACING = (0.8, 0.5)  # between rows, between columns
 STEP_MM = 2.5
@@ -118,3 +119,47 @@ def expected_affine(orientation: Sequence[float] = AXIAL, step_mm: float = STEP_
     affine[:3, 2], affine[:3, 3] = np.cross(row, column) * step_mm, ORIGIN
     affine[:2] *= -1
     return affine
+
+
+def item(**values: Any) -> Dataset:
+    found = Dataset()
+    for name, value in values.items():
+        setattr(found, name, value)
+    return found
+
+
+def segmentation(
+    series: list[Dataset], frames: NDArray[np.uint8], places: list[tuple[int, int]], *, by_source: bool = False
+) -> Dataset:
+    """Frames (frame, row, column), each of a segment on a slice; as a label map where the segment is 0."""
+    kind = LABEL_MAP if places[0][0] == 0 else SEGMENTATION
+    dataset = image(frames.astype(np.uint16), kind, Modality="SEG", SeriesInstanceUID=generate_uid())
+    dataset.BitsStored = dataset.BitsAllocated = 8 if kind == LABEL_MAP else 1
+    dataset.HighBit = dataset.BitsStored - 1
+    packed = frames if kind == LABEL_MAP else np.packbits(frames.ravel() != 0, bitorder="little")
+    content = packed.tobytes()
+    dataset.PixelData = content + b"\0" * (len(content) % 2)
+    dataset["PixelData"].VR = "OB"
+    dataset.SegmentationType = "LABELMAP" if kind == LABEL_MAP else "BINARY"
+    dataset.SegmentSequence = [item(SegmentNumber=1, SegmentLabel="liver"), item(SegmentNumber=2, SegmentLabel="tumor")]
+    dataset.ReferencedSeriesSequence = [item(SeriesInstanceUID=series[0].SeriesInstanceUID)]
+    dataset.PatientID = series[0].PatientID
+    dataset.SharedFunctionalGroupsSequence = [
+        item(PlaneOrientationSequence=[item(ImageOrientationPatient=list(AXIAL))])
+    ]
+    groups = []
+    for segment, index in places:
+        group = item(SegmentIdentificationSequence=[item(ReferencedSegmentNumber=segment)])
+        if by_source:
+            source = item(ReferencedSOPInstanceUID=series[index].SOPInstanceUID)
+            group.DerivationImageSequence = [item(SourceImageSequence=[source])]
+        else:
+            place = series[index].ImagePositionPatient
+            group.PlanePositionSequence = [item(ImagePositionPatient=list(place))]
+        groups.append(group)
+    dataset.PerFrameFunctionalGroupsSequence = groups
+    return dataset
+
+
+def labeled(shape: tuple[int, ...] = (3, 10, 12)) -> NDArray[np.uint8]:
+    return (np.random.default_rng(3).random(shape) < 0.4).astype(np.uint8)
