@@ -29,7 +29,7 @@ from voxray.visualization.slices import shorten_id
 DIAMETERS_MM = (5.0, 7.0, 10.0)  # between the rows of the table
 RANGES_MM = ("below 5 mm", "5 to 7 mm", "7 to 10 mm", "10 mm and more")
 MOST_PICTURES = 6  # of misses, and of false positives
-PROPOSERS = {"log": "blobs by the Laplacian of Gaussians"}
+PROPOSERS = {"log": "blobs by the Laplacian of Gaussians", "model": "maxima of a network"}
 # Where the description of a metric is that of patches.
 DESCRIPTIONS = {
     "false_positives_per_scan": "findings at or above the operating point that hit no nodule and no excluded finding",
