@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from chests import RIGHT, chest
 
-from voxray.proposals.lungs import find_lungs
+from voxray.proposals.lungs import find_lungs, grown
 from voxray.scans.geometry import world_to_voxel
 from voxray.volume import Volume
 
@@ -44,3 +44,12 @@ def test_a_cut_scan_keeps_its_lungs() -> None:
     volume = chest()
     part = Volume(volume.array[..., 20:40], volume.affine)
     assert find_lungs(part).array[0, 20, 35].any()
+
+
+def test_a_region_grows_by_millimeters_and_an_empty_one_stays_empty() -> None:
+    region = Volume(np.zeros((1, 9, 9, 9), bool), np.diag([1.0, 2.0, 4.0, 1.0]))
+    assert not grown(region, 4).array.any()
+    region.array[0, 4, 4, 4] = True
+    index = np.argwhere(grown(region, 4).array[0]) - 4
+    assert np.abs(index).max(axis=0).tolist() == [4, 2, 1]
+    assert np.linalg.norm(index * [1, 2, 4], axis=1).max() <= 4

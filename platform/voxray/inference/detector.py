@@ -16,7 +16,7 @@ from voxray.inference.proposing import foreground_map, load_proposing
 from voxray.loader.normalize import scale_images
 from voxray.patches.cut import Patch, center_boxes, cut_patches, prepare_volume, scan_statistics
 from voxray.proposals.blobs import find_blobs
-from voxray.proposals.lungs import find_lungs
+from voxray.proposals.lungs import find_lungs, grown
 from voxray.proposals.peaks import find_peaks
 from voxray.scans.geometry import canonical_volume
 from voxray.scans.masks import check_finite
@@ -24,6 +24,7 @@ from voxray.volume import Volume
 
 GRAY_LEVELS = 255  # of an 8-bit picture, above black
 QUARTER_TURNS = 4
+WALL_MM = 5.0  # beside the lungs a network still finds nodules, in the wall
 NEEDS_A_LIST = "Give a list (--candidates), or evaluate the run with --set detection.proposals=log"
 
 Floats = NDArray[np.float64]
@@ -156,7 +157,7 @@ class Detector:
         check_finite(volume, where)
         lungs, limit = find_lungs(volume), self.settings.max_proposals
         if self.proposing:
-            blobs = find_peaks(foreground_map(self.proposing, volume, where), lungs, limit)
+            blobs = find_peaks(foreground_map(self.proposing, volume, where), grown(lungs, WALL_MM), limit)
         else:
             blobs = find_blobs(volume, lungs, limit)
         return Candidates(blobs.centers_mm, blobs.diameters_mm)

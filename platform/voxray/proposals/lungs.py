@@ -46,6 +46,14 @@ def find_lungs(volume: Volume) -> Volume:
     return Volume(_closed(large[pieces], spacing)[None], affine)
 
 
+def grown(region: Volume, margin_mm: float) -> Volume:
+    """A region (1, x, y, z) bool with all voxels that lie at most `margin_mm` from it; an empty one stays empty."""
+    if not region.array.any():
+        return region
+    near = ndimage.distance_transform_edt(~region.array[0], sampling=region.spacing_mm) <= margin_mm
+    return Volume(near[None], region.affine)
+
+
 def _reaches_the_sides(air: Mask) -> Mask:
     """Air that is connected to a side of its own axial slice."""
     in_plane = np.zeros((3, 3, 3), bool)
