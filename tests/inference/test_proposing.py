@@ -20,7 +20,9 @@ from voxray.proposals.peaks import find_peaks
 from voxray.runs.folder import run_folder
 from voxray.runs.keys import evaluate_key
 from voxray.runs.proposing import proposing_run
+from voxray.runs.read import read_metrics
 from voxray.scans.read import open_scan
+from voxray.stages.evaluate import evaluate
 from voxray.stages.ingest import ingest
 from voxray.stages.outline import plan_run
 from voxray.stages.pipeline import run
@@ -155,6 +157,16 @@ def test_a_network_that_is_missing_or_no_segmentation_is_an_error_before_any_wor
     wrong = classifier(proposing, tmp_path, detection={"proposals": "model", "model": str(classified.out_path)})
     with pytest.raises(ConfigError, match="this run trained a classifier of patches"):
         plan_run(wrong)
+
+
+def test_whole_scans_are_evaluated_with_the_candidates_of_the_network(
+    classified: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(voxray.inference.detector, "find_lungs", everywhere)
+    evaluate(classified, LocalExecutor(), quiet)
+    found = read_metrics(run_folder(classified))["test"]["whole_scans"]
+    assert found["proposals_per_scan"] > 0
+    assert found["nodules"] == found["scans"] == 3
 
 
 def test_the_networks_of_all_folds_are_checked_before_the_first_fold(proposing: Experiment, tmp_path: Path) -> None:
