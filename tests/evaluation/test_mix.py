@@ -141,7 +141,10 @@ def test_a_thinned_split_has_metrics_of_the_list_too(runs: dict[str, tuple[Exper
     assert "Test, re-weighted" in page
     assert f"test, re-weighted, AP {population['average_precision']:.3f}" in page, "of the precision-recall curve"
     assert page.count("test, re-weighted</text>") == 1, "of the reliability diagram"
-    assert page.count("re-weighted: of the list") == 3
+    assert page.count("re-weighted: of the list") == 2
+    card = page[page.index('id="headline-test"') : page.index("</article>")]
+    assert "metrics re-weighted to the mix of the list" in card
+    assert f">{population['precision']:.3f}</span>" in card
     assert "Validation, re-weighted" not in page
     assert "validation, re-weighted" not in page
 

@@ -74,7 +74,7 @@ def _curve_chart(run: RunContents, splits: Sequence[str], kind: str, name: str) 
         diagonal = [0, 1] if kind == "roc" else []
         axes.plot(diagonal, diagonal, **DOTTED, label="chance")
     unit_axis(axes, x=True, y=True)
-    legend_above(axes, 2)
+    legend_above(axes, 1 if two and kind != "roc" and run.reweighted else 2)
     return to_svg(figure, name, f"{title}, {' and '.join(SPLIT_NAMES[split].lower() for split in splits)}")
 
 
@@ -180,7 +180,9 @@ def _curve(run: RunContents, split: str, kind: str, label: int) -> _Curve:
     weights = predictions.weights
     if len(run.classes) == 2:
         area, metric = CURVES[kind][3:]
-        name = f"{_split_name(run, split)}, {area} {decimals(_of_list(run, split).get(metric))}"
+        # The ROC curve of two classes is the same for any mix.
+        title = SPLIT_NAMES[split].lower() if kind == "roc" else _split_name(run, split)
+        name = f"{title}, {area} {decimals(_of_list(run, split).get(metric))}"
         return _Curve(name, SPLIT_COLORS[split], "-", truth, scores, weights)
     name = legend_text(run.classes[label]) if label < NAMED_CURVES else ""
     cycle, color = divmod(label, len(CLASS_COLORS))

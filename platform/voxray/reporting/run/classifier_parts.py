@@ -87,6 +87,8 @@ def _card(run: RunContents, split: str) -> Card:
     target = run.experiment.evaluation.target_recall
     sentence = operating_sentence(split, metrics, run.classes, target, repeated=split != run.splits[0])
     keys = headline_keys(run.store.info.task, run.experiment.training.monitor)
+    if population := metrics.get("population"):
+        size, metrics = f"{size}; metrics re-weighted to the mix of the list", {**metrics, **population}
     values = tuple(metric_value(key, metrics, run.classes) for key in keys)
     return Card(split, SPLIT_NAMES[split], size, sentence, values)
 
