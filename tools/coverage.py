@@ -4,7 +4,7 @@ Data sets are drawn from a population whose metrics are known from very many pat
 ``metrics.json``. In the first population a patient is one sample; in the others the samples of a patient depend on each
 other, and patients have different numbers of samples or scans. Each cell is the coverage and, where few patients bear
 on a metric and it was withheld, the share of data sets with an interval.
-Usage: python tools/coverage.py [--repeats 1000] [--metric ece]
+Usage: python tools/coverage.py [--repeats 1000] [--metric ece] [--population findings]
 """
 
 import argparse
@@ -18,14 +18,16 @@ import numpy as np
 from voxray.metrics.calibration_error import calibration_error, calibration_error_interval
 from voxray.metrics.classification import Samples, predict_labels
 from voxray.metrics.compute import mean_metrics, sample_metrics
+from voxray.metrics.detection import Annotations, Candidates
+from voxray.metrics.detection_score import RESAMPLES, DetectionScore, score_candidates
 from voxray.metrics.intervals import sample_intervals, scan_intervals
 
 PATIENTS = (5, 10, 20, 40, 100)
 POPULATION = 200_000  # patients from whom the truth is computed
 CLUSTERING = 0.8  # standard deviation of a patient's effect on its scores, next to 1 within the patient
 
-# Samples, or a table of the metrics of scans, and the patient of each.
-Draw = tuple[Samples | list[dict[str, float]], np.ndarray]
+# Samples, a table of the metrics of scans, or a list of findings, and the patient of each sample or scan.
+Draw = tuple[Samples | list[dict[str, float]] | DetectionScore, np.ndarray]
 Population = Callable[[int, float, np.random.Generator], Draw]
 
 
@@ -65,6 +67,24 @@ def scans(count: int, separation: float, rng: np.random.Generator) -> Draw:
     return table, patients
 
 
+def findings(count: int, separation: float, rng: np.random.Generator) -> Draw:
+    """A scan of each patient with no nodule, as a third have, or several, and about 20 false positives."""
+    count = min(count, 20_000)
+    effects = 0.6 * rng.normal(size=count)
+    owners = np.repeat(np.arange(count), np.where(rng.random(count) < 0.65, 1 + rng.poisson(0.8, count), 0))
+    others = np.repeat(np.arange(count), rng.poisson(20, count))
+    centers = np.column_stack([100.0 * np.arange(len(owners)), np.zeros((len(owners), 2))])
+    is_proposed = rng.random(len(owners)) < 0.95
+    scans = np.concatenate([owners[is_proposed], others])
+    points = np.concatenate([centers[is_proposed], np.full((len(others), 3), -1e6)])
+    scores = effects[scans] + separation * (np.arange(len(scans)) < is_proposed.sum()) + rng.normal(size=len(scans))
+    nodules = Annotations(owners, centers, np.full(len(owners), 10.0))
+    none = Annotations(np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros(0))
+    resamples = RESAMPLES if count <= max(PATIENTS) else 0
+    found = score_candidates(Candidates(scans, points, scores), nodules, none, count, resamples=resamples)
+    return found, np.arange(count)
+
+
 def _two_classes(
     positive: np.ndarray, patients: np.ndarray, separation: float, clustering: float, rng: np.random.Generator
 ) -> Draw:
@@ -79,6 +99,8 @@ def _samples(labels: np.ndarray, probabilities: np.ndarray) -> Samples:
 
 def _truth(drawn: Draw) -> dict[str, float]:
     evaluated, _ = drawn
+    if isinstance(evaluated, DetectionScore):
+        return {"cpm": evaluated.cpm, **_by_rate(evaluated.sensitivity_at)}
     if not isinstance(evaluated, Samples):
         return mean_metrics(evaluated)
     return {**sample_metrics(evaluated), "ece": calibration_error(evaluated.labels, evaluated.probabilities)}
@@ -87,7 +109,10 @@ def _truth(drawn: Draw) -> dict[str, float]:
 def _intervals(drawn: Draw, metric: str | None) -> dict[str, Any]:
     """The intervals of all metrics, or of one."""
     evaluated, patients = drawn
-    if not isinstance(evaluated, Samples):
+    found: dict[str, Any]
+    if isinstance(evaluated, DetectionScore):
+        found = {"cpm": evaluated.cpm_interval, **_by_rate(evaluated.sensitivity_intervals)}
+    elif not isinstance(evaluated, Samples):
         found = scan_intervals(evaluated, patients.tolist())
     else:
         found = {} if metric == "ece" else sample_intervals(evaluated, patients)
@@ -96,12 +121,17 @@ def _intervals(drawn: Draw, metric: str | None) -> dict[str, Any]:
     return {name: interval for name, interval in found.items() if metric in (None, name)}
 
 
+def _by_rate(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"sensitivity_at/{rate}": value for rate, value in values.items()}
+
+
 # Population → the separations of a weak and of a strong network.
 POPULATIONS: Mapping[Population, tuple[float, float]] = {
     one_sample_each: (1.2, 2.8),
     candidates: (1.8, 3.5),
     three_classes: (1.5, 3.5),
     scans: (1.0, 2.5),
+    findings: (2.0, 4.5),
 }
 
 
@@ -135,9 +165,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=1000)
     parser.add_argument("--metric", help="only this one")
+    parser.add_argument("--population", choices=[population.__name__ for population in POPULATIONS])
     options = parser.parse_args()
     lowest = 1.0
     for population, separations in POPULATIONS.items():
+        if options.population not in (None, population.__name__):
+            continue
         for separation, strength in zip(separations, ("weak", "strong"), strict=True):
             columns = {
                 count: coverage(population, separation, count, options.repeats, options.metric) for count in PATIENTS
