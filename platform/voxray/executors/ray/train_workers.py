@@ -2,7 +2,8 @@
 
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def train_on_ray(
     on_progress(0, 0, f"waiting for {_describe(scaling)}")
     folder = run_folder(experiment).checkpoints
     remove_folder(folder / RAY_TRAIN)  # the state of an earlier call: ours is in the checkpoints
-    with follow_progress(on_progress, stop) as progress:
+    with follow_progress(on_progress, stop) as progress, _kept_sigint():
         trainer: Any = ray.train.torch.TorchTrainer(
             _train_worker,  # type: ignore[arg-type]  # its return value is not in that annotation
             train_loop_config={"experiment": experiment.model_dump(mode="json"), "progress": progress},
@@ -79,21 +80,33 @@ def train_on_ray(
                 callbacks=[_FailFastOnUserError(progress), *callbacks],
             ),
         )
-        handler = signal.getsignal(signal.SIGINT)
-        try:
-            while trainer.fit().return_value == STOPPED:
-                if stop():
-                    raise Interrupted
-        except SystemExit:
-            # Ray Train exits on Ctrl-C; the command line prints how to resume.
-            raise KeyboardInterrupt from None
-        except (ray.exceptions.RayError, ray.train.TrainingFailedError) as error:
-            problem = f"a worker failed: {cause(error)}"
-            remedy = "Re-run the same command to resume from the last epoch"
-            raise original_error(progress, WorkError("training", problem, remedy)) from error
-        finally:
-            if threading.current_thread() is threading.main_thread():  # a trial of a search is not
-                signal.signal(signal.SIGINT, handler)
+        _fit(trainer, progress, stop)
+
+
+def _fit(trainer: Any, progress: Any, stop: Callable[[], bool]) -> None:
+    """Train until all epochs are done; after a preemption once more, from the checkpoint."""
+    try:
+        while trainer.fit().return_value == STOPPED:
+            if stop():
+                raise Interrupted
+    except SystemExit:
+        # Ray Train exits on Ctrl-C; the command line prints how to resume.
+        raise KeyboardInterrupt from None
+    except (ray.exceptions.RayError, ray.train.TrainingFailedError) as error:
+        problem = f"a worker failed: {cause(error)}"
+        remedy = "Re-run the same command to resume from the last epoch"
+        raise original_error(progress, WorkError("training", problem, remedy)) from error
+
+
+@contextmanager
+def _kept_sigint() -> Iterator[None]:
+    """Put the handler of Ctrl-C, which Ray Train replaces, back after the block."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():  # a trial of a search is not
+            signal.signal(signal.SIGINT, handler)
 
 
 def _storage(folder: AnyPath) -> dict[str, Any]:
