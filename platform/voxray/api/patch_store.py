@@ -181,4 +181,4 @@ def open_store(path: AnyText, config: "Experiment | None" = None) -> Store:
         from voxray.config.experiment import Experiment
 
         check_instance("config", config, Experiment, "Give voxray.load_config(path)")
-    return Store(store.path, store.info, store.index, store.quarantine, config)
+    return Store(store.path, store.info, store.index, store.quarantine, given_config=config)

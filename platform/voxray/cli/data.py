@@ -65,6 +65,7 @@ def print_plan(experiment: "Experiment") -> None:
     from rich.table import Table
 
     from voxray.console.units import bytes_text
+    from voxray.evaluation.hard_negatives import count_to_add
     from voxray.patches.plan import empty_classes
     from voxray.patches.population import dropped_notes
     from voxray.stages.outline import plan_run
@@ -91,6 +92,9 @@ def print_plan(experiment: "Experiment") -> None:
     rotated = planned.rotated_rows
     rotations = f", {rotated:,} of them rotations of positives" if rotated else ""
     echo(f"epoch     {planned.training_rows:,} training rows{rotations}; {plan.count('val'):,} validation patches")
+    if experiment.detection.rounds > 1:
+        more = count_to_add(plan.count("train") - plan.count("train", 0), plan.count("train", 0), experiment.patches)
+        echo(f"rounds    2; up to {more:,} hard negatives join the training rows of the second one")
     echo(f"model     {planned.cost.parameters:,} trainable parameters ({experiment.model.architecture})")
     there, kind = bytes_text(memory_bytes(planned.device)), "GPU" if planned.device.type == "cuda" else "CPU"
     batches = f"batches of {experiment.training.batch_size}, predicted for a {kind}; {there} are here"

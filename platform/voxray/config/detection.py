@@ -18,6 +18,7 @@ class DetectionSpec(Spec):
         "candidates": "proposals",
         "detector": "proposals",
         "fp_per_scan": "false_positives_per_scan",
+        "hard_negatives": "rounds",
     }
 
     proposals: Literal["log", "model", "list"] = "log"
@@ -31,6 +32,9 @@ class DetectionSpec(Spec):
     """The operating point of whole scans: at most so many false positives a scan on validation."""
     max_proposals: Annotated[int, Field(ge=1, le=100_000)] = 1000
     """Candidates of a scan, the most prominent first."""
+    rounds: Literal[1, 2] = 1
+    """luna16: of 2 rounds the network of the first one searches the training scans, and the second one also trains on
+    what it found there that is no nodule: on as many hard negatives as `patches.negatives_per_positive` keeps."""
 
     @model_validator(mode="after")
     def _names_the_model(self) -> "DetectionSpec":
@@ -38,4 +42,10 @@ class DetectionSpec(Spec):
             raise ValueError("model: missing, which proposals = 'model' needs; name the folder of a segmentation's run")
         if self.proposals != "model" and self.model is not None:
             raise ValueError(f"model: has no effect with proposals = '{self.proposals}'; remove it or set 'model'")
+        return self
+
+    @model_validator(mode="after")
+    def _searches_for_hard_negatives(self) -> "DetectionSpec":
+        if self.rounds > 1 and self.proposals == "list":
+            raise ValueError("rounds: a second round searches whole scans, got proposals = 'list'; change one of them")
         return self

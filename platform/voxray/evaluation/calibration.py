@@ -13,6 +13,7 @@ from voxray.metrics.calibration import Calibration, fit_calibration
 from voxray.metrics.calibration_error import calibration_error, calibration_error_interval
 from voxray.metrics.curves import Floats
 from voxray.patches.population import class_weights as population_weights
+from voxray.store.added import ROUND
 from voxray.store.read import PatchStore
 from voxray.training.losses.base import class_weights
 
@@ -29,11 +30,13 @@ def choose_calibration(experiment: Experiment, store: PatchStore, val: pa.Table,
 def training_offsets(experiment: Experiment, store: PatchStore) -> Floats:
     """What undoes that training counted some classes more than the data set has them, (classes,); 0 for the first.
 
-    Positives are repeated by rotations, negatives are dropped, and the loss may weight classes. A network trained with
-    odds of four times those of the data set gives four times the odds.
+    Positives are repeated by rotations, negatives are dropped, hard negatives are added, and the loss may weight
+    classes. A network trained with odds of four times those of the data set gives four times the odds.
     """
     rows, classes = store.rows("train"), len(store.info.classes)
     labels, originals = rows["label"].to_numpy(), rows["rotation"].to_numpy() == 0
+    if ROUND in rows.column_names:
+        originals &= rows[ROUND].to_numpy() == 1
     counts = np.bincount(labels, minlength=classes)
     times = counts / np.maximum(np.bincount(labels[originals], minlength=classes), 1)
     weights = class_weights(experiment.training.class_weights, torch.from_numpy(counts))

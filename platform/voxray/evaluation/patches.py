@@ -39,6 +39,7 @@ from voxray.metrics.intervals import sample_intervals
 from voxray.patches.plan import Plan
 from voxray.runs.folder import run_folder
 from voxray.storage.atomic import write_json
+from voxray.store.added import open_trained_store
 from voxray.store.layout import write_parquet
 from voxray.store.read import PatchStore, open_store
 from voxray.training.checkpoint import read_metadata, write_metadata
@@ -67,7 +68,7 @@ def write_patch_metrics(experiment: Experiment, parts: Mapping[str, list[Part]])
         The network gives a patch no probability.
     """
     folder, spec = run_folder(experiment), experiment.evaluation
-    store = open_store(experiment.store_path)
+    store = open_trained_store(experiment)
     rows, logits = {}, {}
     for split, split_parts in parts.items():
         index = store.rows(split)

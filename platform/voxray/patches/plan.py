@@ -140,7 +140,7 @@ def plan_patches(manifest: Manifest, experiment: Experiment) -> Plan:
         raise DataError("patches.size", problem, "Make it smaller")
     per_chunk = max(1, experiment.store.chunk_bytes // patch_bytes)
     per_shard = per_chunk * max(1, experiment.store.shard_bytes // (per_chunk * patch_bytes))
-    table, shards = _assign_shards(samples, splits[repeated], per_shard, experiment.seed)
+    table, shards = assign_shards(samples, splits[repeated], per_shard, experiment.seed)
     return Plan(
         table=table,
         classes=manifest.classes,
@@ -307,7 +307,7 @@ def _coded(column: pa.ChunkedArray) -> tuple[NDArray[np.str_], NDArray[np.int64]
     return names[order], ranks[coded.indices.to_numpy()]
 
 
-def _assign_shards(
+def assign_shards(
     samples: pa.Table, splits: NDArray[np.str_], per_shard: int, seed: int
 ) -> tuple[pa.Table, dict[str, int]]:
     """Assign scans to shards in a seeded random order; a scan stays in one shard unless it fills more than one."""

@@ -14,7 +14,7 @@ from voxray.storage.atomic import write_bytes, write_json
 from voxray.storage.paths import AnyPath, exists, matching, read_bytes, relative_path
 from voxray.storage.states import file_states
 
-STAGES = ("train", "evaluate", "folds")  # each builds on those before it
+STAGES = ("train", "search", "evaluate", "folds")  # each builds on those before it
 SPLITS = ("train", "val", "test")
 KEY_BYTES = 32
 LAST_CHECKPOINT, BEST_CHECKPOINT = "last.safetensors", "best.safetensors"  # in `RunFolder.checkpoints`

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from voxray.config.rounds import FIRST
 from voxray.console.failures import describe, save_traceback
 from voxray.console.progress import OnProgress, Pace, progress, rate_text
 from voxray.console.signals import deferred
@@ -19,12 +20,12 @@ from voxray.errors import NotReadyError, StoreError, WorkError
 from voxray.runs.folder import RunFolder
 from voxray.runs.records import read_state
 from voxray.storage.atomic import remove_unfinished, write_json
-from voxray.storage.paths import AnyPath, exists, matching
+from voxray.storage.paths import AnyPath, exists, matching, relative_path
 
 BEAT_S = 2.0
 SILENT_S = 30.0  # without an update, after which a stage counts as silent
 State = Literal["working", "finished", "failed", "interrupted"]
-ORDER = ("ingest", "train", "evaluate", "report")  # each builds on those before it
+ORDER = ("ingest", "train", "search", "cut", "evaluate", "report")  # each builds on those before it
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ def read_status(folder: RunFolder) -> dict[str, StageStatus]:
 
 
 def status_lines(run: AnyPath, now: float) -> list[str]:
-    """A line for each stage of a run, then those of the runs in its folder, such as folds.
+    """A line for each stage of a run, then those of the runs in its folder, such as folds and their first rounds.
 
     Parameters
     ----------
@@ -177,8 +178,9 @@ def status_lines(run: AnyPath, now: float) -> list[str]:
         The status cannot be read.
     """
     lines = []
-    for path in [run, *(path.parent for path in matching(run, "*/status.json"))]:
-        prefix = "" if path == run else f"{path.name}: "
+    inner = [path.parent for pattern in ("*/status.json", f"*/{FIRST}/status.json") for path in matching(run, pattern)]
+    for path in [run, *sorted(inner)]:
+        prefix = "" if path == run else f"{relative_path(run, path)}: "
         lines += [f"{prefix}{_line(name, stage, now)}" for name, stage in read_status(RunFolder(path)).items()]
     if not lines:
         status = RunFolder(run).status

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from voxray.config.experiment import Experiment
+from voxray.config.rounds import first_round
 from voxray.console.progress import OnProgress
 from voxray.evaluation.candidates import annotations_digest
 from voxray.evaluation.findings import scans_to_search, searched_scans, searches_scans, write_whole_scans
@@ -33,6 +34,8 @@ from voxray.training.fit import make_tracker
 def evaluate(experiment: Experiment, executor: Executor, on_status: OnStatus) -> None:
     """Predict the validation and test splits with the trained model and measure its metrics.
 
+    Of two rounds, the network of the first one is evaluated too.
+
     Raises
     ------
     NotReadyError
@@ -40,6 +43,10 @@ def evaluate(experiment: Experiment, executor: Executor, on_status: OnStatus) ->
     StoreError
         Its store was made with other settings, or from another data set.
     """
+    if experiment.detection.rounds > 1:
+        on_status("round 1 of 2")
+        evaluate(first_round(experiment), executor, on_status)
+        on_status("round 2 of 2")
     folder = run_folder(experiment)
     store = open_matching_store(experiment)
     trained = need_training(experiment, folder, store)

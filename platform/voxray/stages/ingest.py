@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import chain
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,6 +26,7 @@ from voxray.stages.outline import RunPlan, plan_run
 from voxray.stages.scan_check import check_sources
 from voxray.storage.locks import locked
 from voxray.storage.paths import exists, to_path
+from voxray.store.add import check_added, repair_added
 from voxray.store.finish import finish_store
 from voxray.store.layout import INDEX_FILE, QUARANTINE_FILE, StoreInfo
 from voxray.store.parts import Key, forget_parts, read_parts, shard_keys, unfinished_shards
@@ -85,11 +87,14 @@ def ingest(
             on_status(f"ingest: the store {path} is finished, reused")
         else:
             _fill_store(experiment, info, planned, executor, on_status)
+        if repair:
+            for problem in repair_added(open_store(path)):
+                on_status(f"repair: {problem}; the hard negatives are cut again by the next training")
     if verify:
         store = open_store(path)
         with reported(run_folder(experiment), "verify", "shards") as on_progress:
-            for number, name in enumerate(check_store(store), 1):
-                on_progress(number, len(shard_keys(info)), name)
+            for number, name in enumerate(chain(check_store(store), check_added(path)), 1):
+                on_progress(number, max(number, len(shard_keys(info))), name)
         on_status("ingest: every patch matches its checksum")
         found = find_patch_duplicates(store)
         write_patch_duplicates(run_folder(experiment).near_duplicates, found)

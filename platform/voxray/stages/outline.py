@@ -12,6 +12,7 @@ from voxray.inference.proposing import check_proposing
 from voxray.models.cost.estimate import Cost
 from voxray.patches.plan import Plan
 from voxray.patches.planned import plan_experiment
+from voxray.stages.hard_negatives import check_rounds
 from voxray.storage.paths import to_path
 from voxray.store.prepare import count_channels
 from voxray.training.fit import Network, load_network
@@ -74,6 +75,7 @@ def plan_run(experiment: Experiment) -> RunPlan:
         problem = f"expected one window{choice}, got {len(windows)}"
         raise ConfigError("intensity.window", problem, "Correct their number")
     check_unit(experiment, plan)
+    check_rounds(experiment, masks=plan.masks)
     network = load_network(path, (channels, *experiment.patches.size), len(plan.classes))
     gpu = experiment.training.device != "cpu" and torch.cuda.is_available()
     cost = network.cost(len(plan.classes), experiment.training, gpu=gpu)

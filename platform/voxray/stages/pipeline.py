@@ -5,9 +5,10 @@ from contextlib import ExitStack, nullcontext
 
 from voxray.config.experiment import Experiment
 from voxray.config.folds import fold_experiments
+from voxray.config.rounds import first_round
 from voxray.datasets.layouts import read_manifest
 from voxray.datasets.manifest import class_notes
-from voxray.errors import DataError, WorkError
+from voxray.errors import DataError, NotReadyError, WorkError
 from voxray.evaluation.folds import join_folds
 from voxray.executors.base import Executor
 from voxray.inference.proposing import check_proposing
@@ -22,10 +23,10 @@ from voxray.stages.evaluate import evaluate
 from voxray.stages.ingest import ingest
 from voxray.stages.outline import RunPlan, plan_run
 from voxray.stages.report import report
-from voxray.stages.train import current_train_key, is_trained, train
+from voxray.stages.train import need_training, train
 from voxray.storage.paths import exists, to_path
+from voxray.store.added import open_trained_store
 from voxray.store.layout import INDEX_FILE
-from voxray.store.read import open_store
 from voxray.training.memory_check import check_memory
 
 
@@ -119,5 +120,11 @@ def _is_all_finished(experiment: Experiment) -> bool:
     """Whether no stage is left that needs an executor."""
     if not exists(experiment.store_path / INDEX_FILE):
         return False
-    folder, trained = run_folder(experiment), current_train_key(experiment, open_store(experiment.store_path))
-    return is_trained(folder, trained) and is_finished(folder, "evaluate", evaluate_key(experiment, trained))
+    if experiment.detection.rounds > 1 and not _is_all_finished(first_round(experiment)):
+        return False
+    folder = run_folder(experiment)
+    try:
+        trained = need_training(experiment, folder, open_trained_store(experiment))
+    except NotReadyError:
+        return False
+    return is_finished(folder, "evaluate", evaluate_key(experiment, trained))

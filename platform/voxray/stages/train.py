@@ -7,6 +7,7 @@ from contextlib import suppress
 from voxray.config.differences import differences
 from voxray.config.experiment import Experiment
 from voxray.config.load import read_experiment
+from voxray.config.rounds import first_round
 from voxray.console.signals import catch_termination
 from voxray.errors import NotReadyError, VoxrayError
 from voxray.executors.base import Executor
@@ -19,6 +20,7 @@ from voxray.runs.read import read_history
 from voxray.runs.records import UNKNOWN
 from voxray.runs.status import confirm_finished, reported
 from voxray.stages.common import OnStatus, is_finished, remove_joined
+from voxray.stages.hard_negatives import add_hard_negatives, check_rounds, need_hard_negatives
 from voxray.storage.paths import exists, read_bytes, relative_path, to_path
 from voxray.store.matching import open_matching_store
 from voxray.store.read import PatchStore
@@ -29,6 +31,8 @@ from voxray.training.tasks import check_settings
 def train(experiment: Experiment, executor: Executor, on_status: OnStatus) -> None:
     """Train the network on the finished store; resumes an interrupted training.
 
+    Of two rounds, the first one is trained and searches the training scans before.
+
     Raises
     ------
     NotReadyError
@@ -38,6 +42,8 @@ def train(experiment: Experiment, executor: Executor, on_status: OnStatus) -> No
     """
     folder = run_folder(experiment)
     folder.check_vacant(to_path(experiment.model.architecture))
+    if experiment.detection.rounds > 1:
+        _prepare_second_round(experiment, executor, on_status)
     store = open_matching_store(experiment)
     key = current_train_key(experiment, store)
     record, damage = folder.finished("train"), _damage(folder, key)
@@ -60,6 +66,18 @@ def train(experiment: Experiment, executor: Executor, on_status: OnStatus) -> No
             on_status("train: finished by another process meanwhile, reused")
             return
         _train(experiment, executor, on_status, folder, key)
+
+
+def _prepare_second_round(experiment: Experiment, executor: Executor, on_status: OnStatus) -> None:
+    """Train the first round, and add the hard negatives that its network finds to the store."""
+    first = first_round(experiment)
+    store = open_matching_store(first)
+    check_rounds(experiment, masks=store.info.masks)
+    on_status("round 1 of 2")
+    train(first, executor, on_status)
+    store = open_matching_store(first)
+    add_hard_negatives(experiment, store, need_training(first, run_folder(first), store), executor, on_status)
+    on_status("round 2 of 2")
 
 
 def _train(experiment: Experiment, executor: Executor, on_status: OnStatus, folder: RunFolder, key: str) -> None:
@@ -120,6 +138,9 @@ def _damage(folder: RunFolder, key: str) -> str:
 
 def need_training(experiment: Experiment, folder: RunFolder, store: PatchStore) -> str:
     """The key of the finished training; NotReadyError where it is not finished."""
+    if experiment.detection.rounds > 1:
+        first = first_round(experiment)
+        need_hard_negatives(experiment, need_training(first, run_folder(first), open_matching_store(first)))
     key = current_train_key(experiment, store)
     if not is_trained(folder, key):
         problem = _damage(folder, key) or "no finished training of this experiment"

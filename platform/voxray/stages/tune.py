@@ -94,6 +94,8 @@ def tune(
     """
     if options.minimize and options.method == "random":
         raise ConfigError("--minimize", "random search has one objective, got two", "Remove it, or use --search tpe")
+    if experiment.detection.rounds > 1:
+        raise ConfigError("detection.rounds", "the trials of a search have one round, got 2", "Set it to 1")
     space = load_space(options.space)
     experiment = _with_shared_store(experiment, options.folds)
     with SearchFolder(options.out).locked(), executor.session():

@@ -21,6 +21,9 @@ QUARANTINE_FILE = "quarantine.parquet"
 SOURCES_FILE = "sources.parquet"
 PARTS_FOLDER = "parts"
 PLAN_FILE = "plan.parquet"
+ROUNDS_FOLDER = "rounds"  # of rows that runs have added, see `voxray.store.added`
+NEGATIVES_FILE = "negatives.parquet"
+SEARCH_FOLDER = "search"
 IMAGES, MASKS = "image", "label"
 COMPRESSION: Final = "lz4"  # of blosc, which shuffles bits before
 LEVEL: Final = 3
@@ -30,9 +33,10 @@ REPAIR = "Re-run with voxray ingest … --repair"
 REINGEST = "Run voxray ingest again"
 # The paths of all files of a store; `shard` matches those that hold voxels.
 STORE_FILES: Final = re.compile(
-    r"zarr\.json|(index|quarantine|sources)\.parquet"
+    r"rounds/\.[0-9a-f]+\.lock|(rounds/[0-9a-f]+/)?"
+    r"(zarr\.json|(index|quarantine|sources|negatives)\.parquet|search/\d{6,}\.parquet"
     r"|parts/(plan|quarantine|(train|val|test)-\d{6,})\.parquet"
-    r"|(train|val|test)/(zarr\.json|(image|label)/(zarr\.json|(?P<shard>c/\d+(/0)+)))"
+    r"|(train|val|test)/(zarr\.json|(image|label)/(zarr\.json|(?P<shard>c/\d+(/0)+))))"
 )
 LISTS = ("classes", "size", "notes")  # attributes that JSON keeps as lists
 

@@ -13,6 +13,7 @@ from voxray.errors import ConfigError, StoreError
 from voxray.patches.plan import store_provenance
 from voxray.patches.planned import planned_manifest
 from voxray.storage.paths import AnyPath
+from voxray.store.added import with_rounds
 from voxray.store.layout import StoreInfo
 from voxray.store.read import PatchStore, open_store
 from voxray.store.sources import data_settings, read_sources
@@ -28,7 +29,7 @@ SHAPES_SETTINGS = ("sampling", "spacing_mm")  # of patches; with some of them th
 
 
 def open_matching_store(experiment: Experiment) -> PatchStore:
-    """Open the finished store of an experiment.
+    """Open the finished store of an experiment, as it trains on it.
 
     Nothing of the data set is read where its settings are those that the store was made with; else its lists are, which
     may lie elsewhere by now.
@@ -36,7 +37,7 @@ def open_matching_store(experiment: Experiment) -> PatchStore:
     Raises
     ------
     NotReadyError
-        There is no finished store.
+        There is no finished store, or the rows of a second round are not there yet.
     StoreError
         It was made with other settings, or from another data set; with what differs.
     ConfigError
@@ -54,7 +55,7 @@ def open_matching_store(experiment: Experiment) -> PatchStore:
         manifest = planned_manifest(experiment).digest()
         key = experiment.privacy.key_digest()
         check_provenance(path, store.info.provenance, store_provenance(experiment, manifest, key))
-    return store
+    return with_rounds(experiment, store)
 
 
 def _key_digest(experiment: Experiment, store: PatchStore) -> str | None:

@@ -1,7 +1,7 @@
 """Read a finished store. Imports neither torch nor a library that decodes scans."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -34,12 +34,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class PatchStore:
-    """A finished store, open for reading."""
+    """A finished store, open for reading.
+
+    Attributes
+    ----------
+    path : path
+    info : StoreInfo
+    index : pyarrow.Table
+        Schema INDEX; with added rows also ``round``, 2 for those.
+    quarantine : pyarrow.Table
+    added : path, optional
+        The folder of rows that were added for a second round of training, see `voxray.store.added`.
+    """
 
     path: AnyPath
     info: StoreInfo
     index: pa.Table
     quarantine: pa.Table
+    added: AnyPath | None = None
 
     @cached_property
     def content_digest(self) -> str:
@@ -47,12 +59,18 @@ class PatchStore:
         return table_checksum(self.index)
 
     def rows(self, split: str) -> pa.Table:
-        """The index rows of one split."""
-        return self.index.filter(pc.equal(self.index["split"], split)).combine_chunks()
+        """The index rows of one split; only those of training say their round."""
+        rows = self.index.filter(pc.equal(self.index["split"], split)).combine_chunks()
+        return rows if split == "train" else rows.select(INDEX.names)
 
     def arrays(self, split: str) -> list[ShardedArray]:
         """The patches of one split, (channel, x, y, z) each, and their label maps, (x, y, z), if ``info.masks``."""
-        return open_shards(self.path, self.info, split, pc.unique(self.rows(split)["shard"]).to_pylist())
+        written = pc.unique(self.rows(split)["shard"]).to_pylist()
+        arrays = open_shards(self.path, self.info, split, written)
+        if self.added is None:
+            return arrays
+        first = self.info.shards.get(split, 0)
+        return [replace(array, added=(first, self.added / split / array.folder.name)) for array in arrays]
 
     def open_images(self, split: str) -> "zarr.Array[Any]":
         """The patches of one split as a Zarr array: (slot, channel, x, y, z)."""

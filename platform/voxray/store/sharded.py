@@ -36,6 +36,8 @@ class ShardedArray:
     slots_per_chunk, slots_per_shard : int
     shards : frozenset of int
         Those that were written. Slots of other shards, and of chunks that were not written, are zeros.
+    added : (int, path), optional
+        Shards from this number on are those of another folder, where they are counted from 0.
     """
 
     folder: AnyPath
@@ -44,10 +46,14 @@ class ShardedArray:
     slots_per_chunk: int
     slots_per_shard: int
     shards: frozenset[int]
+    added: tuple[int, AnyPath] | None = None
 
     def file(self, slot: int) -> AnyPath:
         """The shard that holds a slot."""
-        return shard_file(self.folder, slot // self.slots_per_shard, len(self.shape) + 1)
+        shard, folder, first = slot // self.slots_per_shard, self.folder, 0
+        if self.added is not None and shard >= self.added[0]:
+            first, folder = self.added
+        return shard_file(folder, shard - first, len(self.shape) + 1)
 
     def pieces(self, low: int, high: int) -> Iterator[tuple[int, int]]:
         """Divide a range of slots into pieces of one shard and a few chunks each, which threads may read at once."""

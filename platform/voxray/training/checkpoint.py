@@ -87,6 +87,11 @@ def write_metadata(path: AnyPath, metadata: dict[str, Any]) -> None:
     _save(path, _load(path)[0], metadata)
 
 
+def weights_digest(path: AnyPath) -> str:
+    """A digest of the weights in a model file, whatever its metadata."""
+    return _checksum(_load(path)[0], {})
+
+
 def save_checkpoint(
     path: AnyPath, model: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None, progress: Progress
 ) -> None:

@@ -28,8 +28,9 @@ from voxray.runs.folder import RunFolder, run_folder
 from voxray.runs.keys import digest, train_key
 from voxray.storage.atomic import write_json
 from voxray.storage.paths import AnyPath, read_bytes, to_path
+from voxray.store.added import hard_negatives, open_trained_store
 from voxray.store.layout import write_parquet
-from voxray.store.read import PatchStore, open_store
+from voxray.store.read import PatchStore
 from voxray.training.checkpoint import Progress, save_model
 from voxray.training.distributed import rank_and_world_size
 from voxray.training.inputs import Preprocessing
@@ -100,7 +101,7 @@ def fit(
         Receives one line for what is no error, such as a failure of W&B; called on rank 0 only.
     """
     rank, _ = rank_and_world_size()
-    store = open_store(experiment.store_path)
+    store = open_trained_store(experiment)
     check_trainable(store)
     network = load_network(to_path(experiment.model.architecture), store.info.patch_shape, len(store.info.classes))
     cost = network.cost(len(store.info.classes), experiment.training, gpu=device.type == "cuda")
@@ -135,7 +136,8 @@ def fit(
         folder.remove_results()  # of another training
         write_json(folder.experiment, experiment.model_dump(mode="json"))
         write_json(folder.architecture, json.loads(network.text))
-        with make_tracker(experiment, key, {"parameters": network.parameters}, on_warning) as tracker:
+        known = {"parameters": network.parameters, **_added(store)}
+        with make_tracker(experiment, key, known, on_warning) as tracker:
             run(tracker)
     else:
         run(None)
@@ -268,4 +270,10 @@ def _write_results(
         "versions": {"voxray": voxray.__version__, "torch": torch.__version__},
     }
     save_model(folder.model, model, metadata)
-    write_parquet(pa.Table.from_pylist(progress.history), folder.history)
+    history = [{**row, **_added(store)} for row in progress.history]
+    write_parquet(pa.Table.from_pylist(history), folder.history)
+
+
+def _added(store: PatchStore) -> dict[str, int]:
+    """The number of patches that were added to the training split, where it has rounds."""
+    return {} if store.added is None else {"hard_negatives": hard_negatives(store).num_rows}

@@ -11,6 +11,7 @@ from voxray.metrics.registry import headline_keys, metric_name, task_metrics
 from voxray.reporting.charts.classifier_curves import curve_charts, score_charts
 from voxray.reporting.charts.froc_curve import DrawnCurve, froc_chart
 from voxray.reporting.run.contents import RunContents
+from voxray.reporting.run.rounds import training_rounds
 from voxray.reporting.run.scan_views import classifier_views
 from voxray.reporting.run.whole_scans import whole_scans
 from voxray.reporting.run.worst_errors import error_groups, is_one_image
@@ -45,6 +46,7 @@ def classifier_parts(run: RunContents) -> dict[str, Any]:
         "whole_scans": whole_scans(run),
         "calibration": calibration_sentences(run, len(run.experiment.patches.oversample_rotations) + 1),
         "error_groups": error_groups(run),
+        "rounds": training_rounds(run),
         "scan_views": classifier_views(run),
         "pictures": all(map(is_picture, pc.unique(run.predictions[splits[0]].rows["path"]).to_pylist())),
         "gray_levels": gray_levels_note(run.experiment.intensity, "each patch and channel", unit),

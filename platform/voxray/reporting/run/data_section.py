@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from voxray.config.experiment import Experiment
 from voxray.patches.population import dropped_notes
 from voxray.reporting.text.numbers import SPLIT_NAMES, count, minus
+from voxray.store.added import hard_negatives
 from voxray.store.read import PatchStore
 
 ORDER = ("train", "val", "test")
@@ -79,14 +80,15 @@ def count_splits(store: PatchStore) -> list[SplitCounts]:
 
 
 def trace_patches(store: PatchStore) -> list[Step]:
-    """Numbers of patches that are planned, excluded, used, and oversampled by rotation."""
+    """Numbers of patches that are planned, excluded, used, oversampled by rotation, and added by the first round."""
     quarantine = store.quarantine
     # Absent scans and samples that were never searched on disk are lost before planning.
     planned = pc.and_(pc.is_valid(quarantine["path"]), pc.not_equal(quarantine["kind"], "absent"))
     excluded = sum(quarantine.filter(planned)["samples"].to_pylist())
     unplanned = sum(quarantine.filter(pc.invert(planned))["samples"].to_pylist())
-    used = store.index["rotation"].to_pylist().count(0)
-    rotated = store.index.num_rows - used
+    added = hard_negatives(store).num_rows
+    once = store.index["rotation"].to_pylist().count(0)
+    used, rotated = once - added, store.index.num_rows - once
     scans = len(pc.unique(store.index["scan_id"]))
     note = f"; {count(unplanned, 'listed sample')} excluded before" if unplanned else ""
     steps = [
@@ -94,8 +96,11 @@ def trace_patches(store: PatchStore) -> list[Step]:
         Step(excluded, "excluded", f"{count(store.info.scans - scans, 'scan')} without a usable patch"),
         Step(used, "used", f"patches of {count(scans, 'scan')}"),
     ]
-    oversampled = Step(rotated, "oversampled", "additional training rows, rotated in plane")
-    return steps if store.info.masks and not rotated else [*steps, oversampled]
+    if rotated or not store.info.masks:
+        steps.append(Step(rotated, "oversampled", "additional training rows, rotated in plane"))
+    if store.added is not None:
+        steps.append(Step(added, "added", "hard negatives, which the network of the first round found"))
+    return steps
 
 
 def planning_notes(experiment: Experiment, store: PatchStore) -> Iterator[str]:

@@ -1,6 +1,8 @@
 """The patches that a run displays: its worst errors, and correct positives beside them."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -144,19 +146,29 @@ def _correct_group(run: RunContents, split: str) -> ErrorGroup:
 def _cases(run: RunContents, split: str, predicted: Ints, chosen: NDArray[np.int64]) -> tuple[ErrorCase, ...]:
     predictions = run.predictions[split]
     rows = predictions.rows.take(pa.array(chosen)).to_pylist()
+    scores = [
+        _scores(run, predictions.probabilities[index], row["label"], int(predicted[index]))
+        for row, index in zip(rows, chosen.tolist(), strict=True)
+    ]
+    return patch_cases(run, split, rows, scores)
+
+
+def patch_cases(
+    run: RunContents, split: str, rows: Sequence[Mapping[str, Any]], scores: Sequence[str]
+) -> tuple[ErrorCase, ...]:
+    """Patches with their slices, from rows of the index; none where they cannot be read, which the page says."""
     slots = np.array([row["slot"] for row in rows], dtype=np.int64)
     try:
         patches = torch.from_numpy(run.store.read_patches(split, slots).copy())
     except StoreError:
-        return ()  # the page says so
+        return ()
     scaled = to_display_range(patches, run.experiment.intensity).numpy()
     cases = []
-    for row, index, patch in zip(rows, chosen.tolist(), scaled, strict=True):
+    for row, text, patch in zip(rows, scores, scaled, strict=True):
         picture = is_picture(row["path"])
         point = ", ".join(f"{axis} {_tenths(row[f'{axis}_mm'])}" for axis in "xyz")
         position = "" if picture else f"{point} mm"
-        scores = _scores(run, predictions.probabilities[index], row["label"], int(predicted[index]))
-        cases.append(ErrorCase(row["scan_id"], shorten_id(row["scan_id"]), position, scores, _slices(patch, picture)))
+        cases.append(ErrorCase(row["scan_id"], shorten_id(row["scan_id"]), position, text, _slices(patch, picture)))
     return tuple(cases)
 
 
