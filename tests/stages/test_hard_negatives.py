@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 import pytest
+import torch
 from chests import chest
 from scenes import SMALL_NET, experiment, write_metaimage
 
@@ -104,6 +105,7 @@ class Killed(LocalExecutor):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+    torch.set_num_threads(1)  # as in each test: other sums would find others
     folder = tmp_path_factory.mktemp("rounds")
     write_chests(folder / "data")
     (folder / "architecture.json").write_text(SMALL_NET)
