@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
@@ -94,9 +94,33 @@ def test_a_model_that_is_worse_than_chance_gets_the_highest_temperature() -> Non
     labels = np.arange(40) % 2
     logits = np.column_stack([np.zeros(40), np.where(labels, -1.0, 1.0)])
     found = fit_calibration(logits, labels, np.arange(40), NONE)
-    assert found.temperature == HIGHEST
+    assert found.temperature == pytest.approx(HIGHEST / 2)  # times the spread of the logits
     assert found.note == "the model is no better than chance on validation"
+    assert fit_calibration(np.zeros((40, 2)), labels, np.arange(40), NONE).note == found.note
     np.testing.assert_allclose(found.apply(logits), 0.5, atol=0.02)
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 99), st.floats(1e-6, 1e6), st.sampled_from([0.0, -1.5]))
+def test_the_temperature_has_the_unit_of_the_logits(seed: int, factor: float, offset: float) -> None:
+    logits, labels = overconfident(np.random.default_rng(seed), 300, 2, 1.0)
+    offsets = np.array([0.0, offset])
+    one, other = (fit_calibration(scale * logits, labels, np.arange(300) // 3, offsets) for scale in (1.0, factor))
+    assert other.temperature == pytest.approx(factor * one.temperature, rel=1e-4)
+    assert other.note == one.note
+
+
+def test_ties_and_errors_are_no_perfect_separation() -> None:
+    labels = np.repeat(np.arange(20) % 2, 2)
+    logits = np.column_stack([np.zeros(40), np.where(labels, 1.0, -1.0)])
+    logits[:4, 1] *= -1
+    assert not fit_calibration(logits, labels, np.arange(40), NONE).note
+    logits = np.column_stack([np.zeros(40), np.where(labels, 1.0, -1.0)])
+    logits[:4, 1] = 0
+    found = fit_calibration(logits, labels, np.arange(40), NONE)
+    assert found.note == "the lower the temperature, the likelier is validation"
+    logits[0] = math.nan
+    assert fit_calibration(logits, labels, np.arange(40), NONE).note == "the network gives values that are not numbers"
 
 
 @pytest.mark.parametrize("labels", [np.zeros(40, np.int64), np.ones(40, np.int64)])
@@ -121,8 +145,8 @@ def test_logits_of_any_size_have_a_finite_loss() -> None:
     labels = rng.integers(0, 3, 200)
     logits = rng.normal(0, 1e4, (200, 3))
     found = fit_calibration(logits, labels, np.arange(200) // 2, np.zeros(3))
-    assert found.temperature == HIGHEST
-    losses = log_softmax(logits / HIGHEST, axis=1)[np.arange(200), labels]
+    assert 1e3 < found.temperature < math.inf
+    losses = log_softmax(logits / found.temperature, axis=1)[np.arange(200), labels]
     assert np.isfinite(losses).all()
 
 

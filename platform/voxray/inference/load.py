@@ -17,7 +17,7 @@ from voxray.config.parse import check_content
 from voxray.config.tasks import TASKS
 from voxray.config.validation import describe_problems, nearest
 from voxray.errors import StoreError
-from voxray.metrics.calibration import HIGHEST, LOWEST, Calibration
+from voxray.metrics.calibration import Calibration
 from voxray.models.build import build_model
 from voxray.models.spec.load import Architecture, parse_architecture
 from voxray.patches.cut import CutSettings
@@ -101,7 +101,7 @@ class TrainedRun:
 class _Calibration(BaseModel):
     """What an evaluation wrote of a `Calibration`."""
 
-    temperature: Annotated[float, Field(ge=LOWEST, le=HIGHEST)] = 1.0
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     offsets: tuple[FiniteFloat, ...] = ()
 
 

@@ -14,9 +14,10 @@ import numpy as np
 
 from voxray.metrics.curves import Floats, Ints
 
-LOWEST, HIGHEST = 0.05, 20.0  # temperatures that are tried
+LOWEST, HIGHEST = 1e-3, 1e3  # temperatures that are tried, in units of the spread of the logits
 FEWEST = 10  # samples that determine a temperature
 TINY = 1e-300
+CHANCE = "the model is no better than chance on validation"
 
 
 @dataclass(frozen=True)
@@ -84,15 +85,30 @@ def fit_calibration(
         return Calibration(1.0, known, f"validation has {samples} samples, fewer than the {FEWEST} that determine one")
     if len(np.unique(labels[counted])) < 2:
         return Calibration(1.0, known, "validation has one class only")
+    if not np.isfinite(logits[counted]).all():
+        return Calibration(1.0, known, "the network gives values that are not numbers")
+    if _is_separated(logits[counted], labels[counted]):
+        return Calibration(1.0, known, "the model separates the classes of validation perfectly")
+    # The temperature has the unit of the logits. A constant added to all logits of a row changes nothing.
+    spread = float(np.sqrt(np.mean(logits[counted].var(axis=1))))
+    if not spread:
+        return Calibration(1.0, known, CHANCE)
     # Means over patients may have several minima, so the search starts from the best point of a grid.
-    grid = np.linspace(math.log(LOWEST), math.log(HIGHEST), 41)
+    grid = math.log(spread) + np.linspace(math.log(LOWEST), math.log(HIGHEST), 61)
     best = int(np.argmin([loss(point) for point in grid]))
     if best == 0:
-        return Calibration(1.0, known, "the model separates the classes of validation perfectly")
+        return Calibration(math.exp(grid[0]), known, "the lower the temperature, the likelier is validation")
     if best == len(grid) - 1:
-        return Calibration(HIGHEST, known, "the model is no better than chance on validation")
+        return Calibration(math.exp(grid[-1]), known, CHANCE)
     found = minimize_scalar(loss, bounds=(grid[best - 1], grid[best + 1]), method="bounded", options={"xatol": 1e-9})
     return Calibration(math.exp(found.x), known)
+
+
+def _is_separated(logits: Floats, labels: Ints) -> bool:
+    """Whether the true class of each row has the highest logit, and no other has."""
+    others = logits.copy()
+    others[np.arange(len(labels)), labels] = -np.inf
+    return bool(np.all(logits[np.arange(len(labels)), labels] > others.max(axis=1)))
 
 
 def _log_probabilities(logits: Floats, temperature: float = 1.0, offsets: tuple[float, ...] = ()) -> Floats:
