@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 import pytest
-import torch
 from chests import chest
 from scenes import SMALL_NET, experiment, write_metaimage
 
@@ -105,7 +104,6 @@ class Killed(LocalExecutor):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
-    torch.set_num_threads(1)  # as in each test: other sums would find others
     folder = tmp_path_factory.mktemp("rounds")
     write_chests(folder / "data")
     (folder / "architecture.json").write_text(SMALL_NET)
@@ -180,13 +178,26 @@ def test_history_and_report_speak_of_both_rounds(finished: Experiment) -> None:
     assert page.count("slice 1 of 1.2.") > 4
 
 
+def proposing(spec: Experiment, limit: int) -> Experiment:
+    return spec.model_copy(update={"detection": spec.detection.model_copy(update={"max_proposals": limit})})
+
+
+def test_a_search_has_the_settings_of_the_experiment_whatever_its_folder_recorded_before(finished: Experiment) -> None:
+    scan = next(finished.data_path.glob("*/*.mhd"))
+    first = first_round(proposing(finished, 3))
+    (found,) = LocalExecutor().find_in_scans(first, [("scan", scan)], lambda *_: None)
+    assert found.proposals is not None
+    assert len(found.proposals) == 3
+
+
 def test_a_finished_run_is_reused_and_settings_of_the_search_make_it_search_again(finished: Experiment) -> None:
     lines: list[str] = []
     run(finished, Killed("search", 0), lines.append)
     assert any(line.startswith("search: finished earlier") for line in lines)
-    changed = finished.model_copy(update={"detection": finished.detection.model_copy(update={"max_proposals": 20})})
+    changed, before = proposing(finished, 20), run_folder(first_round(finished)).experiment.read_bytes()
     with pytest.raises(NotReadyError, match="found with other settings"):
         evaluate(changed, LocalExecutor(), quiet)
+    assert run_folder(first_round(finished)).experiment.read_bytes() == before
 
 
 def test_a_run_that_is_killed_again_and_again_ends_as_an_uninterrupted_one(

@@ -72,7 +72,7 @@ class LocalExecutor:
     ) -> Iterator[Found]:
         """Search one scan after another."""
         device = choose_device(experiment.training.device)
-        return find_here(experiment.out_path, scans, device, on_progress, calibrated=calibrated)
+        return find_here(experiment, scans, device, on_progress, calibrated=calibrated)
 
     def predict_scans(
         self, run: AnyPath, paths: Sequence[AnyPath], options: Options, on_progress: OnProgress

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from voxray.config.experiment import Experiment
 from voxray.console.progress import OnProgress
 from voxray.errors import ScanError
 from voxray.inference.detector import Candidates, Detector, Findings
@@ -39,9 +40,14 @@ class Found:
     problem: str = ""
 
 
-def load_detector(run: AnyPath, device: torch.device, *, calibrated: bool = True) -> Detector:
-    """The detector of a run; without calibration its findings do not depend on whether the run was evaluated."""
-    trained = load_trained(run, device)
+def load_detector(experiment: Experiment, device: torch.device, *, calibrated: bool = True) -> Detector:
+    """The detector of an experiment's run, with the settings of detection that the experiment has now.
+
+    Without calibration its findings do not depend on whether the run was evaluated.
+    """
+    trained = load_trained(experiment.out_path, device)
+    settings = trained.experiment.model_copy(update={"detection": experiment.detection})
+    trained = replace(trained, experiment=settings)
     return Detector([trained if calibrated else replace(trained, calibration=Calibration())])
 
 
@@ -58,7 +64,7 @@ def find_in_scan(detector: Detector, scan_id: str, path: AnyPath) -> Found:
 
 
 def find_here(
-    run: AnyPath,
+    experiment: Experiment,
     scans: Sequence[tuple[str, AnyPath]],
     device: torch.device,
     on_progress: OnProgress,
@@ -66,7 +72,7 @@ def find_here(
     calibrated: bool = True,
 ) -> Iterator[Found]:
     """Search scans, (scan_id, file) each, one after another in this process."""
-    detector = load_detector(run, device, calibrated=calibrated)
+    detector = load_detector(experiment, device, calibrated=calibrated)
     for number, (scan_id, path) in enumerate(scans, 1):
         yield find_in_scan(detector, scan_id, path)
         on_progress(number, len(scans), scan_id)

@@ -44,6 +44,7 @@ def evaluate(experiment: Experiment, executor: Executor, on_status: OnStatus) ->
         Its store was made with other settings, or from another data set.
     """
     if experiment.detection.rounds > 1:
+        need_training(experiment, run_folder(experiment), open_matching_store(experiment))
         on_status("round 1 of 2")
         evaluate(first_round(experiment), executor, on_status)
         on_status("round 2 of 2")

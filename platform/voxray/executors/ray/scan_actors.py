@@ -41,7 +41,7 @@ def find_on_ray(
     experiment: Experiment, scans: Sequence[tuple[str, AnyPath]], on_progress: OnProgress, *, calibrated: bool
 ) -> Iterator[Found]:
     """Search scans, (scan_id, file) each, with an actor on each GPU, or else with as many actors as training has."""
-    training, arguments = experiment.training, (experiment.out_path, calibrated)
+    training, arguments = experiment.training, (experiment.model_dump(mode="json"), calibrated)
     rows = [{"scan_id": name, "path": str(path)} for name, path in scans]
     results = _map_scans(_FindActor, arguments, rows, training.most_workers, training.device)
     for number, result in enumerate(results, 1):
@@ -109,9 +109,9 @@ class _EvaluateActor(_Actor):
 
 
 class _FindActor(_Actor):
-    def __init__(self, cpus: int, device: str, run: AnyPath, calibrated: bool) -> None:
+    def __init__(self, cpus: int, device: str, content: dict[str, Any], calibrated: bool) -> None:
         torch.set_num_threads(cpus)
-        self.detector = load_detector(run, choose_device(device), calibrated=calibrated)
+        self.detector = load_detector(Experiment.model_validate(content), choose_device(device), calibrated=calibrated)
 
     def result(self, row: dict[str, Any]) -> dict[str, Any]:
         return {"found": find_in_scan(self.detector, row["scan_id"], to_path(row["path"]))}
