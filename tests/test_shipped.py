@@ -102,6 +102,7 @@ SMALL = {
     "mosmed_cnn3d": Small(chests, ("patches.size=[62, 46, 46]",)),
     "phantom_cnn2d": Small(nodules),
     "phantom_cnn3d": Small(nodules, ("patches.size=[32, 32, 10]",)),
+    "phantom_detection": Small(nodules, ("split.fold=0",)),
     "phantom_proposals_unet3d": Small(nodules, (*SMALL_SPHERES, "split.fold=0")),
 }
 SHORT = ("training.epochs=1", "training.device=cpu", "tracking.mode=disabled")

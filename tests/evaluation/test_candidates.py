@@ -6,15 +6,20 @@ import pytest
 from scenes import SMALL_NET, experiment, write_luna
 
 from voxray.config.experiment import Experiment
+from voxray.errors import ConfigError
 from voxray.executors.local import LocalExecutor
 from voxray.metrics.detection import RATES, rate_name
 from voxray.runs.folder import run_folder
-from voxray.runs.read import read_metrics, read_predictions
+from voxray.runs.read import read_history, read_metrics, read_predictions
+from voxray.search.plan import parse_metric
+from voxray.search.trials import Goal
 from voxray.stages.evaluate import evaluate
 from voxray.stages.ingest import ingest
 from voxray.stages.report import report
 from voxray.stages.score import ScoreInputs, score
-from voxray.stages.train import train
+from voxray.stages.train import current_train_key, train
+from voxray.store.read import open_store
+from voxray.training.tasks import check_settings
 
 STAGES = (ingest, train, evaluate)
 
@@ -47,7 +52,7 @@ def trained(folder: Path, **changes: object) -> Experiment:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
-    return trained(tmp_path_factory.mktemp("froc"))
+    return trained(tmp_path_factory.mktemp("froc"), training={"monitor": "cpm"})
 
 
 @pytest.mark.parametrize("split", ["val", "test"])
@@ -69,6 +74,48 @@ def test_the_candidates_of_a_split_are_scored_as_the_command_scores_them(
     assert metrics["nodules"] == expected.nodules > 0
     assert metrics["dropped_as_excluded"] == expected.dropped_as_excluded > 0
     assert metrics["intervals"]["cpm"] is None  # two scans
+
+
+def test_an_epoch_is_chosen_by_the_cpm_that_evaluation_gives_it(run: Experiment) -> None:
+    history = read_history(run_folder(run)).to_pylist()
+    assert len({row["val_cpm"] for row in history}) > 1
+    assert max(row["val_cpm"] for row in history) == pytest.approx(read_metrics(run_folder(run))["val"]["cpm"])
+    assert parse_metric("val/cpm", run, "classification", ("other", "nodule")) == Goal("cpm", "cpm")
+
+
+def test_other_annotations_choose_another_epoch_so_that_the_training_is_another(run: Experiment) -> None:
+    store, annotations = open_store(run.store_path), Path(run.data.root) / "annotations.csv"
+    text, keys = annotations.read_text(), [current_train_key(run, store)]
+    by_loss = run.model_copy(update={"training": run.training.model_copy(update={"monitor": "loss"})})
+    others = [current_train_key(by_loss, store)]
+    annotations.write_text("\n".join(text.splitlines()[:-1]) + "\n")
+    keys.append(current_train_key(run, store))
+    others.append(current_train_key(by_loss, store))
+    annotations.write_text(text)
+    assert keys[0] != keys[1]
+    assert others[0] == others[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"data": {"root": "elsewhere"}}, "data.root holds no annotations.csv"),
+        ({"patches": {"negatives_per_positive": {"val": 3}}}, "negatives_per_positive.val is 3"),
+        ({"data": {"layout": "medmnist"}}, "only candidates of the layout luna16 have it"),
+    ],
+)
+def test_a_run_whose_candidates_have_no_curve_cannot_be_chosen_by_cpm(
+    run: Experiment, change: dict[str, dict[str, object]], reason: str
+) -> None:
+    content = run.model_dump(mode="json")
+    for table, settings in change.items():
+        content[table] |= settings
+    other = Experiment.model_validate(content)
+    for check in (check_settings, lambda *rest: parse_metric("val/cpm", *rest)):
+        with pytest.raises(ConfigError, match=reason):
+            check(other, "classification", ("other", "nodule"))
+    with pytest.raises(ConfigError, match=r"unknown metric 'val/dice'.*val/roc_auc"):
+        parse_metric("val/dice", other, "classification", ("other", "nodule"))
 
 
 def test_the_report_shows_the_curve_and_its_rates(run: Experiment) -> None:

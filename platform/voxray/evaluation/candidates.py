@@ -1,6 +1,5 @@
 """Evaluation of the candidates of a list as a detection: FROC and CPM against annotated nodules, as in LUNA16."""
 
-import hashlib
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -10,46 +9,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from voxray.config.experiment import Experiment
-from voxray.datasets.layouts import find_layout
-from voxray.datasets.point_lists import number_points, read_annotations
+from voxray.datasets.annotated import is_annotated, points_of, read_truth
 from voxray.metrics.curves import Floats
-from voxray.metrics.detection import GRID, Annotations, Candidates
+from voxray.metrics.detection import GRID, Candidates
 from voxray.metrics.detection_score import FrocScore, score_candidates
-from voxray.privacy import pseudonym
-from voxray.runs.keys import digest
-from voxray.storage.paths import AnyPath, exists, read_bytes
+from voxray.storage.paths import AnyPath
 from voxray.store.layout import write_parquet
 
 FROC = "froc"  # key of a curve, which is written to a file of its own and not to metrics.json
-
-
-def is_annotated(experiment: Experiment) -> bool:
-    """Whether the data set's folder has a list of the nodules of its scans."""
-    annotations = find_layout(experiment.data.layout).annotations
-    return bool(annotations) and exists(experiment.data_path / annotations[0])
-
-
-def annotations_digest(experiment: Experiment) -> str | None:
-    """A digest of the lists that detections are scored against; None where the folder has none."""
-    if not is_annotated(experiment):
-        return None
-    lists = [experiment.data_path / name for name in find_layout(experiment.data.layout).annotations]
-    content = [hashlib.sha256(read_bytes(path)).hexdigest() if exists(path) else "" for path in lists]
-    return digest({"annotations": content})
-
-
-def read_truth(experiment: Experiment, scans: pa.Array | pa.ChunkedArray) -> tuple[Annotations, Annotations]:
-    """The nodules and the excluded findings of scans, which are numbered as `scans` lists them."""
-    nodules, *excluded = (experiment.data_path / name for name in find_layout(experiment.data.layout).annotations)
-    key = experiment.privacy.read_key()
-    other = [_annotations(path, scans, key) for path in excluded if exists(path)]
-    none = Annotations(np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros(0))
-    return _annotations(nodules, scans, key), next(iter(other), none)
-
-
-def points_of(table: pa.Table) -> Floats:
-    """World RAS of the rows of a table, (n, 3)."""
-    return np.column_stack([np.asarray(table[f"{axis}_mm"].to_numpy(), np.float64) for axis in "xyz"])
 
 
 def with_detection(
@@ -105,12 +72,3 @@ def write_froc(metrics: Mapping[str, Any], file: AnyPath) -> dict[str, Any]:
     if (curve := metrics.get(FROC)) is not None:
         write_parquet(curve, file)
     return {key: value for key, value in metrics.items() if key != FROC}
-
-
-def _annotations(path: AnyPath, scans: pa.ChunkedArray, key: bytes | None) -> Annotations:
-    """Those of the scans, which are numbered as `scans` lists them; by their pseudonyms where there is a key."""
-    table = read_annotations(path)
-    if key is not None:
-        hidden = [pseudonym(key, "scan", name) for name in table["scan_id"].to_pylist()]
-        table = table.set_column(0, "scan_id", pa.array(hidden, pa.string()))
-    return Annotations(*number_points(table, scans))

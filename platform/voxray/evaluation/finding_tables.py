@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from voxray.config.experiment import Experiment
-from voxray.evaluation.candidates import froc_metrics, read_truth
+from voxray.datasets.annotated import read_truth
+from voxray.evaluation.candidates import froc_metrics
 from voxray.metrics.curves import Floats, Ints, ratio
 from voxray.metrics.detection import Bools, Candidates, Entries, match_candidates
 from voxray.metrics.detection_score import Interval, ratio_interval, score_entries

@@ -9,10 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from voxray.config.experiment import Experiment
+from voxray.datasets.annotated import is_annotated
 from voxray.datasets.layouts import find_layout
 from voxray.datasets.pseudonyms import files_of
 from voxray.errors import WorkError
-from voxray.evaluation.candidates import is_annotated, write_froc
+from voxray.evaluation.candidates import write_froc
 from voxray.evaluation.finding_tables import Case, find_entries, match_scans, summarize_findings
 from voxray.inference.detector import unmerged_rows
 from voxray.inference.find import Found

@@ -13,10 +13,11 @@ import pyarrow as pa
 
 from voxray.config.experiment import Experiment
 from voxray.console.progress import OnProgress
+from voxray.datasets.annotated import annotations_digest
 from voxray.datasets.layouts import find_layout
 from voxray.errors import ConfigError
 from voxray.evaluation.calibration import choose_calibration, uncalibrated_error, with_calibration_error
-from voxray.evaluation.candidates import annotations_digest, with_detection, write_froc
+from voxray.evaluation.candidates import with_detection, write_froc
 from voxray.evaluation.mix import read_mix, with_false_positives, with_population
 from voxray.inference.load import TrainedRun
 from voxray.metrics.aggregate import (

@@ -22,10 +22,16 @@ def training_settings(experiment: Experiment) -> dict[str, Any]:
     return settings
 
 
-def train_key(experiment: Experiment, store_digest: str, content_digest: str, architecture: str) -> str:
-    """Name of everything that a training depends on; of the store, its settings and its patches."""
-    store = {"store": store_digest, "content": content_digest}
-    return digest({**training_settings(experiment), **store, "architecture": json.loads(architecture)})
+def train_key(
+    experiment: Experiment, store_digest: str, content_digest: str, architecture: str, annotations: str = ""
+) -> str:
+    """Name of everything that a training depends on; of the store, its settings and its patches.
+
+    `annotations` is the name of the lists of annotations, where they choose the epoch.
+    """
+    parts = {"store": store_digest, "content": content_digest, "architecture": json.loads(architecture)}
+    chosen_by = {"annotations": annotations} if annotations else {}
+    return digest({**training_settings(experiment), **parts, **chosen_by})
 
 
 def evaluate_key(experiment: Experiment, trained: str) -> str:

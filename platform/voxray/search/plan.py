@@ -8,7 +8,7 @@ from typing import Any, Literal
 from voxray.config.experiment import Experiment
 from voxray.config.folds import fold_experiments
 from voxray.errors import ConfigError
-from voxray.metrics.registry import epoch_metrics
+from voxray.metrics.detection_score import CPM
 from voxray.models.spec.load import load_architecture
 from voxray.runs.folder import RunFolder
 from voxray.search.constraints import Conditions, Limits
@@ -16,6 +16,7 @@ from voxray.search.space.inverse import find_point
 from voxray.search.space.sampling import Decisions, Space
 from voxray.search.trials import Goal, Trial, trial_folder
 from voxray.storage.paths import AnyPath
+from voxray.training.monitors import check_monitor, monitors
 
 Method = Literal["tpe", "random"]
 Minimized = Literal["parameters"]
@@ -68,7 +69,7 @@ class Search:
         return Conditions(self.patch_shape, self.classes, self.experiment.training, self.gpu, self.limits)
 
 
-def parse_metric(metric: str, task: str, classes: Sequence[str], monitor: str) -> Goal:
+def parse_metric(metric: str, experiment: Experiment, task: str, classes: Sequence[str]) -> Goal:
     """``val/roc_auc`` as the goal of a search.
 
     Raises
@@ -77,11 +78,13 @@ def parse_metric(metric: str, task: str, classes: Sequence[str], monitor: str) -
         Validation has no such metric.
     """
     split, _, name = metric.partition("/")
-    names = epoch_metrics(task, classes)
+    names = monitors(experiment, task, classes)
+    if metric == f"val/{CPM.name}":
+        check_monitor("--metric", name, experiment, task, classes)
     if split != "val" or name not in names:
         known = ", ".join(f"val/{known}" for known in names)
         raise ConfigError("--metric", f"unknown metric '{metric}'", f"Known: {known}")
-    return Goal(name, monitor)
+    return Goal(name, experiment.training.monitor)
 
 
 def find_starts(

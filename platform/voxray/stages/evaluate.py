@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from voxray.config.experiment import Experiment
 from voxray.config.rounds import first_round
 from voxray.console.progress import OnProgress
-from voxray.evaluation.candidates import annotations_digest
+from voxray.datasets.annotated import annotations_digest
 from voxray.evaluation.findings import scans_to_search, searched_scans, searches_scans, write_whole_scans
 from voxray.evaluation.patches import evaluated_splits, write_patch_metrics
 from voxray.evaluation.scans import scans_to_evaluate, write_scan_metrics

@@ -5,6 +5,7 @@ from typing import Any
 from voxray.config.experiment import Experiment
 from voxray.config.tasks import TASKS
 from voxray.datasets.layouts import LAYOUTS
+from voxray.metrics.detection_score import CPM
 from voxray.metrics.registry import task_metrics
 from voxray.training.losses import LOSSES
 
@@ -13,7 +14,7 @@ def experiment_schema() -> dict[str, Any]:
     """A JSON Schema of experiment files, for editors; names of registries are listed as choices."""
     schema = Experiment.model_json_schema()
     models = {name: model["properties"] for name, model in schema["$defs"].items() if "properties" in model}
-    monitors = {"loss"} | {metric.name for task in TASKS for metric in task_metrics(task, per_epoch=True)}
+    monitors = {"loss", CPM.name} | {metric.name for task in TASKS for metric in task_metrics(task, per_epoch=True)}
     # A monitor may be the metric of one class, such as dice/liver.
     monitor = {"anyOf": [{"enum": sorted(monitors)}, {"pattern": "^[a-z0-9_]+/"}]}
     training = models["TrainingSpec"]

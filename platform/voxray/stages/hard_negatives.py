@@ -9,10 +9,10 @@ import pyarrow.compute as pc
 from voxray.config.experiment import Experiment
 from voxray.config.rounds import first_round
 from voxray.console.progress import OnProgress
+from voxray.datasets.annotated import annotations_digest, read_truth
 from voxray.datasets.layouts import find_layout
 from voxray.datasets.pseudonyms import files_of
 from voxray.errors import ConfigError, NotReadyError, StoreError
-from voxray.evaluation.candidates import annotations_digest, read_truth
 from voxray.evaluation.hard_negatives import choose_hard_negatives, count_to_add
 from voxray.executors.base import Executor
 from voxray.inference.find import Found

@@ -68,7 +68,7 @@ def plan_run(experiment: Experiment) -> RunPlan:
     manifest, plan = plan_experiment(experiment)
     check_proposing(experiment, plan.table)
     path = to_path(experiment.model.architecture)
-    check_settings(experiment.training, plan.task, plan.classes)
+    check_settings(experiment, plan.task, plan.classes)
     channels = count_channels(plan, manifest)
     if len(windows := experiment.intensity.windows) not in (1, channels):
         choice = f", or one for each of {channels} channels" if channels > 1 else ""

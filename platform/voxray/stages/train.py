@@ -25,6 +25,7 @@ from voxray.storage.paths import exists, read_bytes, relative_path, to_path
 from voxray.store.matching import open_matching_store
 from voxray.store.read import PatchStore
 from voxray.training.checkpoint import read_metadata, remove_damaged_checkpoints
+from voxray.training.monitors import annotations_key
 from voxray.training.tasks import check_settings
 
 
@@ -114,9 +115,9 @@ def _what_changed(folder: RunFolder, experiment: Experiment, store: PatchStore) 
 
 def current_train_key(experiment: Experiment, store: PatchStore) -> str:
     """The key of the training that the experiment describes, on its store."""
-    check_settings(experiment.training, store.info.task, store.info.classes)
+    check_settings(experiment, store.info.task, store.info.classes)
     text = read_bytes(to_path(experiment.model.architecture)).decode()
-    return train_key(experiment, store.info.digest, store.content_digest, text)
+    return train_key(experiment, store.info.digest, store.content_digest, text, annotations_key(experiment))
 
 
 def is_trained(folder: RunFolder, key: str) -> bool:

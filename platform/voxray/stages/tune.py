@@ -150,7 +150,7 @@ def preview(experiment: Experiment, options: TuneOptions, output: Callable[[Any]
 
     experiment = fold_experiments(_with_shared_store(experiment, options.folds))[0]
     planned = plan_run(experiment)
-    parse_metric(options.metric, planned.plan.task, planned.plan.classes, experiment.training.monitor)
+    parse_metric(options.metric, experiment, planned.plan.task, planned.plan.classes)
     patch_shape, classes = (planned.channels, *experiment.patches.size), len(planned.plan.classes)
     gpu = planned.device.type == "cuda"
     conditions = Conditions(patch_shape, classes, experiment.training, gpu, options.limits)
@@ -176,7 +176,7 @@ def _search(
         folder=options.out,
         experiment=experiment,
         space=space,
-        goal=parse_metric(options.metric, store.info.task, store.info.classes, experiment.training.monitor),
+        goal=parse_metric(options.metric, experiment, store.info.task, store.info.classes),
         trials=options.trials,
         seed=options.seed,
         method=options.method,

@@ -36,6 +36,7 @@ from voxray.training.distributed import rank_and_world_size
 from voxray.training.inputs import Preprocessing
 from voxray.training.loop import Watcher, train
 from voxray.training.memory_check import check_memory
+from voxray.training.monitors import annotations_key
 from voxray.training.tasks import build_task
 
 if TYPE_CHECKING:
@@ -111,7 +112,8 @@ def fit(
     model = model.to(memory_format=preprocessing.layout)  # type: ignore[call-overload]
     task = build_task(experiment, store, network.layers, device)
     loaders = [make_loader(experiment, store, split, device) for split in ("train", "val")]
-    key = train_key(experiment, store.info.digest, store.content_digest, network.text)
+    annotations = annotations_key(experiment)
+    key = train_key(experiment, store.info.digest, store.content_digest, network.text, annotations)
     folder = run_folder(experiment)
 
     def run(tracker: "Tracker | None") -> None:

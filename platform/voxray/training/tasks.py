@@ -10,14 +10,13 @@ import torch
 from torch import nn
 
 from voxray.config.experiment import Experiment
-from voxray.config.training import TrainingSpec
-from voxray.config.validation import nearest
+from voxray.datasets.annotated import cpm_function, why_not_scored
 from voxray.errors import ConfigError
 from voxray.loader.loader import PatchLoader
 from voxray.metrics.classification import Samples, predict_labels
 from voxray.metrics.compute import mean_metrics, sample_metrics, voxel_metrics
-from voxray.metrics.curves import Floats
-from voxray.metrics.registry import epoch_metrics
+from voxray.metrics.curves import Floats, Ints
+from voxray.metrics.detection_score import CPM
 from voxray.metrics.segmentation import ClassVoxels
 from voxray.models.outputs import Activation, class_probabilities, label_maps
 from voxray.models.spec.load import Architecture
@@ -27,6 +26,7 @@ from voxray.training.distributed import all_reduce_sum
 from voxray.training.inputs import Inputs, Preprocessing
 from voxray.training.losses import LOSSES, find_loss
 from voxray.training.losses.base import class_weights, local_loss
+from voxray.training.monitors import check_monitor
 from voxray.training.predictions import predict_pass
 from voxray.training.step import TrainingTask
 
@@ -43,12 +43,15 @@ class Classification:
         Recall at which an epoch's precision is reported.
     target_precision : float
         Precision at which an epoch's recall is reported.
+    cpm : callable, optional
+        CPM of the validation split, of numbers of its rows (n,) and probabilities (n,); for candidates of a list.
     """
 
     loss: str
     weights: torch.Tensor | None
     target_recall: float
     target_precision: float
+    cpm: Callable[[Ints, Floats], float] | None = None
 
     def local_loss(self, output: Any, inputs: Inputs, total: int) -> torch.Tensor:
         """The loss of the experiment, over patches."""
@@ -72,6 +75,8 @@ class Classification:
         targets = self.target_recall, self.target_precision
         samples = Samples(result.labels, result.probabilities, predicted, None, *targets)
         metrics = {"loss": result.loss, **sample_metrics(samples, per_epoch=True)}
+        if self.cpm is not None:
+            metrics[CPM.name] = self.cpm(result.rows, result.probabilities[:, 1])
         return {f"val_{name}": value for name, value in metrics.items()}
 
 
@@ -145,14 +150,12 @@ class Segmentation:
         return mean_metrics([voxel_metrics(regions, self.classes, per_epoch=True)])
 
 
-def check_settings(spec: TrainingSpec, task: str, classes: Sequence[str]) -> None:
-    """Raise ConfigError if a setting of training does not fit the task or its classes."""
+def check_settings(experiment: Experiment, task: str, classes: Sequence[str]) -> None:
+    """Raise ConfigError if a setting of training does not fit the task, its classes or the data set."""
+    spec = experiment.training
     find_loss(spec.loss, task)
-    known = epoch_metrics(task, classes)
-    for setting, name in (("monitor", spec.monitor), ("early_stopping_monitor", spec.early_stopping_monitor)):
-        if name not in (None, *known):
-            problem = f"unknown metric '{name}' for {task}; {nearest(str(name), known)}"
-            raise ConfigError(f"training.{setting}", problem)
+    for setting, name in (("monitor", spec.monitor), ("early_stopping_monitor", spec.stopping_monitor)):
+        check_monitor(f"training.{setting}", name, experiment, task, classes)
     if not isinstance(spec.class_weights, str) and len(spec.class_weights) != len(classes):
         problem = f"expected one weight for each of {len(classes)} classes, got {len(spec.class_weights)}"
         raise ConfigError("training.class_weights", problem, f"The classes are {', '.join(classes)}")
@@ -172,7 +175,7 @@ def build_task(
     if segments != store.info.masks:
         problem = "a U-Net needs scans with masks" if segments else "scans with masks need a U-Net"
         raise ConfigError("model.architecture", problem, "Choose an architecture for this data set")
-    check_settings(experiment.training, store.info.task, store.info.classes)
+    check_settings(experiment, store.info.task, store.info.classes)
     return BUILDERS[store.info.task](experiment, store, architecture, device)
 
 
@@ -183,7 +186,8 @@ def _classification(
     labels = torch.from_numpy(store.rows("train")["label"].to_numpy().copy())
     weights = class_weights(spec.class_weights, torch.bincount(labels, minlength=len(store.info.classes)))
     weights = None if weights is None else weights.to(device)
-    return Classification(spec.loss, weights, evaluation.target_recall, evaluation.target_precision)
+    cpm = None if why_not_scored(experiment) else cpm_function(experiment, store.rows("val"))
+    return Classification(spec.loss, weights, evaluation.target_recall, evaluation.target_precision, cpm)
 
 
 def _segmentation(experiment: Experiment, store: PatchStore, architecture: Any, _device: torch.device) -> Segmentation:
