@@ -198,6 +198,25 @@ def test_a_list_is_read_under_any_sensible_header_names(tmp_path: Path) -> None:
     assert reread(masks, tmp_path / "mine").masks_are_targets
 
 
+def test_a_mask_that_does_not_fit_does_not_cost_a_labeled_scan(tmp_path: Path) -> None:
+    write_pairs(tmp_path, *PAIRS)
+    write_mask(tmp_path / "masks/b.nii.gz", shift_mm=3)
+    rows = [f"{image},{mask},{number % 2}" for number, (image, mask) in enumerate(PAIRS)]
+    (tmp_path / "cohort.csv").write_text("\n".join(["scan,mask,label", *rows]))
+    found = understand(tmp_path)
+    assert found.manifest.scans["label_path"].to_pylist() == ["masks/a.nii.gz", None, "masks/c.nii.gz"]
+    assert [item.path for item in found.left_over] == ["images/b.nii.gz"]
+    (tmp_path / "again.csv").write_text("\n".join(["scan,mask,label", *rows]))
+    with pytest.raises(DataError, match=r"holds several lists of scans: again\.csv, cohort\.csv"):
+        understand(tmp_path)
+
+
+def test_a_list_that_names_no_class_gives_way_to_the_masks_in_the_folder(tmp_path: Path) -> None:
+    write_pairs(tmp_path, *PAIRS)
+    (tmp_path / "ages.csv").write_text("\n".join(["scan,age", *[f"{image},40" for image, _ in PAIRS]]))
+    assert understand(tmp_path).kind == "images and masks, paired by their names"
+
+
 def test_a_known_layout_is_taken_as_it_is(tmp_path: Path) -> None:
     write_pairs(tmp_path, *[(f"imagesTr/{name}.nii.gz", f"labelsTr/{name}.nii.gz") for name in "ab"])
     training = [{"image": f"./imagesTr/{name}.nii.gz", "label": f"./labelsTr/{name}.nii.gz"} for name in "ab"]
