@@ -12,7 +12,7 @@ from voxray.cli.terminal import echo, handle_errors
 
 COMMANDS = (
     *(run.run, run.ingest, run.train, run.evaluate, run.report, run.predict, search.tune),
-    *(data.inspect, data.reveal, score.score, model.describe, model.schema),
+    *(data.inspect, data.plan, data.reveal, score.score, model.describe, model.schema),
     *(cluster.status, cluster.dashboard, cluster.submit),
 )
 HELP = """Train networks on medical scans: from folders of scans to a patch store, a model, metrics and a report.
@@ -21,6 +21,7 @@ HELP = """Train networks on medical scans: from folders of scans to a patch stor
 Examples:
   voxray phantom luna16 scans                          write a small data set
   voxray inspect scans                                 check a data set
+  voxray plan scans --out configs/mine                 derive an experiment from a data set
   voxray run configs/experiments/demo.toml             ingest, train, evaluate, report
   voxray predict runs/mosmed_cnn3d CT.nii.gz --out .   classify a new scan
 """

@@ -1,15 +1,26 @@
 """Commands that describe data, and the plan of a run."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from voxray.cli.options import ExperimentFile, NoRay, Settings, choose_executor, path_argument, read_experiment
+from voxray.cli.options import (
+    DryRun,
+    ExperimentFile,
+    NoRay,
+    Settings,
+    choose_executor,
+    path_argument,
+    read_experiment,
+)
 from voxray.cli.terminal import OUT, echo
+from voxray.errors import ConfigError
 
 if TYPE_CHECKING:
     from voxray.config.experiment import Experiment
+    from voxray.planning.understand import TaskName
 
 
 def inspect(
@@ -40,8 +51,67 @@ def inspect(
     for line in summary_lines(inspection):
         echo(line)
     echo(summary_sentence(inspection))
+    if source.suffix != ".toml":
+        echo(f"next: voxray plan {source} --out configs/{inspection.target.name}")
     if inspection.errors:
         raise SystemExit(1)
+
+
+class Device(StrEnum):
+    """What a plan trains on."""
+
+    CPU = "cpu"
+    GPU = "gpu"
+
+
+class Task(StrEnum):
+    """What a plan learns."""
+
+    CLASSIFICATION = "classification"
+    SEGMENTATION = "segmentation"
+
+    @property
+    def task_name(self) -> "TaskName":
+        """As planning has it."""
+        return "segmentation" if self is Task.SEGMENTATION else "classification"
+
+
+def plan(
+    source: Annotated[Path, typer.Argument(help="Folder or list of scans.", parser=path_argument, show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for the experiment.", parser=path_argument, show_default=False)
+    ] = None,
+    task: Annotated[Task | None, typer.Option("--task", help="What is learned.", show_default=False)] = None,
+    memory: Annotated[
+        str | None, typer.Option("--memory", help="Of training: S, M, L, XL, or a size.", show_default=False)
+    ] = None,
+    device: Annotated[Device | None, typer.Option("--device", help="What trains.", show_default=False)] = None,
+    minutes: Annotated[float, typer.Option("--minutes", min=1, help="Time of training.")] = 60,
+    dry_run: DryRun = False,
+    no_ray: NoRay = False,
+) -> None:
+    """Derive an experiment from a folder of scans: every scan is read once.
+
+    Example: voxray plan data/Task04_Hippocampus --out configs/hippocampus
+    """
+    from voxray.planning.manifest import describe
+    from voxray.planning.write import proposal_text, write_plan
+    from voxray.stages.plan import plan as plan_experiments
+
+    if out is None and not dry_run:
+        raise ConfigError("--out", "missing", "Give the folder for the experiment, or --dry-run")
+    gpu = None if device is None else device is Device.GPU
+    executor = choose_executor(no_ray)
+    planned = plan_experiments(
+        source, executor, echo, task=None if task is None else task.task_name, memory=memory, gpu=gpu, minutes=minutes
+    )
+    for line in describe(planned.understood):
+        echo(line)
+    for proposal in planned.proposals:
+        echo("")
+        echo(proposal_text(planned, proposal))
+    if out is not None and not dry_run:
+        echo(f"next: voxray run {write_plan(planned, out)}")
 
 
 def reveal(

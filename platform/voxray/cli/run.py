@@ -24,10 +24,11 @@ def run(experiment: ExperimentFile, set_: Settings = None, dry_run: DryRun = Fal
 
     Example: voxray run configs/experiments/demo.toml --set training.epochs=5
     """
+    from voxray.stages.outline import first_fold
     from voxray.stages.pipeline import run as run_stages
 
     checked = read_experiment(experiment, set_)
-    print_plan(checked) if dry_run else run_stages(checked, choose_executor(no_ray), echo)
+    print_plan(first_fold(checked)) if dry_run else run_stages(checked, choose_executor(no_ray), echo)
 
 
 def ingest(

@@ -21,6 +21,8 @@ from voxray.store.checksum import voxel_checksum
 from voxray.volume import Volume
 
 RANKS = (0.0, 0.5, 5.0, 25.0, 50.0, 75.0, 95.0, 99.5, 100.0)  # percentiles
+QUANTILES = 200
+MOST_VOXELS = 2**20  # of a mask that quantiles are computed from
 MOST_CHUNKS, HEADERS_PER_CHUNK = 1000, 32
 
 SCAN_STATS = pa.schema(
@@ -41,7 +43,9 @@ SCAN_STATS = pa.schema(
         ("mean", pa.list_(pa.float64())),
         ("deviation", pa.list_(pa.float64())),
         ("checksum", pa.string()),  # of all voxels; begins with "constant" where they have one value
+        ("content", pa.list_(pa.int32())),  # voxels along x, y, z of the box that holds every value but 0
         ("mask_voxels", pa.list_(pa.int64())),  # of each class, or of background and foreground
+        ("foreground", pa.list_(pa.list_(pa.float32()))),  # QUANTILES of each channel inside the mask, evenly spaced
         ("signature", pa.binary()),  # a coarse picture of the scan, see `voxray.inspection.signatures`
         ("signature_shape", pa.list_(pa.int32())),
         ("issues", pa.list_(pa.struct([("kind", pa.string()), ("detail", pa.string())]))),
@@ -69,14 +73,16 @@ def inspect_scans(root: AnyPath, targets: pa.Table, classes: Sequence[str], voxe
 
 def _inspect_scan(root: AnyPath, target: Row, classes: Sequence[str], voxels: bool) -> Row:
     row: Row = {**dict.fromkeys(SCAN_STATS.names), **target, "issues": []}
+    image = None
     with _noting(row, "unreadable", root):
         header = read_header(root / target["path"])
         row |= _header_stats(header)
         row["issues"] += ({"kind": "header", "detail": note} for note in header.notes)
         if voxels:
-            _add_voxel_stats(row, open_scan(root / target["path"]), root)
+            image = open_scan(root / target["path"])
+            _add_voxel_stats(row, image, root)
         if target["label_path"] is not None:
-            _add_mask_stats(row, header, root, classes, voxels)
+            _add_mask_stats(row, header, root, classes, image)
     return row
 
 
@@ -103,6 +109,7 @@ def _add_voxel_stats(row: Row, image: Volume, root: AnyPath) -> None:
     row["checksum"] = voxel_checksum(image.array)
     with _noting(row, "not_finite", root):
         check_finite(image, row["path"])
+        row["content"] = _content(image.array)
         statistics = volume_statistics(image.array, RANKS)
         row["percentiles"] = statistics.percentiles.tolist()
         row["mean"], row["deviation"] = statistics.mean.tolist(), statistics.deviation.tolist()
@@ -113,27 +120,43 @@ def _add_voxel_stats(row: Row, image: Volume, root: AnyPath) -> None:
                 row["signature"], row["signature_shape"] = small.tobytes(), small.shape
 
 
-def _add_mask_stats(row: Row, header: ScanHeader, root: AnyPath, classes: Sequence[str], voxels: bool) -> None:
+def _content(voxels: NDArray[Any]) -> list[int]:
+    """Voxels along each axis of the box that holds every value but 0, in any channel."""
+    occupied = np.any(voxels, axis=0)
+    spans = [np.flatnonzero(occupied.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
+    return [int(span[-1] - span[0]) + 1 if len(span) else 0 for span in spans]
+
+
+def _add_mask_stats(row: Row, header: ScanHeader, root: AnyPath, classes: Sequence[str], image: Volume | None) -> None:
     path = root / row["label_path"]
     with _noting(row, "mask", root):
         mask = read_header(path)
         if mask.channels != 1:
             raise ScanError(row["label_path"], f"expected a mask of one channel, got {mask.channels}")
-        volume = open_scan(path) if voxels else None
+        volume = None if image is None else open_scan(path)
         row["size_bytes"] += mask.size_bytes
         with _noting(row, "grid", root):
             check_same_grid(header, mask, row["path"])
-        if volume is not None:
-            _add_label_stats(row, volume, root, classes)
+        if volume is not None and image is not None:
+            _add_label_stats(row, volume, root, classes, image)
 
 
-def _add_label_stats(row: Row, mask: Volume, root: AnyPath, classes: Sequence[str]) -> None:
+def _add_label_stats(row: Row, mask: Volume, root: AnyPath, classes: Sequence[str], image: Volume) -> None:
     with _noting(row, "values", root):
         labels = label_classes(mask, classes, row["label_path"]) if classes else (mask.array[0] != 0)
         row["mask_voxels"] = np.bincount(labels.ravel(order="K"), minlength=max(2, len(classes))).tolist()
         with _noting(row, "empty", root):
             if not labels.any():
                 raise ScanError(row["label_path"], "every voxel is background")
+            if labels.shape == image.shape:
+                row["foreground"] = _quantiles(image.array[:, labels != 0])
+
+
+def _quantiles(voxels: NDArray[Any]) -> list[list[float]]:
+    """Evenly spaced quantiles of voxels (channel, n)."""
+    some = voxels[:, :: -(-voxels.shape[1] // MOST_VOXELS)]
+    quantiles = np.quantile(some, (np.arange(QUANTILES) + 0.5) / QUANTILES, axis=1)
+    return [channel.tolist() for channel in quantiles.T]
 
 
 @contextmanager

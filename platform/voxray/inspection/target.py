@@ -70,7 +70,7 @@ def read_target(source: AnyPath) -> InspectionTarget:
     layout = recognize_layout(source)
     spec = {"layout": layout, "root": str(source)}
     manifest = read_manifest(DataSpec.model_validate(spec)) if layout else read_loose(source)
-    return InspectionTarget(source.resolve().name, layout or "", manifest, _targets(manifest, None))
+    return InspectionTarget(source.resolve().name, layout or "", manifest, list_targets(manifest))
 
 
 def read_experiment_target(experiment: Experiment) -> InspectionTarget:
@@ -100,14 +100,15 @@ def read_experiment_target(experiment: Experiment) -> InspectionTarget:
         experiment.name,
         experiment.data.layout,
         manifest,
-        _targets(manifest, plan),
+        list_targets(manifest, plan),
         plan,
         tuple(problems),
         experiment.patches.spacing_range_mm,
     )
 
 
-def _targets(manifest: Manifest, plan: Plan | None) -> pa.Table:
+def list_targets(manifest: Manifest, plan: Plan | None = None) -> pa.Table:
+    """The scans of a manifest (schema TARGETS), with the splits of a plan where there is one."""
     scans = manifest.scans
     paths, ids = scans["path"].to_pylist(), scans["scan_id"].to_pylist()
     splits = dict(zip(paths, scans["split"].to_pylist(), strict=True))

@@ -286,6 +286,19 @@ class InspectionFolder(Folder):
     scans = File[AnyPath]("scans.parquet")
 
 
+@dataclass(frozen=True)
+class PlanFolder(Folder):
+    """Names of the files of a plan; those of a second proposal have a suffix such as ``_2d``."""
+
+    path: AnyPath
+
+    experiment = Files[AnyPath]("experiment*.toml")
+    architecture = Files[AnyPath]("architecture*.json")
+    space = Files[AnyPath]("space*.json")
+    plan = File[AnyPath]("plan.json")
+    page = File[AnyPath]("plan.html")
+
+
 def run_folder(experiment: Experiment) -> RunFolder:
     """The folder of an experiment's run."""
     return RunFolder(experiment.out_path)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 
 from voxray.config.experiment import Experiment
+from voxray.config.folds import fold_experiments
+from voxray.datasets.layouts import read_manifest
 from voxray.datasets.manifest import Manifest
 from voxray.errors import ConfigError
 from voxray.evaluation.patches import check_unit
@@ -12,6 +14,7 @@ from voxray.inference.proposing import check_proposing
 from voxray.models.cost.estimate import Cost
 from voxray.patches.plan import Plan
 from voxray.patches.planned import plan_experiment
+from voxray.patches.subsets import find_folds
 from voxray.stages.hard_negatives import check_rounds
 from voxray.storage.paths import to_path
 from voxray.store.prepare import count_channels
@@ -53,6 +56,13 @@ class RunPlan:
     def rotated_rows(self) -> int:
         """Rotated copies in an epoch."""
         return self.rotations * (self.plan.count("train") - self.plan.count("train", 0))
+
+
+def first_fold(experiment: Experiment) -> Experiment:
+    """The first fold of a cross-validation, whose folds are planned alike; any other experiment as it is."""
+    if not experiment.split.is_cross_validation:
+        return experiment
+    return fold_experiments(find_folds(experiment, read_manifest(experiment.data)))[0]
 
 
 def plan_run(experiment: Experiment) -> RunPlan:

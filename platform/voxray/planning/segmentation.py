@@ -1,0 +1,239 @@
+"""The plan of a segmentation: nnU-Net's rules for what memory bounds, and what time allows beside it."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from voxray.config.training import TrainingSpec
+from voxray.console.units import bytes_text, count_text
+from voxray.errors import DataError
+from voxray.models.cost.estimate import Cost, estimate_cost
+from voxray.models.spec.load import parse_architecture
+from voxray.planning.budget import Budget
+from voxray.planning.choices import Choice, Proposal, by, network_choice
+from voxray.planning.data_choices import (
+    count_folds,
+    fold_text,
+    intensity_choices,
+    pad_value,
+    split_choices,
+    store_choices,
+    training_share,
+)
+from voxray.planning.fingerprint import Fingerprint
+from voxray.planning.unet_rules import (
+    ALIKE,
+    ANISOTROPIC,
+    FILTERS,
+    SMALLEST_BATCH,
+    Spacing,
+    Topology,
+    filters_by_level,
+    fit_patch,
+    largest_batch,
+    resampled_extents,
+    target_spacing,
+    unet_json,
+)
+
+FIRST_FILTERS = (FILTERS, 24, 16, 12, 8)
+FEWEST_PATCHES = 8_000  # that a network must see in the time; wider ones learn less from fewer
+FEWEST_STEPS = 4_000
+MOST_EPOCHS = 1_000
+COVERED = 0.9  # of the voxels of scans in a patch at their center
+MOST_PATCHES = {2: 32, 3: 8}  # of a scan
+VALIDATION_COST = 1 / 3  # of a training patch
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What patches are derived from: target spacing, and scans in voxels of that size."""
+
+    data: Fingerprint
+    budget: Budget
+    spacing: Spacing
+    resampled: bool
+    median: tuple[float, ...]
+    extents: np.ndarray[Any, np.dtype[np.float64]]
+
+
+def plan_segmentation(data: Fingerprint, budget: Budget) -> list[Proposal]:
+    """The experiments for a data set with masks: 3D, and 2D beside it where slices are far apart.
+
+    Raises
+    ------
+    DataError
+        Scans are too small for a U-Net.
+    ConfigError
+        The memory is.
+    """
+    spacing = target_spacing(data.spacings_mm, data.contents)
+    differing = np.abs(data.spacings_mm / np.array(spacing) - 1).max() > 0.01
+    if not differing:
+        spacing = tuple(np.median(data.spacings_mm, axis=0).tolist())
+    median = np.median(resampled_extents(data.contents, data.spacings_mm, spacing), axis=0)
+    extents = resampled_extents(data.extents, data.spacings_mm, spacing)
+    sizes = Sizes(data, budget, spacing, bool(differing), tuple(median.tolist()), extents)
+    if median[2] == 1:
+        return [_propose(sizes, 2, "")]
+    first = _propose(sizes, 3, "")
+    coarse = spacing[2] > ANISOTROPIC * max(spacing[:2])
+    return [first, _propose(sizes, 2, "_2d")] if coarse else [first]
+
+
+def _propose(sizes: Sizes, dimensions: int, suffix: str) -> Proposal:
+    data, budget = sizes.data, sizes.budget
+    spacing, median = sizes.spacing[:dimensions], sizes.median[:dimensions]
+
+    def fits(topology: Topology, batch: int, filters: int = FILTERS) -> bool:
+        return _cost(sizes, topology, batch, filters).peak_bytes <= budget.memory_bytes
+
+    topology = fit_patch(spacing, median, lambda each: fits(each, SMALLEST_BATCH))
+    patches = _patches_per_scan(sizes, topology)
+    filters, seen = _choose_filters(sizes, topology)
+    voxels = math.prod(sizes.median) * data.scans
+    memory_batch = largest_batch(topology.patch, voxels, lambda batch: fits(topology, batch, filters))
+    batch = max(SMALLEST_BATCH, min(memory_batch, seen // FEWEST_STEPS))
+    per_epoch = max(1, round(data.scans * training_share(data))) * patches
+    epochs = max(1, min(MOST_EPOCHS, round(seen / per_epoch / (1 + VALIDATION_COST / 3))))
+    choices = (
+        *split_choices(data),
+        *_patch_choices(sizes, topology, patches),
+        *store_choices(data, math.prod(topology.patch), resampled=sizes.resampled),
+        *intensity_choices(data),
+        *_augment_choices(sizes, topology),
+        _model_choice(sizes, topology, filters, suffix),
+        *_training_choices(sizes, topology, (filters, batch, memory_batch, epochs, seen)),
+    )
+    title = f"{dimensions}D U-Net for {', '.join(data.classes[1:])}, by the rules of nnU-Net"
+    return Proposal(suffix, title, choices, unet_json(topology, filters))
+
+
+def _cost(sizes: Sizes, topology: Topology, batch: int, filters: int) -> Cost:
+    budget = sizes.budget
+    training = TrainingSpec(
+        batch_size=batch,
+        optimizer="adamw",
+        ema_decay=0.99,
+        loss="dice_cross_entropy",
+        precision=budget.precision,
+    )
+    network, classes = parse_architecture(unet_json(topology, filters), "a U-Net"), len(sizes.data.classes)
+    shape = (len(sizes.data.channels), *topology.patch)
+    return estimate_cost(network, shape, classes, training, "a U-Net", gpu=budget.gpu)
+
+
+def _choose_filters(sizes: Sizes, topology: Topology) -> tuple[int, int]:
+    """Filters of the first level, and the patches that the network sees in the time of one fold."""
+    budget = sizes.budget
+    seconds = 60 * budget.minutes / count_folds(sizes.data)
+    for filters in FIRST_FILTERS:
+        flops = _cost(sizes, topology, SMALLEST_BATCH, filters).training_flops
+        seen = int(seconds * budget.flops_per_s / flops)
+        if seen >= FEWEST_PATCHES:
+            break
+    return filters, seen
+
+
+def _covers(sizes: Sizes, topology: Topology) -> float:
+    """Share of the voxels of all scans in a patch at their center."""
+    patch = (*topology.patch, *(1,) * (3 - len(topology.patch)))
+    inside = np.prod(np.minimum(sizes.extents, patch), axis=1)
+    return float(inside.sum() / np.prod(sizes.extents, axis=1).sum())
+
+
+def _patches_per_scan(sizes: Sizes, topology: Topology) -> int:
+    if _covers(sizes, topology) >= COVERED:
+        return 1
+    dimensions = len(topology.patch)
+    ratio = math.prod(sizes.median) / math.prod(topology.patch)
+    return min(MOST_PATCHES[dimensions], max(2, math.ceil((2 if dimensions == 3 else 1) * ratio)))
+
+
+def _patch_choices(sizes: Sizes, topology: Topology, patches: int) -> Iterator[Choice]:
+    data, covers = sizes.data, _covers(sizes, topology)
+    dimensions = len(topology.patch)
+    median = f"the median scan has {by(sizes.median)} voxels"
+    share = math.prod(topology.patch) / math.prod(sizes.median[:dimensions])
+    divisors = f"divisible by the strides {by(topology.divisors)}"
+    reason = f"{median}, of which this is {share:.0%}; {divisors}; {bytes_text(sizes.budget.memory_bytes)} of memory"
+    yield Choice("patches.size", list(topology.patch), reason)
+    if covers >= COVERED:
+        yield Choice("patches.sampling", "center", f"a patch at the center holds {covers:.0%} of the voxels of a scan")
+    else:
+        reason = f"a patch at the center holds {covers:.0%} of the voxels of a scan"
+        yield Choice("patches.sampling", "foreground", f"{reason}: patches are drawn where they touch a class")
+        yield Choice("patches.min_foreground", 0.0)
+        yield Choice("patches.patches_per_scan", patches)
+    if sizes.resampled:
+        ranges = zip(data.spacings_mm.min(axis=0), data.spacings_mm.max(axis=0), strict=True)
+        spread = " × ".join(f"{low:.3g}–{high:.3g}" for low, high in ranges)
+        rule = "the median, and the 10th percentile along a coarse axis"
+        yield Choice(
+            "patches.spacing_mm", [round(each, 5) for each in sizes.spacing], f"{rule}; scans have {spread} mm"
+        )
+    yield Choice("patches.oversample_rotations", [])
+    yield Choice("patches.pad_value", pad_value(data))
+
+
+def _augment_choices(sizes: Sizes, topology: Topology) -> Iterator[Choice]:
+    spacing = by(sizes.spacing)
+    flat = len(topology.patch) == 2 or max(sizes.spacing) >= ALIKE * min(sizes.spacing)
+    thin = max(topology.patch) > ANISOTROPIC * min(topology.patch)
+    if flat or thin:
+        yield Choice(
+            "augment.dimensions", 2, f"turns in plane only: voxels of {spacing} mm, {by(topology.patch)} of them"
+        )
+    else:
+        yield Choice("augment.dimensions", 3, f"turns in space: voxels of {spacing} mm")
+    yield Choice("augment.rotate_range", 20, "no flips: mirrored organs may be those of no patient")
+    yield Choice("augment.scale", 0.2)
+    yield Choice("augment.shift_voxels", 3)
+    yield Choice("augment.elastic_voxels", 1)
+    yield Choice("augment.brightness", 0.25)
+    yield Choice("augment.contrast", 0.25)
+    yield Choice("augment.gamma", 0.3)
+    yield Choice("augment.noise", 0.1)
+
+
+def _model_choice(sizes: Sizes, topology: Topology, filters: int, suffix: str) -> Choice:
+    levels = len(topology.kernels)
+    numbers = filters_by_level(levels, len(topology.patch), filters)
+    reason = (
+        f"{levels} levels of {', '.join(map(str, numbers))} filters; an axis is halved while 8 voxels are left and its "
+        f"spacing is within a factor of two of the finest, {by(sizes.spacing[: len(topology.patch)])} mm"
+    )
+    if filters < FILTERS:
+        reason += f"; {FILTERS} filters at the first level would see fewer than {FEWEST_PATCHES:,} patches in the time"
+    return network_choice(suffix, reason)
+
+
+def _training_choices(sizes: Sizes, topology: Topology, numbers: tuple[int, int, int, int, int]) -> Iterator[Choice]:
+    filters, batch, memory_batch, epochs, seen = numbers
+    budget, cost = sizes.budget, _cost(sizes, topology, batch, filters)
+    each = f"{budget.minutes:g} min{fold_text(sizes.data)}"
+    speed = f"{count_text(budget.flops_per_s)}FLOP/s, {'measured here' if budget.measured else 'assumed'}"
+    flops = f"{count_text(cost.training_flops)}FLOP a patch"
+    yield Choice("training.epochs", epochs, f"about {seen:,} patches in {each}: {flops} at {speed}")
+    limit = f"{memory_batch} fit the memory and 5 % of all voxels"
+    fewer = f", {batch} make {seen // batch:,} steps" if batch < memory_batch else ""
+    yield Choice("training.batch_size", batch, f"{limit}{fewer}; at most {bytes_text(cost.peak_bytes)}")
+    yield Choice("training.optimizer", "adamw")
+    yield Choice("training.learning_rate", 2e-3)
+    yield Choice("training.weight_decay", 1e-2)
+    yield Choice("training.schedule", "cosine")
+    yield Choice("training.warmup_epochs", 1)
+    yield Choice("training.ema_decay", 0.998 if seen // batch >= FEWEST_STEPS // 2 else 0.99)
+    yield Choice("training.loss", "dice_cross_entropy")
+    yield Choice("training.monitor", "dice")
+    if budget.precision != "auto":
+        yield Choice("training.precision", budget.precision, "the faster one here")
+
+
+def check_masks(data: Fingerprint) -> None:
+    """Raise DataError where no mask has a voxel of any class."""
+    if data.counts[1:].sum() == 0:
+        raise DataError("plan", "no mask has a voxel of any class", "Correct the masks, or what was understood")
