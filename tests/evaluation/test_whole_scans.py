@@ -231,12 +231,13 @@ def test_folds_are_pooled_each_at_its_own_threshold() -> None:
     findings = pa.table(
         {
             "scan_id": ["a", "a", "b", "b"],
+            "patient_id": ["a", "a", "b", "b"],
             "probability": [0.9, 0.4, 0.4, 0.2],
             "outcome": ["hit", "false positive", "false positive", "merged"],
             "fold": [0, 0, 1, 1],
         }
     )
-    places = {"x_mm": [0.0] * 2, "diameter_mm": [5.0] * 2}
+    places = {"patient_id": ["a", "b"], "x_mm": [0.0] * 2, "diameter_mm": [5.0] * 2}
     nodules = pa.table(
         {"scan_id": ["a", "b"], **places, "probability": [0.9, np.nan], "proposed": [0.9, 0.2], "fold": [0, 1]}
     )

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from voxray.metrics import detection, detection_score
 from voxray.metrics.detection import GRID, RATES, Annotations, Candidates, match_candidates, most_probable
-from voxray.metrics.detection_score import MIN_SCANS, resample_sensitivities, score_candidates
+from voxray.metrics.detection_score import MIN_SCANS, ratio_interval, resample_sensitivities, score_candidates
 from voxray.metrics.registry import find_metric
 
 NONE = Annotations(np.empty(0, int), np.empty((0, 3)), np.empty(0))
@@ -193,7 +194,7 @@ def test_a_resample_is_the_score_of_the_scans_that_were_drawn() -> None:
     scans = 24
     candidates, nodules, excluded = draw_lists(1, scans, 2)
     matches = match_candidates(candidates, nodules, excluded)
-    draws = resample_sensitivities(detection.Entries.of(candidates, nodules, matches), scans, 20, 5)
+    draws = resample_sensitivities(detection.Entries.of(candidates, nodules, matches), np.arange(scans), 20, 5)
     times = np.random.default_rng(5).multinomial(scans, np.full(scans, 1 / scans), 20)
     for drawn, sensitivities in zip(times, draws, strict=True):
         # Each scan is copied as often as it was drawn.
@@ -224,10 +225,10 @@ def test_a_resample_needs_the_most_probable_false_positives_only() -> None:
     top = entries.down_to(200)
     assert 200 < (~top.positive).sum() < (~entries.positive).sum()
     assert top.probabilities.min() >= np.sort(entries.probabilities[~entries.positive])[::-1][200]
-    draws = resample_sensitivities(entries, scans, 5, 0)
+    draws = resample_sensitivities(entries, np.arange(scans), 5, 0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(detection_score, "_first_entries", lambda entries, *_: entries)
-        np.testing.assert_array_equal(draws, resample_sensitivities(entries, scans, 5, 0))
+        np.testing.assert_array_equal(draws, resample_sensitivities(entries, np.arange(scans), 5, 0))
 
 
 def test_intervals_hold_the_values_and_are_withheld_from_few_scans() -> None:
@@ -246,12 +247,42 @@ def test_intervals_hold_the_values_and_are_withheld_from_few_scans() -> None:
     assert set(withheld.sensitivity_intervals.values()) == {None}
 
 
-def test_no_interval_has_the_width_zero() -> None:
+def test_where_no_resample_differs_the_interval_is_that_of_a_share_of_patients() -> None:
     nodules = Annotations(np.arange(30), np.zeros((30, 3)), np.full(30, 5.0))
     perfect = score_candidates(Candidates(nodules.scans, nodules.points_mm, np.ones(30)), nodules, NONE, 30)
     assert perfect.cpm == 1.0
-    assert perfect.cpm_interval is None
-    assert set(perfect.sensitivity_intervals.values()) == {None}
+    low = 30 / (30 + stats.t.ppf(0.975, 29) ** 2)
+    assert perfect.cpm_interval == (pytest.approx(low), 1)
+    assert set(perfect.sensitivity_intervals.values()) == {perfect.cpm_interval}
+    ones, patients = np.ones(30), np.arange(30)
+    assert ratio_interval(ones, ones, patients, is_share=True) == perfect.cpm_interval
+    assert ratio_interval(ones, ones, patients, is_share=False) is None
+    # Exact: no event in 30 patients has a probability of .025 at this mean.
+    none = ratio_interval(np.zeros(30), ones, patients, is_share=False)
+    assert none == (0, pytest.approx(stats.chi2.ppf(0.975, 2) / 2 / 30))
+
+
+def test_scans_of_a_patient_are_drawn_together_and_count_once() -> None:
+    candidates, nodules, _ = draw_lists(0, 60, 6)
+    four = 60 * np.arange(4)
+
+    def copies(scans: np.ndarray) -> np.ndarray:
+        return np.concatenate([scans + shift for shift in four])
+
+    again = Candidates(
+        copies(candidates.scans), np.tile(candidates.points_mm, (4, 1)), np.tile(candidates.probabilities, 4)
+    )
+    truth = Annotations(copies(nodules.scans), np.tile(nodules.points_mm, (4, 1)), np.tile(nodules.diameters_mm, 4))
+    patients = np.tile(np.arange(60), 4)
+    one = score_candidates(candidates, nodules, NONE, 60)
+    many = score_candidates(again, truth, NONE, 240, patients=patients)
+    assert many.cpm_interval == pytest.approx(one.cpm_interval)
+    alone = score_candidates(again, truth, NONE, 240).cpm_interval
+    assert alone is not None
+    assert many.cpm_interval is not None
+    assert np.ptp(alone) < 0.7 * np.ptp(many.cpm_interval)
+    few = score_candidates(again, truth, NONE, 240, patients=patients % (MIN_SCANS - 1))
+    assert few.cpm_interval is few.band is None
 
 
 @settings(max_examples=25)

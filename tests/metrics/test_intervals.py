@@ -11,7 +11,8 @@ from voxray.errors import WorkError
 from voxray.metrics.aggregate import check_probabilities
 from voxray.metrics.classification import Samples, predict_labels
 from voxray.metrics.compute import mean_metrics, sample_metrics, without_nan
-from voxray.metrics.intervals import MOST_GROUPS, Interval, sample_intervals, scan_intervals
+from voxray.metrics.intervals import MOST_GROUPS, sample_intervals, scan_intervals
+from voxray.metrics.proportions import Interval
 from voxray.metrics.registry import METRICS
 from voxray.metrics.support import MIN_PATIENTS
 
@@ -138,6 +139,13 @@ def test_values_that_are_all_equal_have_an_interval_with_a_width_or_none() -> No
     intervals = scan_intervals(cases, list(range(8)))
     assert intervals["dice"] == (pytest.approx(8 / (8 + stats.t.ppf(0.975, 7) ** 2)), 1)
     assert intervals["hd95_mm/a"] is None
+    assert METRICS["hd95_mm"].no_interval.endswith("or the same value in all")
+    assert METRICS["cpm"].no_interval == "no interval: too few patients"
+    rate = scan_intervals([{"false_positives_per_scan": 0.0}] * 800, list(range(800)))["false_positives_per_scan"]
+    assert rate == (0, pytest.approx(stats.chi2.ppf(0.975, 2) / 2 / 800))
+    assert scan_intervals([{"false_positives_per_scan": 0.0}] * 8, list("aabbccdd")) == {
+        "false_positives_per_scan": None
+    }
 
 
 @pytest.mark.parametrize(("share", "patients", "samples"), [(0.9, 5, 1), (0.7, 10, 8), (0.95, 20, 20)])

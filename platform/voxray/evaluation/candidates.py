@@ -10,13 +10,25 @@ import pyarrow.compute as pc
 
 from voxray.config.experiment import Experiment
 from voxray.datasets.annotated import is_annotated, points_of, read_truth
-from voxray.metrics.curves import Floats
+from voxray.metrics.curves import Floats, Ints
 from voxray.metrics.detection import GRID, Candidates
 from voxray.metrics.detection_score import FrocScore, score_candidates
 from voxray.storage.paths import AnyPath
 from voxray.store.layout import write_parquet
 
 FROC = "froc"  # key of a curve, which is written to a file of its own and not to metrics.json
+
+
+def scan_patients(rows: pa.Table, scans: pa.Array | pa.ChunkedArray, count: int) -> Ints:
+    """The patient of each of `count` scans, from 0, by rows with `scan_id` and `patient_id`.
+
+    The first are `scans`; one beyond, which no row names, is that of a patient of its own.
+    """
+    owner = dict(zip(rows["scan_id"].to_pylist(), rows["patient_id"].to_pylist(), strict=True))
+    named = [owner[scan] for scan in scans.to_pylist()]
+    patients = np.unique(np.array(named, dtype=str), return_inverse=True)[1]
+    others = np.arange(count - len(named)) + patients.max(initial=-1) + 1
+    return np.concatenate([patients, others]).astype(np.int64)
 
 
 def with_detection(
@@ -29,8 +41,8 @@ def with_detection(
     metrics : mapping
     experiment : Experiment
     rows : pyarrow.Table
-        The patches of a split, all of the list's candidates: `scan_id`, `x_mm`, `y_mm` and `z_mm` (world RAS). Each of
-        its scans counts, also without a nodule.
+        The patches of a split, all of the list's candidates: `scan_id`, `patient_id`, `x_mm`, `y_mm` and `z_mm`
+        (world RAS). Each of its scans counts, also without a nodule.
     probabilities : ndarray, (n,)
         Of the class that is searched for.
     """
@@ -39,7 +51,9 @@ def with_detection(
     scans = rows["scan_id"].unique()
     numbers = np.asarray(pc.index_in(rows["scan_id"], value_set=scans).to_numpy(), np.int64)
     candidates = Candidates(numbers, points_of(rows), probabilities)
-    score = score_candidates(candidates, *read_truth(experiment, scans), len(scans), seed=experiment.seed)
+    patients = scan_patients(rows, scans, len(scans))
+    truth = read_truth(experiment, scans)
+    score = score_candidates(candidates, *truth, len(scans), patients=patients, seed=experiment.seed)
     found = froc_metrics(score)
     found["dropped_as_excluded"] = score.dropped_as_excluded
     return {**metrics, **found, "intervals": {**metrics["intervals"], **found["intervals"]}}

@@ -10,10 +10,11 @@ import pyarrow.compute as pc
 
 from voxray.config.experiment import Experiment
 from voxray.datasets.annotated import read_truth
-from voxray.evaluation.candidates import froc_metrics
+from voxray.evaluation.candidates import froc_metrics, scan_patients
 from voxray.metrics.curves import Floats, Ints, ratio
 from voxray.metrics.detection import Bools, Candidates, Entries, match_candidates
-from voxray.metrics.detection_score import Interval, ratio_interval, score_entries
+from voxray.metrics.detection_score import ratio_interval, score_entries
+from voxray.metrics.proportions import Interval
 
 Case = dict[str, Any]
 
@@ -95,12 +96,22 @@ def summarize_findings(
     seed : int
     """
     names = _scan_names(findings, nodules)
-    of_nodules, of_findings = _positions(nodules, names), _positions(findings, names)
-    ones, per_scan = np.ones(scans), np.bincount(of_nodules, minlength=scans).astype(np.float64)
+    nodule_scans, finding_scans = _positions(nodules, names), _positions(findings, names)
+    per_scan = np.bincount(nodule_scans, minlength=scans).astype(np.float64)
+    rows = pa.concat_tables([each.select(["scan_id", "patient_id"]) for each in (findings, nodules)])
+    patients = scan_patients(rows, names, scans)
+
+    def share(owners: Ints, *, of_nodules: bool) -> tuple[float, Interval | None]:
+        """How many there are for each nodule, or scan; `owners` are their scans."""
+        parts = np.bincount(owners, minlength=scans).astype(np.float64)
+        wholes = per_scan if of_nodules else np.ones(scans)
+        interval = ratio_interval(parts, wholes, patients, is_share=of_nodules, seed=seed)
+        return float(ratio(parts.sum(), wholes.sum())), interval
+
     proposed = np.isfinite(_numbers(nodules, "proposed"))
     before = {
-        "proposal_sensitivity": _share(of_nodules[proposed], per_scan, seed),
-        "proposals_per_scan": _share(of_findings, ones, seed),
+        "proposal_sensitivity": share(nodule_scans[proposed], of_nodules=True),
+        "proposals_per_scan": share(finding_scans, of_nodules=False),
     }
     after: dict[str, tuple[float, Interval | None]]
     if np.isnan(thresholds).any():
@@ -108,10 +119,10 @@ def summarize_findings(
     else:
         false = has_outcome(findings, FALSE_POSITIVE) & is_above(findings, thresholds)
         after = {
-            "false_positives_per_scan": _share(of_findings[false], ones, seed),
-            "recall": _share(of_nodules[is_above(nodules, thresholds)], per_scan, seed),
+            "false_positives_per_scan": share(finding_scans[false], of_nodules=False),
+            "recall": share(nodule_scans[is_above(nodules, thresholds)], of_nodules=True),
         }
-    curve = froc_metrics(score_entries(find_entries(findings, nodules), scans, seed=seed))
+    curve = froc_metrics(score_entries(find_entries(findings, nodules), scans, patients=patients, seed=seed))
     return {
         **_parts(before, 0),
         **curve,
@@ -127,12 +138,6 @@ def summarize_findings(
 def has_outcome(findings: pa.Table, outcome: int) -> Bools:
     """Which findings have one of OUTCOMES, (n,)."""
     return np.asarray(pc.equal(findings["outcome"], OUTCOMES[outcome]).to_numpy(), bool)
-
-
-def _share(owners: Ints, wholes: Floats, seed: int) -> tuple[float, Interval | None]:
-    """How many there are for each whole, over all scans; `owners` are their scans, `wholes` is (scans,)."""
-    parts = np.bincount(owners, minlength=len(wholes)).astype(np.float64)
-    return float(ratio(parts.sum(), wholes.sum())), ratio_interval(parts, wholes, seed=seed)
 
 
 def _parts(measured: Mapping[str, tuple[float, Interval | None]], position: int) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from voxray.metrics.curves import Floats, Ints
 from voxray.metrics.metric import Metric
+from voxray.metrics.proportions import patients_interval
 from voxray.metrics.support import MIN_PATIENTS
 
 BINS = 10
@@ -79,7 +80,9 @@ def calibration_error_interval(
     freedom = len(names) - 1
     few = math.sqrt(len(names) / freedom) * float(stdtrit(freedom, 0.975) / stdtrit(1e9, 0.975))
     margin, error = few * float(np.percentile(distances, 95)), float(np.abs(gaps).sum())
-    return (max(0.0, error - margin), min(1.0, error + margin)) if margin else None
+    # Patients that are all alike show no distance, as a share of 0 shows no variance.
+    margin = margin or patients_interval(0.0, len(names))[1]
+    return max(0.0, error - margin), min(1.0, error + margin)
 
 
 def _predictions_and_outcomes(labels: Ints, probabilities: Floats) -> tuple[Floats, Floats]:

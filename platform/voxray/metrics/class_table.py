@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from voxray.metrics.classification import Samples, defined_mean
 from voxray.metrics.curves import Floats, area_under_roc
-from voxray.metrics.intervals import Interval, left_out_intervals
+from voxray.metrics.intervals import left_out_intervals
+from voxray.metrics.proportions import Interval
 from voxray.metrics.support import Bools, class_samples
 
 COLUMNS = ("precision", "recall", "f1", "specificity", "roc_auc")

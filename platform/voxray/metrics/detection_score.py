@@ -1,11 +1,11 @@
-"""All numbers of a list of candidates: the curve, counts, and bootstrap intervals over scans."""
+"""All numbers of a list of candidates: the curve, counts, and bootstrap intervals over scans or patients."""
 
 import math
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from voxray.metrics.curves import Floats, Ranking
+from voxray.metrics.curves import Floats, Ints, Ranking
 from voxray.metrics.detection import (
     GRID,
     RATES,
@@ -19,11 +19,11 @@ from voxray.metrics.detection import (
     rate_name,
 )
 from voxray.metrics.metric import Metric
+from voxray.metrics.proportions import Interval, no_event_interval, patients_interval
 
-Interval = tuple[float, float]
 RESAMPLES = 1000  # as in the challenge
 PERCENTILES = [2.5, 97.5]
-MIN_SCANS = 15  # with nodules: "95 %" intervals of 5 scans hold the true value in 72 % of simulated cases
+MIN_SCANS = 15  # or patients, with nodules: "95 %" intervals of 5 scans hold the true value in 72 % of simulated cases
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +38,9 @@ class FrocScore:
     nodules : int
         Found or missed.
     band : (low, high), optional
-        The 95 % interval of the sensitivity at each rate of `GRID`. None where fewer than `MIN_SCANS` scans have
-        nodules, or if it was not asked for.
+        The 95 % interval of the sensitivity at each rate of `GRID`. None where fewer than `MIN_SCANS` scans (patients,
+        where they are known) have nodules, or if it was not asked for.
     cpm_interval : (low, high), optional
-        None also where no resample differs from the value.
     """
 
     curve: Froc
@@ -64,8 +63,10 @@ class FrocScore:
     @property
     def sensitivity_intervals(self) -> dict[str, Interval | None]:
         """Intervals of `sensitivity_at`; None as for CPM."""
-        ends = list(zip(*self.band, strict=True)) if self.band else [(0.0, 0.0)] * len(GRID)
-        return {rate_name(rate): _with_width(*ends[16 * number]) for number, rate in enumerate(RATES)}
+        if self.band is None:
+            return {rate_name(rate): None for rate in RATES}
+        low, high = self.band
+        return {rate_name(rate): (float(low[16 * n]), float(high[16 * n])) for n, rate in enumerate(RATES)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +92,7 @@ def score_candidates(
     excluded: Annotations,
     scans: int,
     *,
+    patients: Ints | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> DetectionScore:
@@ -104,47 +106,75 @@ def score_candidates(
         Candidates that hit them count neither way.
     scans : int
         All that were searched, numbered from 0.
+    patients : ndarray of int, (scans,), optional
+        The patient of each scan, from 0; their scans are drawn together. Without it, scans are drawn.
     resamples : int
-        Of a bootstrap over scans for intervals; 0 for none.
+        Of a bootstrap for intervals; 0 for none.
     seed : int
     """
     matches = match_candidates(candidates, nodules, excluded)
-    score = score_entries(Entries.of(candidates, nodules, matches), scans, resamples=resamples, seed=seed)
+    entries = Entries.of(candidates, nodules, matches)
+    score = score_entries(entries, scans, patients=patients, resamples=resamples, seed=seed)
     return DetectionScore(**vars(score), matches=matches)
 
 
-def score_entries(entries: Entries, scans: int, *, resamples: int = RESAMPLES, seed: int = 0) -> FrocScore:
+def score_entries(
+    entries: Entries, scans: int, *, patients: Ints | None = None, resamples: int = RESAMPLES, seed: int = 0
+) -> FrocScore:
     """The same of candidates whose hits are known."""
     curve, nodules = entries.curve(scans), len(entries.nodule_scans)
-    if not resamples or len(np.unique(entries.nodule_scans)) < MIN_SCANS:
+    owners = np.arange(scans) if patients is None else patients
+    known = len(np.unique(owners[entries.nodule_scans]))
+    if not resamples or known < MIN_SCANS:
         return FrocScore(curve, scans, nodules)
-    draws = resample_sensitivities(entries, scans, resamples, seed)
+    draws = resample_sensitivities(entries, owners, resamples, seed)
     low, high = np.percentile(draws, PERCENTILES, axis=0)
     ends = np.percentile(draws[:, ::16].mean(axis=1), PERCENTILES)
-    return FrocScore(curve, scans, nodules, (low, high), _with_width(*ends))
+    low, high = np.transpose([_with_width(*pair, known) for pair in zip(low, high, strict=True)])
+    return FrocScore(curve, scans, nodules, (low, high), _with_width(ends[0], ends[1], known))
 
 
-def ratio_interval(parts: Floats, wholes: Floats, *, resamples: int = RESAMPLES, seed: int = 0) -> Interval | None:
-    """The interval of the sum of parts over that of wholes, (scans,) each, by a bootstrap over scans.
+def ratio_interval(
+    parts: Floats, wholes: Floats, patients: Ints, *, is_share: bool, resamples: int = RESAMPLES, seed: int = 0
+) -> Interval | None:
+    """The interval of the sum of parts over that of wholes, by a bootstrap over patients.
 
-    None where fewer than `MIN_SCANS` scans have a whole, or no resample differs from the value.
+    Parameters
+    ----------
+    parts, wholes : ndarray, (scans,)
+    patients : ndarray of int, (scans,)
+        From 0.
+    is_share : bool
+        Whether parts are some of the wholes; else they are a number of events.
+    resamples, seed : int
+
+    Returns
+    -------
+    (low, high) or None
+        None where fewer than `MIN_SCANS` patients have a whole, or have all the same number of events, but for 0.
     """
-    if (wholes > 0).sum() < MIN_SCANS:
+    known = len(np.unique(patients[wholes > 0]))
+    if known < MIN_SCANS:
         return None
-    times = _draws(len(wholes), resamples, seed)
+    if not is_share and not parts.any():
+        return no_event_interval(known)
+    times = _draws(patients, resamples, seed)
     drawn = times @ wholes
-    return _with_width(*np.percentile((times @ parts)[drawn > 0] / drawn[drawn > 0], PERCENTILES))
+    low, high = np.percentile((times @ parts)[drawn > 0] / drawn[drawn > 0], PERCENTILES)
+    return _with_width(low, high, known) if is_share or high > low else None
 
 
-def _draws(scans: int, resamples: int, seed: int) -> Floats:
-    """How often each scan is drawn, when as many are drawn with replacement, (resamples, scans)."""
-    times: Floats = np.random.default_rng(seed).multinomial(scans, np.full(scans, 1 / scans), resamples).astype(float)
-    return times
+def _draws(patients: Ints, resamples: int, seed: int) -> Floats:
+    """How often each scan is drawn, when as many patients are drawn with replacement, (resamples, scans)."""
+    count = int(patients.max(initial=-1)) + 1
+    times = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), resamples)
+    return np.asarray(times[:, patients], np.float64)
 
 
-def resample_sensitivities(entries: Entries, scans: int, resamples: int, seed: int) -> Floats:
-    """Sensitivities of a bootstrap over scans, (resamples with nodules, rates of `GRID`)."""
-    times = _draws(scans, resamples, seed)
+def resample_sensitivities(entries: Entries, patients: Ints, resamples: int, seed: int) -> Floats:
+    """Sensitivities of a bootstrap over the patients of scans, (resamples with nodules, rates of `GRID`)."""
+    scans = len(patients)
+    times = _draws(patients, resamples, seed)
     times = times[times[:, np.unique(entries.nodule_scans)].any(axis=1)]
     nodules = times @ np.bincount(entries.nodule_scans, minlength=scans)
     false_totals = times @ _false_positives(entries, scans)
@@ -153,15 +183,17 @@ def resample_sensitivities(entries: Entries, scans: int, resamples: int, seed: i
     draws = np.empty((len(times), len(GRID)))
     for number, drawn in enumerate(times):
         counts = ranking.counts(drawn[top.scans])
-        curve = froc_curve(*counts, ranking.thresholds, nodules[number], false_totals[number], scans)
+        searched = int(drawn.sum())
+        curve = froc_curve(*counts, ranking.thresholds, nodules[number], false_totals[number], searched)
         draws[number] = curve.sensitivity_at(GRID)
     return draws
 
 
 def _first_entries(entries: Entries, times: Floats, false_totals: Floats) -> Entries:
     """The most probable entries, as many as any resample needs up to the last rate."""
-    needed = GRID[-1] * times.shape[1] + 1
-    top, rank = entries.down_to(int(needed)), int(needed)
+    needed = GRID[-1] * times.sum(axis=1) + 1
+    rank = int(needed.max())
+    top = entries.down_to(rank)
     while np.any(times @ _false_positives(top, times.shape[1]) < np.minimum(false_totals, needed)):
         rank *= 2
         top = entries.down_to(rank)
@@ -172,9 +204,9 @@ def _false_positives(entries: Entries, scans: int) -> Floats:
     return np.bincount(entries.scans[~entries.positive], minlength=scans).astype(np.float64)
 
 
-def _with_width(low: float, high: float) -> Interval | None:
-    """An interval; None for one without a width, which says that nothing varied and not that nothing could."""
-    return (float(low), float(high)) if high > low else None
+def _with_width(low: float, high: float, patients: int) -> Interval:
+    """An interval of a share; one without a width says that nothing varied, so it is that of a share of patients."""
+    return (float(low), float(high)) if high > low else patients_interval(float(low), patients)
 
 
 CPM = Metric(

@@ -19,6 +19,7 @@ FALSE_POSITIVES_PER_SCAN = Metric(
     undefined="negatives of this split were dropped; the re-weighted value counts all of them",
     digits=2,
     bounds=(0, math.inf),
+    counts_events=True,
     per_epoch=False,
 )
 

@@ -4,7 +4,8 @@ The variance of a metric comes from leaving out one patient after the other (the
 samples of one patient depend on each other. The interval of a metric between two bounds is Wilson's for a proportion of
 as many independent samples as have this variance, with the quantile of Student's t. So it stays within the bounds, has
 a width where the value is a bound, and is that of Wilson for one sample a patient. That of a metric without an upper
-bound is a t interval on the logarithmic scale. ``tools/coverage.py`` measures how often they hold the truth.
+bound is a t interval on the logarithmic scale; a number of events of which none was seen has the exact one of Poisson.
+``tools/coverage.py`` measures how often they hold the truth.
 """
 
 import math
@@ -18,15 +19,14 @@ from numpy.typing import NDArray
 from voxray.metrics.classification import Samples
 from voxray.metrics.compute import sample_metrics, weighted_means
 from voxray.metrics.curves import Floats, Ints
+from voxray.metrics.proportions import CONFIDENCE, Interval, no_event_interval, score_interval
 from voxray.metrics.registry import METRICS, find_metric
 from voxray.metrics.support import MIN_PATIENTS
 
-Interval = tuple[float, float]
 Key = TypeVar("Key", bound=Hashable)
 
 # Patients are left out in groups where there are more; the standard error of 200 varies by 5 %.
 MOST_GROUPS = 200
-CONFIDENCE = 0.95
 ROUNDING = 1e-12  # of values of the order of 1
 
 
@@ -97,7 +97,8 @@ def scan_intervals(scans: Sequence[Mapping[str, float]], patients: Sequence[Any]
     Returns
     -------
     dict
-        Metric → (low, high); None where fewer than `MIN_PATIENTS` patients have a value.
+        Metric → (low, high); None where fewer than `MIN_PATIENTS` patients have a value, or all have the same one of a
+        metric without an upper bound.
     """
     if not scans:
         return {}
@@ -111,7 +112,8 @@ def scan_intervals(scans: Sequence[Mapping[str, float]], patients: Sequence[Any]
             columns = [name for name in scans[0] if name == key or name.startswith(f"{key}/")]
             defined = np.array([any(math.isfinite(scan[name]) for name in columns) for scan in scans])
             count = len(np.unique(member[defined]))
-            intervals[key] = jackknife_interval(value, np.array(without), count, find_metric(key).bounds)
+            ends = jackknife_interval(value, np.array(without), count, find_metric(key).bounds)
+            intervals[key] = no_event_interval(count) if find_metric(key).counts_events and value == 0 else ends
     return intervals
 
 
@@ -159,7 +161,7 @@ def jackknife_interval(
         unknown = 1 / (1 + seen**2)
         variance = (1 - unknown) * variance + unknown * independent / patients
     size = independent / variance if variance > ROUNDING**2 else patients
-    ends = _wilson(share, size, quantile)
+    ends = score_interval(share, size, quantile)
     return low + scale * ends[0], low + scale * ends[1]
 
 
@@ -176,11 +178,3 @@ def _unbounded(value: float, half: float, low: float) -> Interval | None:
         factor = math.exp(half / (value - low))
         return low + (value - low) / factor, low + (value - low) * factor
     return value - half, value + half
-
-
-def _wilson(share: float, size: float, quantile: float) -> Interval:
-    """The score interval of a proportion (Wilson 1927)."""
-    ratio = quantile**2 / size
-    center = (share + ratio / 2) / (1 + ratio)
-    half = math.sqrt(ratio * share * (1 - share) + ratio**2 / 4) / (1 + ratio)
-    return max(0.0, center - half), min(1.0, center + half)

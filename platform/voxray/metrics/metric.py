@@ -62,6 +62,8 @@ class Metric:
         Segmentation: whether the mean over the classes is reported too, under the plain name.
     summed : bool
         Segmentation: whether scans are added up instead of averaged.
+    counts_events : bool
+        Whether it is a mean number of rare events, of which none seen still has an upper bound.
     """
 
     name: str
@@ -83,11 +85,18 @@ class Metric:
     binary_only: bool = False
     class_mean: bool = False
     summed: bool = False
+    counts_events: bool = False
 
     @property
     def is_share(self) -> bool:
         """Whether it lies between 0 and 1."""
         return self.bounds == (0, 1)
+
+    @property
+    def no_interval(self) -> str:
+        """Why it may have a value and no interval."""
+        needs_spread = not (self.is_share or self.counts_events)
+        return f"no interval: too few patients{' or the same value in all' if needs_spread else ''}"
 
     @property
     def sign(self) -> int:

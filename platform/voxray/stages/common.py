@@ -9,7 +9,7 @@ from voxray.config.experiment import Experiment
 from voxray.evaluation.findings import WHOLE_SCANS
 from voxray.metrics.registry import find_metric
 from voxray.reporting.text.class_rows import class_lines
-from voxray.reporting.text.metric_values import LIST, NO_INTERVAL, inline_label, label_in
+from voxray.reporting.text.metric_values import LIST, describe, inline_label, label_in
 from voxray.reporting.text.numbers import decimals, interval_text
 from voxray.reporting.text.sentences import operating_point_text
 from voxray.runs.folder import RunFolder, run_folder
@@ -43,9 +43,10 @@ def echo_metrics(metrics: dict[str, Any], monitor: str, on_status: OnStatus) -> 
         if population := values.get("population"):
             on_status(f"evaluate: {split}, re-weighted to the list {_format_population(values, population, names)}")
         withheld = [name for name in names if values[name] is not None and values["intervals"][name] is None]
-        if withheld:
-            which = "" if withheld == names else f" ({', '.join(map(inline_label, withheld))})"
-            on_status(f"note: {split}: {NO_INTERVAL}{which}")
+        for reason in dict.fromkeys(describe(name).no_interval for name in withheld):
+            these = [name for name in withheld if describe(name).no_interval == reason]
+            which = "" if these == names else f" ({', '.join(map(inline_label, these))})"
+            on_status(f"note: {split}: {reason}{which}")
         for line in class_lines(values):
             on_status(f"  {line}")
         if "max_false_positives_per_scan" in values:

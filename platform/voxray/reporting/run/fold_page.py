@@ -8,12 +8,13 @@ from markupsafe import Markup
 
 from voxray.config.experiment import Experiment
 from voxray.evaluation.findings import WHOLE_SCANS
+from voxray.metrics.detection_score import MIN_SCANS
 from voxray.metrics.support import MIN_PATIENTS
 from voxray.reporting.charts.froc_curve import DrawnCurve, froc_chart
 from voxray.reporting.html import template_environment
 from voxray.reporting.run.reproduce import settings_text
 from voxray.reporting.text.class_rows import class_rows
-from voxray.reporting.text.metric_values import NO_INTERVAL, describe, label_in, label_of, metric_columns
+from voxray.reporting.text.metric_values import describe, label_in, label_of, metric_columns
 from voxray.reporting.text.numbers import MISSING, SPLIT_NAMES, count, decimals, interval_text, plural
 from voxray.runs.folder import RunFolder
 from voxray.runs.read import read_froc
@@ -37,8 +38,9 @@ def write_fold_report(path: AnyPath, experiment: Experiment, metrics: Mapping[st
         size=count(test["patients"], "patient"),
         levels=plural(test.get("level", "scan")),
         min_patients=MIN_PATIENTS,
+        min_scans=MIN_SCANS,
         missing=MISSING,
-        no_interval=NO_INTERVAL,
+        no_interval=describe(_headline(experiment, folds)).no_interval,
         headline=rows[list(folds).index(_headline(experiment, folds))],
         class_rows=class_rows(test),
         rows=rows,

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from voxray.console.units import seconds_text
+from voxray.metrics.detection_score import MIN_SCANS
 from voxray.metrics.registry import find_metric
 from voxray.metrics.support import MIN_PATIENTS
 from voxray.models.shapes import count_parameters, infer_shapes, model_input
@@ -69,6 +70,7 @@ def _header(run: RunContents) -> dict[str, Any]:
         "split_colors": SPLIT_COLORS,
         "missing": MISSING,
         "min_patients": MIN_PATIENTS,
+        "min_scans": MIN_SCANS,
     }
 
 

@@ -10,7 +10,6 @@ from voxray.reporting.text.numbers import MISSING, SPLIT_NAMES, decimals, finite
 
 CLASS_MEAN = "mean"
 LIST = " (list's candidates)"
-NO_INTERVAL = "no interval: too few patients"
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def metric_value(
         interval="" if low is None or high is None else interval_text(low, high, metric.digits),
         undefined=metric.explain_undefined(classes, level) if value is None else "",
         is_share=metric.is_share,
-        note=NO_INTERVAL if value is not None and low is None and key in metrics.get("intervals", {}) else "",
+        note=metric.no_interval if value is not None and low is None and key in metrics.get("intervals", {}) else "",
     )
 
 
