@@ -1,4 +1,4 @@
-"""The table of file formats. A new format is one module that defines a Format, and its entry in `FORMATS`."""
+"""The table of file formats. A new format is one module that defines a Format, and its entry in `KNOWN`."""
 
 from voxray.errors import ScanError
 from voxray.scans.formats.base import Format
@@ -11,7 +11,8 @@ from voxray.scans.formats.picture import PICTURE
 from voxray.scans.formats.spheres import SPHERES
 from voxray.storage.paths import AnyPath, storage_errors
 
-FORMATS: dict[str, Format] = {known.name: known for known in (METAIMAGE, NIFTI, NRRD, PICTURE, NPZ, SPHERES, DICOM)}
+KNOWN = (METAIMAGE, NIFTI, NRRD, PICTURE, NPZ, SPHERES, DICOM)
+FORMATS: dict[str, Format] = {known.name: known for known in KNOWN}
 
 
 def known_suffixes() -> tuple[str, ...]:
