@@ -42,6 +42,10 @@ ELSEWHERE = {
     "predictions:*_findings.html": "see *_findings.json",
     "predictions:*.png": "see *_findings.json",
     "run:near_duplicates.json": "of `ingest --verify`; a report says that nothing was compared where it cannot be read",
+    "run:predictions/*_findings.parquet": "of annotated nodules, see tests/evaluation/test_whole_scans",
+    "run:predictions/*_nodules.parquet": "see *_findings.parquet",
+    "run:predictions/*_findings_froc.parquet": "see *_findings.parquet",
+    "run:predictions/*_froc.parquet": "see *_findings.parquet",
     "run:pseudonyms.key": "tested on its own: only pictures on W&B need it",
 }
 

@@ -405,7 +405,7 @@ OUTCOMES = {
     **dict.fromkeys(("examples_rgb_color.dcm", "examples_ybr_color.dcm"), f"{CLASS}Ultrasound"),
     **dict.fromkeys(("ExplVR_BigEndNoMeta.dcm", "ExplVR_LitEndNoMeta.dcm"), f"{CLASS}RT Ion Plan"),
     **dict.fromkeys(("GDCMJ2K_TextGBR.dcm", "JPEG*.dcm", "JPGExtended.dcm", "SC_*.dcm", "image_dfl.dcm"), CAPTURE),
-    "liver_*1frame.dcm": f"{CLASS}Segmentation",
+    "liver_*1frame.dcm": "the series that it refers to is neither in its folder nor in one beside it",
     "rtdose*.dcm": f"{CLASS}RT Dose",
     "badVR.dcm": f"{CLASS}RT Dose",
     "rtplan*.dcm": f"{CLASS}RT Plan",

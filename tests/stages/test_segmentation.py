@@ -246,7 +246,8 @@ def test_a_window_of_a_scan_is_what_training_saw_of_that_place(
     network = parse_architecture(SMALL_UNET, "net")
     assert isinstance(network, UNet)
     settings = CutSettings.from_provenance(store.info.provenance, 4, store.info.classes, masks=True)
-    parts: tuple[Any, ...] = (network, store.info.classes, None, None, Calibration(), model, preprocessing, settings)
+    measured = (None, None, None, Calibration())  # thresholds, operating point
+    parts: tuple[Any, ...] = (network, store.info.classes, *measured, model, preprocessing, settings)
     segmenter = Segmenter(TrainedRun(run_folder(spec), "segmentation", spec, *parts))
     # Without overlap the windows of a scan are the boxes of its grid, in the same order.
     for path in dict.fromkeys(store.rows("val")["path"].to_pylist()):

@@ -30,6 +30,7 @@ SHIPPED = {
     "hippocampus_unet3d": ((1, 32, 48, 32), 3),
     "lidc_cnn3d": ((2, 32, 32, 20), 2),
     "mosmed_cnn3d": ((1, 128, 128, 64), 2),
+    "nodule_unet3d": ((1, 64, 64, 64), 2),
     "unet3d": ((1, 64, 64, 64), 3),
 }
 GIBIBYTE = 2**30
