@@ -47,6 +47,12 @@ def points_of(table: pa.Table) -> Floats:
     return np.column_stack([np.asarray(table[f"{axis}_mm"].to_numpy(), np.float64) for axis in "xyz"])
 
 
+def number_scans(table: pa.Table) -> tuple[pa.ChunkedArray, Ints]:
+    """The scans of a table, each once, and the number of that of each row (n,)."""
+    scans = table["scan_id"].unique()
+    return scans, np.asarray(pc.index_in(table["scan_id"], value_set=scans).to_numpy(), np.int64)
+
+
 def why_not_scored(experiment: Experiment) -> str:
     """Why the candidates of validation cannot be scored as a detection, in words; empty where they can be."""
     layout, kept = find_layout(experiment.data.layout), experiment.patches.negatives_per_positive.val
@@ -68,9 +74,8 @@ def cpm_function(experiment: Experiment, rows: pa.Table) -> Callable[[Ints, Floa
         The patches of the split, all candidates of the list: `scan_id`, `x_mm`, `y_mm`, `z_mm` (world RAS). Each of its
         scans counts, also without a nodule.
     """
-    scans = rows["scan_id"].unique()
-    numbers, points = np.asarray(pc.index_in(rows["scan_id"], value_set=scans).to_numpy(), np.int64), points_of(rows)
-    truth = read_truth(experiment, scans)
+    scans, numbers = number_scans(rows)
+    points, truth = points_of(rows), read_truth(experiment, scans)
 
     def cpm(chosen: Ints, probabilities: Floats) -> float:
         if not np.isfinite(probabilities).all():

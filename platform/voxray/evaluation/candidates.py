@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from voxray.config.experiment import Experiment
-from voxray.datasets.annotated import is_annotated, points_of, read_truth
+from voxray.datasets.annotated import is_annotated, number_scans, points_of, read_truth
 from voxray.metrics.curves import Floats, Ints
 from voxray.metrics.detection import GRID, Candidates
 from voxray.metrics.detection_score import FrocScore, score_candidates
@@ -48,8 +47,7 @@ def with_detection(
     """
     if not is_annotated(experiment):
         return dict(metrics)
-    scans = rows["scan_id"].unique()
-    numbers = np.asarray(pc.index_in(rows["scan_id"], value_set=scans).to_numpy(), np.int64)
+    scans, numbers = number_scans(rows)
     candidates = Candidates(numbers, points_of(rows), probabilities)
     patients = scan_patients(rows, scans, len(scans))
     truth = read_truth(experiment, scans)
