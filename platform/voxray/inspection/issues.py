@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from voxray.datasets.manifest import class_notes, shared_patients
 from voxray.inspection.kinds import KINDS
 from voxray.inspection.near_duplicates import NearPair, find_near_duplicates
-from voxray.inspection.outliers import column, find_outliers
+from voxray.inspection.outliers import axis_columns, find_outliers
 from voxray.inspection.target import InspectionTarget
 from voxray.patches.balance import SPLITS
 from voxray.store.checksum import CONSTANT
@@ -161,8 +161,8 @@ def _channel_issues(target: InspectionTarget, scan_stats: pa.Table) -> Iterator[
 def _implausible_spacing(target: InspectionTarget, scan_stats: pa.Table) -> Iterator[Row]:
     low, high = target.spacing_range_mm
     read = scan_stats.filter(pc.is_valid(scan_stats["channels"]))
-    spacing = np.stack([column(read, f"{axis}_spacing_mm") for axis in "xyz"], axis=1)
-    extents = np.stack([column(read, f"{axis}_extent") for axis in "xyz"], axis=1)
+    spacing = axis_columns(read, "spacing_mm")
+    extents = axis_columns(read, "extent")
     odd = (extents > 1) & ~((spacing >= low) & (spacing <= high))
     for row in np.flatnonzero(odd.any(axis=1)):
         steps = "×".join(f"{step:.4g}" for step in spacing[row])

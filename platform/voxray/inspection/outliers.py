@@ -81,6 +81,11 @@ def column(scan_stats: pa.Table, name: str) -> Floats:
     return np.asarray(scan_stats[name].cast(pa.float64()).to_numpy(), np.float64)
 
 
+def axis_columns(scan_stats: pa.Table, name: str) -> Floats:
+    """The columns ``x_NAME``, ``y_NAME`` and ``z_NAME``, (n, 3)."""
+    return np.stack([column(scan_stats, f"{axis}_{name}") for axis in "xyz"], axis=1)
+
+
 def _sizes(scan_stats: pa.Table) -> Iterator[Quantity]:
     for axis in "xyz":
         for kind, name, unit in (("shape", f"{axis}_extent", " voxels"), ("spacing", f"{axis}_spacing_mm", " mm")):

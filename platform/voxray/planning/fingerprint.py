@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from voxray.datasets.manifest import Manifest
 from voxray.errors import DataError
 from voxray.executors.base import Executor
-from voxray.inspection.outliers import column, percentile_array
+from voxray.inspection.outliers import axis_columns, percentile_array
 from voxray.inspection.scan_stats import RANKS, SCAN_STATS, chunk_targets
 from voxray.inspection.target import list_targets
 from voxray.planning.unet_rules import Numbers
@@ -147,8 +147,8 @@ def build_fingerprint(manifest: Manifest, scan_stats: pa.Table, channels: tuple[
         located=with_masks and not masks,
         channels=names,
         classes=manifest.classes,
-        spacings_mm=np.stack([column(read, f"{axis}_spacing_mm") for axis in "xyz"], axis=1),
-        extents=np.stack([column(read, f"{axis}_extent") for axis in "xyz"], axis=1),
+        spacings_mm=axis_columns(read, "spacing_mm"),
+        extents=axis_columns(read, "extent"),
         contents=np.array(read["content"].to_pylist(), np.float64),
         patients=len(pc.unique(read["patient_id"])),
         counts=np.asarray(counts, np.int64),

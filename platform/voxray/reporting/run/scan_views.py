@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from voxray.config.experiment import Experiment
+from voxray.datasets.annotated import points_of
 from voxray.datasets.layouts import find_layout
 from voxray.datasets.pseudonyms import files_of
 from voxray.errors import VoxrayError
@@ -175,8 +176,7 @@ def _findings(run: RunContents, row: Case, scan: Volume) -> Findings:
     here = np.flatnonzero(np.asarray(pc.equal(rows["scan_id"], row["scan_id"])))
     here = here[np.argsort(predictions.probabilities[here, 0], kind="stable")]
     predicted, labels = predictions.predicted(run.threshold)[here], predictions.labels[here]
-    points = np.stack([rows[f"{axis}_mm"].to_numpy()[here] for axis in "xyz"], axis=1)
-    voxels = world_to_voxel(scan.affine, points.astype(np.float64))
+    voxels = world_to_voxel(scan.affine, points_of(rows)[here])
     findings = []
     for voxel, label, guess in zip(voxels, labels.tolist(), predicted.tolist(), strict=True):
         if label or guess:
