@@ -43,3 +43,35 @@ def test_a_thin_convolution_with_a_stride_and_few_channels_trains_channels_last(
             for output, module in ((result, ours), (expected, plain))
         ]
         torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "kernel", "stride"),
+    [
+        ((2, 2, 2), (3, 3, 3), (1, 1, 1)),
+        ((2, 5, 3), (3, 3, 3), (1, 1, 1)),
+        ((3, 1, 4), (3, 3, 3), (2, 2, 2)),
+        ((4, 4, 4), (5, 5, 5), (1, 1, 1)),
+        ((4, 1), (3, 3), (2, 2)),
+        ((6, 6, 6), (3, 3, 3), (2, 2, 2)),
+    ],
+)
+def test_gradients_in_bfloat16_are_those_in_float32_also_of_maps_smaller_than_the_kernel(
+    sizes: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...]
+) -> None:
+    pairs = [(size // 2, size // 2) for size in kernel]
+    layer = PaddedConvolution(32, 32, kernel, stride, pairs, bias=False)
+    maps = torch.randn(2, 32, *sizes)
+    gradients = []
+    for half in (False, True, True, True):
+        layer.zero_grad()
+        # What is freed here is what a kernel finds in memory that it does not write.
+        dirt = [torch.full((2**power,), float("nan")) for power in range(4, 23)]
+        del dirt
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            result = layer(maps)
+        assert result.dtype == (torch.bfloat16 if half else torch.float32)
+        result.float().sin().sum().backward()  # type: ignore[no-untyped-call]
+        gradients.append(layer.convolution.weight.grad.clone())  # type: ignore[union-attr,operator]
+    for gradient in gradients[1:]:
+        assert torch.linalg.norm(gradient - gradients[0]) < 0.05 * torch.linalg.norm(gradients[0])

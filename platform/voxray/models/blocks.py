@@ -35,6 +35,7 @@ class PaddedConvolution(nn.Module):
         # Padding by the convolution itself needs no copy.
         padding = tuple(before if even else 0 for before, _ in pairs)
         self.padding = [] if even else _last_axis_first(pairs)
+        self.kernel = tuple(kernel)
         self.steps = tuple(stride) if takes_samples_first(channels, kernel, stride) else ()
         step = [1] * len(stride) if self.steps else stride
         self.convolution = CONVOLUTIONS[len(kernel)](channels, filters, kernel, step, padding, bias=bias)
@@ -42,8 +43,22 @@ class PaddedConvolution(nn.Module):
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """(n, channel, …) → (n, filters, …)."""
         padded = F.pad(maps, self.padding) if self.padding else maps
+        if needs_float32(padded, self.kernel):
+            with torch.autocast("cpu", enabled=False):
+                whole: torch.Tensor = self.convolution(padded.float())
+            return whole.bfloat16()
         result: torch.Tensor = self.convolution(_every(padded, self.steps) if self.steps else padded)
         return result
+
+
+def needs_float32(maps: torch.Tensor, kernel: Sizes) -> bool:
+    """Whether a convolution must not compute in bfloat16: on a CPU, of maps shorter than its kernel along an axis.
+
+    PyTorch 2.13 then leaves memory that was never written in the gradient of the weights (oneDNN with AVX-512), which
+    makes them infinite, not a number, or silently wrong. Such maps are small, so float32 costs nothing.
+    """
+    bfloat16 = maps.is_cpu and torch.is_autocast_enabled("cpu")
+    return bfloat16 and any(size < extent for size, extent in zip(maps.shape[2:], kernel, strict=True))
 
 
 class PaddedPooling(nn.Module):
