@@ -176,3 +176,14 @@ def test_nodules_of_real_crops_that_are_in_both_splits_are_found() -> None:
     assert len(images) == 1069
     assert len(evaluated) >= 15
     assert found[0].correlation > 0.98
+
+
+def test_images_that_are_all_alike_are_no_copies_and_a_copy_among_them_stands_out() -> None:
+    anatomy = texture(0).astype(np.float64)
+    images = [(0.8 * anatomy + 0.1 * texture(seed)).astype(np.uint8) for seed in range(1, COUNT)]
+    groups = np.arange(len(images))
+    details = [image.astype(np.float64) - gaussian_filter(image.astype(np.float64), 2) for image in images[:2]]
+    assert np.corrcoef(details[0].ravel(), details[1].ravel())[0, 1] > 0.9
+    assert pairs_of(images, groups) == []
+    pairs = pairs_of([*images, images[7]], np.append(groups, len(images)))
+    assert [pair[:2] for pair in pairs] == [(7, len(images))]

@@ -2,7 +2,8 @@
 
 Images that merely show the same kind of thing, such as two chests, agree in their coarse structure. Copies agree in
 their detail: what is left of an image without its blurred version. The correlation of two details where the images
-overlap, at the best shift, tells them apart.
+overlap, at the best shift, tells them apart. Where all images of a data set are alike, a copy has to stand out from
+them.
 
 No pair is compared without a reason. Each image has a few landmarks, the peaks of its detail; a copy has the same
 landmarks, wherever it is shifted. The surroundings of each are described by a few numbers (their principal components
@@ -20,6 +21,8 @@ from scipy.ndimage import gaussian_filter, maximum_filter
 from voxray.inspection.signatures import Signature, common_grid
 
 ALIKE = 0.85  # correlation of details; of the real data sets in docs/inspect.md, unrelated images stay below
+STANDS_OUT = 6.0  # robust standard deviations of the correlation of unrelated images, after Fisher's transformation
+PAIRS, FEWEST_IMAGES = 2_000, 8  # drawn to know that correlation, and for which it is known
 OVERLAP = 0.4  # share of an image that its copy has to show
 BLUR, PEAK = 2.0, 1.0  # cells
 FAINTEST = 1.0  # gray levels of 255, of a peak
@@ -68,10 +71,34 @@ def find_near_duplicates(signatures: list[Signature], groups: NDArray[np.int64])
         return []
     candidates = _candidates(landmarks, groups)
     best: dict[tuple[int, int], float] = {}
-    for first, second, correlation in _correlate(images, candidates):
-        best[first, second] = max(correlation, best.get((first, second), ALIKE))
+    least = max(ALIKE, _least_that_stands_out(images, groups))
+    for first, second, correlation in _correlate(images, candidates, least):
+        best[first, second] = max(correlation, best.get((first, second), least))
     pairs = [NearPair(*numbers, correlation) for numbers, correlation in best.items()]
     return sorted(pairs, key=lambda pair: (-pair.correlation, pair))
+
+
+def _least_that_stands_out(images: NDArray[np.uint8], groups: NDArray[np.int64]) -> float:
+    """The correlation above which images are no more alike by chance than those of a data set are; 0 for a few images.
+
+    By Fisher's transformation, median and median absolute deviation over pairs of different groups as they are.
+    """
+    if len(images) < FEWEST_IMAGES:
+        return 0.0
+    pairs = np.random.default_rng(SEED).integers(0, len(images), (PAIRS, 2))
+    first, second = pairs[groups[pairs[:, 0]] != groups[pairs[:, 1]]].T
+    correlations = np.concatenate(
+        [
+            _correlations(
+                _all_details(images[first[start : start + BLOCK]]), _all_details(images[second[start : start + BLOCK]])
+            )
+            for start in range(0, len(first), BLOCK)
+        ]
+    )
+    transformed = np.arctanh(np.clip(correlations, -1 + 1e-6, 1 - 1e-6))
+    middle = np.median(transformed)
+    spread = 1.4826 * np.median(np.abs(transformed - middle))
+    return float(np.tanh(middle + STANDS_OUT * spread))
 
 
 def _details(images: NDArray[np.uint8]) -> Floats:
@@ -151,8 +178,8 @@ def _candidates(landmarks: Landmarks, groups: Ints) -> Ints:
     return np.unique(np.column_stack([landmarks.images[first], landmarks.images[second], shifts]), axis=0)
 
 
-def _correlate(images: NDArray[np.uint8], candidates: Ints) -> Iterator[tuple[int, int, float]]:
-    """Candidates whose details correlate at least as `ALIKE` says."""
+def _correlate(images: NDArray[np.uint8], candidates: Ints, least: float) -> Iterator[tuple[int, int, float]]:
+    """Candidates whose details correlate by `least` or more."""
     sizes = np.array(images.shape[1:])
     candidates = candidates[np.prod(1 - np.abs(candidates[:, 2:]) / sizes, axis=1) >= OVERLAP]
     used, places = np.unique(candidates[:, :2], return_inverse=True)
@@ -168,7 +195,7 @@ def _correlate(images: NDArray[np.uint8], candidates: Ints) -> Iterator[tuple[in
             some = rows[start : start + BLOCK]
             first, second = places.reshape(-1, 2)[some].T
             correlations = _correlations(details[(first, *here)], details[(second, *there)])
-            for row in np.flatnonzero(correlations >= ALIKE):
+            for row in np.flatnonzero(correlations >= least):
                 yield (*candidates[some[row], :2].tolist(), float(correlations[row]))
 
 
