@@ -45,7 +45,7 @@ Side = Callable[[torch.Tensor, Predict, int], torch.Tensor]
 
 def ours(volume: torch.Tensor, predict: Predict, batch: int) -> torch.Tensor:
     """Voxray's."""
-    return torch.cat([slab.values for slab in slide_slabs(volume, predict, WINDOW, OVERLAP, batch_size=batch)], dim=1)
+    return torch.cat([values for _, values in slide_slabs(volume, predict, WINDOW, OVERLAP, batch_size=batch)], dim=1)
 
 
 @torch.no_grad()

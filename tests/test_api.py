@@ -87,7 +87,7 @@ def test_a_segmentation_predicts_what_the_command_predicts(api_runs: ApiRuns, tm
     predict(api_runs.segmentation, [api_runs.brain], options, LocalExecutor(), lambda line: None)
     name = api_runs.brain.name.removesuffix(".nii.gz")
     volume = voxray.read_scan(api_runs.brain)
-    prediction = run.predict(volume)
+    prediction = run.predict(volume, probabilities=True)
     for found, kind in ((prediction.labels, "seg"), (prediction.probabilities, "prob")):
         written = open_scan(tmp_path / f"{name}_{kind}.nii.gz")
         np.testing.assert_array_equal(np.asarray(found), written.array)
@@ -147,8 +147,8 @@ def test_folds_of_another_network_are_not_averaged(api_runs: ApiRuns, tmp_path: 
 def test_folds_of_a_segmentation_average_their_probabilities(api_runs: ApiRuns) -> None:
     run = voxray.load_run(api_runs.segmentation)
     volume = voxray.read_scan(api_runs.brain)
-    single = run.predict(volume)
-    twice = predict_volume([*run.trained, *run.trained], volume, None)
+    single = run.predict(volume, probabilities=True)
+    twice = predict_volume([*run.trained, *run.trained], volume, None, probabilities=True)
     np.testing.assert_allclose(twice.probabilities.array, single.probabilities.array, atol=1e-6)
     np.testing.assert_array_equal(twice.labels.array, single.labels.array)
 

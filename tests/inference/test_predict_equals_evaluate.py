@@ -19,7 +19,7 @@ from voxray.config.experiment import Experiment
 from voxray.config.training import EvaluationSpec
 from voxray.executors.local import LocalExecutor
 from voxray.inference.classifier import Prediction
-from voxray.inference.segmenter import Segmentation
+from voxray.inference.ensemble import Segmentation
 from voxray.phantom.brats2020 import write_brats2020
 from voxray.phantom.decathlon import write_decathlon
 from voxray.runs.folder import run_folder

@@ -14,6 +14,7 @@ from voxray.errors import ConfigError, NotReadyError
 from voxray.executors.local import LocalExecutor
 from voxray.inference.detector import Detector
 from voxray.inference.load import load_trained
+from voxray.inference.predict import segment
 from voxray.inference.proposing import foreground_map, load_proposing
 from voxray.inference.segmenter import Segmenter
 from voxray.proposals.peaks import find_peaks
@@ -109,7 +110,9 @@ def test_candidates_are_the_maxima_of_the_networks_map(
 def test_a_map_is_the_mean_probability_of_no_background(proposing: Experiment, chests: Path) -> None:
     scan = open_scan(next(chests.glob("subset2/*.mhd")))
     segmenter = Segmenter(load_trained(proposing.out_path, CPU))
-    expected = segmenter.predict(scan).probabilities.array[1]
+    segmentation = segment([segmenter.run], scan, "a", probabilities=True)
+    assert segmentation.probabilities is not None
+    expected = segmentation.probabilities.array[1]
     np.testing.assert_allclose(segmenter.foreground(scan).array[0], expected, atol=1e-6)
     np.testing.assert_allclose(foreground_map([segmenter] * 3, scan, "a").array[0], expected, atol=1e-6)
 

@@ -11,7 +11,7 @@ from nibabel.affines import from_matvec
 from readers.nifti_files import QFORM, SFORM, SHEARED, TURNED, nifti, quaternion
 from readers.reading import itk_affine
 
-from voxray.inference.segmenter import Segmentation
+from voxray.inference.ensemble import Segmentation
 from voxray.prediction.files import Options, segment_file
 from voxray.scans.read import open_file
 from voxray.scans.write import write_nifti
@@ -64,7 +64,7 @@ HEADERS: dict[str, dict[str, Any]] = {
 def label_map(scan: Path) -> Path:
     """What a prediction of a scan writes; the network is left out."""
 
-    def segment(_: object, volume: Volume, where: str) -> Segmentation:
+    def segment(_: object, volume: Volume, where: str, *, probabilities: bool) -> Segmentation:
         empty = Volume(np.zeros((1, *volume.shape), np.uint8), volume.affine)
         return Segmentation(empty, empty)
 

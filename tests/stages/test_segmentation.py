@@ -18,6 +18,7 @@ from voxray.errors import ConfigError, ScanError, WorkError
 from voxray.evaluation.scans import evaluate_scan, scans_to_evaluate
 from voxray.executors.local import LocalExecutor
 from voxray.inference.load import TrainedRun, load_trained
+from voxray.inference.predict import segment
 from voxray.inference.segmenter import Segmenter
 from voxray.metrics.calibration import Calibration
 from voxray.models.spec.load import parse_architecture
@@ -248,10 +249,10 @@ def test_a_window_of_a_scan_is_what_training_saw_of_that_place(
     settings = CutSettings.from_provenance(store.info.provenance, 4, store.info.classes, masks=True)
     measured = (None, None, None, Calibration())  # thresholds, operating point
     parts: tuple[Any, ...] = (network, store.info.classes, *measured, model, preprocessing, settings)
-    segmenter = Segmenter(TrainedRun(run_folder(spec), "segmentation", spec, *parts))
+    run = TrainedRun(run_folder(spec), "segmentation", spec, *parts)
     # Without overlap the windows of a scan are the boxes of its grid, in the same order.
     for path in dict.fromkeys(store.rows("val")["path"].to_pylist()):
-        segmenter.predict(open_file(brains / path))
+        segment([run], open_file(brains / path), path)
     torch.testing.assert_close(torch.cat(seen), expected, rtol=1e-4, atol=1e-4)
 
 

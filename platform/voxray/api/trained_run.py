@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from voxray.config.experiment import Experiment
     from voxray.inference.classifier import Prediction
     from voxray.inference.detector import Findings
+    from voxray.inference.ensemble import Segmentation
     from voxray.inference.load import TrainedRun
-    from voxray.inference.segmenter import Segmentation
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -69,7 +69,12 @@ class Run:
         return self.trained[0].model
 
     def predict(
-        self, volume: "Volume | ArrayLike", *, affine: "ArrayLike | None" = None, mask: Volume | None = None
+        self,
+        volume: "Volume | ArrayLike",
+        *,
+        affine: "ArrayLike | None" = None,
+        mask: Volume | None = None,
+        probabilities: bool = False,
     ) -> "Prediction | Segmentation | Findings":
         """Predict a scan, exactly as ``voxray predict`` does; a cross-validation averages its folds' probabilities.
 
@@ -81,13 +86,16 @@ class Run:
             Voxel index to world millimeters, RAS+; needed with an array.
         mask : Volume, optional
             Chooses the slices, where a classifier's training chose them by masks.
+        probabilities : bool
+            Whether a segmentation has its probabilities, a float32 for each class and voxel of the scan. Labels alone
+            are made slab by slab, so that the memory hardly depends on the number of classes.
 
         Returns
         -------
         Prediction
             Of a classifier: ``probabilities`` (classes,), ``label``, and the ``threshold`` of class 1 of two.
         Segmentation
-            Of a segmentation: the volumes ``labels`` and ``probabilities``, on the grid of the scan.
+            Of a segmentation: the volumes ``labels`` and, where asked for, ``probabilities``, on the grid of the scan.
         Findings
             Of a classifier of candidates: ``centers_mm`` (n, 3) in world RAS, ``probabilities`` (n,) and
             ``diameters_mm`` (n,), the most probable first, and the ``threshold`` of the operating point.
@@ -107,7 +115,7 @@ class Run:
         """
         from voxray.inference.predict import predict_volume
 
-        return predict_volume(self.trained, as_volume(volume, affine), as_mask(mask))
+        return predict_volume(self.trained, as_volume(volume, affine), as_mask(mask), probabilities=probabilities)
 
     def __repr__(self) -> str:
         folds = f", {len(self.folds)} folds" if self.folds else ""

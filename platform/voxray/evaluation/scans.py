@@ -14,6 +14,7 @@ from voxray.config.data import PatchesSpec
 from voxray.config.experiment import Experiment
 from voxray.console.progress import OnProgress
 from voxray.datasets.pseudonyms import files_of
+from voxray.inference.ensemble import prepare_scan, segment_scan
 from voxray.inference.load import load_trained
 from voxray.inference.predict import errors_of_scan, plain_name
 from voxray.inference.segmenter import Segmenter
@@ -80,7 +81,8 @@ def evaluate_scan(segmenter: Segmenter, case: Case) -> Case:
 def _evaluate(segmenter: Segmenter, case: Case) -> Case:
     scan, mask = map(to_path, case["files"])
     experiment, classes = segmenter.run.experiment, segmenter.run.classes
-    prediction = segmenter.predict(open_file(scan), str(scan)).labels
+    prepared = prepare_scan([segmenter], open_file(scan), str(scan))
+    prediction = segment_scan([segmenter], prepared).labels
     folder = run_folder(experiment)
     file = folder.label_maps(case["split"]).label_map(case["name"])
     write_nifti(file, prediction, scan)

@@ -4,14 +4,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
-import torch
 
 from voxray.errors import ScanError, VoxrayError
 from voxray.inference.classifier import Classifier, Prediction, predict_label
 from voxray.inference.detector import Detector, Findings, classifies_candidates
+from voxray.inference.ensemble import Segmentation, prepare_scan, segment_scan
 from voxray.inference.load import TrainedRun
-from voxray.inference.segmenter import Segmentation, Segmenter
-from voxray.models.outputs import label_maps
+from voxray.inference.segmenter import Segmenter
 from voxray.scans.formats.channels import channel_files
 from voxray.scans.formats.registry import split_suffix
 from voxray.storage.paths import AnyPath
@@ -41,7 +40,7 @@ def errors_of_scan(path: AnyPath) -> Iterator[None]:
 
 
 def predict_volume(
-    runs: Sequence[TrainedRun], volume: Volume, mask: Volume | None
+    runs: Sequence[TrainedRun], volume: Volume, mask: Volume | None, *, probabilities: bool = False
 ) -> Prediction | Segmentation | Findings:
     """Predict a scan with a trained run, or by the mean of several runs' probabilities.
 
@@ -49,6 +48,11 @@ def predict_volume(
     ----------
     runs : sequence of TrainedRun
         Of the same task and classes.
+    volume : Volume
+    mask : Volume, optional
+        Chooses the slices of a classifier that was trained so.
+    probabilities : bool
+        Whether a segmentation has its probabilities.
 
     Raises
     ------
@@ -60,7 +64,9 @@ def predict_volume(
     where = volume.name or "volume"
     if runs[0].task == "classification" and classifies_candidates(runs[0].experiment):
         return Detector(runs).find(volume, where)
-    return classify(runs, volume, mask, where) if runs[0].task == "classification" else segment(runs, volume, where)
+    if runs[0].task == "classification":
+        return classify(runs, volume, mask, where)
+    return segment(runs, volume, where, probabilities=probabilities)
 
 
 def classify(runs: Sequence[TrainedRun], volume: Volume, mask: Volume | None, where: str) -> Prediction:
@@ -77,15 +83,7 @@ def mean_threshold(runs: Sequence[TrainedRun]) -> float | None:
     return float(np.mean(thresholds)) if len(thresholds) == len(runs) else None
 
 
-def segment(runs: Sequence[TrainedRun], volume: Volume, where: str) -> Segmentation:
-    """The mean of the runs' segmentations, of which one is in memory at a time."""
+def segment(runs: Sequence[TrainedRun], volume: Volume, where: str, *, probabilities: bool = False) -> Segmentation:
+    """The classes of a scan's voxels by the mean of the runs' probabilities, which are returned where asked for."""
     segmenters = [Segmenter(run) for run in runs]
-    first = segmenters[0].predict(volume, where)
-    if len(runs) == 1:
-        return first
-    mean = np.array(first.probabilities.array, np.float32)
-    for segmenter in segmenters[1:]:
-        mean += np.asarray(segmenter.predict(volume, where).probabilities.array)
-    mean /= len(runs)
-    labels = label_maps(torch.from_numpy(mean)[None], segmenters[0].network.output.activation).numpy()
-    return Segmentation(Volume(labels, first.labels.affine), Volume(mean, first.labels.affine))
+    return segment_scan(segmenters, prepare_scan(segmenters, volume, where), probabilities=probabilities)

@@ -1,41 +1,41 @@
-"""A trained segmentation model and whole scans: label maps in the scans' own geometry."""
+"""A trained segmentation model and whole scans: probabilities of the classes, slab by slab."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 
 from voxray.errors import ConfigError
 from voxray.inference.load import TrainedRun
-from voxray.inference.sliding_window import slide_slabs, window_starts
+from voxray.inference.sliding_window import FLOAT_BYTES, Span, slide_slabs, window_starts
 from voxray.loader.normalize import scale_images, valid_voxels
-from voxray.models.outputs import class_probabilities, foreground_probabilities, label_maps
+from voxray.models.outputs import class_probabilities, foreground_probabilities
 from voxray.models.spec.unet import UNet
 from voxray.patches.cut import check_channels, scan_statistics
-from voxray.scans.geometry import canonical_volume, check_spacing, in_axes_of
+from voxray.scans.geometry import canonical_volume, check_spacing
 from voxray.scans.masks import check_finite
-from voxray.scans.resample import resample, resample_like
+from voxray.scans.resample import resample
 from voxray.volume import Volume, inside_extents
 
 BATCH_WINDOWS = 2
+BATCH_BYTES = 2**29  # of the values that a batch of windows gives, where that is more than one window
 
 
 @dataclass(frozen=True, eq=False)
-class Segmentation:
-    """The classes of a scan's voxels, on the grid and in the axes of the scan.
+class NetworkInput:
+    """A scan as a network is given it.
 
     Attributes
     ----------
-    labels : Volume
-        (1, i, j, k) uint8.
-    probabilities : Volume
-        (channels, i, j, k) float32.
+    volume : Volume
+        In canonical axes with the spacing of the patches, in the scan's own numbers.
+    statistics : list of list of float, optional
+        See `voxray.patches.cut.scan_statistics`.
     """
 
-    labels: Volume
-    probabilities: Volume
+    volume: Volume
+    statistics: list[list[float]] | None
 
 
 class Segmenter:
@@ -53,8 +53,15 @@ class Segmenter:
             raise ConfigError(str(run.folder.path), problem, "Segmentation needs the run of a U-Net")
         self.run, self.network = run, run.architecture
 
-    def predict(self, volume: Volume, where: str = "volume") -> Segmentation:
-        """Segment a scan.
+    @property
+    def channels(self) -> int:
+        """Those of the probabilities: a class each, with sigmoid without the background."""
+        return len(self.run.classes) - (self.network.output.activation == "sigmoid")
+
+    def foreground(self, volume: Volume, where: str = "volume") -> Volume:
+        """The probability that a voxel is no background, (1, x, y, z) float32, on the grid of the patches.
+
+        The axes are canonical, the spacing is that of the training.
 
         Parameters
         ----------
@@ -68,27 +75,13 @@ class Segmenter:
         ScanError
             It has other channels than the model, an implausible spacing, or voxels that are not finite.
         """
-        scan = canonical_volume(volume.array, volume.affine)
-        resampled = self._on_grid(scan, where)
-        slabs = [slab.cpu().numpy() for slab in self._slabs(resampled)]
-        probabilities = Volume(np.concatenate(slabs, axis=1), resampled.affine)
-        if resampled is not scan:
-            probabilities = resample_like(probabilities, scan, order=1)
-        array = torch.from_numpy(np.asarray(probabilities.array))[None]
-        labels = Volume(label_maps(array, self.network.output.activation).numpy(), scan.affine)
-        return Segmentation(in_axes_of(labels, volume.affine), in_axes_of(probabilities, volume.affine))
-
-    def foreground(self, volume: Volume, where: str = "volume") -> Volume:
-        """The probability that a voxel is no background, (1, x, y, z) float32, on the grid of the patches.
-
-        Parameters and errors are those of `predict`. The axes are canonical, the spacing is that of the training.
-        """
-        resampled = self._on_grid(canonical_volume(volume.array, volume.affine), where)
+        scan = self.on_grid(canonical_volume(volume.array, volume.affine), where)
         activation = self.network.output.activation
-        slabs = [foreground_probabilities(slab[None], activation).cpu().numpy() for slab in self._slabs(resampled)]
-        return Volume(np.concatenate(slabs, axis=1), resampled.affine)
+        slabs = self.slabs(NetworkInput(scan, self.statistics(scan)))
+        maps = [foreground_probabilities(slab[None], activation).cpu().numpy() for slab in slabs]
+        return Volume(np.concatenate(maps, axis=1), scan.affine)
 
-    def _on_grid(self, scan: Volume, where: str) -> Volume:
+    def on_grid(self, scan: Volume, where: str) -> Volume:
         """A scan in canonical axes with the spacing of the patches; the same object where that is its own."""
         patches = self.run.experiment.patches
         check_channels(scan, self.run.cut_settings.channels, where)
@@ -96,39 +89,51 @@ class Segmenter:
         check_spacing(scan, patches.spacing_range_mm, where)
         return scan if patches.spacing_mm is None else resample(scan, patches.spacing_mm, 1, where)
 
-    def _slabs(self, volume: Volume) -> Iterator[torch.Tensor]:
-        """Slabs along x of mean probabilities, (channels, x, y, z)."""
+    def statistics(self, volume: Volume) -> list[list[float]] | None:
+        """The statistics of a scan on the grid of the patches, where the run normalizes by them."""
+        return scan_statistics(volume, self.run.cut_settings)
+
+    def slabs(
+        self,
+        scan: NetworkInput,
+        across: tuple[Span, Span] | None = None,
+        mirrors: Sequence[tuple[int, ...]] = ((),),
+    ) -> Iterator[torch.Tensor]:
+        """Slabs along x of mean probabilities, (channels, x, y, z); see `slide_slabs` for the arguments."""
         spec, device = self.run.experiment, self.run.device
-        flat = self.network.spatial_dims == 2
-        scaled = self._scaling(volume)
+        flat, activation = self.network.spatial_dims == 2, self.network.output.activation
+        scaled = self._scaling(scan)
 
         def predict(windows: torch.Tensor) -> torch.Tensor:
             images = scaled(windows)
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                logits: Any = self.run.model(images[..., 0] if flat else images)
-            probabilities = class_probabilities(logits.float(), self.network.output.activation)
-            return probabilities[..., None] if flat else probabilities
+                logits: torch.Tensor = self.run.model(images[..., 0] if flat else images)
+            return logits[..., None] if flat else logits
 
+        window_bytes = FLOAT_BYTES * self.channels * int(np.prod(spec.patches.size))
         for _, slab in slide_slabs(
-            volume.array,
+            scan.volume.array,
             predict,
             spec.patches.size,
             spec.evaluation.overlap,
-            batch_size=BATCH_WINDOWS,
+            batch_size=max(1, min(BATCH_WINDOWS, BATCH_BYTES // window_bytes)),
             pad_value=spec.patches.pad_value,
             device=device,
+            activate=lambda logits: class_probabilities(logits, activation),
+            across=across,
+            mirrors=mirrors,
         ):
             yield slab
 
-    def _scaling(self, volume: Volume) -> Callable[[torch.Tensor], torch.Tensor]:
+    def _scaling(self, scan: NetworkInput) -> Callable[[torch.Tensor], torch.Tensor]:
         """What turns windows in the scan's own numbers into the input that training made of patches."""
         spec, size = self.run.experiment.intensity, self.run.experiment.patches.size
-        starts = [window_starts(extent, length, 0)[0] for extent, length in zip(volume.shape, size, strict=True)]
+        shape = scan.volume.shape
+        starts = [window_starts(extent, length, 0)[0] for extent, length in zip(shape, size, strict=True)]
         # A volume is smaller than a window along an axis, or no window extends beyond it there: all are padded alike.
-        inside = torch.from_numpy(inside_extents(np.array([starts]), volume.shape, size))
+        inside = torch.from_numpy(inside_extents(np.array([starts]), shape, size))
         valid = valid_voxels(inside.to(self.run.device), size)
-        rows = scan_statistics(volume, self.run.cut_settings)
-        statistics = None if rows is None else torch.tensor([rows])
+        statistics = None if scan.statistics is None else torch.tensor([scan.statistics])
 
         def scale(windows: torch.Tensor) -> torch.Tensor:
             count = len(windows)

@@ -3,10 +3,11 @@
 Windows form a grid and overlap; the result of a voxel is the weighted mean over the windows that cover it. Positions
 and weights are those of MONAI's ``sliding_window_inference``. Windows are taken with x as the slowest axis, so that a
 slab of the scan is finished as soon as the windows have moved past it. Sums are held for one window's thickness, and
-the scan is not copied.
+the scan is not copied. A part of the scan's y and z needs only the windows that cover it, and sums of its own size.
 """
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
@@ -21,10 +22,15 @@ Predict = Callable[[torch.Tensor], torch.Tensor]
 Weights = Literal["gaussian", "constant"]
 Corner = tuple[int, ...]
 Span = tuple[int, int]
+Axes = tuple[int, ...]
 
 WHERE = "sliding window"  # in messages
 SIGMA_SHARE = 0.125
 SMALLEST_WEIGHT = 1e-3
+FLOAT_BYTES = 4
+ACTIVATED_BYTES = 2**26
+# Of values in a row: a part that ends elsewhere has other last bits, as vectors of processors have so many or fewer.
+VECTOR_VALUES = 64
 
 
 def slide_slabs(
@@ -37,6 +43,9 @@ def slide_slabs(
     batch_size: int = 4,
     pad_value: float = 0.0,
     device: torch.device | str | None = None,
+    activate: Predict | None = None,
+    across: tuple[Span, Span] | None = None,
+    mirrors: Sequence[Axes] = ((),),
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """The weighted mean over windows of what `predict` returns, such as logits or probabilities.
 
@@ -63,13 +72,20 @@ def slide_slabs(
         Value of the padding, in the volume's numbers.
     device : torch.device or str, optional
         Where `predict` and the sums are computed; by default where the volume is.
+    activate : callable, optional
+        Applied to what `predict` returns, (1, k, …) float32, before the mean. It is called for a few planes of a
+        window at a time, so that the k values of a window are not in memory twice.
+    across : ((start, end), (start, end)), optional
+        The part of y and z that is wanted, by default all. Its values are the same as those of the whole.
+    mirrors : sequence of tuple of int
+        A pass each, over which the mean is: the axes (0 to 2) along which windows are mirrored, and their values back.
 
     Yields
     ------
     int
         First voxel of a slab along x.
     Tensor of float32, (k, thickness, y, z)
-        Its values, on `device`. Concatenated along x they have the shape (k, x, y, z).
+        Its values, on `device`. Concatenated along x they have the shape (k, x, y, z), or that of the part.
 
     Raises
     ------
@@ -78,16 +94,26 @@ def slide_slabs(
     """
     _check(volume, window, overlap, batch_size)
     weight = window_weights(window, weights, sigma_share).to(device or _device(volume))
-    sums = _Sums(volume.shape[1:], window, overlap, weight)
+    _, x, y, z = volume.shape
+    sums = _Sums((x, y, z), window, overlap, weight, across or ((0, y), (0, z)), len(mirrors))
     corners = itertools.product(*sums.starts)
     while batch := list(itertools.islice(corners, batch_size)):
-        values = _predict(predict, _cut(volume, batch, sums.weight.shape, pad_value).to(sums.weight.device))
-        for number, corner in enumerate(batch):
-            yield from sums.finish(corner[0])
-            sums.add(corner, values[number])
-        # Free the memory for the next batch.
-        del values
-    yield from sums.finish(sums.size[0])
+        wanted = [(number, corner) for number, corner in enumerate(batch) if sums.covers(corner)]
+        if not wanted:
+            continue
+        # A part of y and z has the batches of the whole: the last bits depend on their size.
+        images = _cut(volume, batch, sums.weight.shape, pad_value).to(sums.weight.device)
+        for turn, axes in enumerate(mirrors, 1):
+            values = _predict(predict, _mirrored(images, axes) if axes else images)
+            for number, corner in wanted:
+                if turn == len(mirrors):
+                    # All windows that begin before this one have been added.
+                    yield from sums.finish(corner[0])
+                for first, part in _activated(values[number], activate, axes):
+                    sums.add(corner, first, part)
+            # Free the memory for the next pass.
+            del values
+    yield from sums.finish(x)
 
 
 def window_starts(size: int, window: int, overlap: float) -> list[int]:
@@ -100,6 +126,12 @@ def window_starts(size: int, window: int, overlap: float) -> list[int]:
     step = max(1, int(window * (1 - overlap)))
     count = 1 + -(-(size - window) // step)
     return [min(number * step, size - window) for number in range(count)]
+
+
+def covering_starts(size: int, window: int, overlap: float, extent: Span) -> list[int]:
+    """As `window_starts`, without the windows that lie outside an extent of the axis."""
+    starts = window_starts(size, window, overlap)
+    return [start for start in starts if start < extent[1] and start + window > extent[0]]
 
 
 def window_weights(window: Sequence[int], weights: Weights, sigma_share: float = SIGMA_SHARE) -> torch.Tensor:
@@ -133,22 +165,37 @@ class _Sums:
         reached take no memory.
     """
 
-    def __init__(self, size: Sequence[int], window: Sequence[int], overlap: float, weight: torch.Tensor) -> None:
-        self.size, self.weight = tuple(size), weight
+    def __init__(
+        self,
+        size: tuple[int, int, int],
+        window: Sequence[int],
+        overlap: float,
+        weight: torch.Tensor,
+        across: tuple[Span, Span],
+        passes: int,
+    ) -> None:
+        self.weight, self.across, self.passes = weight, across, passes
         self.starts = [window_starts(axis, width, overlap) for axis, width in zip(size, window, strict=True)]
-        inside = [_inside(start, window[0], (0, self.size[0]))[0] for start in self.starts[0]]
+        inside = [_inside(start, window[0], (0, size[0]))[0] for start in self.starts[0]]
         self.spans = list(itertools.pairwise(sorted({edge for part in inside for edge in (part.start, part.stop)})))
         self._sums: dict[Span, torch.Tensor] = {}
 
-    def add(self, corner: Corner, values: torch.Tensor) -> None:
-        """Add the prediction, (k, *window), for the window at `corner`."""
+    def covers(self, corner: Corner) -> bool:
+        """Whether the window at `corner` has a part in the part of y and z."""
+        sides = zip(corner[1:], self.weight.shape[1:], self.across, strict=True)
+        return all(start < high and start + width > low for start, width, (low, high) in sides)
+
+    def add(self, corner: Corner, first: int, values: torch.Tensor) -> None:
+        """Add some planes, (k, thickness, y, z), of the prediction for the window at `corner`, from the first one."""
+        start, shape = (corner[0] + first, *corner[1:]), values.shape[1:]
+        weight = self.weight[first : first + shape[0]]
         for span in self.spans:
-            target, source = _overlap(corner, self.weight.shape, self._region(span))
+            target, source = _overlap(start, shape, self._region(span))
             if target[0].start < target[0].stop:
                 if span not in self._sums:
-                    shape = (len(values), span[1] - span[0], *self.size[1:])
-                    self._sums[span] = torch.zeros(shape, device=self.weight.device)
-                self._sums[span][(slice(None), *target)].addcmul_(values[(slice(None), *source)], self.weight[source])
+                    size = [high - low for low, high in self._region(span)]
+                    self._sums[span] = torch.zeros((len(values), *size), device=self.weight.device)
+                self._sums[span][(slice(None), *target)].addcmul_(values[(slice(None), *source)], weight[source])
 
     def finish(self, before: int) -> Iterator[tuple[int, torch.Tensor]]:
         """Yield and drop the means of all spans that end at `before` or earlier, low x first."""
@@ -158,7 +205,7 @@ class _Sums:
             values = self._sums.pop(span)
             for start in range(low, high, thickness):
                 part = (start, min(start + thickness, high))
-                values[:, part[0] - low : part[1] - low] /= self._weight_sum(part)
+                values[:, part[0] - low : part[1] - low] /= self._weight_sum(part) * self.passes
             yield low, values
 
     def _weight_sum(self, span: Span) -> torch.Tensor:
@@ -177,7 +224,25 @@ class _Sums:
         return total
 
     def _region(self, span: Span) -> tuple[Span, Span, Span]:
-        return span, (0, self.size[1]), (0, self.size[2])
+        return span, *self.across
+
+
+def _activated(values: torch.Tensor, activate: Predict | None, axes: Axes) -> Iterator[tuple[int, torch.Tensor]]:
+    """The planes of a window's values, (k, x, y, z), a few at a time: the first one's number, and what becomes of them.
+
+    Windows that were mirrored along `axes` are turned back.
+    """
+    count, width, *plane = values.shape
+    voxels = math.prod(plane)
+    least = VECTOR_VALUES // math.gcd(VECTOR_VALUES, voxels)
+    step = least * max(1, ACTIVATED_BYTES // (FLOAT_BYTES * count * voxels * least))
+    for low in range(0, width, step):
+        part = values[:, low : low + step].to(torch.float32)
+        if activate is not None:
+            part = activate(part[None])[0]
+        if axes:
+            part = part.flip([1 + axis for axis in axes])
+        yield (width - low - part.shape[1] if 0 in axes else low), part
 
 
 def _inside(start: int, width: int, region: Span) -> tuple[slice, slice]:
@@ -218,6 +283,10 @@ def _cut(volume: Volume, corners: list[Corner], window: Sequence[int], pad_value
     return batch
 
 
+def _mirrored(images: torch.Tensor, axes: Axes) -> torch.Tensor:
+    return images.flip([2 + axis for axis in axes]).contiguous(memory_format=torch.channels_last_3d)
+
+
 def _device(volume: Volume) -> torch.device:
     return volume.device if isinstance(volume, torch.Tensor) else torch.device("cpu")
 
@@ -229,7 +298,7 @@ def _predict(predict: Predict, batch: torch.Tensor) -> torch.Tensor:
         shapes = f"{tuple(values.shape)} for {tuple(batch.shape)}"
         problem = f"expected the network to return a map as large as its window, got {shapes}"
         raise ConfigError(WHERE, problem, "Choose a window that the network's strides divide")
-    return values.to(torch.float32)
+    return values
 
 
 def _check(volume: Volume, window: Sequence[int], overlap: float, batch_size: int) -> None:

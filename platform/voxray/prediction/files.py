@@ -54,10 +54,10 @@ def segment_file(runs: Sequence[TrainedRun], path: AnyPath, options: Options) ->
 
     ``NAME_seg.nii.gz`` holds the label map in the scan's own geometry, ``NAME_prob.nii.gz`` the probabilities.
     """
-    segmentation = segment(runs, open_file(path), str(path))
+    segmentation = segment(runs, open_file(path), str(path), probabilities=options.probabilities)
     labels, files, name = segmentation.labels, PredictionFolder(options.out), plain_name(path)
     write_nifti(files.label_map(name), labels, path, DESCRIPTION)
-    if options.probabilities:
+    if segmentation.probabilities is not None:
         write_nifti(files.probabilities(name), segmentation.probabilities, path, DESCRIPTION)
     classes = runs[0].classes
     counts = np.bincount(labels.array.ravel(), minlength=len(classes))

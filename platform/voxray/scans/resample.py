@@ -159,7 +159,16 @@ def resample_like(volume: Volume, reference: Volume, order: int) -> Volume:
     ScanError
         The rotation between the two grids is not a multiple of 90 degrees.
     """
-    between = np.linalg.inv(volume.affine) @ reference.affine
+    positions, axes = _positions_like(volume.affine, reference)
+    sampled = _sampled(volume.array, positions, order)
+    return Volume(sampled.transpose(0, *(axes + 1).tolist()), reference.affine)
+
+
+def _positions_like(
+    affine: NDArray[np.float64], reference: Volume
+) -> tuple[list[NDArray[np.float64]], NDArray[np.int64]]:
+    """Where the voxels of a reference are along each axis of a volume, in its voxels, and which axis is which."""
+    between = np.linalg.inv(affine) @ reference.affine
     columns = between[:3, :3]
     axes = np.abs(columns).argmax(axis=0)
     skew = columns.copy()
@@ -172,8 +181,40 @@ def resample_like(volume: Volume, reference: Volume, order: int) -> Volume:
     for axis, count in enumerate(reference.shape):
         source = int(axes[axis])
         positions[source] = between[source, 3] + between[source, axis] * np.arange(count)
-    sampled = _sampled(volume.array, positions, order)
-    return Volume(sampled.transpose(0, *(axes + 1).tolist()), reference.affine)
+    return positions, axes
+
+
+class PartsLike:
+    """`resample_like` with linear interpolation for a part of the reference at a time, with the same result.
+
+    Parameters
+    ----------
+    volume : Volume
+        Gives shape and affine of what is resampled; its voxels are not used.
+    reference : Volume
+        With the same axes, in the same directions.
+    """
+
+    def __init__(self, volume: Volume, reference: Volume) -> None:
+        positions, _ = _positions_like(volume.affine, reference)
+        self._neighbors = [_find_neighbors(positions[axis], volume.shape[axis], 1, False) for axis in range(3)]
+        self._order = _interpolation_order(self._neighbors)
+
+    def needed(self, axis: int, span: tuple[int, int]) -> tuple[int, int]:
+        """The first voxel and the end, along an axis of the volume, of what a span of the reference depends on."""
+        part = self._neighbors[axis][slice(*span)]
+        return int(part.below.min()), int(part.above.max()) + 1
+
+    def sample(self, values: NDArray[Any], spans: Sequence[tuple[int, int]]) -> NDArray[Any]:
+        """A part of the reference, given the voxels (channel, x, y, z) of the volume that it needs along each axis."""
+        parts = []
+        for axis, span in enumerate(spans):
+            part, (low, high) = self._neighbors[axis][slice(*span)], self.needed(axis, span)
+            parts.append(_Neighbors(part.below - low, part.above - low, part.share, high - low))
+        result = np.empty((len(values), *(len(part.share) for part in parts)), values.dtype)
+        for channel, filled in zip(values, result, strict=True):
+            _fill(filled, channel, parts, self._order)
+        return result
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,8 +253,9 @@ def _sampled(voxels: NDArray[np.generic], positions: list[NDArray[np.float64]], 
     forward = voxels[(slice(None), *(slice(None, None, -1 if step < 0 else 1) for step in steps))]
     neighbors = [_find_neighbors(positions[axis], voxels.shape[1 + axis], order, steps[axis] < 0) for axis in axes]
     result = np.empty((len(voxels), *(len(axis.share) for axis in neighbors)), voxels.dtype)
+    along = _interpolation_order(neighbors)
     for channel, filled in zip(forward, result, strict=True):
-        _fill(filled, channel.transpose(axes), neighbors)
+        _fill(filled, channel.transpose(axes), neighbors, along)
     return result.transpose(0, *(1 + np.argsort(axes)))
 
 
@@ -227,21 +269,28 @@ def _find_neighbors(positions: NDArray[np.float64], extent: int, order: int, bac
     return _Neighbors(below, above, inside - below, extent)
 
 
-def _fill(result: NDArray[Any], values: NDArray[Any], neighbors: Sequence[_Neighbors]) -> None:
-    """Interpolate along three axes, the slowest of memory first.
+def _interpolation_order(neighbors: Sequence[_Neighbors]) -> list[int]:
+    """The axes in the order in which they are interpolated, 0 first or last.
+
+    The axis that shrinks most comes first, and leaves less to the others.
+    """
+    in_plane = sorted((1, 2), key=lambda axis: neighbors[axis].growth)
+    return [0, *in_plane] if neighbors[0].growth <= neighbors[in_plane[0]].growth else [*in_plane, 0]
+
+
+def _fill(result: NDArray[Any], values: NDArray[Any], neighbors: Sequence[_Neighbors], order: Sequence[int]) -> None:
+    """Interpolate along three axes, the slowest of memory first or last.
 
     A few slices at a time: leaving the processor's cache costs more than the arithmetic.
     """
     slow = neighbors[0]
-    order = sorted((1, 2), key=lambda axis: neighbors[axis].growth)
 
     def in_plane(slab: NDArray[Any]) -> NDArray[Any]:
         for axis in order:
-            slab = _interpolated(slab, axis, neighbors[axis])
+            slab = _interpolated(slab, axis, neighbors[axis]) if axis else slab
         return slab
 
-    # The axis that shrinks most comes first, and leaves less to the others.
-    if slow.growth <= neighbors[order[0]].growth:
+    if order[0] == 0:
         for part in _slabs(len(result), values[0].size):
             _store(result[part], in_plane(_interpolated(values, 0, slow[part])))
         return
