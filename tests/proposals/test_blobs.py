@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from chests import chest
 
-from voxray.proposals.blobs import find_blobs
+from voxray.proposals.blobs import _smallest_curvatures, find_blobs
 from voxray.proposals.lungs import find_lungs
 from voxray.volume import Volume
 
@@ -60,3 +60,24 @@ def test_blobs_do_not_depend_on_the_axes_of_the_grid_of_the_region() -> None:
     coarse = Volume(fine.array[:, ::2, ::2, ::2], volume.affine @ np.diag([2.0, 2.0, 2.0, 1.0]))
     first, second = find_blobs(volume, fine, 3), find_blobs(volume, coarse, 3)
     np.testing.assert_allclose(first.centers_mm, second.centers_mm)
+
+
+def test_a_sphere_comes_before_a_vessel_and_a_wall_that_are_brighter() -> None:
+    x, y, z = np.meshgrid(*(np.arange(-30.0, 31),) * 3, indexing="ij")
+    voxels = np.full(x.shape, -850.0)
+    voxels[(x - 15) ** 2 + (y - 15) ** 2 < 3**2] = 200  # a vessel along z
+    voxels[np.abs(x + 22) < 3] = 200  # a sheet
+    voxels[(x - 5) ** 2 + (y + 12) ** 2 + (z - 4) ** 2 < 3**2] = -300  # a faint nodule
+    volume = Volume(voxels.astype(np.float32)[None], np.diag([1.0, 1.0, 1.0, 1.0]))
+    first = find_blobs(volume, Volume(np.ones((1, *x.shape), bool), volume.affine), 1)
+    np.testing.assert_allclose(first.centers_mm, [[35, 18, 34]], atol=1)
+
+
+def test_the_smallest_curvature_is_that_of_a_quadratic_form() -> None:
+    rng = np.random.default_rng(0)
+    form = rng.normal(size=(3, 3))
+    form = form + form.T
+    grid = np.stack(np.meshgrid(*(np.arange(-3.0, 4),) * 3, indexing="ij"), -1)
+    values = -np.einsum("...i,ij,...j", grid, form, grid) / 2
+    expected = np.linalg.eigvalsh(form).min()
+    np.testing.assert_allclose(_smallest_curvatures(values, np.array([[3, 3, 3], [1, 4, 2]])), expected)

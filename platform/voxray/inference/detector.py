@@ -24,7 +24,7 @@ from voxray.volume import Volume
 
 GRAY_LEVELS = 255  # of an 8-bit picture, above black
 QUARTER_TURNS = 4
-WALL_MM = 5.0  # beside the lungs a network still finds nodules, in the wall
+WALL_MM = 5.0  # beside the lungs: where the centers of nodules in the wall lie
 NEEDS_A_LIST = "Give a list (--candidates), or evaluate the run with --set detection.proposals=log"
 
 Floats = NDArray[np.float64]
@@ -155,11 +155,11 @@ class Detector:
             raise ConfigError("detection.proposals", "this run classifies the points of a list only", NEEDS_A_LIST)
         volume = canonical_volume(volume.array, volume.affine)
         check_finite(volume, where)
-        lungs, limit = find_lungs(volume), self.settings.max_proposals
+        region, limit = grown(find_lungs(volume), WALL_MM), self.settings.max_proposals
         if self.proposing:
-            blobs = find_peaks(foreground_map(self.proposing, volume, where), grown(lungs, WALL_MM), limit)
+            blobs = find_peaks(foreground_map(self.proposing, volume, where), region, limit)
         else:
-            blobs = find_blobs(volume, lungs, limit)
+            blobs = find_blobs(volume, region, limit)
         return Candidates(blobs.centers_mm, blobs.diameters_mm)
 
     def score(self, volume: Volume, candidates: Candidates, where: str = "volume") -> Floats:

@@ -1,5 +1,10 @@
-"""Bright blobs of a volume by the Laplacian of Gaussians of several widths (Lindeberg 1998). Pure."""
+"""Bright blobs of a volume by the Laplacian of Gaussians of several widths (Lindeberg 1998). Pure.
 
+A sphere and a vessel both answer to the Laplacian, the sum of three curvatures. A sphere is curved along every axis, a
+vessel along two and a wall along one (Sato 1998, Li 2003), so that blobs are ranked by the smallest of the three.
+"""
+
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -18,6 +23,7 @@ WINDOW_HU = (-1000.0, 200.0)
 FINE_MM = 1.0  # grid of the filters
 WIDE_MM = 2.4  # standard deviation from which half as many voxels a side do
 WEAKEST_HU = 30.0  # response of a blob; noise is below
+LEAST_CURVED_HU = WEAKEST_HU / 3  # along any axis: the share of each in a sphere's response
 TRUNCATE = 3.0  # standard deviations
 
 Floats = NDArray[np.float64]
@@ -34,7 +40,7 @@ class Blobs:
     diameters_mm : ndarray of float64, (n,)
         Of the sphere that answers most to the width of the filter.
     strengths : ndarray of float64, (n,)
-        Response in HU, normalized by scale.
+        The smallest curvature in HU, normalized by scale.
     """
 
     centers_mm: Floats
@@ -46,10 +52,7 @@ class Blobs:
 
 
 def find_blobs(volume: Volume, region: Volume, limit: int) -> Blobs:
-    """The most prominent blobs of 4 to 24 mm inside a region.
-
-    The strongest of each width come first, then the second of each, and so on: small structures outnumber large ones,
-    and vessels are brighter than nodules, so that strengths of different widths do not compare.
+    """The most prominent blobs of 4 to 24 mm inside a region, the most spherical and brightest first.
 
     Parameters
     ----------
@@ -76,8 +79,10 @@ def find_blobs(volume: Volume, region: Volume, limit: int) -> Blobs:
         grid = fine if sigma_mm < WIDE_MM else coarse
         centers, strengths = _peaks(grid, sigma_mm / grid.spacing_mm[0])
         inside = is_inside(region, centers)
-        found.append(Blobs(centers[inside], np.full(inside.sum(), diameter), strengths[inside]))
-    return _merged(found, limit)
+        found.append((centers[inside], np.full(inside.sum(), diameter), strengths[inside]))
+    centers, diameters, strengths = map(np.concatenate, zip(*found, strict=True))
+    order = np.argsort(-strengths, kind="stable")
+    return first_apart(Blobs(centers[order], diameters[order], strengths[order]), limit)
 
 
 def _halved(volume: Volume) -> Volume:
@@ -109,12 +114,33 @@ def _around(volume: Volume, region: Volume) -> Volume | None:
 
 
 def _peaks(volume: Volume, sigma: float) -> tuple[Floats, Floats]:
-    """Local maxima of the normalized negative Laplacian: world positions (n, 3) and values (n,)."""
+    """Local maxima of the normalized negative Laplacian: world positions (n, 3) and smallest curvatures (n,)."""
     smooth = ndimage.gaussian_filter(volume.array[0], sigma, mode="nearest", truncate=TRUNCATE)
     response = ndimage.laplace(smooth, mode="nearest")
     response *= -(sigma**2)
     peaks = np.argwhere((response > WEAKEST_HU) & (ndimage.maximum_filter(response, 3, mode="nearest") == response))
-    return voxel_to_world(volume.affine, peaks.astype(float)), response[tuple(peaks.T)].astype(np.float64)
+    curvatures = sigma**2 * _smallest_curvatures(smooth, peaks)
+    curved = curvatures > LEAST_CURVED_HU
+    return voxel_to_world(volume.affine, peaks[curved].astype(float)), curvatures[curved]
+
+
+def _smallest_curvatures(values: NDArray[np.float32], voxels: NDArray[np.int64]) -> Floats:
+    """Of a map at some voxels (n, 3): the smallest eigenvalue of the negative Hessian, by differences of neighbors."""
+    padded, inner = np.pad(values, 1, mode="edge"), voxels + 1
+    hessian = np.zeros((len(voxels), 3, 3))
+
+    def shifted(offset: NDArray[np.int64]) -> Floats:
+        return np.asarray(padded[tuple((inner + offset).T)], np.float64)
+
+    units = np.eye(3, dtype=np.int64)
+    for first, second in itertools.combinations_with_replacement(range(3), 2):
+        one, other = units[first], units[second]
+        if first == second:
+            value = shifted(one) + shifted(-one) - 2 * shifted(0 * one)
+        else:
+            value = (shifted(one + other) + shifted(-one - other) - shifted(one - other) - shifted(other - one)) / 4
+        hessian[:, first, second] = hessian[:, second, first] = value
+    return np.asarray(-np.linalg.eigvalsh(hessian)[:, -1])
 
 
 def is_inside(region: Volume, points_mm: Floats) -> NDArray[np.bool_]:
@@ -124,16 +150,6 @@ def is_inside(region: Volume, points_mm: Floats) -> NDArray[np.bool_]:
     inside = np.zeros(len(index), bool)
     inside[within] = region.array[0][tuple(index[within].T)]
     return inside
-
-
-def _merged(found: list[Blobs], limit: int) -> Blobs:
-    """The blobs of all widths in turn, see `first_apart`."""
-    ranks = np.concatenate([(-blobs.strengths).argsort(kind="stable").argsort() for blobs in found])
-    centers = np.concatenate([blobs.centers_mm for blobs in found])
-    diameters = np.concatenate([blobs.diameters_mm for blobs in found])
-    strengths = np.concatenate([blobs.strengths for blobs in found])
-    order = np.lexsort((-strengths, ranks))
-    return first_apart(Blobs(centers[order], diameters[order], strengths[order]), limit)
 
 
 def first_apart(blobs: Blobs, limit: int) -> Blobs:
