@@ -5,17 +5,19 @@ from typing import Any
 from voxray.planning.choices import Proposal
 
 FACTORS = (0.5, 1, 2)
+# Values that are tried beside that of the plan.
+AROUND = {
+    "training.weight_decay": (0.0, 1e-4, 1e-2, 5e-2),
+    "augment.rotate_range": (0, 10, 20, 30),
+    "augment.scale": (0, 0.1, 0.2, 0.3),
+}
 
 
 def space_around(proposal: Proposal) -> dict[str, Any]:
     """The content of a space file for `voxray tune`."""
     rate = proposal.value("training.learning_rate")
-    experiment = {
-        "training.learning_rate": {"log_uniform": [rate / 5, rate * 5]},
-        "training.weight_decay": {"choice": [0.0, 1e-4, 1e-2, 5e-2]},
-        "augment.rotate_range": {"choice": [0, 10, 20, 30]},
-        "augment.scale": {"choice": [0, 0.1, 0.2, 0.3]},
-    }
+    choices = {key: {"choice": sorted({*values, proposal.value(key)})} for key, values in AROUND.items()}
+    experiment = {"training.learning_rate": {"log_uniform": [rate / 5, rate * 5]}, **choices}
     architecture = proposal.architecture
     space = _unet_space(architecture) if isinstance(architecture, dict) else _sequential_space(architecture)
     return {**space, "experiment": experiment}
