@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,17 +9,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from api_runs import ApiRuns
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from untrained import untrained_unet
 
+import voxray
+from voxray.errors import ConfigError
+from voxray.executors.local import LocalExecutor
 from voxray.inference import sliding_window
 from voxray.inference.ensemble import prepare_scan, segment_scan
-from voxray.inference.load import TrainedRun
+from voxray.inference.load import TrainedRun, check_members
+from voxray.inference.predict import segment
 from voxray.inference.segmenter import Segmenter
 from voxray.inference.tiles import Windows, choose_tiles, sums_bytes
+from voxray.prediction.files import Options
 from voxray.scans.geometry import canonical_volume, in_axes_of
 from voxray.scans.resample import resample, resample_like
+from voxray.stages.predict import predict
 from voxray.volume import Volume
 
 MEASURE = Path(__file__).parents[1] / "peak_memory.py"
@@ -123,3 +131,67 @@ def test_the_peak_of_memory_grows_with_a_slab_and_neither_with_the_volume_nor_wi
         expected = peaks["sums_bytes"] + 5 * window + voxels
         assert peaks["extra_bytes"][name] < expected + 2**22
         assert peaks["extra_bytes"][name] < 4 * classes * voxels * (0.6 if name == "short" else 0.25)
+
+
+def flipped(volume: Volume, axes: tuple[int, ...]) -> Volume:
+    return Volume(np.flip(volume.array, [1 + axis for axis in axes]), volume.affine)
+
+
+@pytest.mark.parametrize("patch", [[8, 8, 8], [8, 8, 1]])
+def test_mirrors_are_those_that_training_flipped_and_their_probabilities_are_averaged(patch: list[int]) -> None:
+    augment = {"flip": ["x", "z"]}
+    runs = [untrained_unet(patch, augment=augment), untrained_unet(patch, seed=1)]  # the second one flipped nothing
+    # Windows lie in it as they do in its mirrors.
+    volume = Volume(scan(16, 12, 16).array, np.eye(4))
+    axes = [(), (0,), (2,), (0, 2)] if patch[2] > 1 else [(), (0,)]
+    parts = []
+    for each in axes:
+        shares = segment(runs[:1], flipped(volume, each), "a", probabilities=True).probabilities
+        assert shares is not None
+        parts.append(flipped(shares, each).array)
+    first = np.mean(parts, axis=0)
+    second = segment(runs[1:], volume, "a", probabilities=True).probabilities
+    found = segment(runs, volume, "a", probabilities=True, tta=True).probabilities
+    assert found is not None
+    assert second is not None
+    np.testing.assert_allclose(found.array, (first + second.array) / 2, atol=1e-5)
+    assert np.abs(first - parts[0]).max() > 0.01
+
+
+def test_networks_of_other_classes_are_not_averaged(api_runs: ApiRuns) -> None:
+    with pytest.raises(ConfigError) as error:
+        check_members([api_runs.classifier, api_runs.segmentation, api_runs.classifier])
+    for words in ("run: task 'segmentation' instead of 'classification'", "run: classes (", "run is given twice"):
+        assert words in str(error.value)
+    with pytest.raises(ConfigError, match="candidates True instead of False"):
+        check_members([api_runs.classifier, api_runs.candidates])
+
+
+def test_a_mirrored_scan_is_classified_as_the_mean_of_its_mirrors_by_all_runs(
+    api_runs: ApiRuns, tmp_path: Path
+) -> None:
+    copies = [Path(shutil.copytree(api_runs.classifier, tmp_path / name)) for name in ("a", "b")]
+    for copy, flip in zip(copies, (["y"], []), strict=True):
+        content = json.loads((copy / "experiment.json").read_text())
+        content["augment"]["flip"] = flip
+        (copy / "experiment.json").write_text(json.dumps(content))
+        (copy / "stages.json").unlink()
+    chest = Path(api_runs.names["chest"])
+    run, other = (voxray.load_run(copy, device="cpu") for copy in copies)
+    volume = voxray.read_scan(chest)
+    plain, mirrored = run.predict(volume), run.predict(flipped(volume, (1,)))
+    expected = ((plain.probabilities + mirrored.probabilities) / 2 + plain.probabilities) / 2
+    found = run.predict(volume, others=[other], tta=True)
+    np.testing.assert_allclose(found.probabilities, expected, atol=1e-6)
+    with pytest.warns(UserWarning, match="no network was trained with augment.flip"):
+        other.predict(volume, tta=True)
+    said: list[str] = []
+    options = Options(tmp_path / "out", others=(copies[1],), tta=True)
+    predict(copies[0], [chest], options, LocalExecutor(), said.append)
+    written = json.loads((tmp_path / "out" / "s1.json").read_text())
+    np.testing.assert_allclose(list(written["probabilities"].values()), expected, atol=1e-6)
+    assert written["members"] == [str(copy) for copy in copies]
+    assert said[:2] == [
+        f"note: predictions are the mean of 2 networks: {copies[0]}, {copies[1]}",
+        "note: predictions are the mean over scans mirrored along y",
+    ]

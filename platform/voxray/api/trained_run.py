@@ -1,5 +1,6 @@
 """A trained run: its results, and predictions with its model."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -75,6 +76,8 @@ class Run:
         affine: "ArrayLike | None" = None,
         mask: Volume | None = None,
         probabilities: bool = False,
+        others: "Sequence[Run]" = (),
+        tta: bool = False,
     ) -> "Prediction | Segmentation | Findings":
         """Predict a scan, exactly as ``voxray predict`` does; a cross-validation averages its folds' probabilities.
 
@@ -89,6 +92,11 @@ class Run:
         probabilities : bool
             Whether a segmentation has its probabilities, a float32 for each class and voxel of the scan. Labels alone
             are made slab by slab, so that the memory hardly depends on the number of classes.
+        others : sequence of Run
+            Other runs, whose probabilities are averaged with those of this one; as ``voxray predict --with``.
+        tta : bool
+            Whether the mean is also over mirrors of the scan, along the axes that training flipped (``augment.flip``).
+            Warns where it flipped none.
 
         Returns
         -------
@@ -103,7 +111,7 @@ class Run:
         Raises
         ------
         ConfigError
-            A path is given instead of a volume, or an array instead of a mask.
+            A path is given instead of a volume, an array instead of a mask, or a run of another task or other classes.
         ScanError
             The scan cannot be used.
 
@@ -113,9 +121,16 @@ class Run:
         >>> prediction.probabilities.shape, prediction.label in (0, 1)
         ((2,), True)
         """
+        from voxray.inference.load import check_members
+        from voxray.inference.mirrors import NO_EFFECT, axes_in_words
         from voxray.inference.predict import predict_volume
 
-        return predict_volume(self.trained, as_volume(volume, affine), as_mask(mask), probabilities=probabilities)
+        runs = [trained for run in (self, *others) for trained in run.trained]
+        if others:
+            check_members([run.folder.path for run in runs])
+        if tta and not axes_in_words([run.experiment for run in runs]):
+            warnings.warn(NO_EFFECT.replace("--tta", "tta"), stacklevel=2)
+        return predict_volume(runs, as_volume(volume, affine), as_mask(mask), probabilities=probabilities, tta=tta)
 
     def __repr__(self) -> str:
         folds = f", {len(self.folds)} folds" if self.folds else ""

@@ -116,6 +116,18 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    with_: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--with",
+            help="Another run, whose probabilities are averaged with those of RUN; may be repeated.",
+            parser=path_argument,
+            show_default=False,
+        ),
+    ] = None,
+    tta: Annotated[
+        bool, typer.Option("--tta", help="Also predict mirrors, along the axes that training flipped, and average.")
+    ] = False,
     no_ray: NoRay = False,
 ) -> None:
     """Segment or classify whole scans, or find what a run was trained to tell from other candidates.
@@ -125,9 +137,12 @@ def predict(
     a list (luna16) searches a chest CT for candidates, classifies them and writes the findings as CSV and JSON, with
     pictures and a page; the terminal shows the first ten.
 
+    A cross-validation predicts with the mean of its folds' probabilities, and --with adds other runs.
+
     Example: voxray predict runs/hippocampus_unet3d scan.nii.gz --out predictions
     """
     from voxray.prediction.files import Options
     from voxray.stages.predict import predict as predict_scans
 
-    predict_scans(run, scans, Options(out, probabilities, mask, candidates), choose_executor(no_ray), echo)
+    options = Options(out, probabilities, mask, candidates, others=tuple(with_ or ()), tta=tta)
+    predict_scans(run, scans, options, choose_executor(no_ray), echo)

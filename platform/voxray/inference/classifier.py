@@ -10,6 +10,8 @@ from voxray.datasets.layouts import find_layout
 from voxray.errors import ConfigError, ScanError
 from voxray.inference.grad_cam import grad_cam
 from voxray.inference.load import TrainedRun
+from voxray.inference.mirrors import mirror_images, mirrors_of
+from voxray.inference.sliding_window import Axes
 from voxray.loader.normalize import scale_images
 from voxray.patches.cut import Patch, choose_boxes, cut_patches, prepare_volume, scan_number, scan_statistics
 from voxray.scans.geometry import canonical_volume
@@ -58,7 +60,9 @@ class Classifier:
             raise ConfigError(str(run.folder.path), problem, "Run voxray evaluate with a list of candidates")
         self.run = run
 
-    def predict(self, volume: Volume, mask: Volume | None = None, where: str = "volume") -> Prediction:
+    def predict(
+        self, volume: Volume, mask: Volume | None = None, where: str = "volume", *, tta: bool = False
+    ) -> Prediction:
         """Classify a scan by the mean of its patches' probabilities, those that it is evaluated with.
 
         Parameters
@@ -69,6 +73,8 @@ class Classifier:
             Chooses the slices, where those of the training were chosen by a mask.
         where : str
             Name of the scan in messages.
+        tta : bool
+            Whether the mean is also over patches mirrored along the axes that training flipped.
 
         Raises
         ------
@@ -83,10 +89,9 @@ class Classifier:
         boxes = choose_boxes(volume, mask, settings, where, number=number)
         patches = cut_patches(volume, mask, boxes, settings, [where] * len(boxes))
         inputs = self._inputs(patches, scan_statistics(volume, settings))
-        with torch.no_grad(), self.run.preprocessing.autocast():
-            batches = inputs.split(self.run.experiment.training.batch_size)
-            logits = torch.cat([self.run.model(batch).double().cpu() for batch in batches])
-        probabilities, threshold = self.run.calibration.apply(logits.numpy()).mean(axis=0), self.run.scan_threshold
+        mirrors = mirrors_of(self.run.experiment, tta=tta)
+        probabilities = np.mean([self._probabilities(inputs, axes) for axes in mirrors], axis=0)
+        threshold = self.run.scan_threshold
         if not np.isfinite(probabilities).all():
             raise ScanError(where, "the network gives it no probability (NaN)", "Check it with voxray inspect")
         return Prediction(probabilities, predict_label(probabilities, threshold), threshold, inputs)
@@ -110,6 +115,15 @@ class Classifier:
         maps = (values[..., None] if inputs.ndim == 4 else values for values in (inputs[:, 0], saliency))
         images, heat = (values.float().cpu().numpy() for values in maps)
         return label, images, heat
+
+    def _probabilities(self, inputs: torch.Tensor, axes: Axes) -> NDArray[np.float64]:
+        """The mean over patches, mirrored along axes."""
+        with torch.no_grad(), self.run.preprocessing.autocast():
+            batches = inputs.split(self.run.experiment.training.batch_size)
+            mirrored = (mirror_images(batch, axes, self.run.preprocessing.layout) for batch in batches)
+            logits = torch.cat([self.run.model(batch).double().cpu() for batch in mirrored])
+        probabilities: NDArray[np.float64] = self.run.calibration.apply(logits.numpy()).mean(axis=0)
+        return probabilities
 
     def _inputs(self, patches: list[Patch | ScanError], statistics: list[list[float]] | None) -> torch.Tensor:
         # A patch that cannot be had is quarantined by ingest too, and not evaluated.

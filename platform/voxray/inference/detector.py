@@ -1,5 +1,6 @@
 """A trained classifier of candidates and a whole scan: where the findings are."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -12,7 +13,9 @@ from voxray.config.experiment import Experiment
 from voxray.datasets.layouts import find_layout
 from voxray.errors import ConfigError
 from voxray.inference.load import OperatingPoint, TrainedRun
+from voxray.inference.mirrors import mirror_images, mirrors_of
 from voxray.inference.proposing import foreground_map, load_proposing
+from voxray.inference.sliding_window import Axes
 from voxray.loader.normalize import scale_images
 from voxray.patches.cut import Patch, center_boxes, cut_patches, prepare_volume, scan_statistics
 from voxray.proposals.blobs import find_blobs
@@ -106,12 +109,12 @@ class Detector:
         The network that proposes candidates is not trained.
     """
 
-    def __init__(self, runs: Sequence[TrainedRun]) -> None:
+    def __init__(self, runs: Sequence[TrainedRun], *, tta: bool = False) -> None:
         first = runs[0]
         if first.task != "classification" or not classifies_candidates(first.experiment) or len(first.classes) != 2:
             problem = "this run was not trained to tell candidates of two classes apart"
             raise ConfigError(str(first.folder.path), problem, "Load it as a classifier or a segmenter")
-        self.runs = tuple(runs)
+        self.runs, self.tta = tuple(runs), tta
         self.settings = first.experiment.detection
         self.proposing = load_proposing(runs)
 
@@ -163,7 +166,7 @@ class Detector:
         return Candidates(blobs.centers_mm, blobs.diameters_mm)
 
     def score(self, volume: Volume, candidates: Candidates, where: str = "volume") -> Floats:
-        """The probability of each candidate (n,), averaged over runs and quarter turns; NaN outside the scan.
+        """The probability of each candidate (n,), averaged over runs, quarter turns and mirrors; NaN outside the scan.
 
         Parameters
         ----------
@@ -179,7 +182,7 @@ class Detector:
             The scan cannot be used.
         """
         volume = canonical_volume(volume.array, volume.affine)
-        probabilities = np.stack([_score(run, volume, candidates.centers_mm, where) for run in self.runs])
+        probabilities = np.stack([_score(run, volume, candidates.centers_mm, where, self.tta) for run in self.runs])
         mean: Floats = probabilities.mean(axis=0)
         return mean
 
@@ -226,7 +229,7 @@ def _findings(candidates: Candidates, probabilities: Floats, rows: NDArray[np.in
     return Findings(candidates.centers_mm[rows], probabilities[rows], candidates.diameters_mm[rows])
 
 
-def _score(run: TrainedRun, volume: Volume, centers_mm: Floats, where: str) -> Floats:
+def _score(run: TrainedRun, volume: Volume, centers_mm: Floats, where: str, tta: bool) -> Floats:
     window = run.experiment.data.picture_window
     settings = run.cut_settings
     if window is not None:
@@ -237,19 +240,21 @@ def _score(run: TrainedRun, volume: Volume, centers_mm: Floats, where: str) -> F
     statistics = scan_statistics(prepared, settings)
     boxes = center_boxes(prepared, centers_mm, settings.patches.size)
     batch = run.experiment.training.batch_size
-    probabilities = np.full(len(boxes), np.nan)
+    probabilities, mirrors = np.full(len(boxes), np.nan), mirrors_of(run.experiment, tta=tta)
     for first in range(0, len(boxes), batch):
         part = boxes[first : first + batch]
         patches = cut_patches(prepared, None, part, settings, [where] * len(part))
         kept = [(row, patch.image) for row, patch in enumerate(patches, first) if isinstance(patch, Patch)]
         if kept:
             images = np.stack([image for _, image in kept])
-            probabilities[[row for row, _ in kept]] = _probabilities(run, images, statistics)
+            probabilities[[row for row, _ in kept]] = _probabilities(run, images, statistics, mirrors)
     return probabilities
 
 
-def _probabilities(run: TrainedRun, images: NDArray[np.generic], statistics: list[list[float]] | None) -> Floats:
-    """Of class 1, the mean over the quarter turns of patches (n, channel, x, y, z)."""
+def _probabilities(
+    run: TrainedRun, images: NDArray[np.generic], statistics: list[list[float]] | None, mirrors: Sequence[Axes]
+) -> Floats:
+    """Of class 1, the mean over the quarter turns and mirrors of patches (n, channel, x, y, z)."""
     preprocessing, window = run.preprocessing, run.experiment.data.picture_window
     if window is not None:
         scaled = (np.asarray(images, np.float32) - window[0]) / (window[1] - window[0])
@@ -261,7 +266,8 @@ def _probabilities(run: TrainedRun, images: NDArray[np.generic], statistics: lis
     turns = QUARTER_TURNS if inputs.shape[2] == inputs.shape[3] else 1
     total = np.zeros(len(inputs))
     with torch.no_grad(), preprocessing.autocast():
-        for turn in range(turns):
+        for turn, axes in itertools.product(range(turns), mirrors):
             turned = torch.rot90(inputs, turn, (2, 3)).contiguous(memory_format=preprocessing.layout)
+            turned = mirror_images(turned, axes, preprocessing.layout)
             total += run.calibration.apply(run.model(turned).double().cpu().numpy())[:, 1]
-    return total / turns
+    return total / (turns * len(mirrors))

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from voxray.inference.mirrors import mirrors_of
 from voxray.inference.segmenter import NetworkInput, Segmenter
-from voxray.inference.sliding_window import FLOAT_BYTES, Axes, Span
+from voxray.inference.sliding_window import FLOAT_BYTES, Span
 from voxray.inference.tiles import Tile, Windows, choose_tiles
 from voxray.models.outputs import label_maps
 from voxray.scans.geometry import canonical_volume, in_axes_of
@@ -25,7 +26,6 @@ GPU_SHARE = 4  # on a GPU, one of so many parts of its free memory
 PLANES_BYTES = 2**26  # of probabilities on the scan's own grid
 
 Floats = NDArray[np.float32]
-NO_MIRRORS: tuple[Axes, ...] = ((),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +97,7 @@ def segment_scan(
     prepared: PreparedScan,
     *,
     probabilities: bool = False,
-    mirrors: Sequence[Axes] = NO_MIRRORS,
+    tta: bool = False,
     sums_bytes: int | None = None,
 ) -> Segmentation:
     """Segment a scan by the mean of the networks' probabilities.
@@ -110,13 +110,13 @@ def segment_scan(
         For these segmenters.
     probabilities : bool
         Whether the mean probabilities are returned, which takes the memory of a float32 per class and voxel.
-    mirrors : sequence of tuple of int
-        See `slide_slabs`.
+    tta : bool
+        Whether each network is also given windows mirrored along the axes that its training flipped.
     sums_bytes : int, optional
         Memory of the sums of windows; by default 1 GiB, on a GPU a quarter of what is free.
     """
     scan, activation = prepared.scan, segmenters[0].network.output.activation
-    members = [_Member(*pair, scan, mirrors) for pair in zip(segmenters, prepared.inputs, strict=True)]
+    members = [_Member(*pair, scan, tta) for pair in zip(segmenters, prepared.inputs, strict=True)]
     most = sums_bytes or _sums_bytes(segmenters[0].run.device)
     labels = np.empty((1, *scan.shape), np.uint8)
     shares = np.empty((segmenters[0].channels, *scan.shape), np.float32) if probabilities else None
@@ -159,8 +159,9 @@ def _mean(parts: Sequence[Floats]) -> Floats:
 class _Member:
     """The probabilities of a network on the grid of a scan, part by part."""
 
-    def __init__(self, segmenter: Segmenter, given: NetworkInput, scan: Volume, mirrors: Sequence[Axes]) -> None:
-        self.segmenter, self.given, self.mirrors = segmenter, given, mirrors
+    def __init__(self, segmenter: Segmenter, given: NetworkInput, scan: Volume, tta: bool) -> None:
+        self.segmenter, self.given = segmenter, given
+        self.mirrors = mirrors_of(segmenter.run.experiment, tta=tta)
         self.onto = None if given.volume is scan else PartsLike(given.volume, scan)
         spec = segmenter.run.experiment
         window, overlap = spec.patches.size, spec.evaluation.overlap

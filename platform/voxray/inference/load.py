@@ -16,10 +16,12 @@ from voxray.config.folds import fold_experiments
 from voxray.config.parse import check_content
 from voxray.config.tasks import TASKS
 from voxray.config.validation import describe_problems, nearest
-from voxray.errors import StoreError
+from voxray.datasets.layouts import find_layout
+from voxray.errors import ConfigError, StoreError
 from voxray.metrics.calibration import Calibration
 from voxray.models.build import build_model
 from voxray.models.spec.load import Architecture, parse_architecture
+from voxray.models.spec.unet import UNet
 from voxray.patches.cut import CutSettings
 from voxray.patches.plan import store_provenance
 from voxray.runs.folder import RunFolder
@@ -169,6 +171,53 @@ def trained_folders(path: AnyPath) -> list[AnyPath]:
     folders = [path / fold.out_path.name for fold in folds]
     _check_folds(folders, folds)
     return folders
+
+
+def load_members(paths: Sequence[AnyPath], device: torch.device) -> list[TrainedRun]:
+    """Load the networks of one or several runs, of a cross-validation those of its folds; see `check_members`."""
+    folders = [folder for path in paths for folder in trained_folders(path)]
+    check_members(folders)
+    return [load_trained(folder, device) for folder in folders]
+
+
+def check_members(folders: Sequence[AnyPath]) -> None:
+    """Check that the probabilities of trained networks may be averaged.
+
+    Raises
+    ------
+    ConfigError
+        A folder is given twice, or a network answers another question than the first one.
+    NotReadyError
+        A run has not been trained.
+    """
+    first, *others = map(RunFolder, folders)
+    answers = _answers(first)
+    problems = []
+    for number, folder in enumerate(others, 1):
+        if folder.path.resolve() in {path.resolve() for path in folders[:number]}:
+            problems.append(f"{folder.path} is given twice")
+        problems += [
+            f"{folder.path}: {key} {value!r} instead of {answers.get(key)!r}"
+            for key, value in _answers(folder).items()
+            if value != answers.get(key)
+        ]
+    if problems:
+        problem = f"cannot be averaged with {first.path}: {'; '.join(problems)}"
+        raise ConfigError("runs", problem, "Give runs of one task with the same classes")
+
+
+def _answers(folder: RunFolder) -> dict[str, Any]:
+    """What a network answers, which those of an ensemble have in common."""
+    metadata, experiment = _read_metadata(folder), read_run_experiment(folder)
+    architecture = parse_architecture(metadata.architecture, str(folder.model))
+    answers: dict[str, Any] = {"task": metadata.task, "classes": metadata.classes, "channels": metadata.input_shape[0]}
+    if isinstance(architecture, UNet):
+        return {**answers, "activation": architecture.output.activation}
+    layout = find_layout(experiment.data.layout).samples_points
+    answers["candidates"] = layout or experiment.data.picture_window is not None
+    if answers["candidates"]:
+        answers["detection"] = experiment.detection.model_dump(mode="json")
+    return answers
 
 
 def _check_folds(folders: Sequence[AnyPath], folds: Sequence[Experiment]) -> None:

@@ -40,7 +40,7 @@ def errors_of_scan(path: AnyPath) -> Iterator[None]:
 
 
 def predict_volume(
-    runs: Sequence[TrainedRun], volume: Volume, mask: Volume | None, *, probabilities: bool = False
+    runs: Sequence[TrainedRun], volume: Volume, mask: Volume | None, *, probabilities: bool = False, tta: bool = False
 ) -> Prediction | Segmentation | Findings:
     """Predict a scan with a trained run, or by the mean of several runs' probabilities.
 
@@ -53,6 +53,8 @@ def predict_volume(
         Chooses the slices of a classifier that was trained so.
     probabilities : bool
         Whether a segmentation has its probabilities.
+    tta : bool
+        Whether the mean is also over mirrors along the axes that each run's training flipped.
 
     Raises
     ------
@@ -63,15 +65,17 @@ def predict_volume(
     """
     where = volume.name or "volume"
     if runs[0].task == "classification" and classifies_candidates(runs[0].experiment):
-        return Detector(runs).find(volume, where)
+        return Detector(runs, tta=tta).find(volume, where)
     if runs[0].task == "classification":
-        return classify(runs, volume, mask, where)
-    return segment(runs, volume, where, probabilities=probabilities)
+        return classify(runs, volume, mask, where, tta=tta)
+    return segment(runs, volume, where, probabilities=probabilities, tta=tta)
 
 
-def classify(runs: Sequence[TrainedRun], volume: Volume, mask: Volume | None, where: str) -> Prediction:
+def classify(
+    runs: Sequence[TrainedRun], volume: Volume, mask: Volume | None, where: str, *, tta: bool = False
+) -> Prediction:
     """The mean of the runs' probabilities, and the class at the mean of their operating points."""
-    predictions = [Classifier(run).predict(volume, mask, where) for run in runs]
+    predictions = [Classifier(run).predict(volume, mask, where, tta=tta) for run in runs]
     probabilities = np.mean([prediction.probabilities for prediction in predictions], axis=0)
     threshold = mean_threshold(runs)
     return Prediction(probabilities, predict_label(probabilities, threshold), threshold, predictions[0].inputs)
@@ -83,7 +87,9 @@ def mean_threshold(runs: Sequence[TrainedRun]) -> float | None:
     return float(np.mean(thresholds)) if len(thresholds) == len(runs) else None
 
 
-def segment(runs: Sequence[TrainedRun], volume: Volume, where: str, *, probabilities: bool = False) -> Segmentation:
+def segment(
+    runs: Sequence[TrainedRun], volume: Volume, where: str, *, probabilities: bool = False, tta: bool = False
+) -> Segmentation:
     """The classes of a scan's voxels by the mean of the runs' probabilities, which are returned where asked for."""
     segmenters = [Segmenter(run) for run in runs]
-    return segment_scan(segmenters, prepare_scan(segmenters, volume, where), probabilities=probabilities)
+    return segment_scan(segmenters, prepare_scan(segmenters, volume, where), probabilities=probabilities, tta=tta)

@@ -8,7 +8,8 @@ import torch
 
 from voxray.errors import ConfigError
 from voxray.inference.load import TrainedRun
-from voxray.inference.sliding_window import FLOAT_BYTES, Span, slide_slabs, window_starts
+from voxray.inference.mirrors import ONE_PASS
+from voxray.inference.sliding_window import FLOAT_BYTES, Axes, Span, slide_slabs, window_starts
 from voxray.loader.normalize import scale_images, valid_voxels
 from voxray.models.outputs import class_probabilities, foreground_probabilities
 from voxray.models.spec.unet import UNet
@@ -97,7 +98,7 @@ class Segmenter:
         self,
         scan: NetworkInput,
         across: tuple[Span, Span] | None = None,
-        mirrors: Sequence[tuple[int, ...]] = ((),),
+        mirrors: Sequence[Axes] = ONE_PASS,
     ) -> Iterator[torch.Tensor]:
         """Slabs along x of mean probabilities, (channels, x, y, z); see `slide_slabs` for the arguments."""
         spec, device = self.run.experiment, self.run.device

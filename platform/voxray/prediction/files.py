@@ -11,7 +11,7 @@ from voxray.console.progress import OnProgress
 from voxray.errors import DataError, VoxrayError, WorkError
 from voxray.inference.classifier import Classifier
 from voxray.inference.detector import Detector, classifies_candidates, sort_findings
-from voxray.inference.load import TrainedRun, load_trained, trained_folders
+from voxray.inference.load import TrainedRun, load_members
 from voxray.inference.predict import classify, errors_of_scan, plain_name, scan_name, segment
 from voxray.inference.segmenter import Segmenter
 from voxray.prediction.candidates import PointList, other_coordinates
@@ -37,6 +37,9 @@ class Options:
     mask: AnyPath | None = None  # chooses a classifier's slices, where those of its training were chosen by masks
     candidates: AnyPath | None = None  # a list of points to classify, instead of proposals
     points: PointList | None = None  # those of the list, which is read once for all scans
+    others: tuple[AnyPath, ...] = ()  # runs whose probabilities are averaged with those of the first one
+    tta: bool = False  # whether the mean is also over mirrors along the axes that training flipped
+    members: tuple[str, ...] = ()  # names of all networks, in the results
 
 
 def check_scans(paths: Sequence[AnyPath]) -> None:
@@ -54,7 +57,7 @@ def segment_file(runs: Sequence[TrainedRun], path: AnyPath, options: Options) ->
 
     ``NAME_seg.nii.gz`` holds the label map in the scan's own geometry, ``NAME_prob.nii.gz`` the probabilities.
     """
-    segmentation = segment(runs, open_file(path), str(path), probabilities=options.probabilities)
+    segmentation = segment(runs, open_file(path), str(path), probabilities=options.probabilities, tta=options.tta)
     labels, files, name = segmentation.labels, PredictionFolder(options.out), plain_name(path)
     write_nifti(files.label_map(name), labels, path, DESCRIPTION)
     if segmentation.probabilities is not None:
@@ -74,7 +77,7 @@ def classify_file(runs: Sequence[TrainedRun], path: AnyPath, options: Options) -
     """
     classes = runs[0].classes
     mask = None if options.mask is None else open_file(options.mask)
-    prediction = classify(runs, open_file(path), mask, str(path))
+    prediction = classify(runs, open_file(path), mask, str(path), tta=options.tta)
     named = dict(zip(classes, prediction.probabilities.tolist(), strict=True))
     ranked = sorted(named.items(), key=lambda pair: -pair[1])
     shares = ", ".join(f"{name} {probability_percent(value)}" for name, value in ranked)
@@ -86,6 +89,8 @@ def classify_file(runs: Sequence[TrainedRun], path: AnyPath, options: Options) -
         files.classification(name),
         {
             "scan": scan_name(path),
+            "members": list(options.members),
+            "tta": options.tta,
             "probabilities": named,
             "prediction": predicted,
             "threshold": prediction.threshold,
@@ -105,7 +110,7 @@ def find_file(runs: Sequence[TrainedRun], path: AnyPath, options: Options) -> st
 
     With a list of candidates those of the scan are classified, none is left out.
     """
-    detector, volume, name = Detector(runs), open_file(path), plain_name(path)
+    detector, volume, name = Detector(runs, tta=options.tta), open_file(path), plain_name(path)
     if options.points is None:
         candidates = detector.propose(volume, str(path))
         findings = detector.merge(candidates, detector.score(volume, candidates, str(path)))
@@ -124,7 +129,8 @@ def find_file(runs: Sequence[TrainedRun], path: AnyPath, options: Options) -> st
                 what += f" (are they world millimeters, LPS?{other_coordinates(volume, candidates.centers_mm)})"
     subtitle = [f"run {runs[0].experiment.name}", what, f"{len(findings):,} findings"]
     files, searched = PredictionFolder(options.out), options.candidates is None
-    lines = write_findings(files, name, findings, volume, detector, subtitle, searched=searched)
+    made_by = {"members": list(options.members), "tta": options.tta}
+    lines = write_findings(files, name, findings, volume, detector, subtitle, made_by, searched=searched)
     return "\n  ".join([f"{what}, {len(findings):,} findings", *lines])
 
 
@@ -145,10 +151,10 @@ def predict_here(
 def load_predictor(run: AnyPath, options: Options, device: torch.device) -> Callable[[AnyPath], str]:
     """A function that predicts a scan with a run's model, writes the result and returns it in words.
 
-    Of a cross-validation, the probabilities of all folds are averaged. A scan that fails is skipped, whatever the
-    error, so that the others are predicted.
+    The probabilities of all networks, of folds and of several runs, are averaged. A scan that fails is skipped,
+    whatever the error, so that the others are predicted.
     """
-    runs = [load_trained(folder, device) for folder in trained_folders(run)]
+    runs = load_members([run, *options.others], device)
     check_task(runs[0])
     write_result = WRITERS[answer_kind(runs[0].task, runs[0].experiment)]
 

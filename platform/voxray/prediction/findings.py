@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -31,6 +31,7 @@ def write_findings(
     volume: Volume,
     detector: Detector,
     subtitle: Sequence[str],
+    made_by: Mapping[str, Any],
     *,
     searched: bool,
 ) -> list[str]:
@@ -49,6 +50,8 @@ def write_findings(
         Whose thresholds count.
     subtitle : sequence of str
         What was done, for the page.
+    made_by : mapping
+        The networks, for the JSON file.
     searched : bool
         Whether the scan was searched, instead of classifying a list.
     """
@@ -68,6 +71,7 @@ def write_findings(
         folder.findings(name),
         {
             "scan": name,
+            **made_by,
             "axes": "LPS, mm",
             "operating_point": findings.operating_point and asdict(findings.operating_point),
             "recall_threshold": _recall_threshold(detector),

@@ -1,12 +1,13 @@
 """Prediction: from scans to label maps or classes, with a trained run."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from voxray.errors import ConfigError, DataError, WorkError
 from voxray.executors.base import Executor
 from voxray.inference.detector import NEEDS_A_LIST
-from voxray.inference.load import trained_folders
+from voxray.inference.load import check_members, trained_folders
+from voxray.inference.mirrors import NO_EFFECT, axes_in_words
 from voxray.inference.predict import plain_name, scan_name
 from voxray.prediction.candidates import read_points
 from voxray.prediction.files import SKIPPED, Options, answer_kind, check_scans
@@ -37,18 +38,22 @@ def predict(run: AnyPath, scans: Sequence[AnyPath], options: Options, executor: 
     check_scans(scans)
     if options.mask is not None and len(scans) > 1:
         raise DataError("--mask", f"expected one scan, got {len(scans)} scans", "Predict the scans one by one")
-    for folder in map(RunFolder, trained_folders(run)):
-        folder.check(folder.model)
-        read_metadata(folder.model)
+    folders = [folder for path in (run, *options.others) for folder in trained_folders(path)]
+    check_members(folders)
     absolute = [path.absolute() for path in scans]
     mask, candidates = options.mask and options.mask.resolve(), options.candidates and options.candidates.resolve()
-    options = replace(options, out=options.out.resolve(), mask=mask, candidates=candidates)
+    others, members = tuple(path.resolve() for path in options.others), tuple(map(str, folders))
+    options = replace(
+        options, out=options.out.resolve(), mask=mask, candidates=candidates, others=others, members=members
+    )
     _check_targets(run, absolute, options)
     if options.candidates is not None:
         points, notes = read_points(options.candidates, [plain_name(path) for path in absolute])
         options = replace(options, points=points)
         for note in notes:
             on_status(f"note: {note}")
+    for note in _notes(folders, tta=options.tta):
+        on_status(f"note: {note}")
     PredictionFolder(options.out).remove_unfinished()
     skipped = 0
     with reported(RunFolder(options.out), "predict", "scans") as on_progress:
@@ -57,6 +62,15 @@ def predict(run: AnyPath, scans: Sequence[AnyPath], options: Options, executor: 
             skipped += outcome.startswith(SKIPPED)
         if skipped:
             raise WorkError("predict", f"{skipped} of {len(scans)} scans were skipped", "See the reasons above")
+
+
+def _notes(folders: Sequence[AnyPath], *, tta: bool) -> Iterator[str]:
+    """Which networks are averaged, and which mirrors."""
+    if len(folders) > 1:
+        yield f"predictions are the mean of {len(folders)} networks: {', '.join(map(str, folders))}"
+    if tta:
+        axes = axes_in_words([read_run_experiment(RunFolder(folder)) for folder in folders])
+        yield f"predictions are the mean over scans mirrored along {axes}" if axes else NO_EFFECT
 
 
 def _check_targets(run: AnyPath, scans: Sequence[AnyPath], options: Options) -> None:
