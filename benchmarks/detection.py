@@ -3,8 +3,9 @@
     python benchmarks/detection.py runs/phantom_detection                                # all rows
     python benchmarks/detection.py runs/phantom_detection --rows log_arch3dsm --rounds 1   # from the phantom to CPM
 
-Each row is a cross-validation by patient whose networks search the whole scans of their test folds. Finished runs are
-reused, so that the same command resumes. The table is Markdown; the last line is JSON.
+Each row is a cross-validation by patient whose networks search the whole scans of their test folds; two rounds give the
+metrics of the first one too. Finished runs are reused, so that the same command resumes. The table is Markdown, the
+last line JSON.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from voxray.cli.app import main
+from voxray.config.rounds import FIRST
 
 PROJECT = Path(__file__).resolve().parents[1]
 EXPERIMENTS = PROJECT / "configs/experiments"
@@ -45,24 +47,28 @@ def run(*words: str) -> None:
             raise
 
 
-def train(experiment: str, folder: Path, name: str, settings: list[str]) -> dict[str, Any]:
-    """Run all stages of an experiment; returns the metrics of the joined folds."""
+def train(experiment: str, folder: Path, name: str, settings: list[str]) -> Path:
+    """Run all stages of an experiment; returns the run's folder."""
     out = folder / name
     common = [f"name={name}", f"out={out}", f"data.root={folder / 'phantom'}", *settings]
     run("run", str(EXPERIMENTS / experiment), "--no-ray", *(word for each in common for word in ("--set", each)))
-    content: dict[str, Any] = json.loads((out / "metrics.json").read_text())["test"]
-    return content
+    return out
 
 
-def measure(folder: Path, row: str, rounds: int, settings: list[str]) -> dict[str, Any]:
-    """The metrics of whole scans of a row."""
+def measure(folder: Path, row: str, rounds: int, settings: list[str]) -> list[dict[str, Any]]:
+    """The metrics of whole scans of a row, for each round."""
     of_row = [each.format(folder=folder) for each in ROWS[row][1]]
-    of_rounds = [] if rounds == 1 else [f"detection.rounds={rounds}"]
     began = time.perf_counter()
-    metrics = train("phantom_detection.toml", folder, f"{row}_{rounds}", [*settings, *of_row, *of_rounds])
-    found = metrics["whole_scans"]
-    values = {name: (found[name], found["intervals"].get(name)) for name in RESULTS}
-    return {"row": row, "rounds": rounds, "seconds": round(time.perf_counter() - began), **values}
+    out = train("phantom_detection.toml", folder, row, [*settings, *of_row, f"detection.rounds={rounds}"])
+    seconds = round(time.perf_counter() - began)
+    runs = [out] if rounds == 1 else [out / FIRST, out]
+    return [{"row": row, "rounds": number, "seconds": seconds, **read(each)} for number, each in enumerate(runs, 1)]
+
+
+def read(out: Path) -> dict[str, Any]:
+    """Value and interval of each result of a run's whole scans."""
+    found = json.loads((out / "metrics.json").read_text())["test"]["whole_scans"]
+    return {name: (found[name], found["intervals"].get(name)) for name in RESULTS}
 
 
 def line(result: dict[str, Any]) -> str:
@@ -93,8 +99,7 @@ def benchmark(folder: Path, options: argparse.Namespace) -> None:
     epochs = [] if options.epochs is None else [f"training.epochs={options.epochs}"]
     if "unet_arch3dsm" in options.rows:
         train("phantom_proposals_unet3d.toml", folder, UNET, [*folds, *epochs])
-    jobs = [(row, rounds) for row in options.rows for rounds in options.rounds]
-    results = [measure(folder, row, rounds, [*folds, *epochs]) for row, rounds in jobs]
+    results = [of_round for row in options.rows for of_round in measure(folder, row, options.rounds, [*folds, *epochs])]
     print("\n".join([HEADER, *map(line, results)]))
     seconds = round(time.perf_counter() - began)
     print(json.dumps({"benchmark": "detection", "seconds": seconds, "results": results}))
@@ -104,7 +109,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
-    parser.add_argument("--rounds", nargs="+", type=int, choices=(1, 2), default=[1, 2])
+    parser.add_argument("--rounds", type=int, choices=(1, 2), default=2)
     parser.add_argument("--scans", type=int, default=60)
     parser.add_argument("--matrix", type=int, default=200, help="pixels along a slice's side")
     parser.add_argument("--folds", type=int, default=5)

@@ -97,6 +97,8 @@ def ray_here(_s3_server: S3) -> "Iterator[Cluster]":
     import ray
     from ray.cluster_utils import Cluster
 
+    # Ray notes there which cluster is the newest, and does not make the folder for one with a folder of its own.
+    Path("/tmp/ray").mkdir(exist_ok=True)
     # A short path: the sockets inside it may not exceed 107 bytes.
     folder = tempfile.mkdtemp(prefix="vr", dir="/tmp")
     head = {"num_cpus": 2, "include_dashboard": False, "temp_dir": folder, "object_store_memory": 100 * 2**20}

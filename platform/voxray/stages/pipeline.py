@@ -100,6 +100,8 @@ def _join(experiment: Experiment, folds: Sequence[Experiment], on_status: OnStat
         for fold in folds:
             locks.enter_context(run_folder(fold).locked())
             _need_finished(fold)
+        if experiment.detection.rounds > 1:
+            join_folds(first_round(experiment), [first_round(fold) for fold in folds])
         metrics = join_folds(experiment, folds)
         echo_metrics(metrics, experiment.training.monitor, on_status)
         write_fold_report(folder.report, experiment, metrics)
