@@ -14,7 +14,7 @@ def test_every_row_is_used_exactly_once(
 ) -> None:
     windows = stream_windows(slots, streams, block, window, seed=1, epoch=epoch)
     assert len(windows) == streams
-    rows = [row for stream in windows for decoded in stream for row in decoded.rows.tolist()]
+    rows = [row for stream in windows for decoded in stream for row in decoded.entries.tolist()]
     assert sorted(rows) == list(range(len(slots)))
 
 
@@ -26,12 +26,12 @@ def test_offsets_point_at_the_slots_of_the_rows(
     for stream in stream_windows(slots, streams, block, window, seed=1, epoch=epoch):
         for part in stream:
             decoded = np.concatenate([np.arange(low, high) for low, high in part.spans])
-            np.testing.assert_array_equal(decoded[part.offsets], slots[part.rows])
+            np.testing.assert_array_equal(decoded[part.offsets], slots[part.entries])
             assert len(decoded) <= max(window, block)
 
 
 def rows_of(windows: list[list[Window]]) -> list[list[int]]:
-    return [[row for window in stream for row in window.rows.tolist()] for stream in windows]
+    return [[row for window in stream for row in window.entries.tolist()] for stream in windows]
 
 
 def test_the_order_is_a_pure_function_of_seed_epoch_and_streams() -> None:

@@ -22,6 +22,7 @@ def test_small_scans_are_cut_at_their_center_and_trained_within_the_time() -> No
     assert proposal.value("patches.size") == [40, 56, 40]
     assert proposal.value("patches.sampling") == "center"
     assert proposal.value("patches.spacing_mm") is None
+    assert proposal.value("augment.crop") is None
     assert proposal.value("intensity.kind") == "zscore"
     assert proposal.value("augment.dimensions") == 3
     # 16 filters: with 32, an hour at 100 GFLOP/s has fewer patches than a network needs.
@@ -47,7 +48,10 @@ def test_distant_slices_have_a_plane_beside_the_space() -> None:
     assert volumes.value("augment.dimensions") == 2
     assert planes.suffix == "_2d"
     assert planes.architecture["dimensions"] == 2
-    assert planes.value("patches.size") == [224, 256]
+    # Slices are cropped from whole scans.
+    assert planes.value("augment.crop") == [224, 256]
+    assert planes.value("patches.size") == [224, 256, 10]
+    assert planes.value("patches.sampling") == "center"
     assert planes.value("model.architecture") == "architecture_2d.json"
 
 
@@ -63,6 +67,10 @@ def test_large_scans_are_cut_where_they_are_labeled_and_scans_that_differ_are_re
     (proposal,) = plan_segmentation(data, GPU)
     assert proposal.value("patches.sampling") == "foreground"
     assert proposal.value("patches.patches_per_scan") == 8
+    crop, tile = proposal.value("augment.crop"), proposal.value("patches.size")
+    assert tile == [1.5 * length for length in crop]
+    assert proposal.value("augment.crops_per_patch") == 4
+    assert proposal.value("augment.foreground_share") == 0.33
     assert proposal.value("patches.spacing_mm") == pytest.approx([0.8, 0.8, 1.5])
     assert proposal.value("intensity.window") == [-81, 241]
     assert proposal.value("patches.pad_value") == -1000
@@ -73,7 +81,10 @@ def test_brains_in_empty_space_are_standardized_over_their_own_voxels() -> None:
     data = fingerprint((240, 240, 155), contents=np.tile([138.0, 169, 138], (100, 1)), intensities=(MR,) * 4)
     (proposal,) = plan_segmentation(replace(data, channels=("t1", "t1c", "t2", "flair")), GPU)
     assert proposal.value("intensity.kind") == "zscore_nonzero"
-    assert proposal.value("patches.size") == [128, 128, 128]
+    assert proposal.value("augment.crop") == [128, 128, 128]
+    assert proposal.value("patches.size") == [240, 240, 155]  # whole scans, from which the network gets crops
+    assert proposal.value("patches.sampling") == "center"
+    assert proposal.value("training.buffer_bytes") == "2048MiB"
 
 
 @pytest.mark.parametrize(

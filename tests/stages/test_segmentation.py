@@ -31,7 +31,9 @@ from voxray.runs.folder import run_folder
 from voxray.scans.read import open_file, open_scan
 from voxray.stages.evaluate import evaluate
 from voxray.stages.ingest import ingest
+from voxray.stages.outline import plan_run
 from voxray.stages.predict import predict
+from voxray.stages.report import report
 from voxray.stages.train import train
 from voxray.store.read import open_store
 from voxray.training.fit import make_loader, make_preprocessing
@@ -209,6 +211,28 @@ def test_a_resampled_run_still_predicts_on_the_scans_own_grid(brains: Path, tmp_
     labels = open_file(tmp_path / "out" / f"{source.name[:-7]}_seg.nii.gz")
     assert labels.shape == open_file(source).shape
     np.testing.assert_allclose(labels.affine, open_file(source).affine, atol=1e-5)
+
+
+def test_a_network_that_learns_from_crops_gets_inputs_of_their_size_everywhere(brains: Path, tmp_path: Path) -> None:
+    crop = [16, 12]  # slices of volumes
+    augment = {"crop": crop, "crops_per_patch": 3, "flip": ["x"]}
+    training = {"epochs": 1, "loss": "dice", "batch_size": 4}
+    spec = spec_of(brains, tmp_path, augment=augment, training=training, evaluation={"overlap": 0})
+    (tmp_path / "architecture.json").write_text(json.dumps({**SMALL_UNET, "dimensions": 2}))
+    assert plan_run(spec).network.input_shape == (4, *crop)
+    assert plan_run(spec).training_patches == 3 * plan_run(spec).plan.count("train")
+    ingest(spec, LocalExecutor(), quiet)
+    train(spec, LocalExecutor(), quiet)
+    trained = load_trained(spec.out_path, CPU)
+    seen: list[tuple[int, ...]] = []
+    trained.model.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape[1:])))
+    evaluate_scan(Segmenter(trained), scans_to_evaluate(spec, open_store(spec.store_path), "test")[0])
+    assert set(seen) == {(4, *crop)}
+    evaluate(spec, LocalExecutor(), quiet)
+    report(spec, quiet)
+    page = (spec.out_path / "report.html").read_text()
+    assert f"crops of {' × '.join(map(str, crop))} voxels · 2D network" in page
+    assert "augmented 1" in page
 
 
 def test_settings_of_the_other_task_are_refused(brains: Path, tmp_path: Path) -> None:

@@ -161,7 +161,9 @@ def print_plan(experiment: "Experiment") -> None:
     echo(f"shards    {shard} → {experiment.store_path}")
     rotated = planned.rotated_rows
     rotations = f", {rotated:,} of them rotations of positives" if rotated else ""
-    echo(f"epoch     {planned.training_rows:,} training rows{rotations}; {plan.count('val'):,} validation patches")
+    crop = experiment.augment.crop
+    kind = "rows" if crop is None else f"crops of {'x'.join(map(str, crop))}"
+    echo(f"epoch     {planned.training_patches:,} training {kind}{rotations}; {plan.count('val'):,} validation patches")
     if experiment.detection.rounds > 1:
         more = count_to_add(plan.count("train") - plan.count("train", 0), plan.count("train", 0), experiment.patches)
         echo(f"rounds    2; up to {more:,} hard negatives join the training rows of the second one")

@@ -20,6 +20,13 @@ Ratio = Annotated[float, Field(gt=0)] | Literal["all"]
 MOST_CHUNK_BYTES = 2**31  # Blosc compresses less at a time
 
 
+def three_numbers(size: Any) -> Any:
+    """A size along x, y, z of ``[x, y]``, a single slice; other values as they are."""
+    if not isinstance(size, list | tuple):
+        return size
+    return (*size, 1) if len(size) == 2 else tuple(size)
+
+
 class DataSpec(Spec):
     """The data set: a folder, or a file of many images, in one of the layouts of ``docs/layouts.md``."""
 
@@ -178,9 +185,7 @@ class PatchesSpec(Spec):
     @field_validator("size", mode="before")
     @classmethod
     def _two_numbers_mean_one_slice(cls, size: Any) -> Any:
-        if not isinstance(size, list | tuple):
-            return size
-        return (*size, 1) if len(size) == 2 else tuple(size)
+        return three_numbers(size)
 
     @field_validator("negatives_per_positive", mode="before", json_schema_input_type=Ratio | NegativesSpec)
     @classmethod

@@ -44,17 +44,29 @@ class Experiment(Spec):
         if dtype != "float32" and not np.iinfo(dtype).min <= value <= np.iinfo(dtype).max:
             raise ValueError(f"patches.pad_value: {value:g} does not fit store.dtype '{dtype}'; change one of them")
         if math.prod(self.patches.size) * np.dtype(dtype).itemsize >= MOST_CHUNK_BYTES:
-            problem = f"a patch has fewer than 2 GiB, got {' x '.join(map(str, self.patches.size))} voxels of {dtype}"
+            problem = f"a patch has fewer than 2 GiB, got {_by(self.patches.size)} voxels of {dtype}"
             raise ValueError(f"patches.size: {problem}; make it smaller")
-        x, y, _ = self.patches.size
+        self._check_crop()
+        x, y, _ = self.input_size
         if x != y and {90, 270} & set(self.patches.oversample_rotations):
             problem = f"90 and 270 need a square patch, got {x}x{y}"
             raise ValueError(f"patches.oversample_rotations: {problem}; use [180] or []")
         if x != y and self.augment.rotate90:
-            raise ValueError(f"augment.rotate90: needs a square patch, got {x}x{y}; use augment.flip")
+            raise ValueError(f"augment.rotate90: needs a square patch or crop, got {x}x{y}; use augment.flip")
         if self.augment.rotate_choices and self.augment.rotate_range:
             raise ValueError("augment.rotate_choices: has no effect beside augment.rotate_range; give one of them")
         return self
+
+    def _check_crop(self) -> None:
+        size = self.patches.size
+        if any(length > whole for length, whole in zip(self.input_size, size, strict=True)):
+            problem = f"larger than patches.size {_by(size)}, got {_by(self.input_size)}"
+            raise ValueError(f"augment.crop: {problem}; make the patches larger or the crops smaller")
+
+    @property
+    def input_size(self) -> tuple[int, int, int]:
+        """Voxels of the network's input along x, y, z: those of a crop where patches are cropped, else of a patch."""
+        return self.augment.crop or self.patches.size
 
     @property
     def data_path(self) -> AnyPath:
@@ -70,3 +82,8 @@ class Experiment(Spec):
     def store_path(self) -> AnyPath:
         """The patch store; by default inside the run's folder."""
         return to_path(self.store.path) if self.store.path else self.out_path / "store"
+
+
+def _by(size: tuple[int, int, int]) -> str:
+    """``32 x 48 x 32``."""
+    return " x ".join(map(str, size))

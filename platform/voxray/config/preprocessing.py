@@ -1,9 +1,10 @@
 """Settings of intensity normalization and augmentation."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
+from voxray.config.data import Positive, three_numbers
 from voxray.config.validation import Spec
 
 Window = tuple[float, float]
@@ -48,6 +49,9 @@ class AugmentSpec(Spec):
     With 2 `dimensions`, rotation, scaling, shift and elastic changes are those of the x-y plane, the same in all
     slices. With 3 they act in space, which needs voxels about as long in z as in plane. Voxels from outside the patch
     repeat its border.
+
+    With `crop` the network gets a part of each patch, another one in every epoch, which is copied where the patch is
+    decoded. Validation covers each patch with crops, and windows of whole scans have the size of a crop.
     """
 
     also_called: ClassVar = {
@@ -59,8 +63,18 @@ class AugmentSpec(Spec):
         "rotate_angles": "rotate_choices",
         "zoom": "scale",
         "translate": "shift_voxels",
+        "random_crop": "crop",
+        "roi_size": "crop",
+        "oversample_foreground_percent": "foreground_share",
     }
 
+    crop: tuple[Positive, Positive, Positive] | None = None
+    """Segmentation: voxels along x, y, z of the network's input, a part of a patch at a random place; by default the
+    whole patch. ``[x, y]`` is a single slice."""
+    crops_per_patch: Annotated[int, Field(ge=1, le=10_000)] = 1
+    """With `crop`: crops of each training patch in an epoch, which decodes it once."""
+    foreground_share: Annotated[float, Field(ge=0, le=1)] = 0.33
+    """With `crop`: share of the crops that are centered on a voxel of a random foreground class of their patch."""
     dimensions: Literal[2, 3] = 2
     """Whether geometric changes act in the plane or in space."""
     flip: tuple[Literal["x", "y", "z"], ...] = ()
@@ -87,3 +101,14 @@ class AugmentSpec(Spec):
     """Largest standard deviation of added Gaussian noise."""
     blur_voxels: NonNegative = 0
     """Largest standard deviation of a Gaussian blur, in voxels."""
+
+    @field_validator("crop", mode="before")
+    @classmethod
+    def _two_numbers_mean_one_slice(cls, size: Any) -> Any:
+        return three_numbers(size)
+
+    @property
+    def changes_voxels(self) -> bool:
+        """Whether batches are changed at random, whether or not their patches are cropped."""
+        cropping = {"crop", "crops_per_patch", "foreground_share"}
+        return self.model_dump(exclude=cropping) != AugmentSpec().model_dump(exclude=cropping)

@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from voxray.config.data import PatchesSpec
 from voxray.config.experiment import Experiment
 from voxray.console.progress import OnProgress
 from voxray.datasets.pseudonyms import files_of
@@ -93,17 +92,17 @@ def _evaluate(segmenter: Segmenter, case: Case) -> Case:
     predicted = prediction.array[0]
     metrics = {
         **scan_metrics(truth, predicted, label.spacing_mm, classes, tolerance),
-        **patch_metrics(truth, predicted, _patch_in(experiment.patches, label), classes),
+        **patch_metrics(truth, predicted, _patch_in(experiment, label), classes),
     }
     columns = {key: value for key, value in case.items() if key not in ("files", "name")}
     return {**columns, "prediction": relative_path(folder.path, file), **metrics}
 
 
-def _patch_in(spec: PatchesSpec, scan: Volume) -> tuple[int, ...]:
-    """Voxels of a patch along the axes of a scan."""
-    if spec.sampling == "resized":
+def _patch_in(experiment: Experiment, scan: Volume) -> tuple[int, ...]:
+    """Voxels of the network's input along the axes of a scan."""
+    if experiment.patches.sampling == "resized":
         return scan.shape
-    return patch_in_scan(spec.size, spec.spacing_mm, scan.shape, scan.affine)
+    return patch_in_scan(experiment.input_size, experiment.patches.spacing_mm, scan.shape, scan.affine)
 
 
 def evaluate_scans(

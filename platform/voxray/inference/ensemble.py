@@ -164,7 +164,7 @@ class _Member:
         self.mirrors = mirrors_of(segmenter.run.experiment, tta=tta)
         self.onto = None if given.volume is scan else PartsLike(given.volume, scan)
         spec = segmenter.run.experiment
-        window, overlap = spec.patches.size, spec.evaluation.overlap
+        window, overlap = spec.input_size, spec.evaluation.overlap
         self.windows = Windows(segmenter.channels, given.volume.shape, window, overlap, self.needed)
 
     def needed(self, axis: int, span: Span) -> Span:

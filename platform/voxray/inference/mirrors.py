@@ -14,8 +14,8 @@ NO_EFFECT = "--tta has no effect: no network was trained with augment.flip"
 
 
 def flipped_axes(experiment: Experiment) -> str:
-    """The axes that training flipped, of those along which a patch has more than one voxel, such as ``xy``."""
-    sizes = zip(AXES, experiment.patches.size, strict=True)
+    """The axes that training flipped, of those along which the input has more than one voxel, such as ``xy``."""
+    sizes = zip(AXES, experiment.input_size, strict=True)
     return "".join(axis for axis, size in sizes if axis in experiment.augment.flip and size > 1)
 
 

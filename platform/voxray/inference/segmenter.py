@@ -111,11 +111,11 @@ class Segmenter:
                 logits: torch.Tensor = self.run.model(images[..., 0] if flat else images)
             return logits[..., None] if flat else logits
 
-        window_bytes = FLOAT_BYTES * self.channels * int(np.prod(spec.patches.size))
+        window_bytes = FLOAT_BYTES * self.channels * int(np.prod(spec.input_size))
         for _, slab in slide_slabs(
             scan.volume.array,
             predict,
-            spec.patches.size,
+            spec.input_size,
             spec.evaluation.overlap,
             batch_size=max(1, min(BATCH_WINDOWS, BATCH_BYTES // window_bytes)),
             pad_value=spec.patches.pad_value,
@@ -128,7 +128,7 @@ class Segmenter:
 
     def _scaling(self, scan: NetworkInput) -> Callable[[torch.Tensor], torch.Tensor]:
         """What turns windows in the scan's own numbers into the input that training made of patches."""
-        spec, size = self.run.experiment.intensity, self.run.experiment.patches.size
+        spec, size = self.run.experiment.intensity, self.run.experiment.input_size
         shape = scan.volume.shape
         starts = [window_starts(extent, length, 0)[0] for extent, length in zip(shape, size, strict=True)]
         # A volume is smaller than a window along an axis, or no window extends beyond it there: all are padded alike.

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from voxray.errors import ConfigError
+from voxray.loader.crops import Cropping, Crops, Mask, Place, crop
 from voxray.loader.sampler import Window, step_counts, stream_shares, stream_windows
 from voxray.loader.shard_reader import PatchChecks, ShardReader, WindowBuffers
 from voxray.store.read import PatchStore
@@ -33,7 +34,7 @@ class Batch:
     Attributes
     ----------
     images : Tensor, (n, channel, x, y, z)
-        In the scan's own intensities and the store's dtype.
+        Patches, or crops of them, in the scan's own intensities and the store's dtype.
     labels : Tensor of int64, (n,)
     rotations : Tensor of int64, (n,)
         Degrees in plane, not yet applied.
@@ -87,6 +88,8 @@ class PatchLoader:
         Memory of the shuffle buffer of each stream. A split that fits the buffer of a single stream is decoded once.
     pin : bool
         Put batches into page-locked memory, for a GPU.
+    crops : Crops, optional
+        Take crops of each patch instead of the patch. An epoch has every crop exactly once.
 
     Raises
     ------
@@ -112,6 +115,7 @@ class PatchLoader:
         seed: int = 0,
         buffer_bytes: int = 2**28,
         pin: bool = False,
+        crops: Crops | None = None,
     ) -> None:
         self.streams = streams or ranks
         if self.streams < ranks or batch_size < self.streams:
@@ -130,26 +134,43 @@ class PatchLoader:
             self.block_slots = min(self.block_slots, per_chunk * max(1, chunks // (self.streams * MIN_BLOCKS)))
         self.window_slots = max(self.block_slots, buffer_bytes // WINDOWS_IN_MEMORY // per_patch)
         self.shares = stream_shares(batch_size, self.streams)
+        self.size, self.crops = store.info.size, crops
         self.inside = _inside(rows, store.info.size)
+        counts = np.ones(len(self.slots), np.int64) if crops is None else crops.counts(self.inside.numpy())
+        self.rows = np.repeat(np.arange(len(self.slots)), counts)  # of each entry
+        self.numbers = np.arange(len(self.rows)) - (np.cumsum(counts) - counts)[self.rows]
         self.statistics = _scan_statistics(rows, store.info.channels)
         self.arrays = store.arrays(split)
-        checks = PatchChecks(self.arrays, self.slots, rows["checksum"])
+        checks = PatchChecks(self.arrays, self.slots, rows["checksum"], self.rows)
         self._buffers = {stream: WindowBuffers(self.arrays, checks) for stream in self._own_streams()}
 
     @property
     def count(self) -> int:
-        """Rows of the split, over all ranks."""
-        return len(self.slots)
+        """Patches of an epoch, over all ranks: the rows of the split, or all their crops."""
+        return len(self.rows)
 
     def steps(self, epoch: int | None) -> NDArray[np.int64]:
         """Patches that each stream gives to each step of an epoch, (steps, streams)."""
         return self._step_counts(self._windows(epoch))
 
-    def read(self, row: int) -> Batch:
-        """One row of the index as a batch; it is read by itself, which decodes its whole chunk."""
+    def read(self, row: int, epoch: int | None = None) -> Batch:
+        """One row of the index as a batch; it is read by itself, which decodes its whole chunk.
+
+        Parameters
+        ----------
+        row : int
+        epoch : int, optional
+            Of whose crops the first one is returned, where patches are cropped; None returns the whole patch.
+        """
         slot = int(self.slots[row])
-        tensors = [torch.from_numpy(array.read(slot, slot + 1)) for array in self.arrays]
-        return self._batch(0, np.array([row]), np.zeros(1, np.int64), tensors, 1)
+        arrays = [array.read(slot, slot + 1) for array in self.arrays]
+        start = np.zeros((1, 3), np.int64)
+        if epoch is not None and self.crops is not None:
+            mask = arrays[1][0] if len(arrays) > 1 else None
+            start[0] = self.crops.start(self._place(row, 0, epoch), self.size, mask)
+            arrays = [crop(array, start[0], self.crops.size) for array in arrays]
+        tensors = [self._joined((array,)) for array in arrays]
+        return self._batch(0, np.array([row]), start, np.zeros(1, np.int64), tensors, 1)
 
     def epoch(self, epoch: int | None, first: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from step `first` on, read ahead in the background.
@@ -204,29 +225,45 @@ class PatchLoader:
         return range(self.rank, self.streams, self.ranks)
 
     def _windows(self, epoch: int | None) -> list[list[Window]]:
-        return stream_windows(self.slots, self.streams, self.block_slots, self.window_slots, self.seed, epoch)
+        slots = self.slots[self.rows]
+        return stream_windows(slots, self.streams, self.block_slots, self.window_slots, self.seed, epoch)
 
     def _step_counts(self, windows: list[list[Window]]) -> NDArray[np.int64]:
-        return step_counts([sum(len(window.rows) for window in stream) for stream in windows], self.shares)
+        return step_counts([sum(len(window.entries) for window in stream) for stream in windows], self.shares)
 
     def _batches(self, epoch: int | None, first: int) -> Iterator[Batch]:
         windows = self._windows(epoch)
         counts = self._step_counts(windows)
         offsets = np.cumsum(counts, axis=1) - counts
         skipped = counts[:first].sum(axis=0)
-        streams = self._own_streams()
+        streams, cropping = self._own_streams(), self._cropping(epoch)
         # Two pools: the tasks of one wait for those of the other.
         with ThreadPoolExecutor(DECODERS) as decoders, ThreadPoolExecutor(len(streams)) as pool:
             readers = [
-                ShardReader(self._buffers[stream], windows[stream], pool, decoders, int(skipped[stream]))
+                ShardReader(self._buffers[stream], windows[stream], pool, decoders, int(skipped[stream]), cropping)
                 for stream in streams
             ]
             for step, shares in enumerate(counts[first:], first):
                 taken = [reader.take(int(shares[stream])) for reader, stream in zip(readers, streams, strict=True)]
-                rows = np.concatenate([rows for rows, _ in taken])
+                rows = self.rows[np.concatenate([part.entries for part in taken])]
+                starts = np.concatenate([part.starts for part in taken])
                 positions = np.concatenate([offsets[step, stream] + np.arange(shares[stream]) for stream in streams])
-                tensors = [self._joined(parts) for parts in zip(*(patches for _, patches in taken), strict=True)]
-                yield self._batch(step, rows, positions, tensors, int(shares.sum()))
+                tensors = [self._joined(parts) for parts in zip(*(part.arrays for part in taken), strict=True)]
+                yield self._batch(step, rows, starts, positions, tensors, int(shares.sum()))
+
+    def _cropping(self, epoch: int | None) -> Cropping | None:
+        crops = self.crops
+        if crops is None:
+            return None
+
+        def start(entry: int, mask: Mask | None) -> NDArray[np.int64]:
+            place = self._place(int(self.rows[entry]), int(self.numbers[entry]), epoch or 0)
+            return crops.start(place, self.size, mask)
+
+        return Cropping(crops.size, start)
+
+    def _place(self, row: int, number: int, epoch: int) -> Place:
+        return Place(epoch, row, number, self.inside[row].numpy())
 
     def _joined(self, parts: tuple[NDArray[np.generic], ...]) -> torch.Tensor:
         tensor = torch.from_numpy(parts[0] if len(parts) == 1 else np.concatenate(parts))
@@ -236,17 +273,20 @@ class PatchLoader:
         self,
         step: int,
         rows: NDArray[np.int64],
+        starts: NDArray[np.int64],
         positions: NDArray[np.int64],
         tensors: list[torch.Tensor],
         total: int,
     ) -> Batch:
         index = torch.from_numpy(rows)
+        inside = self.inside[index] - torch.from_numpy(starts)[:, None]
+        size = torch.tensor(tensors[0].shape[2:])
         return Batch(
             images=tensors[0],
             labels=self.labels[index],
             rotations=self.rotations[index],
             masks=tensors[1] if len(tensors) > 1 else None,
-            inside=self.inside[index],
+            inside=torch.minimum(inside.clamp_(min=0), size),
             statistics=None if self.statistics is None else self.statistics[index],
             rows=rows,
             positions=positions,

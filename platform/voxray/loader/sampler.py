@@ -1,5 +1,6 @@
 """The patches of each batch: a pure function of (seed, epoch, streams).
 
+An *entry* is a patch of an epoch: a row of the split's index, or one of the crops of a row.
 A *stream* is a sequence of patches that one reader follows; every global batch takes its share from each stream.
 Ranks read whole streams, so the global batches stay the same when more or fewer ranks share the streams.
 A *block* is a range of neighboring slots, read at once. A *window* is as many blocks as the shuffle buffer holds:
@@ -21,14 +22,14 @@ class Window:
     ----------
     spans : tuple of (int, int)
         First slot and end slot of each range to read.
-    rows : ndarray of int
-        Rows of the split's index, in the order of use.
+    entries : ndarray of int
+        In the order of use.
     offsets : ndarray of int
-        Position of each row's patch in the concatenated spans.
+        Position of each entry's patch in the concatenated spans.
     """
 
     spans: tuple[tuple[int, int], ...]
-    rows: NDArray[np.int64]
+    entries: NDArray[np.int64]
     offsets: NDArray[np.int64]
 
 
@@ -44,8 +45,8 @@ def stream_windows(
 
     Parameters
     ----------
-    slots : ndarray of int, (rows,)
-        Slot of each row of a split's index; a slot may occur several times, once for each rotation.
+    slots : ndarray of int, (entries,)
+        Slot of each entry; a slot may occur several times, once for each rotation and crop.
     streams : int
     block_slots, window_slots : int
         Slots in a block and in a window.
@@ -56,7 +57,7 @@ def stream_windows(
     Returns
     -------
     list of list of Window
-        Every row occurs exactly once.
+        Every entry occurs exactly once.
     """
     by_slot = np.argsort(slots, kind="stable")
     blocks, first, counts = np.unique(slots[by_slot] // block_slots, return_index=True, return_counts=True)
@@ -67,9 +68,9 @@ def stream_windows(
         windows = []
         for number, start in enumerate(range(0, len(assigned), per_window)):
             members = assigned[start : start + per_window]
-            rows = [by_slot[first[block] : first[block] + counts[block]] for block in members]
+            entries = [by_slot[first[block] : first[block] + counts[block]] for block in members]
             rng = None if epoch is None else np.random.default_rng([seed, epoch, stream, number])
-            windows.append(_window(slots, rows, rng))
+            windows.append(_window(slots, entries, rng))
         result.append(windows)
     return result
 
@@ -79,30 +80,30 @@ def stream_shares(batch_size: int, streams: int) -> list[int]:
     return [batch_size // streams + (stream < batch_size % streams) for stream in range(streams)]
 
 
-def step_counts(stream_rows: list[int], shares: list[int]) -> NDArray[np.int64]:
+def step_counts(stream_entries: list[int], shares: list[int]) -> NDArray[np.int64]:
     """Patches that each stream gives to each step, (steps, streams); exhausted streams give 0."""
-    steps = max((-(-rows // share) for rows, share in zip(stream_rows, shares, strict=True) if rows), default=0)
+    steps = max((-(-count // share) for count, share in zip(stream_entries, shares, strict=True) if count), default=0)
     taken = np.arange(steps)[:, None] * np.array(shares)
-    counts: NDArray[np.int64] = np.clip(np.array(stream_rows) - taken, 0, shares)
+    counts: NDArray[np.int64] = np.clip(np.array(stream_entries) - taken, 0, shares)
     return counts
 
 
 def _assign(order: NDArray[np.int64], counts: NDArray[np.int64], streams: int) -> list[list[int]]:
-    """Assign blocks in this order, each to the stream with the fewest rows so far."""
+    """Assign blocks in this order, each to the stream with the fewest entries so far."""
     assigned: list[list[int]] = [[] for _ in range(streams)]
     heap = [(0, stream) for stream in range(streams)]
     for block in order.tolist():
-        rows, stream = heapq.heappop(heap)
+        filled, stream = heapq.heappop(heap)
         assigned[stream].append(block)
-        heapq.heappush(heap, (rows + int(counts[block]), stream))
+        heapq.heappush(heap, (filled + int(counts[block]), stream))
     return assigned
 
 
-def _window(slots: NDArray[np.int64], rows: list[NDArray[np.int64]], rng: np.random.Generator | None) -> Window:
-    """Spans in the order of the store, neighbors joined; only the rows are shuffled."""
+def _window(slots: NDArray[np.int64], entries: list[NDArray[np.int64]], rng: np.random.Generator | None) -> Window:
+    """Spans in the order of the store, neighbors joined; only the entries are shuffled."""
     spans: list[tuple[int, int]] = []
     parts, filled = [], 0
-    for members in sorted(rows, key=lambda members: int(slots[members[0]])):
+    for members in sorted(entries, key=lambda members: int(slots[members[0]])):
         low, high = int(slots[members].min()), int(slots[members].max()) + 1
         if spans and spans[-1][1] == low:
             spans[-1] = (spans[-1][0], high)
@@ -110,8 +111,8 @@ def _window(slots: NDArray[np.int64], rows: list[NDArray[np.int64]], rng: np.ran
             spans.append((low, high))
         parts.append((members, slots[members] - low + filled))
         filled += high - low
-    window_rows, offsets = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    ordered, offsets = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     if rng is not None:
-        shuffled = rng.permutation(len(window_rows))
-        window_rows, offsets = window_rows[shuffled], offsets[shuffled]
-    return Window(tuple(spans), window_rows, offsets)
+        shuffled = rng.permutation(len(ordered))
+        ordered, offsets = ordered[shuffled], offsets[shuffled]
+    return Window(tuple(spans), ordered, offsets)

@@ -31,7 +31,7 @@ def model_input(architecture: Architecture, patch_shape: tuple[int, int, int, in
         return patch_shape
     if patch_shape[3] != 1:
         problem = f"a 2D architecture takes patches of one slice, got {patch_shape[3]}"
-        raise ConfigError("patches.size", problem, f"Set it to [{patch_shape[1]}, {patch_shape[2]}]")
+        raise ConfigError("patches.size", problem, f"Set it, or augment.crop, to [{patch_shape[1]}, {patch_shape[2]}]")
     return patch_shape[:3]
 
 

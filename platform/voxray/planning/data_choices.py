@@ -3,6 +3,8 @@
 import math
 from collections.abc import Iterator
 
+import numpy as np
+
 from voxray.planning.choices import Choice
 from voxray.planning.fingerprint import Fingerprint
 
@@ -49,14 +51,29 @@ def split_choices(data: Fingerprint) -> Iterator[Choice]:
 
 def store_choices(data: Fingerprint, patch_voxels: int, *, resampled: bool) -> Iterator[Choice]:
     """The smallest type that holds all intensities, and shards of many patches."""
-    least, most = min(each.least for each in data.intensities), max(each.most for each in data.intensities)
+    least, most = _ends(data)
     span = f"intensities are {'whole numbers' if data.whole_numbers else 'fractions'} from {least:g} to {most:g}"
-    exact = data.whole_numbers and (not resampled or most - least >= FINE)
-    holding = [name for name, (low, high) in INTEGERS.items() if exact and low <= least and most <= high]
-    yield Choice("store.dtype", holding[0] if holding else "float32", span)
-    patch_bytes = patch_voxels * len(data.channels) * (4 if not holding else 1 if holding[0] == "uint8" else 2)
+    yield Choice("store.dtype", _dtype(data, resampled=resampled), span)
+    patch_bytes = patch_voxels * voxel_bytes(data, resampled=resampled)
     if patch_bytes < 2**18:
         yield Choice("store.shard_bytes", "8MiB", f"a patch has {math.ceil(patch_bytes / 1024):,} KiB")
+
+
+def voxel_bytes(data: Fingerprint, *, resampled: bool) -> int:
+    """Bytes of a stored voxel with all channels."""
+    return len(data.channels) * np.dtype(_dtype(data, resampled=resampled)).itemsize
+
+
+def _ends(data: Fingerprint) -> tuple[float, float]:
+    return min(each.least for each in data.intensities), max(each.most for each in data.intensities)
+
+
+def _dtype(data: Fingerprint, *, resampled: bool) -> str:
+    """The smallest type of integers that holds all intensities exactly, else float32."""
+    least, most = _ends(data)
+    exact = data.whole_numbers and (not resampled or most - least >= FINE)
+    holding = (name for name, (low, high) in INTEGERS.items() if exact and low <= least and most <= high)
+    return next(holding, "float32")
 
 
 def intensity_choices(data: Fingerprint) -> Iterator[Choice]:

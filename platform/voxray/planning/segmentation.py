@@ -22,8 +22,10 @@ from voxray.planning.data_choices import (
     split_choices,
     store_choices,
     training_share,
+    voxel_bytes,
 )
 from voxray.planning.fingerprint import Fingerprint
+from voxray.planning.tiles import FOREGROUND_SHARE, LEAST_BUFFER, Tiles, buffer_bytes, fit_tiles
 from voxray.planning.unet_rules import (
     ALIKE,
     ANISOTROPIC,
@@ -43,8 +45,6 @@ FIRST_FILTERS = (FILTERS, 24, 16, 12, 8)
 FEWEST_PATCHES = 8_000  # that a network must see in the time; wider ones learn less from fewer
 FEWEST_STEPS = 4_000
 MOST_EPOCHS = 1_000
-COVERED = 0.9  # of the voxels of scans in a patch at their center
-MOST_PATCHES = {2: 32, 3: 8}  # of a scan
 VALIDATION_COST = 1 / 3  # of a training patch
 
 
@@ -92,21 +92,24 @@ def _propose(sizes: Sizes, dimensions: int, suffix: str) -> Proposal:
         return _cost(sizes, topology, batch, filters).peak_bytes <= budget.memory_bytes
 
     topology = fit_patch(spacing, median, lambda each: fits(each, SMALLEST_BATCH))
-    patches = _patches_per_scan(sizes, topology)
+    tiles = fit_tiles(topology.patch, sizes.extents, voxel_bytes(data, resampled=sizes.resampled))
     filters, seen = _choose_filters(sizes, topology)
     voxels = math.prod(sizes.median) * data.scans
     memory_batch = largest_batch(topology.patch, voxels, lambda batch: fits(topology, batch, filters))
     batch = max(SMALLEST_BATCH, min(memory_batch, seen // FEWEST_STEPS))
-    per_epoch = max(1, round(data.scans * training_share(data))) * patches
-    epochs = max(1, min(MOST_EPOCHS, round(seen / per_epoch / (1 + VALIDATION_COST / 3))))
+    per_epoch = max(1, round(data.scans * training_share(data))) * tiles.per_scan * tiles.crops
+    validation = VALIDATION_COST / 3 * tiles.validated / tiles.crops
+    epochs = max(1, min(MOST_EPOCHS, round(seen / per_epoch / (1 + validation))))
     choices = (
         *split_choices(data),
-        *_patch_choices(sizes, topology, patches),
-        *store_choices(data, math.prod(topology.patch), resampled=sizes.resampled),
+        *_patch_choices(sizes, topology, tiles),
+        *store_choices(data, math.prod(tiles.size), resampled=sizes.resampled),
         *intensity_choices(data),
+        *_crop_choices(sizes, topology, tiles),
         *_augment_choices(sizes, topology),
         _model_choice(sizes, topology, filters, suffix),
         *_training_choices(sizes, topology, (filters, batch, memory_batch, epochs, seen)),
+        *_buffer_choice(sizes, tiles),
     )
     title = f"{dimensions}D U-Net for {', '.join(data.classes[1:])}, by the rules of nnU-Net"
     return Proposal(suffix, title, choices, unet_json(topology, filters))
@@ -138,36 +141,21 @@ def _choose_filters(sizes: Sizes, topology: Topology) -> tuple[int, int]:
     return filters, seen
 
 
-def _covers(sizes: Sizes, topology: Topology) -> float:
-    """Share of the voxels of all scans in a patch at their center."""
-    patch = (*topology.patch, *(1,) * (3 - len(topology.patch)))
-    inside = np.prod(np.minimum(sizes.extents, patch), axis=1)
-    return float(inside.sum() / np.prod(sizes.extents, axis=1).sum())
-
-
-def _patches_per_scan(sizes: Sizes, topology: Topology) -> int:
-    if _covers(sizes, topology) >= COVERED:
-        return 1
-    dimensions = len(topology.patch)
-    ratio = math.prod(sizes.median) / math.prod(topology.patch)
-    return min(MOST_PATCHES[dimensions], max(2, math.ceil((2 if dimensions == 3 else 1) * ratio)))
-
-
-def _patch_choices(sizes: Sizes, topology: Topology, patches: int) -> Iterator[Choice]:
-    data, covers = sizes.data, _covers(sizes, topology)
-    dimensions = len(topology.patch)
-    median = f"the median scan has {by(sizes.median)} voxels"
-    share = math.prod(topology.patch) / math.prod(sizes.median[:dimensions])
-    divisors = f"divisible by the strides {by(topology.divisors)}"
-    reason = f"{median}, of which this is {share:.0%}; {divisors}; {bytes_text(sizes.budget.memory_bytes)} of memory"
-    yield Choice("patches.size", list(topology.patch), reason)
-    if covers >= COVERED:
-        yield Choice("patches.sampling", "center", f"a patch at the center holds {covers:.0%} of the voxels of a scan")
+def _patch_choices(sizes: Sizes, topology: Topology, tiles: Tiles) -> Iterator[Choice]:
+    data, covers = sizes.data, f"a patch at the center holds {tiles.covers:.0%} of the voxels of a scan"
+    if tiles.crop is None:
+        yield Choice("patches.size", list(tiles.size), _input_reason(sizes, topology))
+        yield Choice("patches.sampling", "center", covers)
     else:
-        reason = f"a patch at the center holds {covers:.0%} of the voxels of a scan"
-        yield Choice("patches.sampling", "foreground", f"{reason}: patches are drawn where they touch a class")
-        yield Choice("patches.min_foreground", 0.0)
-        yield Choice("patches.patches_per_scan", patches)
+        stored = "whole scans are" if tiles.whole else "parts of scans are"
+        reason = f"{stored} stored, larger than the network's input of {by(tiles.crop)}, which is cropped from them"
+        yield Choice("patches.size", list(tiles.size), reason)
+        if tiles.whole:
+            yield Choice("patches.sampling", "center", "nearly all of a scan is in it")
+        else:
+            yield Choice("patches.sampling", "foreground", "scans are larger: parts are drawn where they touch a class")
+            yield Choice("patches.min_foreground", 0.0)
+            yield Choice("patches.patches_per_scan", tiles.per_scan)
     if sizes.resampled:
         ranges = zip(data.spacings_mm.min(axis=0), data.spacings_mm.max(axis=0), strict=True)
         spread = " × ".join(f"{low:.3g}–{high:.3g}" for low, high in ranges)
@@ -177,6 +165,29 @@ def _patch_choices(sizes: Sizes, topology: Topology, patches: int) -> Iterator[C
         )
     yield Choice("patches.oversample_rotations", [])
     yield Choice("patches.pad_value", pad_value(data))
+
+
+def _input_reason(sizes: Sizes, topology: Topology) -> str:
+    share = math.prod(topology.patch) / math.prod(sizes.median[: len(topology.patch)])
+    divisors = f"divisible by the strides {by(topology.divisors)}; {bytes_text(sizes.budget.memory_bytes)} of memory"
+    return f"the median scan has {by(sizes.median)} voxels, of which this is {share:.0%}; {divisors}"
+
+
+def _crop_choices(sizes: Sizes, topology: Topology, tiles: Tiles) -> Iterator[Choice]:
+    """What the network gets of a stored patch, where that is larger."""
+    if tiles.crop is None:
+        return
+    yield Choice("augment.crop", list(tiles.crop), _input_reason(sizes, topology))
+    reason = f"a tile has {math.prod(tiles.size) / math.prod(tiles.crop):.1f} times the voxels of a crop"
+    yield Choice("augment.crops_per_patch", tiles.crops, reason)
+    yield Choice("augment.foreground_share", FOREGROUND_SHARE, "a third of the crops is centered on a class")
+
+
+def _buffer_choice(sizes: Sizes, tiles: Tiles) -> Iterator[Choice]:
+    size = buffer_bytes(tiles, voxel_bytes(sizes.data, resampled=sizes.resampled))
+    if tiles.crop is not None and size > LEAST_BUFFER:
+        reason = "so many tiles are shuffled that those of a batch come from several scans"
+        yield Choice("training.buffer_bytes", f"{size // 2**20}MiB", reason)
 
 
 def _augment_choices(sizes: Sizes, topology: Topology) -> Iterator[Choice]:

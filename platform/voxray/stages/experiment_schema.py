@@ -19,7 +19,8 @@ def experiment_schema() -> dict[str, Any]:
     monitor = {"anyOf": [{"enum": sorted(monitors)}, {"pattern": "^[a-z0-9_]+/"}]}
     training = models["TrainingSpec"]
     models["DataSpec"]["layout"]["enum"] = sorted(LAYOUTS)
-    models["PatchesSpec"]["size"]["minItems"] = 2  # two numbers mean one slice
+    for size in (models["PatchesSpec"]["size"], models["AugmentSpec"]["crop"]["anyOf"][0]):
+        size["minItems"] = 2  # two numbers mean one slice
     training["loss"]["enum"] = sorted(LOSSES)
     training["monitor"] |= monitor
     training["early_stopping_monitor"]["anyOf"][0] |= monitor

@@ -37,6 +37,8 @@ class RunPlan:
         That training would use on this machine.
     rotations : int
         Rotated copies of each positive patch.
+    crops : int
+        Crops of each training patch in an epoch; 1 where patches are not cropped.
     """
 
     manifest: Manifest
@@ -46,11 +48,12 @@ class RunPlan:
     cost: Cost
     device: torch.device
     rotations: int
+    crops: int
 
     @property
-    def training_rows(self) -> int:
-        """Patches of an epoch, with rotated copies."""
-        return self.plan.count("train") + self.rotated_rows
+    def training_patches(self) -> int:
+        """Patches of an epoch, with rotated copies, or all their crops."""
+        return self.crops * (self.plan.count("train") + self.rotated_rows)
 
     @property
     def rotated_rows(self) -> int:
@@ -86,8 +89,10 @@ def plan_run(experiment: Experiment) -> RunPlan:
         raise ConfigError("intensity.window", problem, "Correct their number")
     check_unit(experiment, plan)
     check_rounds(experiment, masks=plan.masks)
-    network = load_network(path, (channels, *experiment.patches.size), len(plan.classes))
+    network = load_network(path, (channels, *experiment.input_size), len(plan.classes))
     gpu = experiment.training.device != "cpu" and torch.cuda.is_available()
     cost = network.cost(len(plan.classes), experiment.training, gpu=gpu)
     device = torch.device("cuda" if gpu else "cpu")
-    return RunPlan(manifest, plan, channels, network, cost, device, len(experiment.patches.oversample_rotations))
+    rotations, augment = len(experiment.patches.oversample_rotations), experiment.augment
+    crops = 1 if augment.crop is None else augment.crops_per_patch
+    return RunPlan(manifest, plan, channels, network, cost, device, rotations, crops)

@@ -151,23 +151,23 @@ def preview(experiment: Experiment, options: TuneOptions, output: Callable[[Any]
     experiment = fold_experiments(_with_shared_store(experiment, options.folds))[0]
     planned = plan_run(experiment)
     parse_metric(options.metric, experiment, planned.plan.task, planned.plan.classes)
-    patch_shape, classes = (planned.channels, *experiment.patches.size), len(planned.plan.classes)
+    patch_shape, classes = (planned.channels, *experiment.input_size), len(planned.plan.classes)
     gpu = planned.device.type == "cuda"
     conditions = Conditions(patch_shape, classes, experiment.training, gpu, options.limits)
     survey = survey_space(load_space(options.space), conditions, options.seed)
     name = to_path(experiment.model.architecture).stem
     flops_per_s = measure_throughput(experiment, planned.network, classes, planned.cost, planned.device)
-    seconds_per_flop = planned.training_rows / flops_per_s
+    seconds_per_flop = planned.training_patches / flops_per_s
     for table in survey_tables(survey, seconds_per_flop):
         output(table)
-    output(f"an epoch: {planned.training_rows:,} patches; {name} trains at {count_text(flops_per_s)}FLOP/s here")
+    output(f"an epoch: {planned.training_patches:,} patches; {name} trains at {count_text(flops_per_s)}FLOP/s here")
     output(f"picture: {write_survey_chart(options.out, survey, planned.cost, name, seconds_per_flop)}")
 
 
 def _search(
     experiment: Experiment, options: TuneOptions, space: Space, store: PatchStore, on_status: OnStatus, gpu: bool
 ) -> Search:
-    patch_shape = store.info.patch_shape
+    patch_shape = (store.info.channels, *experiment.input_size)
     paths = [to_path(experiment.model.architecture), *options.starts]
     starts, not_in_space = find_starts(space, experiment, paths, patch_spatial_dims(patch_shape))
     for name in not_in_space:

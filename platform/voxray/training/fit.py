@@ -19,6 +19,7 @@ from voxray.console.failures import print_warning
 from voxray.console.progress import OnProgress
 from voxray.console.signals import never_stop
 from voxray.errors import DataError
+from voxray.loader.crops import Crops, GridCrops, RandomCrops
 from voxray.loader.loader import PatchLoader
 from voxray.models.build import build_model
 from voxray.models.cost.estimate import Cost, estimate_cost
@@ -70,7 +71,7 @@ class Network:
 
 
 def load_network(path: AnyPath, patch_shape: tuple[int, int, int, int], classes: int) -> Network:
-    """Read an architecture and check it against the patches."""
+    """Read an architecture and check it against the patches, or their crops."""
     layers = load_architecture(path)
     input_shape = model_input(layers, patch_shape)
     parameters = count_parameters(infer_shapes(layers, input_shape, classes, str(path)))
@@ -104,7 +105,8 @@ def fit(
     rank, _ = rank_and_world_size()
     store = open_trained_store(experiment)
     check_trainable(store)
-    network = load_network(to_path(experiment.model.architecture), store.info.patch_shape, len(store.info.classes))
+    shape = (store.info.channels, *experiment.input_size)
+    network = load_network(to_path(experiment.model.architecture), shape, len(store.info.classes))
     cost = network.cost(len(store.info.classes), experiment.training, gpu=device.type == "cuda")
     check_memory(cost, experiment.training.batch_size, device)
     model = network.build(len(store.info.classes), experiment.seed).to(device)
@@ -196,7 +198,18 @@ def make_loader(
         seed=experiment.seed,
         buffer_bytes=experiment.training.buffer_bytes,
         pin=device.type == "cuda",
+        crops=choose_crops(experiment, split, len(store.info.classes)),
     )
+
+
+def choose_crops(experiment: Experiment, split: str, classes: int) -> Crops | None:
+    """How the patches of a split are cropped: at random for training, else in a grid; None where they are not."""
+    spec = experiment.augment
+    if spec.crop is None:
+        return None
+    if split != "train":
+        return GridCrops(spec.crop)
+    return RandomCrops(spec.crop, spec.crops_per_patch, spec.foreground_share, classes, experiment.seed)
 
 
 def make_tracker(

@@ -68,7 +68,7 @@ class Preprocessing:
             masks = batch.masks.to(self.device, non_blocking=True).unsqueeze(1)
             # The mask and its valid voxels are rotated together.
             maps = rotate_stored(torch.cat([masks, inside.to(masks.dtype)], 1), batch.rotations)
-        if epoch is not None and self.augment != AugmentSpec():
+        if epoch is not None and self.augment.changes_voxels:
             x, y, z = images.shape[2:]
             key = (self.seed, epoch, batch.step)
             changes = draw_changes(self.augment, key, batch.total, batch.positions, (x, y, z))

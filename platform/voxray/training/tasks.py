@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from voxray.config.experiment import Experiment
+from voxray.config.tasks import TASKS
 from voxray.datasets.annotated import cpm_function, why_not_scored
 from voxray.errors import ConfigError
 from voxray.loader.loader import PatchLoader
@@ -156,6 +157,9 @@ def check_settings(experiment: Experiment, task: str, classes: Sequence[str]) ->
     find_loss(spec.loss, task)
     for setting, name in (("monitor", spec.monitor), ("early_stopping_monitor", spec.stopping_monitor)):
         check_monitor(f"training.{setting}", name, experiment, task, classes)
+    if experiment.augment.crop is not None and not TASKS[task].needs_masks:
+        problem = f"only patches with masks are cropped, this is a {task}"
+        raise ConfigError("augment.crop", problem, "Remove it; augment.shift_voxels moves whole patches")
     if not isinstance(spec.class_weights, str) and len(spec.class_weights) != len(classes):
         problem = f"expected one weight for each of {len(classes)} classes, got {len(spec.class_weights)}"
         raise ConfigError("training.class_weights", problem, f"The classes are {', '.join(classes)}")

@@ -54,10 +54,11 @@ def render_page(run: RunContents) -> str:
 
 
 def _header(run: RunContents) -> dict[str, Any]:
-    size = [edge for number, edge in enumerate(run.store.info.size) if number < 2 or edge > 1]
+    size = [edge for number, edge in enumerate(run.experiment.input_size) if number < 2 or edge > 1]
+    noun = "patches" if run.experiment.augment.crop is None else "crops"
     subtitle = [
         f"{run.experiment.data.layout} data",
-        f"patches of {' × '.join(map(str, size))} voxels",
+        f"{noun} of {' × '.join(map(str, size))} voxels",
         f"{len(size)}D network",
         f"{count(len(run.history), 'epoch')}, best: {run.best_epoch or MISSING}",
     ]
@@ -111,7 +112,7 @@ def _data(run: RunContents) -> dict[str, Any]:
 
 
 def _network(run: RunContents) -> dict[str, Any]:
-    shape = model_input(run.layers, run.store.info.patch_shape)
+    shape = model_input(run.layers, (run.store.info.channels, *run.experiment.input_size))
     lines = infer_shapes(run.layers, shape, len(run.classes), RunFolder(run.folder).architecture.name)
     return {"input_shape": shape, "layers": lines, "parameters": count_parameters(lines)}
 

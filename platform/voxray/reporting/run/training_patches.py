@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from voxray.config.preprocessing import AugmentSpec
 from voxray.errors import VoxrayError
 from voxray.loader.loader import PatchLoader
-from voxray.models.shapes import model_input
 from voxray.reporting.run.cases import Contour, draw_contours
 from voxray.reporting.run.contents import RunContents
-from voxray.training.fit import make_preprocessing
+from voxray.training.fit import choose_crops, make_preprocessing
 from voxray.training.inputs import BOUNDED, Inputs, Preprocessing
 from voxray.visualization.overlay import LOW_HIGH, to_gray
 from voxray.visualization.slices import encode_png, is_picture
@@ -71,9 +70,10 @@ def _draw_patches(run: RunContents, augmented: bool) -> Iterator[TrainingPatch]:
     rows = run.store.rows(TRAIN)
     if not rows.num_rows:
         return
-    loader = PatchLoader(run.store, TRAIN, 1, seed=run.experiment.seed)
-    dims = len(model_input(run.layers, run.store.info.patch_shape)) - 1
-    preprocessing = make_preprocessing(run.experiment, dims, torch.device("cpu"))
+    crops = choose_crops(run.experiment, TRAIN, len(run.classes))
+    loader = PatchLoader(run.store, TRAIN, 1, seed=run.experiment.seed, crops=crops)
+    sizes, cpu = (run.store.info.size, run.experiment.input_size), torch.device("cpu")
+    stored, cropped = (make_preprocessing(run.experiment, 2 if size[2] == 1 else 3, cpu) for size in sizes)
     labels, rotations = rows["label"].to_numpy(), rows["rotation"].to_numpy()
     picture = is_picture(rows["path"][0].as_py())
     for title, label in _displayed(run):
@@ -81,7 +81,7 @@ def _draw_patches(run: RunContents, augmented: bool) -> Iterator[TrainingPatch]:
         if len(candidates):
             row = int(candidates[0] if label is not None else _most_foreground(loader, candidates[:SEARCHED]))
             copies = np.flatnonzero(loader.slots == loader.slots[row])
-            yield TrainingPatch(title, tuple(_versions(loader, preprocessing, copies, picture, augmented)))
+            yield TrainingPatch(title, tuple(_versions(loader, (stored, cropped), copies, picture, augmented)))
 
 
 def _displayed(run: RunContents) -> list[tuple[str, int | None]]:
@@ -102,11 +102,16 @@ def _most_foreground(loader: PatchLoader, candidates: NDArray[np.int64]) -> int:
 
 
 def _versions(
-    loader: PatchLoader, preprocessing: Preprocessing, copies: NDArray[np.int64], picture: bool, augmented: bool
+    loader: PatchLoader,
+    preprocessing: tuple[Preprocessing, Preprocessing],
+    copies: NDArray[np.int64],
+    picture: bool,
+    augmented: bool,
 ) -> Iterator[Version]:
-    """The stored patch, its rotated copies, and draws of the augmentation of the first epochs."""
-    plain = [preprocessing.inputs(loader.read(row), None) for row in copies.tolist()]
-    bounded = preprocessing.intensity.kind in BOUNDED
+    """The stored patch, its rotated copies, and draws of the crops and the augmentation of the first epochs."""
+    stored, cropped = preprocessing
+    plain = [stored.inputs(loader.read(row), None) for row in copies.tolist()]
+    bounded = stored.intensity.kind in BOUNDED
     low, high = (0.0, 1.0) if bounded else np.percentile(plain[0].images[0, 0].numpy(), LOW_HIGH)
     levels = (float(low), float(high))
     for row, inputs in zip(copies.tolist(), plain, strict=True):
@@ -115,7 +120,7 @@ def _versions(
     for epoch in range(1, EPOCHS + 1 if augmented else 1):
         row = int(copies[(epoch - 1) % len(copies)])
         # Read again: augmentation may change a batch in place.
-        inputs = preprocessing.inputs(loader.read(row), epoch)
+        inputs = cropped.inputs(loader.read(row, epoch), epoch)
         yield _version(f"augmented {epoch}", inputs, levels, picture)
 
 
