@@ -156,6 +156,7 @@ def test_a_single_slice_is_measured_in_its_plane() -> None:
 def test_the_same_map_twice_is_perfect_whatever_its_shape(shape: tuple[int, ...]) -> None:
     figures = scan_metrics(np.ones(shape, int), np.ones(shape, int), (1, 2, 3), ("background", "a"))
     perfect = {"dice": 1, "surface_dice": 1, "sensitivity": 1, "hd95_mm": 0, "volume_error": 0, "missed": 0}
+    perfect |= dict.fromkeys(("lesion_recall", "lesion_precision", "lesion_f1", "lesions", "predicted_lesions"), 1)
     assert figures == pytest.approx(
         {f"{name}/a": v for name, v in perfect.items()} | {"specificity/a": math.nan}, nan_ok=True
     )
@@ -175,7 +176,12 @@ def test_empty_masks_follow_the_one_rule(true: int, predicted: int, expected: di
         maps.append(np.zeros(1000, np.int64))
         maps[-1][:voxels] = 1
     truth, prediction = (each.reshape(10, 10, 10) for each in maps)
-    expected |= {"hd95_mm": math.nan, "surface_dice": expected["dice"]}
+    expected |= {"hd95_mm": math.nan, "surface_dice": expected["dice"], "lesion_f1": expected["dice"]}
+    expected |= {"lesions": float(true > 0), "predicted_lesions": float(predicted > 0)}
+    expected |= {
+        "lesion_recall": 0 if true else math.nan,
+        "lesion_precision": 0 if predicted else math.nan,
+    }
     figures = scan_metrics(truth, prediction, (1, 1, 1), ("background", "a"))
     assert figures == pytest.approx({f"{name}/a": value for name, value in expected.items()}, nan_ok=True)
 

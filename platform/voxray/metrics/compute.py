@@ -8,6 +8,8 @@ import numpy as np
 
 from voxray.metrics.classification import Samples, predict_labels
 from voxray.metrics.curves import Floats, Ints, ratio
+from voxray.metrics.lesions import harmonic_mean
+from voxray.metrics.metric import Metric
 from voxray.metrics.registry import METRICS, metric_name, task_metrics
 from voxray.metrics.segmentation import TOLERANCE_MM, ClassVoxels, Labels, class_voxels
 
@@ -67,7 +69,7 @@ def voxel_metrics(
 
 
 def mean_metrics(scans: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Means over scans without NaN, before them the means over the classes; ``missed`` is a sum.
+    """Means over scans without NaN, before them the means over the classes; counts such as ``missed`` are sums.
 
     Parameters
     ----------
@@ -97,12 +99,26 @@ def weighted_means(scans: Sequence[Mapping[str, float]], weights: Floats) -> tup
     keys = list(scans[0])
     table = np.array([[scan[key] for key in keys] for scan in scans], float)
     defined = np.isfinite(table)
-    sums, amounts = weights @ np.where(defined, table, 0.0), weights @ defined
     metrics = [METRICS[metric_name(key)] for key in keys]
+    shares = defined * _scan_weights(keys, metrics, table)
+    sums, amounts = weights @ (np.where(defined, table, 0.0) * shares), weights @ shares
     means = np.where([metric.summed for metric in metrics], sums, ratio(sums, amounts))
+    for column, (key, metric) in enumerate(zip(keys, metrics, strict=True)):
+        if metric.f1_of:
+            recall, precision = (means[:, keys.index(key.replace(metric.name, name, 1))] for name in metric.f1_of)
+            means[:, column] = harmonic_mean(recall, precision)
     averaged = list(dict.fromkeys(metric.name for metric in metrics if metric.class_mean))
     columns = [_defined_mean(means[:, [metric.name == name for metric in metrics]]) for name in averaged]
     return [*averaged, *keys], np.column_stack([*columns, means])
+
+
+def _scan_weights(keys: Sequence[str], metrics: Sequence[Metric], table: Floats) -> Floats:
+    """The weight of each scan in the mean of each key, (scans, keys)."""
+    weights = np.ones_like(table)
+    for column, (key, metric) in enumerate(zip(keys, metrics, strict=True)):
+        if metric.weighted_by:
+            weights[:, column] = table[:, keys.index(key.replace(metric.name, metric.weighted_by, 1))]
+    return weights
 
 
 def case_dice(scan: Mapping[str, float]) -> float:

@@ -62,6 +62,10 @@ class Metric:
         Segmentation: whether the mean over the classes is reported too, under the plain name.
     summed : bool
         Segmentation: whether scans are added up instead of averaged.
+    weighted_by : str
+        Segmentation: the metric that gives the weight of each scan in a mean; empty where all weigh the same.
+    f1_of : tuple of str
+        Segmentation: the two metrics, recall and precision, of whose means it is the harmonic mean.
     counts_events : bool
         Whether it is a mean number of rare events, of which none seen still has an upper bound.
     """
@@ -85,6 +89,8 @@ class Metric:
     binary_only: bool = False
     class_mean: bool = False
     summed: bool = False
+    weighted_by: str = ""
+    f1_of: tuple[str, ...] = ()
     counts_events: bool = False
 
     @property

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from voxray.config.tasks import TASKS
 from voxray.config.validation import nearest
 from voxray.errors import ConfigError
-from voxray.metrics import classification, detection_score, patch_detection, segmentation
+from voxray.metrics import classification, detection_score, lesions, patch_detection, segmentation
 from voxray.metrics.calibration_error import ECE
 from voxray.metrics.false_positives import FALSE_POSITIVES_PER_SCAN
 from voxray.metrics.metric import Metric
@@ -40,6 +40,11 @@ METRICS: Mapping[str, Metric] = {
         classification.RECALL_AT_PRECISION,
         patch_detection.PATCH_SENSITIVITY,
         patch_detection.PATCH_SPECIFICITY,
+        lesions.LESION_RECALL,
+        lesions.LESION_PRECISION,
+        lesions.LESION_F1,
+        lesions.LESIONS,
+        lesions.PREDICTED_LESIONS,
         segmentation.VOLUME_ERROR,
         segmentation.MISSED,
         detection_score.PROPOSAL_SENSITIVITY,

@@ -13,6 +13,9 @@ metric                 both empty     only truth empty    only prediction empty
 ``hd95_mm``            NaN            NaN                 NaN
 ``volume_error``       NaN            NaN                 1
 ``missed``             0              1                   1
+``lesion_recall``      NaN            NaN                 0
+``lesion_precision``   NaN            0                   NaN
+``lesion_f1``          NaN            0                   0
 =====================  =============  ==================  ==================
 
 So an invented class costs as much Dice as a class that was not found, and an absent class earns nothing. Its distance
@@ -34,6 +37,7 @@ from numpy.typing import NDArray
 
 from voxray.errors import ScanError
 from voxray.metrics.curves import Floats, ratio
+from voxray.metrics.lesions import Lesions, count_lesions
 from voxray.metrics.metric import Metric
 
 Labels = NDArray[Any]
@@ -87,6 +91,13 @@ class ClassVoxels:
         if self.truth is None or self.prediction is None:
             raise ValueError("distances need the masks of a scan; set per_epoch=False for this metric")
         return surface_distances(self.truth, self.prediction, self.spacing_mm)
+
+    @cached_property
+    def lesions(self) -> Lesions:
+        """Connected components of the masks."""
+        if self.truth is None or self.prediction is None:
+            raise ValueError("lesions need the masks of a scan; set per_epoch=False for this metric")
+        return count_lesions(self.truth, self.prediction)
 
     @property
     def one_is_empty(self) -> bool:
