@@ -299,6 +299,17 @@ class PlanFolder(Folder):
     page = File[AnyPath]("plan.html")
 
 
+@dataclass(frozen=True)
+class ScoreFolder(Folder):
+    """Names of the files of scored masks: the page, all values and a row for each case and class."""
+
+    path: AnyPath
+
+    page = File[AnyPath]("scores.html")
+    scores = File[AnyPath]("scores.json")
+    cases = File[AnyPath]("cases.csv")
+
+
 def run_folder(experiment: Experiment) -> RunFolder:
     """The folder of an experiment's run."""
     return RunFolder(experiment.out_path)

@@ -159,7 +159,7 @@ def _draw_case(run: RunContents, scan: Volume, truth: NDArray[np.uint8], predict
     center = center_of(slices.truth, slices.prediction)
     world = voxel_to_world(scan.affine, (corner + center)[None])[0]
     planes = tuple(
-        _draw_plane(slices, plane, center[plane.cut], float(world[plane.cut]))
+        draw_plane(slices, plane, center[plane.cut], float(world[plane.cut]))
         for plane in (PLANES if scan.shape[2] > 1 else PLANES[:1])
     )
     return CasePictures(planes, *animate(slices))
@@ -174,7 +174,8 @@ def _labels(path: AnyPath, classes: Sequence[str], scan: Volume) -> NDArray[np.u
     return label_classes(volume, classes, str(path))
 
 
-def _draw_plane(slices: Slices, plane: PlaneAxes, index: int, world_mm: float) -> PlanePicture:
+def draw_plane(slices: Slices, plane: PlaneAxes, index: int, world_mm: float) -> PlanePicture:
+    """One plane of slices with contours; `world_mm` is its position."""
     low, high = display_range(slices.image, slices.window)
     gray = to_gray(take_plane(slices.image, plane, index), low, high)
     steps = np.array([slices.spacing_mm[plane.across], slices.spacing_mm[plane.up]])
