@@ -235,6 +235,9 @@ class Lab:
             if ended.code == 0:
                 return ""
             lines.append(ended.line)
+            if "--overwrite" in ended.line:
+                command = (*command, "--overwrite")
+                continue
 
             def run(remedy: Sequence[str]) -> None:
                 if problem := self.drivers.run(folder, remedy).problem:

@@ -15,6 +15,7 @@ from voxray.evaluation.patches import predict_split, write_patch_metrics
 from voxray.executors.local import LocalExecutor
 from voxray.inference.classifier import Classifier
 from voxray.inference.load import load_trained
+from voxray.inference.predict import classify
 from voxray.prediction.files import Options
 from voxray.runs.folder import run_folder
 from voxray.scans.read import open_file, open_scan
@@ -71,7 +72,7 @@ def test_a_scan_is_classified_as_it_was_in_the_evaluation(trained: Experiment) -
     classifier = Classifier(load_trained(trained.out_path, CPU))
     for split in ("val", "test"):
         for row, expected in predicted(trained, split):
-            prediction = classifier.predict(open_scan(Path(trained.data.root) / row["path"]))
+            prediction = classifier.predict(classifier.prepare(open_scan(Path(trained.data.root) / row["path"])))
             np.testing.assert_allclose(prediction.probabilities, expected, atol=1e-5)
     label, images, saliency = classifier.saliency(prediction)
     assert images.shape == saliency.shape == (1, *store.info.size)
@@ -83,7 +84,7 @@ def test_a_network_that_gives_nan_is_an_error_in_place_of_a_prediction(trained: 
     with torch.no_grad():
         next(run.model.parameters()).fill_(math.nan)
     with pytest.raises(ScanError, match=r"the network gives it no probability \(NaN\)"):
-        Classifier(run).predict(open_scan(Path(trained.data.root) / "s0.nii.gz"))
+        classify([run], open_scan(Path(trained.data.root) / "s0.nii.gz"), None, "s0")
     before = run_folder(trained).metrics.read_bytes()
     part = predict_split(trained, run, "val", (0, 1), lambda *progress: None)
     with pytest.raises(WorkError, match=r"split 'val': the network gives no probability \(NaN\) to 2 of 2 patches"):
@@ -120,7 +121,7 @@ def test_a_scan_that_fails_in_any_way_is_skipped_and_the_others_are_classified(
             raise MemoryError("cannot allocate 1.8 TiB")
         return open_file(path)
 
-    monkeypatch.setattr("voxray.prediction.files.open_file", open_or_fail)
+    monkeypatch.setattr("voxray.prediction.predictor.open_file", open_or_fail)
     said: list[str] = []
     with pytest.raises(WorkError, match="1 of 2 scans were skipped"):
         predict(trained.out_path, scans, Options(tmp_path), LocalExecutor(), said.append)

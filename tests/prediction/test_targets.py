@@ -10,8 +10,10 @@ from voxray.prediction.files import Options
 from voxray.stages.predict import predict
 
 
-def run_predict(run: Path, scans: list[Path], out: Path, *, probabilities: bool = False) -> None:
-    predict(run, scans, Options(out, probabilities), LocalExecutor(), lambda line: None)
+def run_predict(
+    run: Path, scans: list[Path], out: Path, *, probabilities: bool = False, overwrite: bool = False
+) -> None:
+    predict(run, scans, Options(out, probabilities, overwrite=overwrite), LocalExecutor(), lambda line: None)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -35,8 +37,8 @@ def test_a_segmentation_is_written_again_over_an_earlier_one(api_runs: ApiRuns, 
     (tmp_path / "x.json").write_text("{}")  # no segmentation writes it
     run_predict(api_runs.segmentation, [scan], tmp_path, probabilities=True)
     before = contents(tmp_path)
-    assert before.keys() == {"x.nii.gz", "x.json", "x_seg.nii.gz", "x_prob.nii.gz"}
-    run_predict(api_runs.segmentation, [scan], tmp_path, probabilities=True)
+    assert before.keys() == {"x.nii.gz", "x.json", "x_seg.nii.gz", "x_seg.json", "x_prob.nii.gz"}
+    run_predict(api_runs.segmentation, [scan], tmp_path, probabilities=True, overwrite=True)
     assert contents(tmp_path) == before
     with pytest.raises(ConfigError, match=r"x_seg\.nii\.gz: is to be read, and would be overwritten"):
         run_predict(api_runs.segmentation, [scan, tmp_path / "x_seg.nii.gz"], tmp_path)
@@ -67,5 +69,5 @@ def test_a_class_is_written_again_where_a_file_of_it_is_lost_or_damaged(
     (tmp_path / "out" / name).unlink()
     if damage is not None:
         (tmp_path / "out" / name).write_bytes(damage)
-    run_predict(api_runs.classifier, [scan], tmp_path / "out")
+    run_predict(api_runs.classifier, [scan], tmp_path / "out", overwrite=True)
     assert contents(tmp_path / "out") == before

@@ -13,6 +13,7 @@ from readers.reading import itk_affine
 
 from voxray.inference.ensemble import Segmentation
 from voxray.prediction.files import Options, segment_file
+from voxray.prediction.scans import InputScan
 from voxray.scans.read import open_file
 from voxray.scans.write import write_nifti
 from voxray.volume import Volume
@@ -64,16 +65,18 @@ HEADERS: dict[str, dict[str, Any]] = {
 def label_map(scan: Path) -> Path:
     """What a prediction of a scan writes; the network is left out."""
 
-    def segment(_: object, volume: Volume, where: str, *, probabilities: bool) -> Segmentation:
+    def segment_scan(_: object, volume: Volume, **__: bool) -> Segmentation:
         empty = Volume(np.zeros((1, *volume.shape), np.uint8), volume.affine)
         return Segmentation(empty, empty)
 
     run: Any = SimpleNamespace(classes=("background", "tumor"))
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("voxray.prediction.files.segment", segment)
-        segment_file([run], scan, Options(scan.parent / "out", probabilities=True))
-    assert len(list((scan.parent / "out").iterdir())) == 2
-    return next(path for path in (scan.parent / "out").iterdir() if "seg" in path.name)
+        patched.setattr("voxray.prediction.files.segment_scan", segment_scan)
+        patched.setattr("voxray.prediction.files.Segmenter", lambda run: run)
+        given: Any = open_file(scan)
+        segment_file([run], InputScan(scan, "a"), Options(scan.parent / "out", probabilities=True), given)
+    assert {path.name for path in (scan.parent / "out").iterdir()} == {"a_seg.nii.gz", "a_prob.nii.gz", "a_seg.json"}
+    return scan.parent / "out" / "a_seg.nii.gz"
 
 
 @pytest.mark.parametrize("name", HEADERS)

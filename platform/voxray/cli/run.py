@@ -90,7 +90,12 @@ def report(experiment: ExperimentFile, set_: Settings = None) -> None:
 def predict(
     run: RunPath,
     scans: Annotated[
-        list[Path], typer.Argument(help="Scans of any size and spacing.", parser=path_argument, show_default=False)
+        list[Path],
+        typer.Argument(
+            help="Scans of any size and spacing, and folders with scans below them.",
+            parser=path_argument,
+            show_default=False,
+        ),
     ],
     out: Annotated[
         Path, typer.Option("--out", help="Folder of the predictions.", parser=path_argument, show_default=False)
@@ -128,6 +133,10 @@ def predict(
     tta: Annotated[
         bool, typer.Option("--tta", help="Also predict mirrors, along the axes that training flipped, and average.")
     ] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Make predictions again, and replace those of other runs, settings or scans."),
+    ] = False,
     no_ray: NoRay = False,
 ) -> None:
     """Segment or classify whole scans, or find what a run was trained to tell from other candidates.
@@ -137,6 +146,8 @@ def predict(
     a list (luna16) searches a chest CT for candidates, classifies them and writes the findings as CSV and JSON, with
     pictures and a page; the terminal shows the first ten.
 
+    Results of a scan below a folder keep its subfolders. Re-run the same command to predict what is not there yet.
+
     A cross-validation predicts with the mean of its folds' probabilities, and --with adds other runs.
 
     Example: voxray predict runs/hippocampus_unet3d scan.nii.gz --out predictions
@@ -144,5 +155,5 @@ def predict(
     from voxray.prediction.files import Options
     from voxray.stages.predict import predict as predict_scans
 
-    options = Options(out, probabilities, mask, candidates, others=tuple(with_ or ()), tta=tta)
+    options = Options(out, probabilities, mask, candidates, others=tuple(with_ or ()), tta=tta, overwrite=overwrite)
     predict_scans(run, scans, options, choose_executor(no_ray), echo)

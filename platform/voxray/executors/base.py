@@ -12,6 +12,7 @@ from voxray.console.progress import OnProgress
 from voxray.evaluation.scans import Case
 from voxray.inference.find import Found
 from voxray.prediction.files import Options
+from voxray.prediction.scans import InputScan
 from voxray.search.study import Study
 from voxray.storage.paths import AnyPath
 from voxray.store.write import ShardReport
@@ -111,9 +112,9 @@ class Executor(Protocol):
         """
 
     def predict_scans(
-        self, run: AnyPath, paths: Sequence[AnyPath], options: Options, on_progress: OnProgress
-    ) -> Iterator[tuple[AnyPath, str]]:
-        """Predict scans with a trained run and write the predictions; yields each path with its outcome in words."""
+        self, run: AnyPath, scans: Sequence[InputScan], options: Options, on_progress: OnProgress
+    ) -> Iterator[tuple[InputScan, str]]:
+        """Predict scans with a trained run and write the predictions; yields each scan with its outcome in words."""
 
     def inspect_scans(
         self, root: AnyPath, chunks: Sequence[pa.Table], classes: Sequence[str], voxels: bool

@@ -15,7 +15,9 @@ from voxray.evaluation.scans import Case, evaluate_scans
 from voxray.inference.find import Found, find_here
 from voxray.inference.load import load_trained
 from voxray.inspection.scan_stats import inspect_scans
-from voxray.prediction.files import Options, predict_here
+from voxray.prediction.files import Options
+from voxray.prediction.predictor import predict_here
+from voxray.prediction.scans import InputScan
 from voxray.search.study import Study
 from voxray.storage.paths import AnyPath
 from voxray.store.compare import cut_here
@@ -75,10 +77,10 @@ class LocalExecutor:
         return find_here(experiment, scans, device, on_progress, calibrated=calibrated)
 
     def predict_scans(
-        self, run: AnyPath, paths: Sequence[AnyPath], options: Options, on_progress: OnProgress
-    ) -> Iterator[tuple[AnyPath, str]]:
+        self, run: AnyPath, scans: Sequence[InputScan], options: Options, on_progress: OnProgress
+    ) -> Iterator[tuple[InputScan, str]]:
         """Predict one scan after another."""
-        return predict_here(run, paths, options, choose_device("auto"), on_progress)
+        return predict_here(run, scans, options, choose_device("auto"), on_progress)
 
     def inspect_scans(
         self, root: AnyPath, chunks: Sequence[pa.Table], classes: Sequence[str], voxels: bool

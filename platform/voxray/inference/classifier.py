@@ -43,6 +43,22 @@ class Prediction:
         return f"<Prediction label {self.label}, probabilities {self.probabilities.round(4).tolist()}>"
 
 
+@dataclass(frozen=True, eq=False)
+class PatchesOfScan:
+    """What a classifier sees of a scan.
+
+    Attributes
+    ----------
+    images : ndarray, (n, channel, x, y, z)
+        In the scan's own numbers.
+    statistics : list of list of float, optional
+        Of the whole scan, see `voxray.patches.cut.scan_statistics`.
+    """
+
+    images: NDArray[np.generic]
+    statistics: list[list[float]] | None
+
+
 class Classifier:
     """Classifies scans with a trained run.
 
@@ -60,10 +76,8 @@ class Classifier:
             raise ConfigError(str(run.folder.path), problem, "Run voxray evaluate with a list of candidates")
         self.run = run
 
-    def predict(
-        self, volume: Volume, mask: Volume | None = None, where: str = "volume", *, tta: bool = False
-    ) -> Prediction:
-        """Classify a scan by the mean of its patches' probabilities, those that it is evaluated with.
+    def prepare(self, volume: Volume, mask: Volume | None = None, where: str = "volume") -> PatchesOfScan:
+        """Cut the patches of a scan that it is evaluated with.
 
         Parameters
         ----------
@@ -73,8 +87,6 @@ class Classifier:
             Chooses the slices, where those of the training were chosen by a mask.
         where : str
             Name of the scan in messages.
-        tta : bool
-            Whether the mean is also over patches mirrored along the axes that training flipped.
 
         Raises
         ------
@@ -88,7 +100,29 @@ class Classifier:
         volume, mask = prepare_volume(volume, mask, settings, where)
         boxes = choose_boxes(volume, mask, settings, where, number=number)
         patches = cut_patches(volume, mask, boxes, settings, [where] * len(boxes))
-        inputs = self._inputs(patches, scan_statistics(volume, settings))
+        # A patch that cannot be had is quarantined by ingest too, and not evaluated.
+        images = [patch.image for patch in patches if isinstance(patch, Patch)]
+        if not images:
+            raise next(patch for patch in patches if isinstance(patch, ScanError))
+        return PatchesOfScan(np.stack(images), scan_statistics(volume, settings))
+
+    def predict(self, patches: PatchesOfScan, where: str = "volume", *, tta: bool = False) -> Prediction:
+        """Classify a scan by the mean of its patches' probabilities.
+
+        Parameters
+        ----------
+        patches : PatchesOfScan
+        where : str
+            Name of the scan in messages.
+        tta : bool
+            Whether the mean is also over patches mirrored along the axes that training flipped.
+
+        Raises
+        ------
+        ScanError
+            The network gives it no probability.
+        """
+        inputs = self._inputs(patches)
         mirrors = mirrors_of(self.run.experiment, tta=tta)
         probabilities = np.mean([self._probabilities(inputs, axes) for axes in mirrors], axis=0)
         threshold = self.run.scan_threshold
@@ -125,13 +159,9 @@ class Classifier:
         probabilities: NDArray[np.float64] = self.run.calibration.apply(logits.numpy()).mean(axis=0)
         return probabilities
 
-    def _inputs(self, patches: list[Patch | ScanError], statistics: list[list[float]] | None) -> torch.Tensor:
-        # A patch that cannot be had is quarantined by ingest too, and not evaluated.
-        images = [patch.image for patch in patches if isinstance(patch, Patch)]
-        if not images:
-            raise next(patch for patch in patches if isinstance(patch, ScanError))
-        preprocessing = self.run.preprocessing
-        raw = torch.from_numpy(np.stack(images)).to(preprocessing.device)
+    def _inputs(self, patches: PatchesOfScan) -> torch.Tensor:
+        preprocessing, statistics = self.run.preprocessing, patches.statistics
+        raw = torch.from_numpy(patches.images).to(preprocessing.device)
         rows = None if statistics is None else torch.tensor([statistics] * len(raw), dtype=torch.float64)
         scaled = scale_images(raw, preprocessing.intensity, rows, None)
         flat = scaled[..., 0] if preprocessing.spatial_dims == 2 else scaled

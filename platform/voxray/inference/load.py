@@ -225,7 +225,7 @@ def _check_folds(folders: Sequence[AnyPath], folds: Sequence[Experiment]) -> Non
     pairs = [(RunFolder(path), fold) for path, fold in zip(folders, folds, strict=True)]
     trained = [(folder, fold) for folder, fold in pairs if exists(folder.experiment) and exists(folder.architecture)]
     for folder, fold in trained:
-        differing = list(differences(_compared(fold), _compared(read_run_experiment(folder))))
+        differing = list(differences(prediction_settings(fold), prediction_settings(read_run_experiment(folder))))
         first = trained[0][0]
         if _architecture(folder) != _architecture(first):
             differing.append(f"another model.architecture than {first.path.name}")
@@ -243,12 +243,12 @@ def _architecture(folder: RunFolder) -> Any:
         return content
 
 
-def _compared(fold: Experiment) -> dict[str, Any]:
-    """The settings that a fold's predictions depend on; not where its data, store and results are."""
-    store = store_provenance(fold, "")
+def prediction_settings(experiment: Experiment) -> dict[str, Any]:
+    """The settings that a run's predictions depend on; not where its data, store and results are."""
+    store = store_provenance(experiment, "")
     settings = {key: store[key] for key in ("split", "patches", "store")}
-    later = {name: getattr(fold, name).model_dump(mode="json") for name in ("evaluation", "detection")}
-    return {**training_settings(fold), **settings, **later}
+    later = {name: getattr(experiment, name).model_dump(mode="json") for name in ("evaluation", "detection")}
+    return {**training_settings(experiment), **settings, **later}
 
 
 def load_trained(path: AnyPath, device: torch.device) -> TrainedRun:

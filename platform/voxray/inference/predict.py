@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from voxray.errors import ScanError, VoxrayError
-from voxray.inference.classifier import Classifier, Prediction, predict_label
+from voxray.inference.classifier import Classifier, PatchesOfScan, Prediction, predict_label
 from voxray.inference.detector import Detector, Findings, classifies_candidates
 from voxray.inference.ensemble import Segmentation, prepare_scan, segment_scan
 from voxray.inference.load import TrainedRun
@@ -75,7 +75,22 @@ def classify(
     runs: Sequence[TrainedRun], volume: Volume, mask: Volume | None, where: str, *, tta: bool = False
 ) -> Prediction:
     """The mean of the runs' probabilities, and the class at the mean of their operating points."""
-    predictions = [Classifier(run).predict(volume, mask, where, tta=tta) for run in runs]
+    return classify_patches(runs, prepare_patches(runs, volume, mask, where), where, tta=tta)
+
+
+def prepare_patches(
+    runs: Sequence[TrainedRun], volume: Volume, mask: Volume | None, where: str
+) -> tuple[PatchesOfScan, ...]:
+    """What the classifier of each run sees of a scan."""
+    return tuple(Classifier(run).prepare(volume, mask, where) for run in runs)
+
+
+def classify_patches(
+    runs: Sequence[TrainedRun], prepared: Sequence[PatchesOfScan], where: str, *, tta: bool = False
+) -> Prediction:
+    """As `classify`, for a scan whose patches are cut."""
+    pairs = zip(runs, prepared, strict=True)
+    predictions = [Classifier(run).predict(patches, where, tta=tta) for run, patches in pairs]
     probabilities = np.mean([prediction.probabilities for prediction in predictions], axis=0)
     threshold = mean_threshold(runs)
     return Prediction(probabilities, predict_label(probabilities, threshold), threshold, predictions[0].inputs)

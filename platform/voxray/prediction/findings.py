@@ -10,6 +10,7 @@ import numpy as np
 
 from voxray.datasets.point_lists import COORDINATES, SERIES
 from voxray.inference.detector import Detector, Findings
+from voxray.prediction.earlier import FILES, finished_files
 from voxray.reporting.findings.page import Shown, render_findings
 from voxray.reporting.text.numbers import decimals, probability, probability_percent
 from voxray.runs.folder import PredictionFolder
@@ -51,12 +52,12 @@ def write_findings(
     subtitle : sequence of str
         What was done, for the page.
     made_by : mapping
-        The networks, for the JSON file.
+        What the findings belong to, for the JSON file.
     searched : bool
         Whether the scan was searched, instead of classifying a list.
     """
     volume = canonical_volume(volume.array, volume.affine)
-    table = _rows(findings, name)
+    table, written = _rows(findings, name), [folder.findings_table(name), folder.findings_page(name)]
     sink = io.StringIO(newline="")
     writer = csv.DictWriter(sink, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -67,22 +68,12 @@ def write_findings(
     content = [
         {**row, **place, "above_operating_point": mark} for row, place, mark in zip(table, places, above, strict=True)
     ]
-    write_json(
-        folder.findings(name),
-        {
-            "scan": name,
-            **made_by,
-            "axes": "LPS, mm",
-            "operating_point": findings.operating_point and asdict(findings.operating_point),
-            "recall_threshold": _recall_threshold(detector),
-            "findings": content,
-        },
-    )
     sentences = list(threshold_sentences(findings, detector, searched=searched))
     shown = []
     for number in range(min(MOST_PICTURES, int(np.isfinite(findings.probabilities).sum()))):
         picture = point_picture(volume, findings.centers_mm[number], findings.diameters_mm[number], LUNG_WINDOW_HU)
-        write_bytes(folder.finding_picture(f"{name}_finding_{number + 1}"), picture)
+        written.append(folder.finding_picture(f"{name}_finding_{number + 1}"))
+        write_bytes(written[-1], picture)
         shown.append(
             Shown(
                 number + 1,
@@ -97,6 +88,18 @@ def write_findings(
         )
     page = render_findings(name, subtitle, sentences, shown, volume, LUNG_WINDOW_HU)
     write_bytes(folder.findings_page(name), page.encode())
+    write_json(
+        folder.findings(name),
+        {
+            **made_by,
+            "scan": name,
+            "axes": "LPS, mm",
+            "operating_point": findings.operating_point and asdict(findings.operating_point),
+            "recall_threshold": _recall_threshold(detector),
+            "findings": content,
+            FILES: finished_files(written),
+        },
+    )
     return [*sentences, *(_in_words(finding) for finding in shown)]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from PIL import Image
 
 from voxray.errors import ConfigError, ScanError
+from voxray.prediction.earlier import KEY
 from voxray.prediction.findings import MOST_PICTURES
 from voxray.runs.folder import PredictionFolder
 from voxray.runs.records import read_state
@@ -17,6 +18,7 @@ from voxray.visualization.style import SOFTWARE
 DESCRIPTION = "voxray predict"  # in the header of each NIfTI file that it writes
 CLASSIFICATION = {"scan", "probabilities", "prediction", "saliency"}  # some keys of a classified scan
 FINDINGS = {"scan", "axes", "findings"}  # of a scan with findings
+RECORD = {"scan", "members", "tta", KEY}  # of a prediction that is not finished
 PAGE = b"Voxray findings</title>"
 ANOTHER_FOLDER = "Give another folder with --out"
 
@@ -41,26 +43,27 @@ def check_targets(
     """
     given = {path.resolve() for path in inputs}
     for name in names:
-        for file, is_own in _targets(folder, task, name, probabilities):
+        for file, is_own in target_files(folder, task, name, probabilities):
             if exists(file) and file.resolve() in given:
                 raise ConfigError(str(file), "is to be read, and would be overwritten", ANOTHER_FOLDER)
             if exists(file) and not is_own:
                 raise ConfigError(str(file), "exists and was not written by voxray predict", ANOTHER_FOLDER)
 
 
-def _targets(folder: PredictionFolder, task: str, name: str, probabilities: bool) -> Iterator[tuple[AnyPath, bool]]:
+def target_files(folder: PredictionFolder, task: str, name: str, probabilities: bool) -> Iterator[tuple[AnyPath, bool]]:
     """The files that are written for a scan, and whether an earlier prediction wrote those that are there."""
     if task == "classification":
         content, picture = read_state(folder.classification(name)), folder.saliency(name)
         named = content.keys() >= CLASSIFICATION and _picture(content) == picture.name
         # Either of them may be damaged: the other one tells.
         is_own = named or _is_drawn(picture)
-        yield folder.classification(name), is_own or content.keys() >= CLASSIFICATION
+        yield folder.classification(name), is_own or content.keys() >= CLASSIFICATION or content.keys() >= RECORD
         yield picture, is_own
         return
     if task == "findings":
         page = folder.findings_page(name)
-        is_own = read_state(folder.findings(name)).keys() >= FINDINGS or (exists(page) and PAGE in read_bytes(page))
+        keys = read_state(folder.findings(name)).keys()
+        is_own = keys >= FINDINGS or keys >= RECORD or (exists(page) and PAGE in read_bytes(page))
         for file in (folder.findings(name), folder.findings_table(name), page):
             yield file, is_own
         for number in range(1, MOST_PICTURES + 1):
@@ -69,6 +72,9 @@ def _targets(folder: PredictionFolder, task: str, name: str, probabilities: bool
         return
     for file in (folder.label_map(name), *([folder.probabilities(name)] if probabilities else [])):
         yield file, exists(file) and _has_description(file)
+    record, labels = folder.record(name), folder.label_map(name)
+    is_own = read_state(record).keys() >= RECORD or (exists(labels) and _has_description(labels))
+    yield record, is_own
 
 
 def _picture(content: dict[str, Any]) -> Any:

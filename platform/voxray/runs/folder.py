@@ -251,6 +251,8 @@ class PredictionFolder(Folder):
         The folder.
     label_map : function of a scan
         The classes of all voxels.
+    record : function of a scan
+        What its label map belongs to, and how large each class is.
     probabilities : function of a scan
         Probabilities of the classes of all voxels.
     classification : function of a scan
@@ -266,6 +268,7 @@ class PredictionFolder(Folder):
     path: AnyPath
 
     label_map = Files[AnyPath]("*_seg.nii.gz")
+    record = Files[AnyPath]("*_seg.json")
     probabilities = Files[AnyPath]("*_prob.nii.gz")
     classification = Files[AnyPath]("*.json")
     saliency = Files[AnyPath]("*_saliency.png")

@@ -14,6 +14,7 @@ from voxray.evaluation.scans import Case
 from voxray.executors.ray.connect import cluster
 from voxray.inference.find import Found
 from voxray.prediction.files import Options
+from voxray.prediction.scans import InputScan
 from voxray.search.study import Study
 from voxray.storage.paths import AnyPath
 from voxray.store.write import ShardReport
@@ -93,13 +94,13 @@ class RayExecutor:
             yield from find_on_ray(experiment, scans, on_progress, calibrated=calibrated)
 
     def predict_scans(
-        self, run: AnyPath, paths: Sequence[AnyPath], options: Options, on_progress: OnProgress
-    ) -> Iterator[tuple[AnyPath, str]]:
+        self, run: AnyPath, scans: Sequence[InputScan], options: Options, on_progress: OnProgress
+    ) -> Iterator[tuple[InputScan, str]]:
         """Predict scans with a pool of actors."""
         from voxray.executors.ray.scan_actors import predict_on_ray
 
         with cluster():
-            yield from predict_on_ray(run, paths, options, on_progress)
+            yield from predict_on_ray(run, scans, options, on_progress)
 
     def inspect_scans(
         self, root: AnyPath, chunks: Sequence[pa.Table], classes: Sequence[str], voxels: bool

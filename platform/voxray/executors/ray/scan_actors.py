@@ -17,7 +17,9 @@ from voxray.executors.ray.split_actors import MAX_RESTARTS
 from voxray.inference.find import Found, find_in_scan, load_detector
 from voxray.inference.load import load_trained
 from voxray.inference.segmenter import Segmenter
-from voxray.prediction.files import Options, load_predictor
+from voxray.prediction.files import Options
+from voxray.prediction.predictor import Predictor
+from voxray.prediction.scans import InputScan
 from voxray.storage.paths import AnyPath, to_path
 from voxray.training.loop import choose_device
 
@@ -50,15 +52,15 @@ def find_on_ray(
 
 
 def predict_on_ray(
-    run: AnyPath, paths: Sequence[AnyPath], options: Options, on_progress: OnProgress
-) -> Iterator[tuple[AnyPath, str]]:
-    """Predict scans with an actor on each GPU, or else on each node; yields each path with its outcome in words."""
-    rows = [{"path": str(path)} for path in paths]
+    run: AnyPath, scans: Sequence[InputScan], options: Options, on_progress: OnProgress
+) -> Iterator[tuple[InputScan, str]]:
+    """Predict scans with an actor on each GPU, or else on each node; yields each scan with its outcome in words."""
+    rows = [{"path": str(scan.path), "name": scan.name} for scan in scans]
     results = _map_scans(_PredictActor, (run, options), rows, len(node_resources()), "auto")
     for number, result in enumerate(results, 1):
-        path = to_path(result["path"])
-        yield path, result["outcome"]
-        on_progress(number, len(paths), path.name)
+        scan = InputScan(to_path(result["path"]), result["name"])
+        yield scan, result["outcome"]
+        on_progress(number, len(scans), scan.path.name)
 
 
 def _map_scans(
@@ -120,7 +122,8 @@ class _FindActor(_Actor):
 class _PredictActor(_Actor):
     def __init__(self, cpus: int, device: str, run: AnyPath, options: Options) -> None:
         torch.set_num_threads(cpus)
-        self.predict = load_predictor(run, options, choose_device(device))
+        self.predictor = Predictor(run, options, choose_device(device))
 
     def result(self, row: dict[str, Any]) -> dict[str, Any]:
-        return {"path": row["path"], "outcome": self.predict(to_path(row["path"]))}
+        scan = InputScan(to_path(row["path"]), row["name"])
+        return {**row, "outcome": self.predictor.finish(scan, self.predictor.prepare(scan))}
