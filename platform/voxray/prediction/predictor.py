@@ -14,6 +14,7 @@ from voxray.inference.detector import Detector, classifies_candidates
 from voxray.inference.ensemble import prepare_scan
 from voxray.inference.load import TrainedRun, load_members
 from voxray.inference.predict import errors_of_scan, prepare_patches, scan_name
+from voxray.inference.read_ahead import read_ahead
 from voxray.inference.segmenter import Segmenter
 from voxray.prediction.earlier import record_file
 from voxray.prediction.files import Options, classify_file, find_file, made_by, segment_file
@@ -65,10 +66,10 @@ class Predictor:
 def predict_here(
     run: AnyPath, scans: Sequence[InputScan], options: Options, device: torch.device, on_progress: OnProgress
 ) -> Iterator[tuple[InputScan, str]]:
-    """Predict scans one after another in this process."""
+    """Predict scans one after another in this process; the next one is read and resampled meanwhile."""
     predictor = Predictor(run, options, device)
-    for number, scan in enumerate(scans, 1):
-        yield scan, predictor.finish(scan, predictor.prepare(scan))
+    for number, (scan, prepared) in enumerate(read_ahead(scans, predictor.prepare), 1):
+        yield scan, predictor.finish(scan, prepared)
         on_progress(number, len(scans), scan_name(scan.path))
 
 
