@@ -21,7 +21,7 @@ import optuna
 from voxray.cli.app import main
 from voxray.config.experiment import Experiment
 from voxray.config.load import load_experiment
-from voxray.executors.ray.tune_trials import REDUCTION, first_rung
+from voxray.executors.ray.pruner import REDUCTION, first_rung
 from voxray.search.trials import Goal, read_trials
 from voxray.stages.outline import plan_run
 from voxray.training.fit import fit

@@ -102,5 +102,5 @@ def test_every_option_of_a_search_is_listed_with_its_default() -> None:
     assert set(listed) == set(options) - {"--help"}
     defaults = {name: option.default for name, option in options.items() if type(option.default) is not bool}
     defaults = {name: str(value) for name, value in defaults.items() if isinstance(value, str | int)}
-    assert set(defaults) == {"--metric", "--trials", "--search", "--seed"}
+    assert set(defaults) == {"--trials", "--search", "--scheduler", "--seed"}
     assert {name: listed[name] for name in defaults} == defaults

@@ -22,7 +22,8 @@ from voxray.cli.app import main
 from voxray.config.experiment import Experiment
 from voxray.config.training import TrainingSpec
 from voxray.errors import ConfigError
-from voxray.executors.ray.tune_trials import first_rung, trial_resources
+from voxray.executors.ray.pruner import first_rung
+from voxray.executors.ray.tune_trials import trial_resources
 from voxray.reporting.run.reproduce import shorten_paths
 from voxray.search.study import read_rejected
 from voxray.search.trials import Goal, read_trials

@@ -9,11 +9,13 @@ import pyarrow as pa
 import pytest
 from scenes import SMALL_NET, experiment
 
+from voxray.errors import ConfigError
 from voxray.search.constraints import Limits
-from voxray.search.plan import Method, Search, find_starts, trial_experiments
+from voxray.search.costs import COSTS, CostName
+from voxray.search.plan import Method, Search, find_starts, parse_metric, trial_experiments
 from voxray.search.results import leaderboard, pareto_front, write_winner
 from voxray.search.space.load import parse_space
-from voxray.search.study import Study, read_rejected
+from voxray.search.study import NEIGHBORS, Study, read_rejected
 from voxray.search.trials import Goal, State, Trial, read_trials, trial_folder
 from voxray.storage.atomic import append_line
 from voxray.store.layout import write_parquet
@@ -172,7 +174,7 @@ def test_the_leaderboard_has_the_best_first_and_the_unfinished_behind(search: Se
     study.report(2, {"epoch": 1, "val_loss": 1.0, "val_roc_auc": 0.95, "seconds": 1.0})
     study.tell(2, "pruned", "not in the best third")
     study.tell(3, "failed", "the training loss is nan")
-    columns, rows = leaderboard(search.goal, study.trials)
+    columns, rows = leaderboard(search.goal, study.trials, search.cost)
     table = [dict(zip(columns, row, strict=True)) for row in rows]
     assert [row["trial"] for row in table] == ["0001", "0000", "0002", "0003"]
     assert [row["value"] for row in table] == [0.9, 0.7, 0.95, None]
@@ -194,7 +196,7 @@ def test_no_trial_beats_one_of_the_front_with_as_few_parameters() -> None:
         for number in range(40)
     ]
     goal = Goal("roc_auc", "loss")
-    front = pareto_front(goal, trials)
+    front = pareto_front(goal, trials, COSTS["parameters"])
     for trial in trials:
         beaten = [o for o in trials if o.parameters <= trial.parameters and goal.value(o) > goal.value(trial)]
         assert (trial in front) == (not beaten)
@@ -329,3 +331,46 @@ def test_damaged_lines_of_rejected_samples_are_left_out(search: Search) -> None:
     assert read_rejected(search.folder) == rejected
     append_line(path, lines[0].decode().strip())
     assert read_rejected(search.folder) == [*rejected, rejected[0]]
+
+
+def test_neighbors_of_the_initial_network_follow_it_and_each_changes_one_decision(search: Search) -> None:
+    study = Study(dataclasses.replace(search, trials=20))
+    first = asked(study)
+    finish(study, first, 0.5)
+    around = [asked(study) for _ in range(NEIGHBORS)]
+    for trial in around:
+        changed = [name for name, label in trial.decisions.items() if label != first.decisions[name]]
+        assert len(changed) == 1
+        assert not trial.origin
+        if changed == ["[2].num_output"]:
+            assert abs(int(str(trial.decisions[changed[0]])) - int(str(first.decisions[changed[0]]))) == 4
+    assert len({json.dumps(trial.decisions) for trial in around}) == NEIGHBORS
+    for trial in around[:2]:
+        finish(study, trial, 0.5)
+    (search.folder / "trials" / around[-1].name / "trial.json").unlink()  # as a killed process may leave it
+    resumed = Study(dataclasses.replace(search, trials=20))
+    again = [asked(resumed) for _ in range(NEIGHBORS - 2)]
+    assert [trial.decisions for trial in again] == [trial.decisions for trial in around[2:]]
+
+
+@pytest.mark.parametrize("cost", ["parameters", "memory", "flops", "seconds"])
+def test_a_front_by_any_cost_has_the_trials_that_no_cheaper_one_beats(cost: CostName) -> None:
+    rng = np.random.default_rng(1)
+    trials = []
+    for number in range(30):
+        row = {"epoch": 1, "val_loss": 1.0, "val_roc_auc": rng.random(), "seconds": float(rng.integers(1, 9))}
+        parameters, memory, flops = (int(value) for value in rng.integers(1, 9, 3))
+        trials.append(Trial(number, "finished", {}, {}, parameters, "", (row,), "", memory, flops))
+    goal, of = Goal("roc_auc", "loss"), COSTS[cost].of
+    front = pareto_front(goal, trials, COSTS[cost])
+    for trial in trials:
+        beaten = [other for other in trials if of(other) <= of(trial) and goal.value(other) > goal.value(trial)]
+        assert (trial in front) == (not beaten)
+
+
+def test_losses_of_different_kinds_are_no_metric_and_the_monitor_is_the_default(search: Search) -> None:
+    raw = {**SPACE, "experiment": {"training.loss": {"choice": ["cross_entropy"]}}}
+    space, classes = parse_space(raw, "space"), ("none", "nodule")
+    assert parse_metric(None, search.experiment, space, "classification", classes).name == "loss"
+    with pytest.raises(ConfigError, match="several losses"):
+        parse_metric("val/loss", search.experiment, space, "segmentation", classes)

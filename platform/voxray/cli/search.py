@@ -13,12 +13,6 @@ from voxray.console.units import parse_bytes, parse_count
 from voxray.errors import ConfigError
 
 
-class Minimized(StrEnum):
-    """What a search may minimize beside its metric."""
-
-    PARAMETERS = "parameters"
-
-
 class SearchMethod(StrEnum):
     """How a search chooses its trials."""
 
@@ -26,43 +20,83 @@ class SearchMethod(StrEnum):
     RANDOM = "random"
 
 
+class Cost(StrEnum):
+    """What a network costs."""
+
+    PARAMETERS = "parameters"
+    MEMORY = "memory"
+    FLOPS = "flops"
+    SECONDS = "seconds"
+
+
+class Rule(StrEnum):
+    """How a search prunes its trials."""
+
+    ASHA = "asha"
+    MEDIAN = "median"
+    NONE = "none"
+
+
+SpaceFile = Annotated[Path, typer.Option("--space", help="JSON file of the space.", show_default=False)]
+SearchPath = Annotated[
+    Path, typer.Option("--out", help="Folder of the search.", parser=path_argument, show_default=False)
+]
+MetricName = Annotated[
+    str | None,
+    typer.Option(
+        "--metric", show_default="val/ and training.monitor", help="Metric of validation, such as val/roc_auc."
+    ),
+]
+Trials = Annotated[int, typer.Option(min=1, help="Networks to train.")]
+Method = Annotated[SearchMethod, typer.Option("--search", help="How networks are chosen.")]
+Scheduler = Annotated[Rule, typer.Option("--scheduler", help="How poor trials are pruned.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the suggestions.")]
+MaxParameters = Annotated[
+    int | None,
+    typer.Option("--max-parameters", min=1, help="Reject networks with more trainable parameters.", show_default=False),
+]
+MaxMemory = Annotated[
+    str | None, typer.Option("--max-memory", help="Reject networks that need more, such as 8GiB.", show_default=False)
+]
+MaxFlops = Annotated[
+    str | None,
+    typer.Option("--max-flops", help="Reject networks with more per patch, such as 2G.", show_default=False),
+]
+Starts = Annotated[
+    list[Path] | None,
+    typer.Option("--start", help="Architecture to train first, beside the experiment's; may be repeated."),
+]
+Minimized = Annotated[Cost | None, typer.Option("--minimize", show_default=False, help="Second objective to minimize.")]
+Preferred = Annotated[
+    Cost | None,
+    typer.Option(
+        "--prefer", show_default=False, help="Choose the network with the least, of those within chance of the best."
+    ),
+]
+Folds = Annotated[
+    int | None, typer.Option("--folds", min=2, show_default=False, help="Folds of a trial; its value is their mean.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what 1,000 samples of the space would cost, and stop.")]
+
+
 def tune(
     experiment: ExperimentFile,
-    space: Annotated[Path, typer.Option("--space", help="JSON file of the space.", show_default=False)],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the search.", parser=path_argument, show_default=False)],
-    metric: Annotated[str, typer.Option("--metric", help="Metric of validation, such as val/roc_auc.")] = "val/loss",
-    trials: Annotated[int, typer.Option(min=1, help="Networks to train.")] = 50,
-    search: Annotated[SearchMethod, typer.Option("--search", help="How networks are chosen.")] = SearchMethod.TPE,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the suggestions.")] = 0,
-    max_parameters: Annotated[
-        int | None,
-        typer.Option(
-            "--max-parameters", min=1, help="Reject networks with more trainable parameters.", show_default=False
-        ),
-    ] = None,
-    max_memory: Annotated[
-        str | None,
-        typer.Option("--max-memory", help="Reject networks that need more, such as 8GiB.", show_default=False),
-    ] = None,
-    max_flops: Annotated[
-        str | None,
-        typer.Option("--max-flops", help="Reject networks with more per patch, such as 2G.", show_default=False),
-    ] = None,
-    start: Annotated[
-        list[Path] | None,
-        typer.Option("--start", help="Architecture to train first, beside the experiment's; may be repeated."),
-    ] = None,
-    minimize: Annotated[
-        Minimized | None, typer.Option("--minimize", show_default=False, help="Second objective to minimize.")
-    ] = None,
-    folds: Annotated[
-        int | None,
-        typer.Option("--folds", min=2, show_default=False, help="Folds of a trial; its value is their mean."),
-    ] = None,
+    space: SpaceFile,
+    out: SearchPath,
+    metric: MetricName = None,
+    trials: Trials = 50,
+    search: Method = SearchMethod.TPE,
+    scheduler: Scheduler = Rule.ASHA,
+    seed: Seed = 0,
+    max_parameters: MaxParameters = None,
+    max_memory: MaxMemory = None,
+    max_flops: MaxFlops = None,
+    start: Starts = None,
+    minimize: Minimized = None,
+    prefer: Preferred = None,
+    folds: Folds = None,
     set_: Settings = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what 1,000 samples of the space would cost, and stop.")
-    ] = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Search a space of architectures for the best metric; re-run the same command to resume a search.
 
@@ -86,6 +120,8 @@ def tune(
         limits=Limits(max_parameters, memory, flops),
         starts=tuple(start or ()),
         minimize=minimize.value if minimize else None,
+        prefer=prefer.value if prefer else None,
+        scheduler=scheduler.value,
         folds=folds,
     )
     checked = read_experiment(experiment, set_)

@@ -209,6 +209,8 @@ class SearchFolder(Folder):
     rejected : Path
         A line for each network that exceeds a limit or cannot be built.
     leaderboard, report : Path
+    results : Path
+        The best and the chosen trial, and whether one beat the initial network beyond chance.
     best_architecture, best_settings, best_run : Path
         The best trial, for ``voxray train``, and the folder of that run.
     survey : Path
@@ -224,6 +226,7 @@ class SearchFolder(Folder):
     search = File[Path]("search.json")
     rejected = File[Path]("rejected.jsonl")
     leaderboard = File[Path]("leaderboard.csv")
+    results = File[Path]("results.json")
     report = File[Path]("report.html")
     best_architecture = File[Path]("best/architecture.json")
     best_settings = File[Path]("best/settings.toml")

@@ -12,6 +12,7 @@ from voxray.metrics.detection_score import CPM
 from voxray.models.spec.load import load_architecture
 from voxray.runs.folder import RunFolder
 from voxray.search.constraints import Conditions, Limits
+from voxray.search.costs import COSTS, CostName, TrialCost
 from voxray.search.space.inverse import find_point
 from voxray.search.space.sampling import Decisions, Space
 from voxray.search.trials import Goal, Trial, trial_folder
@@ -19,7 +20,7 @@ from voxray.storage.paths import AnyPath
 from voxray.training.monitors import check_monitor, monitors
 
 Method = Literal["tpe", "random"]
-Minimized = Literal["parameters"]
+Scheduler = Literal["asha", "median", "none"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +48,10 @@ class Search:
         Whether trials train on GPUs.
     minimize : str, optional
         The second objective.
+    prefer : str, optional
+        What the chosen network has the least of, among those whose metric is within chance of the best.
+    scheduler : {"asha", "median", "none"}
+        The rule by which poor trials are pruned.
     """
 
     folder: Path
@@ -61,7 +66,14 @@ class Search:
     patch_shape: tuple[int, int, int, int]
     classes: int
     gpu: bool = False
-    minimize: Minimized | None = None
+    minimize: CostName | None = None
+    prefer: CostName | None = None
+    scheduler: Scheduler = "asha"
+
+    @property
+    def cost(self) -> TrialCost:
+        """The cost that trials are compared by."""
+        return COSTS[self.prefer or self.minimize or "parameters"]
 
     @property
     def conditions(self) -> Conditions:
@@ -69,14 +81,18 @@ class Search:
         return Conditions(self.patch_shape, self.classes, self.experiment.training, self.gpu, self.limits)
 
 
-def parse_metric(metric: str, experiment: Experiment, task: str, classes: Sequence[str]) -> Goal:
-    """``val/roc_auc`` as the goal of a search.
+def parse_metric(metric: str | None, experiment: Experiment, space: Space, task: str, classes: Sequence[str]) -> Goal:
+    """``val/roc_auc`` as the goal of a search; without one the experiment's monitor.
 
     Raises
     ------
     ConfigError
-        Validation has no such metric.
+        Validation has no such metric, or not the same one in all trials.
     """
+    metric = f"val/{experiment.training.monitor}" if metric is None else metric
+    if metric == "val/loss" and task == "segmentation" and "training.loss" in space.experiment:
+        problem = "the space has several losses in training.loss, whose values cannot be compared, got val/loss"
+        raise ConfigError("--metric", problem, "Choose a metric such as val/dice")
     split, _, name = metric.partition("/")
     names = monitors(experiment, task, classes)
     if metric == f"val/{CPM.name}":

@@ -11,16 +11,17 @@ from typing import Any
 import tomli_w
 
 from voxray.runs.folder import RunFolder, SearchFolder
+from voxray.search.costs import TrialCost
 from voxray.search.plan import nested
 from voxray.search.trials import Goal, Trial, trial_folder
 from voxray.storage.atomic import write_json, write_text
 from voxray.storage.paths import read_bytes
 
 
-def leaderboard(goal: Goal, trials: Mapping[int, Trial]) -> tuple[list[str], list[list[Any]]]:
+def leaderboard(goal: Goal, trials: Mapping[int, Trial], cost: TrialCost) -> tuple[list[str], list[list[Any]]]:
     """Columns and rows of the leaderboard, the best first: results, then settings, then decisions."""
     ranked = goal.ranked(trials)
-    front = {trial.number for trial in pareto_front(goal, ranked)}
+    front = {trial.number for trial in pareto_front(goal, ranked, cost)}
     settings = dict.fromkeys(key for trial in ranked for key in trial.settings)
     names = dict.fromkeys(name for trial in ranked for name in trial.decisions if name not in settings)
     results = [_result(goal, trial, trial.number in front) for trial in ranked]
@@ -68,12 +69,12 @@ def write_winner(folder: Path, winner: Trial) -> list[str]:
     return [f"model.architecture={best.best_architecture}", *words]
 
 
-def pareto_front(goal: Goal, trials: Iterable[Trial]) -> list[Trial]:
-    """Finished trials that no trial with as few parameters beats, from the smallest to the largest."""
+def pareto_front(goal: Goal, trials: Iterable[Trial], cost: TrialCost) -> list[Trial]:
+    """Finished trials that no trial of the same or a lower cost beats, from the lowest cost to the highest."""
     scored = [(goal.sign * goal.value(trial), trial) for trial in trials if trial.state == "finished"]
-    finite = [(score, trial) for score, trial in scored if math.isfinite(score)]
+    finite = [(score, trial) for score, trial in scored if math.isfinite(score) and math.isfinite(cost.of(trial))]
     front, best = [], -math.inf
-    for score, trial in sorted(finite, key=lambda pair: (pair[1].parameters, -pair[0])):
+    for score, trial in sorted(finite, key=lambda pair: (cost.of(pair[1]), -pair[0])):
         if score > best:
             front.append(trial)
             best = score

@@ -17,6 +17,8 @@ from optuna.trial import TrialState
 from voxray.errors import ConfigError
 from voxray.runs.folder import RunFolder, SearchFolder, run_folder
 from voxray.search.constraints import draw, estimate
+from voxray.search.costs import COSTS
+from voxray.search.neighbors import neighbors
 from voxray.search.plan import Search, trial_experiments
 from voxray.search.space.distributions import Choice, Distribution, Int, Label, LogUniform
 from voxray.search.space.nodes import Suggest
@@ -33,8 +35,10 @@ from voxray.search.trials import (
 from voxray.storage.atomic import append_line, write_json
 
 STARTUP = 10  # random trials before TPE has enough data; the default of its authors
+NEIGHBORS = 5  # of the initial networks, trained before TPE's random trials
 SUGGESTIONS = 5  # for one trial
 DRAWN = 5000  # random samples for one trial; if none of them is new and within the limits, the search ends
+SMALLEST_COST = 1e-3  # whose logarithm is taken
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -85,7 +89,7 @@ class Study:
             return self.trials[self.interrupted.popleft()]
         if len(self.trials) >= self.search.trials:
             return None
-        trial = self._from_start() or self._from_suggestion() or self._from_random_sample()
+        trial = self._from_start() or self._from_neighbor() or self._from_suggestion() or self._from_random_sample()
         self.exhausted = trial is None
         return trial
 
@@ -150,6 +154,22 @@ class Study:
             self.optuna_study.tell(point, state=TrialState.FAIL)
         return None
 
+    def _from_neighbor(self) -> Trial | None:
+        """A trial of an initial network with one decision changed; None once there are enough of them."""
+        initial = [trial for trial in self.trials.values() if trial.origin]
+        if self.search.method != "tpe" or len(self.trials) >= len(initial) + NEIGHBORS:
+            return None
+        spatial_dims = len(self.search.conditions.input_shape) - 1
+        for first in initial:
+            # In the same order each time, and each is tried once.
+            rng = np.random.default_rng([self.search.seed, first.number])
+            for decisions in neighbors(self.search.space, first.decisions, spatial_dims, rng):
+                point, drawn = self._ask_optuna(decisions)
+                if trial := self._trial_of(drawn):
+                    return self._start(trial, drawn, point)
+                self.optuna_study.tell(point, state=TrialState.FAIL)
+        return None
+
     def _from_suggestion(self) -> Trial | None:
         """A trial that Optuna suggests; None if several suggestions in a row are rejected."""
         evaluated = sum(trial.state in ("finished", "pruned") for trial in self.trials.values())
@@ -210,7 +230,8 @@ class Study:
             self.optuna_study.tell(point, state=TrialState.FAIL)
         elif self.search.minimize:
             # Optuna does not prune with two objectives: a pruned trial counts with the value that it reached.
-            self.optuna_study.tell(point, [value, math.log10(trial.parameters)])
+            cost = COSTS[self.search.minimize].of(trial)
+            self.optuna_study.tell(point, [value, math.log10(max(cost, SMALLEST_COST))])
         elif trial.state == "finished":
             self.optuna_study.tell(point, value)
         else:

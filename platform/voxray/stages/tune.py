@@ -1,9 +1,6 @@
 """Search: from a finished store and a space to trials, a leaderboard, the best trial and a report."""
 
 import hashlib
-import json
-import shlex
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +11,15 @@ from voxray.config.experiment import Experiment
 from voxray.config.folds import fold_experiments
 from voxray.console.units import count_text
 from voxray.datasets.layouts import read_manifest
-from voxray.errors import ConfigError, StoreError, WorkError
+from voxray.errors import ConfigError, StoreError
 from voxray.executors.base import Executor
 from voxray.patches.subsets import find_folds
 from voxray.runs.folder import RunFolder, SearchFolder
 from voxray.runs.records import read_state
 from voxray.runs.status import reported
 from voxray.search.constraints import Conditions, Limits
-from voxray.search.plan import Method, Minimized, Search, find_starts, parse_metric, patch_spatial_dims
-from voxray.search.results import leaderboard, write_leaderboard, write_winner
+from voxray.search.costs import CostName
+from voxray.search.plan import Method, Scheduler, Search, find_starts, parse_metric, patch_spatial_dims
 from voxray.search.space.load import load_space
 from voxray.search.space.sampling import Space
 from voxray.search.study import DRAWN, Study
@@ -30,6 +27,7 @@ from voxray.search.survey import survey_space
 from voxray.stages.common import OnStatus
 from voxray.stages.ingest import ingest
 from voxray.stages.outline import plan_run
+from voxray.stages.search_results import write_results
 from voxray.storage.atomic import write_json
 from voxray.storage.paths import to_path
 from voxray.store.read import PatchStore, open_store
@@ -45,28 +43,34 @@ class TuneOptions:
     ----------
     space, out : Path
         File of the space, folder of the search.
-    metric : str
-        Of the validation split, such as ``val/roc_auc``.
+    metric : str, optional
+        Of the validation split, such as ``val/roc_auc``; by default the experiment's ``training.monitor``.
     trials, seed : int
     method : {"tpe", "random"}
     limits : Limits
     starts : tuple of Path
         Architectures to train first.
-    minimize : {"parameters"}, optional
+    minimize : {"parameters", "memory", "flops", "seconds"}, optional
         The second objective.
+    prefer : {"parameters", "memory", "flops", "seconds"}, optional
+        What the chosen network has the least of, among those whose metric is within chance of the best.
+    scheduler : {"asha", "median", "none"}
+        The rule by which poor trials are pruned.
     folds : int, optional
         Folds of a trial, whose value is the mean over them.
     """
 
     space: Path
     out: Path
-    metric: str
+    metric: str | None
     trials: int
     seed: int
     method: Method
     limits: Limits
     starts: tuple[Path, ...]
-    minimize: Minimized | None = None
+    minimize: CostName | None = None
+    prefer: CostName | None = None
+    scheduler: Scheduler = "asha"
     folds: int | None = None
 
 
@@ -113,7 +117,7 @@ def tune(
             executor.run_trials(study, on_progress)
         if study.exhausted:
             on_status(f"note: {DRAWN:,} samples in a row were rejected or trained before, the search ends")
-        _write_results(study, on_status, command)
+        write_results(study, executor, on_status, command)
 
 
 def _with_shared_store(experiment: Experiment, folds: int | None) -> Experiment:
@@ -150,11 +154,12 @@ def preview(experiment: Experiment, options: TuneOptions, output: Callable[[Any]
 
     experiment = fold_experiments(_with_shared_store(experiment, options.folds))[0]
     planned = plan_run(experiment)
-    parse_metric(options.metric, experiment, planned.plan.task, planned.plan.classes)
+    space = load_space(options.space)
+    parse_metric(options.metric, experiment, space, planned.plan.task, planned.plan.classes)
     patch_shape, classes = (planned.channels, *experiment.input_size), len(planned.plan.classes)
     gpu = planned.device.type == "cuda"
     conditions = Conditions(patch_shape, classes, experiment.training, gpu, options.limits)
-    survey = survey_space(load_space(options.space), conditions, options.seed)
+    survey = survey_space(space, conditions, options.seed)
     name = to_path(experiment.model.architecture).stem
     flops_per_s = measure_throughput(experiment, planned.network, classes, planned.cost, planned.device)
     seconds_per_flop = planned.training_patches / flops_per_s
@@ -176,7 +181,7 @@ def _search(
         folder=options.out,
         experiment=experiment,
         space=space,
-        goal=parse_metric(options.metric, experiment, store.info.task, store.info.classes),
+        goal=parse_metric(options.metric, experiment, space, store.info.task, store.info.classes),
         trials=options.trials,
         seed=options.seed,
         method=options.method,
@@ -186,6 +191,8 @@ def _search(
         classes=len(store.info.classes),
         gpu=gpu,
         minimize=options.minimize,
+        prefer=options.prefer,
+        scheduler=options.scheduler,
     )
 
 
@@ -218,50 +225,3 @@ def _changes(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str
     if earlier.get("store") != now["store"]:
         yield "its trials read another store"
     yield from differences({"--metric": earlier.get("goal")}, {"--metric": now["goal"]})
-
-
-def _write_results(study: Study, on_status: OnStatus, command: Sequence[str]) -> None:
-    from voxray.reporting.search.page import write_search_report  # imports matplotlib, which takes a second
-
-    search, trials, folder = study.search, study.trials, SearchFolder(study.search.folder)
-    if not trials:
-        problem = "every sampled network exceeds the limits"
-        raise WorkError(str(folder.path), problem, f"See the reasons in {folder.rejected.name}")
-    columns, rows = leaderboard(search.goal, trials)
-    write_leaderboard(folder.leaderboard, columns, rows)
-    states = Counter(trial.state for trial in trials.values())
-    counts = ", ".join(f"{states[state]} {state}" for state in ("finished", "pruned", "failed"))
-    on_status(f"tune: {counts}, {len(study.rejected)} rejected")
-    best = search.goal.winner(trials)
-    settings = write_winner(folder.path, best) if best else []
-    # A run of its own, on the store of the trials: the experiment's own run stays.
-    settings += [f"out={folder.best_run}", f"store.path={search.experiment.store.path}"]
-    if best and best.folds > 1:
-        settings.append(f"split.folds={json.dumps(search.experiment.split.folds)}")  # whose stores the trials have read
-    repeat = shlex.join([*command, *(word for setting in settings for word in ("--set", setting))])
-    write_search_report(folder.report, search, trials, study.rejected, repeat if best else "")
-    _track_leaderboard(search, columns, rows)
-    on_status(f"report: {folder.report}")
-    if best is None:
-        raise WorkError(str(folder.path), "no trial finished", f"See the reasons in {folder.leaderboard.name}")
-    value = f"{search.goal.name} {search.goal.value(best):.4f}"
-    if best.folds > 1:
-        value += f" ± {search.goal.spread(best):.4f} over {best.folds} folds"
-    on_status(f"tune: best {value}, {best.parameters:,} parameters, trial {best.name}")
-    on_status(f"tune: repeat it with: {repeat}")
-
-
-def _track_leaderboard(search: Search, columns: list[str], rows: list[list[Any]]) -> None:
-    from voxray.tracking.wandb_run import Tracker  # imports W&B, which takes half a second
-
-    name, tracking = search.folder.name, search.experiment.tracking
-    with Tracker(
-        search.folder,
-        name=f"{name}_table",
-        project=tracking.project,
-        run_id=f"{search.experiment.name}-{name}-table",
-        mode=tracking.mode,
-        config={},
-        group=name,
-    ) as tracker:
-        tracker.log_table("trials", columns, rows)

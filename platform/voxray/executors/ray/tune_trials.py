@@ -9,14 +9,12 @@ import math
 import os
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import ray
 import ray.tune
 import torch
 from ray.tune.progress_reporter import TrialProgressCallback
-from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from voxray.config.experiment import Experiment
@@ -24,20 +22,17 @@ from voxray.config.training import TrainingSpec
 from voxray.console.failures import describe
 from voxray.console.progress import OnProgress
 from voxray.errors import ConfigError
+from voxray.executors.ray.pruner import FOLD, REASONS, Pruner
 from voxray.executors.ray.train_workers import before_last, train_on_ray
 from voxray.runs.folder import SearchFolder
 from voxray.search.plan import trial_experiments
 from voxray.search.study import Study
 from voxray.search.trials import fold_history
 
-REDUCTION = 2
-FIRST_RUNG = 8  # trials are first compared after an eighth of the epochs
-MIN_EPOCHS = 2  # before a comparison; the metric after the first epoch says little about a network
 MAX_FAILURES = 1  # of the process of a trial
 TRIALS_PER_GPU = 2
 NESTED_CPU = 0.01  # of the driver of a trial that nests Ray Train
 PROBLEM = "problem"  # key of the report of a failed trial
-FOLD = "finished_fold"  # key of the report after each fold
 SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # the report of a failure has no metric
@@ -69,7 +64,7 @@ def search_on_ray(study: Study, on_progress: OnProgress) -> None:
         ray.tune.with_resources(_run_trial, of_driver),
         tune_config=ray.tune.TuneConfig(
             search_alg=_StudySearcher(study, resources),
-            scheduler=_Pruner(study),
+            scheduler=Pruner(study),
             num_samples=search.trials,
             max_concurrent_trials=concurrent,
             # A process takes seconds to import torch, a small trial hardly longer.
@@ -86,11 +81,6 @@ def search_on_ray(study: Study, on_progress: OnProgress) -> None:
     )
     tuner.fit()
     shutil.rmtree(storage, ignore_errors=True)
-
-
-def first_rung(epochs: int) -> int:
-    """The epoch after which trials are first compared."""
-    return min(epochs, max(MIN_EPOCHS, round(epochs / FIRST_RUNG)))
 
 
 def cluster_resources(training: TrainingSpec) -> tuple[dict[str, float], int]:
@@ -170,40 +160,6 @@ def _ignore_progress(done: int, total: int, text: str) -> None:
     """The terminal shows trials, not their steps."""
 
 
-class _Pruner(ASHAScheduler):
-    """Prunes trials within their first fold by successive halving, and after a fold where they are clearly worse."""
-
-    def __init__(self, study: Study) -> None:
-        goal, epochs = study.search.goal, study.search.experiment.training.epochs
-        super().__init__(
-            time_attr="epoch",
-            metric=goal.column,
-            mode="max" if goal.sign > 0 else "min",
-            max_t=epochs,
-            grace_period=first_rung(epochs),
-            reduction_factor=REDUCTION,
-        )
-        self.study = study
-        no_controller: Any = None  # the scheduler does not use it
-        for trial in study.trials.values():
-            earlier: Any = SimpleNamespace(trial_id=f"earlier_{trial.number}")
-            super().on_trial_add(no_controller, earlier)
-            for row in trial.of_fold(0):
-                result = {key: value for key, value in row.items() if value is not None}
-                super().on_trial_result(no_controller, earlier, result)
-
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        if FOLD in result:
-            behind = self.study.report_fold(trial.config["number"], result[FOLD])
-            return TrialScheduler.STOP if behind else TrialScheduler.CONTINUE
-        if result.get("fold", 0) > 0:
-            return TrialScheduler.CONTINUE
-        return str(super().on_trial_result(tune_controller, trial, result))
-
-    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        """Nothing: its epochs were reported before."""
-
-
 class _StudySearcher(Searcher):
     """Asks the study for the next trial."""
 
@@ -258,7 +214,7 @@ class _TrialLogger(TrialProgressCallback):
             self.study.tell(number, "pruned", f"clearly worse than the best trial after {done} of {folds} folds")
         else:
             reached = len(self.study.trials[number].curve)
-            self.study.tell(number, "pruned", f"not in the better half after epoch {reached}")
+            self.study.tell(number, "pruned", f"{REASONS[self.study.search.scheduler]} after epoch {reached}")
 
     def on_trial_error(self, *_: Any, **event: Any) -> None:
         lines = str(event["trial"].get_error() or "").strip().splitlines()

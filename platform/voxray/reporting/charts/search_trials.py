@@ -12,6 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from voxray.reporting.text.metric_values import label_of
+from voxray.search.costs import COSTS, TrialCost
 from voxray.search.plan import Search
 from voxray.search.results import pareto_front
 from voxray.search.space.distributions import Label
@@ -38,13 +39,14 @@ AXES_SHOWN = 7
 
 
 def search_charts(search: Search, ranked: Sequence[Trial], shares: Mapping[str, float]) -> dict[str, Markup]:
-    """Pareto front, learning curves, importances and parallel coordinates by name, where there is enough data."""
+    """Pareto fronts, learning curves, importances and parallel coordinates by name, where there is enough data."""
     goal = search.goal
     measured = [trial for trial in ranked if math.isfinite(goal.value(trial))]
     charts = {"importance": _importance(shares)} if shares else {}
     if not measured:
         return charts
-    charts |= {"pareto": _pareto(goal, measured), "curves": _curves(goal, ranked)}
+    charts |= {f"pareto-{cost.name}": _pareto(goal, measured, cost) for cost in COSTS.values()}
+    charts["curves"] = _curves(goal, ranked)
     names = list(shares or measured[0].decisions)[:AXES_SHOWN]
     if len(measured) > 1 and names:
         charts["parallel"] = _parallel(goal, measured, names)
@@ -52,29 +54,30 @@ def search_charts(search: Search, ranked: Sequence[Trial], shares: Mapping[str, 
 
 
 @styled
-def _pareto(goal: Goal, measured: Sequence[Trial]) -> Markup:
-    figure, axes = new_axes(WIDE, "trainable parameters", label_of(goal.name))
+def _pareto(goal: Goal, measured: Sequence[Trial], cost: TrialCost) -> Markup:
+    figure, axes = new_axes(WIDE, cost.label, label_of(goal.name))
     dots: dict[str, Any] = {"marker": "o", "markersize": 4.5, "markeredgewidth": 0, "linestyle": ""}
     rings: dict[str, Any] = {"marker": "o", "markersize": 7, "fillstyle": "none", "drawstyle": "steps-post"}
     for state in ("pruned", "finished"):
         trials = [trial for trial in measured if trial.state == state]
-        _plot_trials(axes, goal, trials, label=state, color=STATES[state], **dots)
-    _plot_trials(axes, goal, pareto_front(goal, measured), label="front", color=BEST, linewidth=1.2, **rings)
+        _plot_trials(axes, goal, cost, trials, label=state, color=STATES[state], **dots)
+    front = pareto_front(goal, measured, cost)
+    _plot_trials(axes, goal, cost, front, label="front", color=BEST, linewidth=1.2, **rings)
     for trial in filter(lambda trial: trial.origin, measured):
-        _plot_trials(axes, goal, [trial], marker="D", color=INK, markersize=5, fillstyle="none")
-        name, point = legend_text(trial.origin.removesuffix(".json")), (trial.parameters, goal.value(trial))
+        _plot_trials(axes, goal, cost, [trial], marker="D", color=INK, markersize=5, fillstyle="none")
+        name, point = legend_text(trial.origin.removesuffix(".json")), (cost.of(trial), goal.value(trial))
         axes.annotate(name, point, textcoords="offset points", xytext=(6, -3), fontsize=8)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.xaxis.set_major_formatter(lambda value, _: cost.tick(value))
     axes.xaxis.set_minor_locator(NullLocator())
     legend_above(axes, 3)
-    return to_svg(figure, "pareto", f"{goal.name} against parameters of {len(measured)} trials")
+    return to_svg(figure, f"pareto-{cost.name}", f"{goal.name} against {cost.label} of {len(measured)} trials")
 
 
-def _plot_trials(axes: Axes, goal: Goal, trials: Sequence[Trial], **look: Any) -> None:
+def _plot_trials(axes: Axes, goal: Goal, cost: TrialCost, trials: Sequence[Trial], **look: Any) -> None:
     if trials:
-        axes.plot([trial.parameters for trial in trials], list(map(goal.value, trials)), **look)
+        axes.plot(list(map(cost.of, trials)), list(map(goal.value, trials)), **look)
 
 
 @styled

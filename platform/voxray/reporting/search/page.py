@@ -10,6 +10,7 @@ from voxray.reporting.html import template_environment
 from voxray.reporting.run.reproduce import settings_text, shorten_paths
 from voxray.reporting.text.metric_values import label_of
 from voxray.reporting.text.numbers import MISSING, count, decimals
+from voxray.search.comparison import Outcome
 from voxray.search.importance import importances
 from voxray.search.plan import Search
 from voxray.search.results import none_if_nan, pareto_front
@@ -23,14 +24,19 @@ HYPERPARAMETERS_SHOWN = 12
 
 
 def write_search_report(
-    path: AnyPath, search: Search, trials: Mapping[int, Trial], rejected: Sequence[Mapping[str, Any]], command: str
+    path: AnyPath,
+    search: Search,
+    trials: Mapping[int, Trial],
+    rejected: Sequence[Mapping[str, Any]],
+    command: str,
+    outcome: Outcome,
 ) -> None:
     """Write the page atomically: of trials by number and of rejected samples (origin, reason, decisions).
 
-    `command` trains the winner again; it is empty where there is none.
+    `command` trains the chosen network again; it is empty where there is none.
     """
     goal, ranked = search.goal, search.goal.ranked(trials)
-    winner = goal.winner(trials)
+    winner = outcome.chosen
     shares = dict(list(importances(goal, ranked).items())[:HYPERPARAMETERS_SHOWN])
     page = template_environment().get_template("search.html.jinja")
     text = page.render(
@@ -40,14 +46,16 @@ def write_search_report(
             search.experiment.name,
             Path(search.space.where).name,
             count(len(trials), "trial"),
-            f"{search.method}, seed {search.seed}",
+            f"{search.method}, {search.scheduler}, seed {search.seed}",
             *([f"second objective: minimize {search.minimize}"] if search.minimize else []),
         ],
         winner=winner,
         winner_value=MISSING if winner is None else _value(goal, winner),
         rows=[(trial, _value(goal, trial), _settings(trial)) for trial in ranked[:ROWS_SHOWN]],
         omitted=max(0, len(ranked) - ROWS_SHOWN),
-        front={trial.number for trial in pareto_front(goal, ranked)},
+        outcome=outcome,
+        cost=search.cost,
+        front={trial.number for trial in pareto_front(goal, ranked, search.cost)},
         charts=search_charts(search, ranked, shares),
         reasons=_reasons(ranked, rejected),
         command=shorten_paths(command),

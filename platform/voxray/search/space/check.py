@@ -121,7 +121,9 @@ def _network_problems(point: Sample, spatial_dims: int, label: str) -> list[str]
 def _setting_name_problems(space: Space) -> Iterator[str]:
     for path in space.experiment:
         table, _, key = path.partition(".")
-        if table in TABLES:
+        if path == "augment.crop":
+            yield f"experiment.{path}: all trials have inputs of one size; set it in the experiment"
+        elif table in TABLES:
             keys = _spec_of(table).model_fields
             if key not in keys:
                 yield f"experiment.{path}: unknown key; {nearest(key, keys)}"
