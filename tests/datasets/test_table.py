@@ -103,3 +103,17 @@ def test_the_manifest_may_lie_elsewhere(tmp_path: Path) -> None:
     manifest = read_table(tmp_path / "data", str(tmp_path / "mine" / "manifest.csv"))
     assert manifest.root == tmp_path / "data"
     assert manifest.scans["path"].to_pylist() == ["a.png", "b.png"]
+
+
+def test_columns_may_name_the_mask_of_each_class(tmp_path: Path) -> None:
+    rows = ["a.nii,m/liver.nii,m/tumor.nii", "b.nii,m/b.nii,", "c.nii,,"]
+    write(tmp_path, "path,liver,tumor", *rows)
+    manifest = read_table(tmp_path, mask_columns=("liver", "tumor"))
+    assert manifest.scans["label_path"].to_pylist() == ["{m/liver.nii,m/tumor.nii}", "{m/b.nii,}"]
+    assert manifest.classes == ("background", "liver", "tumor")
+    assert manifest.quarantine["path"].to_pylist() == ["c.nii"]
+    with pytest.raises(DataError, match="has no column 'spleen'"):
+        read_table(tmp_path, mask_columns=("liver", "spleen"))
+    write(tmp_path, "path,liver,tumor", '"a.nii","m/{a}.nii",m/b.nii')
+    with pytest.raises(DataError, match="cannot have commas or braces"):
+        read_table(tmp_path, mask_columns=("liver", "tumor"))

@@ -20,7 +20,7 @@ from voxray.patches.planned import plan_experiment
 
 
 def issues_of(target: InspectionTarget, voxels: bool = True) -> list[dict[str, Any]]:
-    scan_stats = inspect_scans(target.manifest.root, target.targets, target.mask_classes, voxels)
+    scan_stats = inspect_scans(target.manifest.root, target.targets, target.labels, voxels)
     rows: list[dict[str, Any]] = find_issues(target, scan_stats).to_pylist()
     return rows
 
@@ -104,7 +104,7 @@ def test_classes_that_look_mistyped_are_one_warning_each(tmp_path: Path) -> None
         tmp_path, "path,label", *(f"{name}.png,{label}" for name, label in zip("abcdefg", labels, strict=True))
     )
     target = read_target(tmp_path)
-    scan_stats = inspect_scans(target.manifest.root, target.targets, target.mask_classes, False)
+    scan_stats = inspect_scans(target.manifest.root, target.targets, target.labels, False)
     inspection = finish_inspection(target, scan_stats, voxels=False)
     assert [(row["severity"], row["detail"]) for row in inspection.issues.to_pylist()] == [
         ("warning", "the classes 'MALIGNANT', 'Malignant' and 'malignant' differ only in case"),
@@ -121,7 +121,7 @@ def test_a_slice_that_is_shorter_than_its_header_says_is_found_without_voxels(tm
         content = file.read_bytes()
         file.write_bytes(content[: kept if name == "short" else content.rindex(b"\xe0\x7f\x10\x00")])
     target = read_target(tmp_path)
-    scan_stats = inspect_scans(target.manifest.root, target.targets, target.mask_classes, voxels)
+    scan_stats = inspect_scans(target.manifest.root, target.targets, target.labels, voxels)
     inspection = finish_inspection(target, scan_stats, voxels)
     rows = {row["path"]: row["detail"] for row in inspection.issues.to_pylist() if row["kind"] == "unreadable"}
     assert rows.keys() == {"short", "none"}
@@ -136,7 +136,7 @@ def test_a_scan_whose_voxels_cannot_be_read_counts_as_unreadable(tmp_path: Path)
     whole = (tmp_path / "b.nii.gz").read_bytes()
     (tmp_path / "b.nii.gz").write_bytes(whole[: len(whole) // 2])
     target = read_target(tmp_path)
-    scan_stats = inspect_scans(target.manifest.root, target.targets, target.mask_classes, True)
+    scan_stats = inspect_scans(target.manifest.root, target.targets, target.labels, True)
     inspection = finish_inspection(target, scan_stats, voxels=True)
     assert summarize(inspection)["kinds"] == {"unreadable": 1}
     assert summarize(inspection)["readable"] == 1

@@ -122,7 +122,7 @@ def test_a_near_duplicate_across_splits_is_a_warning_with_both_pictures(tmp_path
     lines += ["copy.jpg,0,val", "same_split.jpg,0,train"]
     (tmp_path / "manifest.csv").write_text("\n".join(lines) + "\n")
     target = read_target(tmp_path)
-    scan_stats = inspect_scans(tmp_path, target.targets, (), voxels=True)
+    scan_stats = inspect_scans(tmp_path, target.targets, None, voxels=True)
     (issue,) = find_issues(target, scan_stats).to_pylist()
     assert (issue["kind"], issue["severity"], issue["path"]) == ("near", "warning", "copy.jpg")
     assert issue["detail"].startswith("almost the same as ")

@@ -18,7 +18,7 @@ def test_statistics_are_those_of_numpy_and_nibabel(tmp_path: Path) -> None:
     write_nifti(tmp_path / "imagesTr" / "good_001.nii.gz", image, affine)
     write_nifti(tmp_path / "labelsTr" / "good_001.nii.gz", mask, affine)
     target = read_target(tmp_path)
-    scan_stats = inspect_scans(tmp_path, target.targets, target.manifest.classes, voxels=True).to_pylist()[1]
+    scan_stats = inspect_scans(tmp_path, target.targets, target.labels, voxels=True).to_pylist()[1]
     assert scan_stats["issues"] == []
     assert scan_stats["axes"] == "".join(nibabel.aff2axcodes(affine))
     canonical = nibabel.as_closest_canonical(nibabel.Nifti1Image(image, affine))
@@ -41,14 +41,14 @@ def test_the_same_voxels_have_one_checksum_whatever_their_axes_in_the_file(tmp_p
     nibabel.save(turned, tmp_path / "b.nii")
     write_nifti(tmp_path / "c.nii", image + np.int16(1))
     target = read_target(tmp_path)
-    first, same, other = inspect_scans(tmp_path, target.targets, (), voxels=True)["checksum"].to_pylist()
+    first, same, other = inspect_scans(tmp_path, target.targets, None, voxels=True)["checksum"].to_pylist()
     assert first == same != other
 
 
 def test_headers_alone_leave_the_voxels_columns_empty(tmp_path: Path) -> None:
     write_cases(tmp_path, 1)
     target = read_target(tmp_path)
-    scan_stats = inspect_scans(tmp_path, target.targets, target.manifest.classes, voxels=False)
+    scan_stats = inspect_scans(tmp_path, target.targets, target.labels, voxels=False)
     assert scan_stats.schema == SCAN_STATS
     assert scan_stats["x_extent"].to_pylist() == [SHAPE[0]]
     for name in ("percentiles", "mean", "deviation", "checksum", "mask_voxels"):
@@ -79,7 +79,7 @@ def test_any_failure_within_a_scan_is_an_issue_of_that_scan(
         raise error
 
     monkeypatch.setattr("voxray.inspection.scan_stats.volume_statistics", fail)
-    rows = inspect_scans(tmp_path, target.targets, target.manifest.classes, voxels=True).to_pylist()
+    rows = inspect_scans(tmp_path, target.targets, target.labels, voxels=True).to_pylist()
     assert len(rows) == 2
     for row in rows:
         (issue,) = row["issues"]
@@ -93,7 +93,7 @@ def test_any_failure_within_a_scan_is_an_issue_of_that_scan(
 def test_colors_and_complex_numbers_are_issues(tmp_path: Path, voxels: bool, fields: dict[str, int]) -> None:
     (tmp_path / "a.nii").write_bytes(nifti(**fields) + bytes(300))
     target = read_target(tmp_path)
-    (row,) = inspect_scans(tmp_path, target.targets, (), voxels).to_pylist()
+    (row,) = inspect_scans(tmp_path, target.targets, None, voxels).to_pylist()
     ((kind, detail),) = [issue.values() for issue in row["issues"]]
     assert kind == "unreadable"
     assert "expected real numbers as voxels" in detail
@@ -108,4 +108,4 @@ def test_object_storage_that_fails_is_no_issue_of_a_scan(tmp_path: Path, monkeyp
 
     monkeypatch.setattr("voxray.inspection.scan_stats.read_header", fail)
     with pytest.raises(WorkError):
-        inspect_scans(tmp_path, target.targets, (), voxels=False)
+        inspect_scans(tmp_path, target.targets, None, voxels=False)

@@ -60,3 +60,16 @@ def test_a_patch_has_its_size_in_the_axes_and_the_spacing_of_the_scan() -> None:
 def test_label_maps_of_different_shapes_are_refused() -> None:
     with pytest.raises(ScanError, match="shape"):
         patch_metrics(np.zeros((2, 2, 2), int), np.zeros((2, 2, 3), int), (1, 1, 1), CLASSES)
+
+
+def test_patches_without_a_label_do_not_count_and_regions_are_unions() -> None:
+    truth, prediction = np.zeros((8, 2, 2), np.uint8), np.zeros((8, 2, 2), np.uint8)
+    truth[0], prediction[4] = 2, 1
+    ignored = np.zeros(truth.shape, bool)
+    ignored[4:6] = True
+    names = ("background", "whole", "core")
+    found = patch_metrics(truth, prediction, (2, 2, 2), names, regions=((1, 2), (2,)), ignored=ignored)
+    assert found["patch_sensitivity/whole"] == found["patch_sensitivity/core"] == 0
+    assert found["patch_specificity/whole"] == 1
+    without = patch_metrics(truth, prediction, (2, 2, 2), names, regions=((1, 2), (2,)))
+    assert without["patch_specificity/whole"] == pytest.approx(2 / 3)

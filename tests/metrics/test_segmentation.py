@@ -241,3 +241,54 @@ def test_maps_that_cannot_be_compared_are_refused_by_name(
 ) -> None:
     with pytest.raises(ScanError, match=said):
         scan_metrics(truth, prediction, spacing, CLASSES)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_ignored_voxels_count_in_no_metric(seed: int) -> None:
+    truth, prediction = alike(seed)
+    ignored = blobs(seed + 50) > 0
+    noisy = np.where(ignored, np.random.default_rng(seed).integers(0, 3, truth.shape), prediction)
+    found = scan_metrics(np.where(ignored, 255, truth), noisy, (1, 1, 2), CLASSES, ignored=ignored)
+    assert found == scan_metrics(truth, prediction, (1, 1, 2), CLASSES, ignored=ignored)
+    for label, name in enumerate(CLASSES[1:], 1):
+        true, predicted = (truth == label)[~ignored], (prediction == label)[~ignored]
+        assert found[f"dice/{name}"] == pytest.approx(sk.f1_score(true, predicted))
+        assert found[f"sensitivity/{name}"] == pytest.approx(sk.recall_score(true, predicted))
+        assert found[f"specificity/{name}"] == pytest.approx(sk.recall_score(~true, ~predicted))
+        assert found[f"volume_error/{name}"] == pytest.approx(abs(predicted.sum() - true.sum()) / true.sum())
+
+
+def test_a_surface_does_not_end_where_labels_end() -> None:
+    """Two bars of 9 and 7 voxels, whose middle is unknown: their ends are 1 mm apart, and nothing else is."""
+    truth, prediction = np.zeros((12, 3, 3), np.uint8), np.zeros((12, 3, 3), np.uint8)
+    truth[1:10], prediction[2:9] = 1, 1
+    whole = scan_metrics(truth, prediction, (1, 1, 1), ("background", "a"), tolerance_mm=0.5)
+    ignored = np.zeros(truth.shape, bool)
+    ignored[4:7] = True
+    cut = scan_metrics(truth, prediction, (1, 1, 1), ("background", "a"), tolerance_mm=0.5, ignored=ignored)
+    assert whole["hd95_mm/a"] == cut["hd95_mm/a"] == 1
+    sides = class_voxels(truth, prediction, (1, 1, 1), 2, 0.5, ignored=ignored)[0].distances
+    # Slices 1, 2, 3 and 7, 8, 9 of the truth; 2, 3 and 7, 8 of the prediction; the middle of the ends is of a surface.
+    assert [len(distances) for distances in sides] == [2 * (9 + 8), 2 * (9 + 8 + 8)]
+
+
+def test_a_class_of_which_no_surface_is_known_has_no_distance() -> None:
+    truth, prediction = np.zeros((9, 9, 9), np.uint8), np.zeros((9, 9, 9), np.uint8)
+    truth[4, 4, 4], prediction[3:6, 3:6, 3:6] = 1, 1
+    ignored = np.zeros(truth.shape, bool)
+    ignored[3:6, 3:6, 3:6], ignored[4, 4, 4] = True, False
+    found = scan_metrics(truth, prediction, (1, 1, 1), ("background", "a"), ignored=ignored)
+    assert found["dice/a"] == 1
+    assert math.isnan(found["hd95_mm/a"])
+    assert math.isnan(found["surface_dice/a"])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_metrics_of_regions_are_those_of_their_unions(seed: int) -> None:
+    truth, prediction = alike(seed)
+    regions = ((1, 2), (2,))
+    found = scan_metrics(truth, prediction, (1, 1, 2), ("background", "whole", "core"), regions=regions)
+    for name, numbers in zip(("whole", "core"), regions, strict=True):
+        pair = [np.isin(labels, numbers).astype(np.uint8) for labels in (truth, prediction)]
+        alone = scan_metrics(*pair, (1, 1, 2), ("background", name))
+        assert {key: found[key] for key in alone} == pytest.approx(alone, nan_ok=True)

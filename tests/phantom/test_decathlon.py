@@ -35,7 +35,7 @@ def test_the_layout_is_read_without_a_complaint(folder: Path) -> None:
     for row in manifest.scans.to_pylist():
         image, mask = (open_scan(folder / row[key]) for key in ("path", "label_path"))
         assert image.array.shape[0] == 4
-        classes = check_label(image, mask, manifest.classes, row["path"])
+        classes = check_label(image, mask, manifest.labels, row["path"])
         assert set(np.unique(classes).tolist()) == {0, 1, 2, 3}
 
 

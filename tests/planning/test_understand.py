@@ -116,11 +116,121 @@ def test_a_folder_of_masks_that_holds_images_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("values", "words"),
-    [((0, 255), "masks need the values 0, 1, 2, …, got 0, 255"), ((0, 0), "no mask has a labeled voxel")],
+    [((0, -1), "masks need at most 255 values from 0 to 65,535"), ((0, 0), "no mask has a labeled voxel")],
 )
 def test_values_that_cannot_be_classes_are_refused(tmp_path: Path, values: tuple[int, ...], words: str) -> None:
     with pytest.raises(DataError, match=words):
         understand(write_pairs(tmp_path, *PAIRS, values=values))
+
+
+@pytest.mark.parametrize(
+    ("values", "classes", "settings", "note"),
+    [
+        (
+            (0, 255),
+            ["background", "foreground"],
+            {"label_values": [0, 255]},
+            "the values of the masks are 0 background, 255 foreground",
+        ),
+        (
+            (0, 1, 2, 4),
+            ["background", "class 1", "class 2", "class 4"],
+            {"label_values": [0, 1, 2, 4]},
+            "the values of the masks are 0 background, 1 class 1, 2 class 2, 4 class 4",
+        ),
+        (
+            (0, 1, 255),
+            ["background", "foreground"],
+            {"ignore_label": 255},
+            "voxels with the value 255 count as not labeled; if it is a class, put it into data.label_values",
+        ),
+    ],
+)
+def test_values_other_than_0_1_2_are_written_to_the_experiment_and_said(
+    tmp_path: Path, values: tuple[int, ...], classes: list[str], settings: dict[str, Any], note: str
+) -> None:
+    found = understand(write_pairs(tmp_path / "data", *PAIRS, values=values))
+    assert {name: found.data.get(name) for name in settings} == settings
+    assert found.data["classes"] == classes
+    assert f"note: {note}" in describe(found)
+    manifest = reread(found, tmp_path / "mine")
+    assert manifest.labels == found.manifest.labels
+
+
+CLASS_FILES = {
+    "case/class": ["{case}/image.nii.gz", "{case}/liver.nii.gz", "{case}/tumor.nii.gz"],
+    "a folder beside the image": ["{case}/ct.nii.gz", "{case}/segmentations/liver.nii.gz", "{case}/seg/tumor.nii.gz"],
+    "case_class": ["images/p_{case}.nii.gz", "masks/p_{case}_liver.nii.gz", "masks/p_{case}_tumor.nii.gz"],
+    "class/case": ["images/p_{case}.nii.gz", "labels/liver/p_{case}.nii.gz", "labels/tumor/p_{case}.nii.gz"],
+    "words": ["{case}/img.nii.gz", "{case}/liver_mask.nii.gz", "{case}/mask-tumor.nii.gz"],
+}
+
+
+@pytest.mark.parametrize("names", CLASS_FILES.values(), ids=CLASS_FILES)
+def test_a_file_for_each_class_is_one_mask(tmp_path: Path, names: list[str]) -> None:
+    root = tmp_path / "data"
+    for number, case in enumerate(("a1", "b2", "c3")):
+        image, liver, tumor = (root / name.format(case=case) for name in names)
+        write_scan(image, number)
+        voxels = np.zeros(SHAPE, np.uint8)
+        voxels[:4] = 255
+        write_voxels(liver, voxels)
+        voxels[:], voxels[3:5] = 0, 1
+        if case != "c3":
+            write_voxels(tumor, voxels)
+    found = understand(root)
+    assert found.classes == ("background", "liver", "tumor")
+    assert found.data["mask_columns"] == ["liver", "tumor"]
+    _, liver, tumor = names
+    first, _, last = found.manifest.scans["label_path"].to_pylist()
+    assert first == f"{{{liver.format(case='a1')},{tumor.format(case='a1')}}}"
+    assert last == f"{{{liver.format(case='c3')},}}"
+    assert any("'liver' and 'tumor' overlap in " in note for note in found.notes)
+    assert list(map(len, found.mask_values.values())) == [3, 3, 2]
+    assert found.left_over == ()
+    manifest = reread(found, tmp_path / "mine")
+    assert manifest.digest() == found.manifest.digest()
+
+
+def test_folders_of_masks_are_no_classes_where_each_case_is_in_one_of_them(tmp_path: Path) -> None:
+    write_pairs(tmp_path, *[(f"images/p{n}.nii.gz", f"masks/site{n % 2}/p{n}.nii.gz") for n in range(4)])
+    found = understand(tmp_path)
+    assert found.classes == ("background", "foreground")
+    assert "masks/site1/p1.nii.gz" in found.manifest.scans["label_path"].to_pylist()
+    for n in range(3):
+        write_scan(tmp_path / f"one/p{n}/ct.nii.gz", n)
+        write_mask(tmp_path / f"one/p{n}/segmentations/liver.nii.gz", (0, 255))
+    found = understand(tmp_path / "one")
+    assert (found.classes, found.data["label_values"]) == (("background", "foreground"), [0, 255])
+
+
+def test_a_list_may_name_a_file_for_each_class(tmp_path: Path) -> None:
+    for case in "ab":
+        write_scan(tmp_path / f"{case}.nii.gz")
+        write_mask(tmp_path / f"{case}_1.nii.gz")
+        write_mask(tmp_path / f"{case}_2.nii.gz")
+    rows = [f"{case}.nii.gz,{case}_1.nii.gz,{case}_2.nii.gz" for case in "ab"]
+    (tmp_path / "cohort.csv").write_text("\n".join(["scan,liver mask,tumor mask", *rows]))
+    found = understand(tmp_path)
+    assert found.classes == ("background", "liver", "tumor")
+    assert found.manifest.scans["label_path"].to_pylist()[0] == "{a_1.nii.gz,a_2.nii.gz}"
+
+
+def test_what_is_wrong_with_files_of_classes_is_said_with_their_names(tmp_path: Path) -> None:
+    for case in "abcd":
+        write_scan(tmp_path / f"{case}/image.nii.gz")
+        write_mask(tmp_path / f"{case}/masks/liver.nii.gz", (0, 1, 1))
+        write_mask(tmp_path / f"{case}/masks/tumor.nii.gz")
+    write_mask(tmp_path / "b/masks/tumor.nii.gz", shape=(6, 5, 3))
+    write_voxels(tmp_path / "c/masks/tumor.nii.gz", np.full(SHAPE, 0.5, np.float32))
+    write_mask(tmp_path / "d/masks/spleen.nii.gz", (0, 0, 0, 1))
+    write_scan(tmp_path / "e/image.nii.gz")
+    found = understand(tmp_path)
+    wrong = reasons(found)
+    assert "its files have different shapes" in wrong["b/image.nii.gz"]
+    assert "tumor.nii.gz: expected whole numbers as labels, got 0.5" in wrong["c/image.nii.gz"]
+    assert wrong["e/image.nii.gz"] == "no mask has its name"
+    assert found.warnings == ("the class 'spleen' is in one scan only: d/image.nii.gz",)
 
 
 def test_one_case_is_refused_and_a_class_in_one_case_is_a_warning(tmp_path: Path) -> None:
@@ -139,6 +249,7 @@ def test_raw_data_of_nnunet_has_names_channels_and_a_test_split(tmp_path: Path) 
     content = {
         "channel_names": {"0": "FLAIR", "1": "T1"},
         "labels": {"background": 0, "whole": [1, 2], "core": 2, "ignore": 3},
+        "regions_class_order": [2, 1],
         "numTraining": 2,
         "file_ending": ".nii.gz",
     }
@@ -150,8 +261,12 @@ def test_raw_data_of_nnunet_has_names_channels_and_a_test_split(tmp_path: Path) 
     write_scan(tmp_path / "imagesTs/d_0000.nii.gz")
     found = understand(tmp_path)
     assert found.kind == "raw data of nnU-Net v2"
-    assert found.classes == ("background", "value 1", "core", "ignore")
-    assert (dict(found.regions), found.ignored) == ({"whole": (1, 2)}, 3)
+    assert found.classes == ("background", "whole", "core")
+    settings = {"regions": {"whole": [1, 2], "core": [2]}, "ignore_label": 3}
+    assert {name: found.data[name] for name in settings} == settings
+    assert "classes" not in found.data
+    assert "label maps hold [1, 2] for the regions, not [2, 1]" in found.notes
+    assert reread(found, tmp_path.parent / "mine").labels == found.manifest.labels
     assert found.channels == ("FLAIR", "T1")
     assert found.manifest.scans["split"].to_pylist() == ["train", "train", "test"]
     assert reasons(found) == {"imagesTs/d_0000.nii.gz": "no mask has its name"}

@@ -81,7 +81,7 @@ def test_whole_scans_are_compared_with_the_spheres(finished: Experiment) -> None
 
 def test_inspection_counts_the_voxels_of_the_spheres(finished: Experiment, chests: Path) -> None:
     target = read_experiment_target(finished)
-    rows = inspect_scans(chests, target.targets, target.mask_classes, voxels=True).to_pylist()
+    rows = inspect_scans(chests, target.targets, target.labels, voxels=True).to_pylist()
     painted = [open_scan(chests / row["label_path"]).array for row in rows]
     assert [row["mask_voxels"][1] for row in rows] == [int(mask.sum()) for mask in painted]
     assert not [issue for row in rows for issue in row["issues"]]

@@ -7,18 +7,23 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scenes import SMALL_UNET
 from sklearn import metrics as sk
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from voxray.config.data import DataSpec
+from voxray.config.labels import MaskLabels, mask_labels
+from voxray.errors import ConfigError
+from voxray.models.spec.load import parse_architecture
 from voxray.training.inputs import Inputs
-from voxray.training.tasks import Classification, Segmentation
+from voxray.training.tasks import Classification, Segmentation, check_regions
 
 CLASSES = ("background", "a", "b")
 CLASSIFIER = Classification("cross_entropy", None, 0.9, 0.74)
 
 
 def segmenter(activation: str) -> Segmentation:
-    return Segmentation("dice", activation, CLASSES)  # type: ignore[arg-type]
+    return Segmentation("dice", activation, MaskLabels(CLASSES))  # type: ignore[arg-type]
 
 
 @given(st.integers(0, 10**6), st.integers(1, 20), st.integers(0, 20))
@@ -88,3 +93,26 @@ def test_counting_never_makes_the_processor_wait_for_the_device(task: Classifica
     assert counts.device.type == "meta"
     waits = ("_local_scalar_dense", "nonzero", "bincount", "aten.index.Tensor")
     assert not [name for name in calls.names if any(wait in name for wait in waits)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_regions_are_compared_as_label_maps_would_hold_them(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels = mask_labels(("background",), {"regions": {"whole": [1, 2], "core": [2]}})
+    task = Segmentation("dice_cross_entropy", "sigmoid", labels)
+    logits, numbers = (
+        torch.from_numpy(rng.normal(size=(2, 2, 3, 4, 2))),
+        torch.from_numpy(rng.integers(0, 3, (2, 3, 4, 2))),
+    )
+    inside = torch.from_numpy(rng.random((2, 1, 3, 4, 2)) < 0.7)
+    metrics = task.train_metrics(task.count(logits, Inputs(logits, numbers, inside, 2)).tolist())
+    written = np.where(logits[:, 1] >= 0, 2, np.where(logits[:, 0] >= 0, 1, 0))[inside[:, 0]]
+    true = numbers[inside[:, 0]].numpy()
+    assert metrics["train_dice/whole"] == pytest.approx(sk.f1_score(true >= 1, written >= 1))
+    assert metrics["train_dice/core"] == pytest.approx(sk.f1_score(true == 2, written == 2))
+
+
+def test_classes_that_overlap_need_a_network_that_does_not_choose_one_of_them() -> None:
+    data = DataSpec(layout="table", root=".", regions={"whole": (1, 2), "core": (2,)})
+    with pytest.raises(ConfigError, match=r"data\.regions need the output activation 'sigmoid', got 'softmax'"):
+        check_regions(data, parse_architecture(SMALL_UNET, "a U-Net"))

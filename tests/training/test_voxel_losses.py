@@ -223,3 +223,19 @@ def test_a_loss_of_ones_own_is_averaged_over_the_patches() -> None:
     logits, labels, mask = case("softmax")
     ours = local_loss(Loss("brightness", "brightness", (brightness,)), logits, labels, mask, len(logits))
     torch.testing.assert_close(ours, logits.mean())
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_the_loss_of_regions_is_that_of_each_channel_alone(seed: int) -> None:
+    logits, labels, mask = case("sigmoid", seed)
+    members = [[1, 2, 3], [2, 3], [3]]
+    maps = torch.stack([torch.isin(labels, torch.tensor(numbers)) for numbers in members], 1)
+    total = local_loss(LOSSES["dice_cross_entropy"], logits, maps, mask, SHAPE[0], output="sigmoid")
+    expected = []
+    for patch in range(SHAPE[0]):
+        inside = mask[patch, 0]
+        for channel in range(3):
+            p, t = logits[patch, channel][inside].sigmoid(), maps[patch, channel][inside].float()
+            dice = (2 * (p * t).sum() + 1e-5) / ((p * p).sum() + t.sum() + 1e-5)
+            expected.append(1 - dice + F.binary_cross_entropy(p, t))
+    assert total == pytest.approx(float(torch.stack(expected).mean()), rel=1e-5)

@@ -17,6 +17,8 @@ SUBSETS = 10  # of luna16
 Subset = Annotated[int, Field(ge=0, lt=SUBSETS)]
 Folds = Annotated[int, Field(ge=2, le=1000)] | Literal["subsets"] | Annotated[tuple[Subset, ...], Field(min_length=2)]
 Ratio = Annotated[float, Field(gt=0)] | Literal["all"]
+LabelValue = Annotated[int, Field(ge=0, lt=2**16)]
+Region = Annotated[tuple[Annotated[int, Field(ge=1, lt=2**16)], ...], Field(min_length=1)]
 MOST_CHUNK_BYTES = 2**31  # Blosc compresses less at a time
 
 
@@ -45,6 +47,10 @@ class DataSpec(Spec):
     experiment's file."""
     channels: tuple[str, ...] = ("path",)
     """table: the columns that name the files of a scan's channels."""
+    mask_columns: Annotated[tuple[str, ...], Field(min_length=1)] = ("mask",)
+    """table: the column that names the mask of a scan; or, for masks with one file for each class, the columns of the
+    classes 1, 2, …, where an empty cell is a class that the scan does not have. Later classes are read over earlier
+    ones."""
     picture_window: tuple[float, float] | None = None
     """table: intensities of the scans that became the darkest and the brightest gray (0 and 255) of 8-bit pictures,
     such as ``[-1000, 400]`` HU; with it a run trained on such pictures finds their like in whole scans."""
@@ -52,8 +58,29 @@ class DataSpec(Spec):
     """dicom: file name of the list of labels."""
     classes: tuple[str, ...] | None = None
     """table, dicom, medmnist: names of the classes in the order of their labels, or of the values of masks."""
+    label_values: Annotated[tuple[LabelValue, ...], Field(min_length=2)] | None = None
+    """The value in masks of each class, background first, such as ``[0, 255]``; by default 0, 1, …"""
+    ignore_label: LabelValue | None = None
+    """The value in masks of voxels that are not labeled, such as 255: they count neither in training nor in
+    evaluation."""
+    regions: Annotated[dict[str, Region], Field(min_length=1)] | None = None
+    """Classes that are unions of values of masks, such as ``{ whole = [1, 2, 3], core = [2, 3] }``, with a network
+    whose output is a sigmoid. In label maps of a prediction later regions are written over earlier ones."""
     folders: dict[str, str] | None = None
     """mosmed: class of each folder, such as ``{"CT-0" = "normal"}``, in the order of the classes."""
+
+    @model_validator(mode="after")
+    def _labels_fit_together(self) -> "DataSpec":
+        values = self.label_values or ()
+        if len(set(values)) < len(values):
+            raise ValueError(f"label_values: each value may be that of one class, got {list(values)}")
+        if self.regions is not None and values:
+            raise ValueError("label_values: regions name the values of masks themselves; remove one of them")
+        if len(self.mask_columns) > 1 and (values or self.ignore_label is not None or self.regions is not None):
+            raise ValueError("mask_columns: a file for each class has no values to name; give one column, or no values")
+        if any(self.ignore_label in members for members in (self.regions or {}).values()):
+            raise ValueError(f"ignore_label: is a value of a region too, got {self.ignore_label}; remove one of them")
+        return self
 
 
 class SplitSpec(Spec):

@@ -7,6 +7,7 @@ from typing import Any
 
 from voxray.config.data import DataSpec
 from voxray.config.experiment import Experiment
+from voxray.config.labels import label_settings, mask_labels
 from voxray.config.load import load_experiment
 from voxray.config.validation import nearest
 from voxray.datasets.base import Layout
@@ -20,6 +21,9 @@ from voxray.datasets.mosmed import MOSMED
 from voxray.datasets.table import TABLE
 from voxray.errors import ConfigError, DataError
 from voxray.storage.paths import AnyPath, list_once, to_path
+
+BACKGROUND = "background"
+CLASS_SETTINGS = ("label_values", "regions")  # of masks whose classes are learned
 
 # In the order in which they are tried on a folder, the most specific first: a manifest.csv may lie beside anything.
 LAYOUTS: dict[str, Layout] = {
@@ -86,5 +90,18 @@ def read_manifest(data: DataSpec, *, with_patients: bool = False) -> Manifest:
     if not layout.is_file and not root.is_dir():
         raise DataError("data.root", f"no such folder, got '{root}'", "Correct the path, or give --set data.root=…")
     settings = {name: getattr(data, name) for name in layout.settings}
+    if data.regions and "classes" in settings:
+        settings["classes"] = (BACKGROUND, *data.regions)
     manifest = layout.read(root, **settings, **({"with_patients": with_patients} if layout.names_patients else {}))
+    manifest = _with_labels(manifest, data)
     return replace(manifest, notes=(*manifest.notes, *class_notes(manifest)))
+
+
+def _with_labels(manifest: Manifest, data: DataSpec) -> Manifest:
+    """The same manifest with the settings of the values of masks."""
+    settings = label_settings(data)
+    if not settings:
+        return manifest
+    if not manifest.masks_are_targets and (name := next((name for name in CLASS_SETTINGS if name in settings), None)):
+        raise ConfigError(f"data.{name}", "the classes of this data set are not those of masks", "Remove it")
+    return replace(manifest, classes=mask_labels(manifest.classes, settings).classes, label_settings=settings)

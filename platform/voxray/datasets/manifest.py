@@ -3,10 +3,12 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from voxray.config.labels import MaskLabels, mask_labels
 from voxray.storage.paths import AnyPath
 
 Row = dict[str, object]
@@ -73,6 +75,8 @@ class Manifest:
         A digest of the lists that masks are painted from; empty where masks are files.
     subsets : tuple of int
         Numbers of the folders ``subset0``, ``subset1``, … of the root that hold samples, where the layout has them.
+    label_settings : mapping
+        Settings of the values of masks, as `voxray.config.labels.mask_labels` takes them; no part of the digest.
     """
 
     root: AnyPath
@@ -88,6 +92,13 @@ class Manifest:
     strata: Mapping[str, int] = field(default_factory=dict)
     painted: str = ""
     subsets: tuple[int, ...] = ()
+    label_settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def labels(self) -> MaskLabels | None:
+        """What the values of the masks mean; None where their classes are not learned."""
+        learned = self.masks_are_targets and self.classes
+        return mask_labels(self.classes, self.label_settings) if learned else None
 
     def digest(self) -> str:
         """A hash of the content: equal manifests have equal digests wherever the root is."""

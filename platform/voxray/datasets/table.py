@@ -30,6 +30,7 @@ def read_table(
     manifest: str = MANIFEST,
     classes: tuple[str, ...] | None = None,
     channels: tuple[str, ...] = ("path",),
+    mask_columns: tuple[str, ...] = (MASK,),
 ) -> Manifest:
     """List the images of a CSV manifest; reads no voxel.
 
@@ -44,6 +45,8 @@ def read_table(
         Where the classes are those of masks, names of the values 0, 1, …; by default those of `MASK_CLASSES`.
     channels : tuple of str
         The columns that name the files of a scan's channels; all must lie on one grid.
+    mask_columns : tuple of str
+        The column that names the masks, or those of a file for each of the classes 1, 2, …
 
     Raises
     ------
@@ -51,26 +54,34 @@ def read_table(
         A missing column, an unknown label or split, the same path twice, a path outside of the folder.
     """
     path = _manifest_path(root, manifest)
-    text = (*channels, LABEL, MASK, "patient_id", "split")
-    return table_manifest(read_csv(path, channels, text=text), path, root, classes, channels)
+    text = (*channels, LABEL, *mask_columns, "patient_id", "split")
+    required = channels if mask_columns == (MASK,) else (*channels, *mask_columns)
+    return table_manifest(read_csv(path, required, text=text), path, root, classes, channels, mask_columns)
 
 
 def table_manifest(
-    table: pa.Table, path: AnyPath, root: AnyPath, classes: tuple[str, ...] | None, channels: tuple[str, ...]
+    table: pa.Table,
+    path: AnyPath,
+    root: AnyPath,
+    classes: tuple[str, ...] | None,
+    channels: tuple[str, ...],
+    mask_columns: tuple[str, ...] = (MASK,),
 ) -> Manifest:
     """The manifest of a CSV's rows; `path` is its file, other parameters and errors are those of `read_table`.
 
     With a column ``label`` the classes are those of whole images, and masks only say where to look; without it they are
-    the values of the masks.
+    the values of the masks, or the columns of masks where there is one for each class.
     """
     table = without_empty_cells(table, path, channels)
-    has_masks = MASK in table.column_names and MASK not in channels
+    has_masks = set(mask_columns) <= set(table.column_names) - set(channels)
     of_voxels = has_masks and LABEL not in table.column_names
     if not of_voxels:
         check_columns(path, table.column_names, (LABEL,))
     paths = [_joined(files, path) for files in zip(*(table[name].to_pylist() for name in channels), strict=True)]
     _check_unique(paths, path)
-    masks = _masks(table, path) if has_masks else [None] * len(paths)
+    masks = _masks(table, path, mask_columns) if has_masks else [None] * len(paths)
+    if of_voxels and len(mask_columns) > 1 and classes is None:
+        classes = (MASK_CLASSES[0], *mask_columns)
     labels, names = [0] * len(paths), classes or MASK_CLASSES
     if of_voxels:
         _check_unique([mask for mask in masks if mask], path)
@@ -109,8 +120,10 @@ def _manifest_path(root: AnyPath, text: str) -> AnyPath:
     return to_path(text) if is_url(text) or Path(text).is_absolute() else root / text
 
 
-def _masks(table: pa.Table, manifest: AnyPath) -> list[str | None]:
-    return [None if mask is None else scan_path(mask, str(manifest)) for mask in table[MASK].to_pylist()]
+def _masks(table: pa.Table, manifest: AnyPath, columns: Sequence[str]) -> list[str | None]:
+    """One path for the mask of each scan, as `voxray.scans.masks.open_mask` reads it; None where a scan has none."""
+    rows = zip(*(table[name].to_pylist() for name in columns), strict=True)
+    return [_joined(files, manifest) if any(files) else None for files in rows]
 
 
 def _check_unique(paths: Sequence[str], manifest: AnyPath) -> None:
@@ -125,13 +138,13 @@ def _without_mask(row: Row, manifest: AnyPath) -> Row:
     return quarantine_row(name, name, f"{manifest.name}, line {number + 2}: {name} has no mask, so that it is not used")
 
 
-def _joined(files: tuple[str, ...], manifest: AnyPath) -> str:
-    """One path for the files of a scan's channels, as `voxray.scans.formats.channels` reads it."""
-    paths = [scan_path(file, str(manifest)) for file in files]
+def _joined(files: tuple[str | None, ...], manifest: AnyPath) -> str:
+    """One path for the files of a scan's channels or classes, as `voxray.storage.paths.listed_files` reads it."""
+    paths = ["" if file is None else scan_path(file, str(manifest)) for file in files]
     if len(paths) == 1:
         return paths[0]
     if odd := next((path for path in paths if set(path) & set("{,}")), None):
-        problem = f"files of several channels cannot have commas or braces in their names, got {shown(odd)}"
+        problem = f"files that belong together cannot have commas or braces in their names, got {shown(odd)}"
         raise DataError(str(manifest), problem, "Rename the file")
     return "{" + ",".join(paths) + "}"
 
@@ -139,7 +152,7 @@ def _joined(files: tuple[str, ...], manifest: AnyPath) -> str:
 TABLE = Layout(
     "table",
     read_table,
-    ("manifest", "classes", "channels"),
+    ("manifest", "classes", "channels", "mask_columns"),
     ("picture_window",),
     recognize=lambda root: (root / MANIFEST).is_file(),
 )

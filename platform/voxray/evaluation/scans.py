@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import torch
 
 from voxray.config.experiment import Experiment
+from voxray.config.labels import IGNORED
 from voxray.console.progress import OnProgress
 from voxray.datasets.pseudonyms import files_of
 from voxray.inference.ensemble import prepare_scan, segment_scan
@@ -22,8 +23,8 @@ from voxray.metrics.intervals import scan_intervals
 from voxray.metrics.patch_detection import patch_in_scan, patch_metrics
 from voxray.runs.folder import run_folder
 from voxray.scans.geometry import in_axes_of
-from voxray.scans.masks import label_classes
-from voxray.scans.read import open_file, open_scan
+from voxray.scans.masks import label_numbers, open_mask
+from voxray.scans.read import open_file
 from voxray.scans.write import write_nifti
 from voxray.storage.atomic import write_json
 from voxray.storage.paths import relative_path, to_path
@@ -86,13 +87,22 @@ def _evaluate(segmenter: Segmenter, case: Case) -> Case:
     file = folder.label_maps(case["split"]).label_map(case["name"])
     write_nifti(file, prediction, scan)
     # The mask's file may keep its axes in another order than the scan's.
-    label = in_axes_of(open_scan(mask), prediction.affine)
-    truth = label_classes(label, classes, case["label_path"])
+    label = in_axes_of(open_mask(mask), prediction.affine)
+    labels = segmenter.run.labels
+    truth = label_numbers(label, labels, case["label_path"])
+    ignored = None if labels.ignored is None else truth == IGNORED
     tolerance = experiment.evaluation.tolerance_mm
-    predicted = prediction.array[0]
+    predicted = label_numbers(prediction, labels, str(file))
     metrics = {
-        **scan_metrics(truth, predicted, label.spacing_mm, classes, tolerance),
-        **patch_metrics(truth, predicted, _patch_in(experiment, label), classes),
+        **scan_metrics(truth, predicted, label.spacing_mm, classes, tolerance, regions=labels.regions, ignored=ignored),
+        **patch_metrics(
+            truth,
+            predicted,
+            _patch_in(experiment, label),
+            classes,
+            regions=labels.regions,
+            ignored=ignored,
+        ),
     }
     columns = {key: value for key, value in case.items() if key not in ("files", "name")}
     return {**columns, "prediction": relative_path(folder.path, file), **metrics}

@@ -7,6 +7,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from voxray.config.experiment import Experiment
+from voxray.config.labels import MaskLabels
 from voxray.config.training import TrainingSpec
 from voxray.console.progress import OnProgress
 from voxray.evaluation.scans import Case
@@ -117,7 +118,7 @@ class Executor(Protocol):
         """Predict scans with a trained run and write the predictions; yields each scan with its outcome in words."""
 
     def inspect_scans(
-        self, root: AnyPath, chunks: Sequence[pa.Table], classes: Sequence[str], voxels: bool
+        self, root: AnyPath, chunks: Sequence[pa.Table], labels: MaskLabels | None, voxels: bool
     ) -> Iterator[pa.Table]:
         """Statistics of scans, a table for each chunk of inspection targets, in any order."""
 

@@ -7,6 +7,7 @@ import pyarrow as pa
 import torch
 
 from voxray.config.experiment import Experiment
+from voxray.config.labels import MaskLabels
 from voxray.config.training import TrainingSpec
 from voxray.console.progress import OnProgress
 from voxray.errors import ConfigError
@@ -83,10 +84,10 @@ class LocalExecutor:
         return predict_here(run, scans, options, choose_device("auto"), on_progress)
 
     def inspect_scans(
-        self, root: AnyPath, chunks: Sequence[pa.Table], classes: Sequence[str], voxels: bool
+        self, root: AnyPath, chunks: Sequence[pa.Table], labels: MaskLabels | None, voxels: bool
     ) -> Iterator[pa.Table]:
         """Inspect one chunk after another."""
-        return (inspect_scans(root, chunk, classes, voxels) for chunk in chunks)
+        return (inspect_scans(root, chunk, labels, voxels) for chunk in chunks)
 
     def check_trials(self, training: TrainingSpec) -> None:  # noqa: ARG002
         """Raise ConfigError: a search needs Ray."""

@@ -18,6 +18,7 @@ from voxray.inference.sliding_window import FLOAT_BYTES, Span
 from voxray.inference.tiles import Tile, Windows, choose_tiles
 from voxray.models.outputs import label_maps
 from voxray.scans.geometry import canonical_volume, in_axes_of
+from voxray.scans.masks import label_values
 from voxray.scans.resample import PartsLike
 from voxray.volume import Volume
 
@@ -35,7 +36,7 @@ class Segmentation:
     Attributes
     ----------
     labels : Volume
-        (1, i, j, k) uint8.
+        (1, i, j, k), the values that masks have for the classes.
     probabilities : Volume, optional
         (channels, i, j, k) float32, where they were asked for.
     """
@@ -117,6 +118,8 @@ def segment_scan(
     """
     scan, activation = prepared.scan, segmenters[0].network.output.activation
     members = [_Member(*pair, scan, tta) for pair in zip(segmenters, prepared.inputs, strict=True)]
+    meaning = segmenters[0].run.labels
+    written = meaning.written if meaning.regions else ()
     most = sums_bytes or _sums_bytes(segmenters[0].run.device)
     labels = np.empty((1, *scan.shape), np.uint8)
     shares = np.empty((segmenters[0].channels, *scan.shape), np.float32) if probabilities else None
@@ -126,10 +129,10 @@ def segment_scan(
         for span, parts in zip(edges, zip(*streams, strict=True), strict=True):
             mean = _mean(parts)
             place = tuple(slice(*each) for each in (span, *tile))
-            labels[(slice(None), *place)] = label_maps(torch.from_numpy(mean)[None], activation).numpy()
+            labels[(slice(None), *place)] = label_maps(torch.from_numpy(mean)[None], activation, written).numpy()
             if shares is not None:
                 shares[(slice(None), *place)] = mean
-    maps = [None if array is None else Volume(array, scan.affine) for array in (labels, shares)]
+    maps = [None if array is None else Volume(array, scan.affine) for array in (label_values(labels, meaning), shares)]
     first, second = (None if volume is None else in_axes_of(volume, prepared.affine) for volume in maps)
     assert first is not None
     return Segmentation(first, second)

@@ -13,6 +13,7 @@ from voxray.config.data import Positive
 from voxray.config.differences import differences
 from voxray.config.experiment import Experiment
 from voxray.config.folds import fold_experiments
+from voxray.config.labels import MaskLabels, label_settings
 from voxray.config.parse import check_content
 from voxray.config.tasks import TASKS
 from voxray.config.validation import describe_problems, nearest
@@ -93,6 +94,11 @@ class TrainedRun:
     model: nn.Module
     preprocessing: Preprocessing
     cut_settings: CutSettings
+
+    @property
+    def labels(self) -> MaskLabels:
+        """What the values of masks and of label maps mean, for a segmentation."""
+        return self.cut_settings.labels
 
     @property
     def device(self) -> torch.device:
@@ -212,7 +218,8 @@ def _answers(folder: RunFolder) -> dict[str, Any]:
     architecture = parse_architecture(metadata.architecture, str(folder.model))
     answers: dict[str, Any] = {"task": metadata.task, "classes": metadata.classes, "channels": metadata.input_shape[0]}
     if isinstance(architecture, UNet):
-        return {**answers, "activation": architecture.output.activation}
+        meaning = {name: value for name, value in label_settings(experiment.data).items() if name != "ignore_label"}
+        return {**answers, "activation": architecture.output.activation, "data": meaning}
     layout = find_layout(experiment.data.layout).samples_points
     answers["candidates"] = layout or experiment.data.picture_window is not None
     if answers["candidates"]:

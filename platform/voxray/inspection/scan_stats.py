@@ -1,6 +1,6 @@
 """Statistics of one scan, from its header and optionally its voxels. A bad scan gives a row with issues."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -8,18 +8,28 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from voxray.config.labels import MaskLabels
 from voxray.errors import ScanError
 from voxray.inspection.signatures import signature
 from voxray.inspection.target import TARGETS
 from voxray.scans.formats.base import scan_errors
 from voxray.scans.header import ScanHeader, read_header
 from voxray.scans.intensity import volume_statistics
-from voxray.scans.masks import check_finite, check_same_grid, label_classes
+from voxray.scans.masks import (
+    check_finite,
+    check_one_channel,
+    check_same_grid,
+    count_classes,
+    is_labeled,
+    label_numbers,
+    open_mask,
+)
 from voxray.scans.read import open_scan
 from voxray.storage.paths import AnyPath
 from voxray.store.checksum import voxel_checksum
 from voxray.volume import Volume
 
+ANYTHING = MaskLabels(("background", "foreground"))
 RANKS = (0.0, 0.5, 5.0, 25.0, 50.0, 75.0, 95.0, 99.5, 100.0)  # percentiles
 QUANTILES = 200
 MOST_VOXELS = 2**20  # of a mask that quantiles are computed from
@@ -61,17 +71,17 @@ def chunk_targets(targets: pa.Table, voxels: bool) -> list[pa.Table]:
     return [targets.slice(start, step) for start in range(0, targets.num_rows, step)]
 
 
-def inspect_scans(root: AnyPath, targets: pa.Table, classes: Sequence[str], voxels: bool) -> pa.Table:
+def inspect_scans(root: AnyPath, targets: pa.Table, labels: MaskLabels | None, voxels: bool) -> pa.Table:
     """Statistics (schema SCAN_STATS) of some scans (schema TARGETS) of a root folder, in their order.
 
-    `classes` are the names of the mask values, empty where any value but 0 is foreground. Without `voxels`, only
+    `labels` are those of the masks, None where any value but 0 is foreground. Without `voxels`, only
     headers are read.
     """
-    rows = [_inspect_scan(root, target, classes, voxels) for target in targets.to_pylist()]
+    rows = [_inspect_scan(root, target, labels, voxels) for target in targets.to_pylist()]
     return pa.Table.from_pylist(rows, schema=SCAN_STATS)
 
 
-def _inspect_scan(root: AnyPath, target: Row, classes: Sequence[str], voxels: bool) -> Row:
+def _inspect_scan(root: AnyPath, target: Row, labels: MaskLabels | None, voxels: bool) -> Row:
     row: Row = {**dict.fromkeys(SCAN_STATS.names), **target, "issues": []}
     image = None
     with _noting(row, "unreadable", root):
@@ -82,7 +92,7 @@ def _inspect_scan(root: AnyPath, target: Row, classes: Sequence[str], voxels: bo
             image = open_scan(root / target["path"])
             _add_voxel_stats(row, image, root)
         if target["label_path"] is not None:
-            _add_mask_stats(row, header, root, classes, image)
+            _add_mask_stats(row, header, root, labels, image)
     return row
 
 
@@ -127,29 +137,31 @@ def _content(voxels: NDArray[Any]) -> list[int]:
     return [int(span[-1] - span[0]) + 1 if len(span) else 0 for span in spans]
 
 
-def _add_mask_stats(row: Row, header: ScanHeader, root: AnyPath, classes: Sequence[str], image: Volume | None) -> None:
+def _add_mask_stats(
+    row: Row, header: ScanHeader, root: AnyPath, labels: MaskLabels | None, image: Volume | None
+) -> None:
     path = root / row["label_path"]
     with _noting(row, "mask", root):
         mask = read_header(path)
-        if mask.channels != 1:
-            raise ScanError(row["label_path"], f"expected a mask of one channel, got {mask.channels}")
-        volume = None if image is None else open_scan(path)
+        check_one_channel(mask, path, row["label_path"])
+        volume = None if image is None else open_mask(path)
         row["size_bytes"] += mask.size_bytes
         with _noting(row, "grid", root):
             check_same_grid(header, mask, row["path"])
         if volume is not None and image is not None:
-            _add_label_stats(row, volume, root, classes, image)
+            _add_label_stats(row, volume, root, labels, image)
 
 
-def _add_label_stats(row: Row, mask: Volume, root: AnyPath, classes: Sequence[str], image: Volume) -> None:
+def _add_label_stats(row: Row, mask: Volume, root: AnyPath, labels: MaskLabels | None, image: Volume) -> None:
     with _noting(row, "values", root):
-        labels = label_classes(mask, classes, row["label_path"]) if classes else (mask.array[0] != 0)
-        row["mask_voxels"] = np.bincount(labels.ravel(order="K"), minlength=max(2, len(classes))).tolist()
+        numbers = label_numbers(mask, labels, row["label_path"]) if labels else (mask.array[0] != 0).view(np.uint8)
+        row["mask_voxels"] = count_classes(numbers, labels or ANYTHING)
         with _noting(row, "empty", root):
-            if not labels.any():
-                raise ScanError(row["label_path"], "every voxel is background")
-            if labels.shape == image.shape:
-                row["foreground"] = _quantiles(image.array[:, labels != 0])
+            foreground = is_labeled(numbers)
+            if not foreground.any():
+                raise ScanError(row["label_path"], "no voxel is labeled as anything but background")
+            if foreground.shape == image.shape:
+                row["foreground"] = _quantiles(image.array[:, foreground])
 
 
 def _quantiles(voxels: NDArray[Any]) -> list[list[float]]:

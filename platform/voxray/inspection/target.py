@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 from voxray.config.data import SPACING_RANGE_MM, DataSpec
 from voxray.config.experiment import Experiment
 from voxray.config.folds import fold_experiments
+from voxray.config.labels import MaskLabels
 from voxray.datasets.layouts import read_manifest, recognize_layout
 from voxray.datasets.loose import read_loose
 from voxray.datasets.manifest import Manifest, shared_patients
@@ -52,8 +53,13 @@ class InspectionTarget:
         return _classifies_voxels(self.manifest)
 
     @property
+    def labels(self) -> MaskLabels | None:
+        """What the values of masks mean; None where masks only locate patches."""
+        return self.manifest.labels
+
+    @property
     def mask_classes(self) -> tuple[str, ...]:
-        """Names of the mask values; empty where masks only locate patches."""
+        """Classes of the masks; empty where masks only locate patches."""
         return self.manifest.classes if self.manifest.masks_are_targets else ()
 
 

@@ -11,7 +11,7 @@ from voxray.metrics.curves import Floats, Ints, ratio
 from voxray.metrics.lesions import harmonic_mean
 from voxray.metrics.metric import Metric
 from voxray.metrics.registry import METRICS, metric_name, task_metrics
-from voxray.metrics.segmentation import TOLERANCE_MM, ClassVoxels, Labels, class_voxels
+from voxray.metrics.segmentation import TOLERANCE_MM, Bools, ClassVoxels, Labels, Regions, class_voxels
 
 
 def compute_metrics(labels: Ints, probabilities: Floats, threshold: float | Floats | None) -> dict[str, Any]:
@@ -48,12 +48,17 @@ def scan_metrics(
     spacing_mm: Sequence[float],
     classes: Sequence[str],
     tolerance_mm: float = TOLERANCE_MM,
+    *,
+    regions: Regions = (),
+    ignored: Bools | None = None,
 ) -> dict[str, float]:
     """The segmentation metrics of one scan as ``<metric>/<class>``; NaN as `voxray.metrics.segmentation` says.
 
-    Parameters and errors are those of `class_voxels`; `classes` are the names of the labels 0, 1, …
+    Parameters and errors are those of `class_voxels`; `classes` are the names of the labels 0, 1, …, or of the
+    background and the regions.
     """
-    return voxel_metrics(class_voxels(truth, prediction, spacing_mm, len(classes), tolerance_mm), classes)
+    found = class_voxels(truth, prediction, spacing_mm, len(classes), tolerance_mm, regions=regions, ignored=ignored)
+    return voxel_metrics(found, classes)
 
 
 def voxel_metrics(

@@ -12,12 +12,20 @@ from numpy.typing import NDArray
 
 from voxray.metrics.curves import ratio
 from voxray.metrics.metric import Metric
-from voxray.metrics.segmentation import Bools, Labels, check_labels
+from voxray.metrics.segmentation import Bools, Labels, Regions, counted_labels, of_labels
 
 TASKS = ("segmentation",)
 
 
-def patch_metrics(truth: Labels, prediction: Labels, patch: Sequence[int], classes: Sequence[str]) -> dict[str, float]:
+def patch_metrics(
+    truth: Labels,
+    prediction: Labels,
+    patch: Sequence[int],
+    classes: Sequence[str],
+    *,
+    regions: Regions = (),
+    ignored: Bools | None = None,
+) -> dict[str, float]:
     """``patch_sensitivity/<class>`` and ``patch_specificity/<class>`` of one scan.
 
     Parameters
@@ -27,7 +35,9 @@ def patch_metrics(truth: Labels, prediction: Labels, patch: Sequence[int], class
     patch : (x, y, z)
         Voxels of a box.
     classes : sequence of str
-        Names of the labels 0, 1, …
+        Names of the labels 0, 1, …, or of the background and the regions.
+    regions, ignored
+        As for `voxray.metrics.segmentation.class_voxels`; a box that is ignored as a whole does not count.
 
     Returns
     -------
@@ -39,12 +49,15 @@ def patch_metrics(truth: Labels, prediction: Labels, patch: Sequence[int], class
     ScanError
         The shapes differ, or a value is no label.
     """
-    check_labels(truth, prediction, len(classes))
+    members = regions or [(label,) for label in range(1, len(classes))]
+    truth, prediction = counted_labels(truth, prediction, max(map(max, members), default=0) + 1, ignored)
+    known = True if ignored is None else occupied_patches(~ignored, patch)
     metrics: dict[str, float] = {}
-    for label, name in enumerate(classes[1:], 1):
-        true, predicted = (occupied_patches(labels == label, patch) for labels in (truth, prediction))
+    for labels, name in zip(members, classes[1:], strict=True):
+        true, predicted = (occupied_patches(of_labels(each, labels), patch) for each in (truth, prediction))
+        negative = ~true & known
         metrics[f"{PATCH_SENSITIVITY.name}/{name}"] = float(ratio((true & predicted).sum(), true.sum()))
-        metrics[f"{PATCH_SPECIFICITY.name}/{name}"] = float(ratio((~true & ~predicted).sum(), (~true).sum()))
+        metrics[f"{PATCH_SPECIFICITY.name}/{name}"] = float(ratio((negative & ~predicted).sum(), negative.sum()))
     return metrics
 
 

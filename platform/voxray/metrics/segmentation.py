@@ -42,6 +42,7 @@ from voxray.metrics.metric import Metric
 
 Labels = NDArray[Any]
 Bools = NDArray[np.bool_]
+Regions = Sequence[Sequence[int]]
 
 TOLERANCE_MM = 1.0
 # Distances on a grid are often exactly the tolerance, but for rounding.
@@ -60,6 +61,9 @@ class ClassVoxels:
     truth, prediction : ndarray of bool, optional
         Masks of the class, cut to the smallest box around both; None where only counts are kept, as in validation
         after an epoch.
+    ignored : ndarray of bool, optional
+        Voxels in the same box that are not labeled: of neither mask, and what is beside them is not of a surface for
+        that.
     spacing_mm : sequence of float
         For each axis of the masks.
     tolerance_mm : float
@@ -74,6 +78,7 @@ class ClassVoxels:
     prediction: Bools | None = None
     spacing_mm: Sequence[float] = ()
     tolerance_mm: float = TOLERANCE_MM
+    ignored: Bools | None = None
 
     @property
     def true_size(self) -> float:
@@ -90,7 +95,12 @@ class ClassVoxels:
         """`surface_distances` of the masks, in mm."""
         if self.truth is None or self.prediction is None:
             raise ValueError("distances need the masks of a scan; set per_epoch=False for this metric")
-        return surface_distances(self.truth, self.prediction, self.spacing_mm)
+        return surface_distances(self.truth, self.prediction, self.spacing_mm, self.ignored)
+
+    @property
+    def has_surfaces(self) -> bool:
+        """Whether truth and prediction have a surface; without ignored voxels where they have the class."""
+        return all(map(len, self.distances))
 
     @cached_property
     def lesions(self) -> Lesions:
@@ -106,9 +116,16 @@ class ClassVoxels:
 
 
 def class_voxels(
-    truth: Labels, prediction: Labels, spacing_mm: Sequence[float], classes: int, tolerance_mm: float = TOLERANCE_MM
+    truth: Labels,
+    prediction: Labels,
+    spacing_mm: Sequence[float],
+    classes: int,
+    tolerance_mm: float = TOLERANCE_MM,
+    *,
+    regions: Regions = (),
+    ignored: Bools | None = None,
 ) -> list[ClassVoxels]:
-    """The voxels of each of the labels 1 … classes − 1.
+    """The voxels of each of the labels 1 … classes − 1, or of each region.
 
     Parameters
     ----------
@@ -119,6 +136,10 @@ def class_voxels(
     classes : int
         Background included.
     tolerance_mm : float
+    regions : sequence of sequence of int
+        The labels that each class but the background consists of, where it is not one label.
+    ignored : ndarray of bool, (x, y, z), optional
+        Voxels that do not count.
 
     Raises
     ------
@@ -127,21 +148,46 @@ def class_voxels(
     """
     from scipy.ndimage import find_objects
 
-    check_labels(truth, prediction, classes)
+    members = regions or [(label,) for label in range(1, classes)]
+    last = max(map(max, members), default=0)
+    truth, prediction = counted_labels(truth, prediction, last + 1, ignored)
     _check_spacing(spacing_mm, truth.ndim)
     # In a single slice a voxel is of the surface by its neighbors in the slice only.
     axes = [axis for axis, voxels in enumerate(truth.shape) if voxels != 1] or [0]
     shape, spacing = [truth.shape[axis] for axis in axes], [spacing_mm[axis] for axis in axes]
     truth, prediction = truth.reshape(shape), prediction.reshape(shape)
-    boxes = zip(find_objects(truth, classes - 1), find_objects(prediction, classes - 1), strict=True)
-    regions = []
-    for label, pair in enumerate(boxes, 1):
-        box = _joint_box([box for box in pair if box is not None], truth.ndim)
-        true, predicted = truth[box] == label, prediction[box] == label
+    unknown = None if ignored is None else ignored.reshape(shape)
+    counted = truth.size - (0 if unknown is None else int(np.count_nonzero(unknown)))
+    boxes = list(zip(find_objects(truth, last), find_objects(prediction, last), strict=True))
+    found = []
+    for labels in members:
+        box = _joint_box([box for label in labels for box in boxes[label - 1] if box is not None], truth.ndim)
+        if unknown is not None:
+            box = _with_neighbors(box)
+        true, predicted = of_labels(truth[box], labels), of_labels(prediction[box], labels)
         tp = int(np.count_nonzero(true & predicted))
         fp, fn = int(np.count_nonzero(predicted)) - tp, int(np.count_nonzero(true)) - tp
-        regions.append(ClassVoxels(tp, fp, fn, truth.size - tp - fp - fn, true, predicted, spacing, tolerance_mm))
-    return regions
+        masks = true, predicted, spacing, tolerance_mm, None if unknown is None else unknown[box]
+        found.append(ClassVoxels(tp, fp, fn, counted - tp - fp - fn, *masks))
+    return found
+
+
+def counted_labels(truth: Labels, prediction: Labels, labels: int, ignored: Bools | None) -> tuple[Labels, Labels]:
+    """Checked label maps with background where a voxel does not count; errors are those of `check_labels`."""
+    if ignored is not None and truth.shape == prediction.shape:
+        truth, prediction = (np.where(ignored, np.zeros((), each.dtype), each) for each in (truth, prediction))
+    check_labels(truth, prediction, labels)
+    return truth, prediction
+
+
+def of_labels(numbers: Labels, labels: Sequence[int]) -> Bools:
+    """Where a label map has one of some labels."""
+    return numbers == labels[0] if len(labels) == 1 else np.isin(numbers, labels)
+
+
+def _with_neighbors(box: tuple[slice, ...]) -> tuple[slice, ...]:
+    """A box with one more voxel on each side, because those beside an ignored one are not of a surface for that."""
+    return tuple(slice(max(0, side.start - 1), side.stop + 1) for side in box)
 
 
 def _joint_box(boxes: Sequence[tuple[slice, ...]], axes: int) -> tuple[slice, ...]:
@@ -167,7 +213,9 @@ def _check_spacing(spacing_mm: Sequence[float], axes: int) -> None:
         raise ScanError("spacing_mm", f"expected a positive number for each of {axes} axes, got {spacing_mm}")
 
 
-def surface_distances(truth: Bools, prediction: Bools, spacing_mm: Sequence[float]) -> tuple[Floats, Floats]:
+def surface_distances(
+    truth: Bools, prediction: Bools, spacing_mm: Sequence[float], ignored: Bools | None = None
+) -> tuple[Floats, Floats]:
     """Distance in mm from each voxel of one surface to the nearest of the other.
 
     Parameters
@@ -175,6 +223,8 @@ def surface_distances(truth: Bools, prediction: Bools, spacing_mm: Sequence[floa
     truth, prediction : ndarray of bool, of one shape
         What lies outside the arrays is taken as not of the class.
     spacing_mm : sequence of float, for each axis
+    ignored : ndarray of bool, optional
+        Voxels of neither mask that may be of the class: a surface does not end there.
 
     Returns
     -------
@@ -184,7 +234,13 @@ def surface_distances(truth: Bools, prediction: Bools, spacing_mm: Sequence[floa
     """
     from scipy.ndimage import binary_erosion
 
-    true, predicted = (mask ^ binary_erosion(mask) if mask.any() else mask for mask in (truth, prediction))
+    def surface(mask: Bools) -> Bools:
+        if not mask.any():
+            return mask
+        inner: Bools = binary_erosion(mask if ignored is None else mask | ignored)
+        return mask & ~inner
+
+    true, predicted = surface(truth), surface(prediction)
     return _distances(predicted, true, spacing_mm), _distances(true, predicted, spacing_mm)
 
 
@@ -206,14 +262,15 @@ def volume_error(voxels: ClassVoxels) -> float:
 
 def hd95_mm(voxels: ClassVoxels) -> float:
     """The larger of the 95th percentiles of the distances from one surface to the other and back."""
-    if voxels.one_is_empty:
+    if voxels.one_is_empty or not voxels.has_surfaces:
         return math.nan
-    percentiles = [float(np.percentile(distances, 95)) for distances in voxels.distances if len(distances)]
-    return max(percentiles, default=math.nan)
+    return max(float(np.percentile(distances, 95)) for distances in voxels.distances)
 
 
 def surface_dice(voxels: ClassVoxels) -> float:
     """Share of both surfaces that is within the tolerance of the other one."""
+    if not voxels.one_is_empty and not voxels.has_surfaces:
+        return math.nan
     limit = voxels.tolerance_mm * ROUNDING
     near = sum(int(np.count_nonzero(distances <= limit)) for distances in voxels.distances)
     return float(ratio(near, sum(map(len, voxels.distances))))

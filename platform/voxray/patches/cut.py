@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxray.config.data import PatchesSpec
+from voxray.config.labels import MaskLabels, mask_labels
 from voxray.errors import EmptyScanError, ScanError
 from voxray.patches.foreground import draw_boxes, grid_boxes, random_boxes, whole_box
 from voxray.patches.slices import slice_boxes
 from voxray.scans.geometry import check_spacing, world_to_voxel
 from voxray.scans.intensity import clip_voxels, statistics_rows, volume_statistics
-from voxray.scans.masks import check_finite, check_label, check_same_grid
+from voxray.scans.masks import check_finite, check_label, check_same_grid, is_labeled
 from voxray.scans.read import fetch_regions, read_region
 from voxray.scans.resample import resample, resize
 from voxray.volume import PatchBox, Volume
@@ -42,7 +43,7 @@ class CutSettings:
     patches: PatchesSpec
     dtype: str
     channels: int
-    classes: tuple[str, ...]
+    labels: MaskLabels
     masks: bool
     seed: int
     statistics: bool
@@ -55,7 +56,8 @@ class CutSettings:
         """The settings in the provenance of a store, see `voxray.patches.plan.store_provenance`."""
         patches, dtype = PatchesSpec.model_validate(provenance["patches"]), provenance["store"]["dtype"]
         rest = (int(provenance["seed"]), bool(provenance["statistics"]), provenance["windows"])
-        return cls(patches, dtype, channels, classes, masks, *rest)
+        labels = mask_labels(classes, provenance.get("labels", {})) if masks else MaskLabels(classes)
+        return cls(patches, dtype, channels, labels, masks, *rest)
 
     @property
     def needs_mask(self) -> bool:
@@ -102,7 +104,8 @@ def prepare_volume(
     Volume
         Resampled or resized, as the settings say; the same object where they do neither.
     Volume, optional
-        The mask on that grid, (1, x, y, z) uint8: the classes where they are learned, else 1 where anything is labeled.
+        The mask on that grid, (1, x, y, z) uint8: the numbers of its values where they are learned, else 1 where
+        anything is labeled.
 
     Raises
     ------
@@ -186,6 +189,8 @@ def choose_boxes(
         An error stands where a box cannot be had.
     """
     spec, region = settings.patches, None if mask is None else mask.array[0]
+    if region is not None and settings.labels.ignored is not None:
+        region = is_labeled(region)
     if spec.sampling == "center":
         return center_boxes(volume, centers_mm, spec.size)
     if spec.sampling in ("whole", "resized"):
@@ -268,11 +273,11 @@ def _foreground(volume: Volume, mask: Volume | None, settings: CutSettings, wher
     if mask is None:
         raise ScanError(where, "has no mask, which its patches are chosen by", "Give its mask, or leave the scan out")
     if settings.masks:
-        classes = check_label(volume, mask, settings.classes, where)
+        classes = check_label(volume, mask, settings.labels, where)
     else:
         check_same_grid(volume, mask, where)
         classes = (mask.array[0] != 0).astype(MASK_DTYPE)
-    if not settings.patches.keep_empty and not classes.any():
+    if not settings.patches.keep_empty and not is_labeled(classes).any():
         remedy = "Set patches.keep_empty = true to keep it as a negative"
         raise EmptyScanError(where, "has no foreground, and patches.keep_empty is off", remedy)
     return Volume(classes[None], volume.affine)

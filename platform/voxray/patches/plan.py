@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from voxray.config.data import MOST_CHUNK_BYTES, PatchesSpec, SplitSpec
 from voxray.config.experiment import Experiment
+from voxray.config.labels import label_settings
 from voxray.config.tasks import TASKS
 from voxray.console.units import bytes_text
 from voxray.datasets.manifest import Manifest, shared_patients
@@ -226,6 +227,8 @@ def store_provenance(experiment: Experiment, manifest: str, key: str | None = No
         "windows": _windows(experiment),
         "store": experiment.store.model_dump(mode="json", include={"dtype", "chunk_bytes", "shard_bytes"}),
     }
+    if labels := label_settings(experiment.data):
+        provenance["labels"] = labels
     return provenance if key is None else {**provenance, "private": key}
 
 

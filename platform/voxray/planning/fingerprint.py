@@ -73,6 +73,8 @@ class Fingerprint:
         Whether the data set brings its own splits.
     has_spacing : bool
         Whether files give the size of voxels, as pictures do not.
+    regions : bool
+        Whether classes are unions of values of the masks, which may overlap.
     """
 
     masks: bool
@@ -89,6 +91,7 @@ class Fingerprint:
     whole_numbers: bool
     has_splits: bool
     has_spacing: bool
+    regions: bool = False
 
     @property
     def scans(self) -> int:
@@ -104,11 +107,10 @@ class Fingerprint:
 def measure_scans(manifest: Manifest, executor: Executor, on_progress: Callable[[int, int, str], None]) -> pa.Table:
     """Read every scan of a manifest once, in parallel; the rows (schema SCAN_STATS) are in the order of its scans."""
     targets = list_targets(manifest)
-    classes = manifest.classes if manifest.masks_are_targets else ()
     tables = [SCAN_STATS.empty_table()]
     with executor.session():
         chunks = chunk_targets(targets, True)
-        for table in executor.inspect_scans(manifest.root.resolve(), chunks, classes, True):
+        for table in executor.inspect_scans(manifest.root.resolve(), chunks, manifest.labels, True):
             tables.append(table)
             on_progress(sum(each.num_rows for each in tables), targets.num_rows, "")
     return pa.concat_tables(tables).sort_by("number")
@@ -156,6 +158,7 @@ def build_fingerprint(manifest: Manifest, scan_stats: pa.Table, channels: tuple[
         whole_numbers=all("int" in dtype for dtype in pc.unique(read["dtype"]).to_pylist()),
         has_splits=read["split"].null_count < read.num_rows,
         has_spacing=any(pc.unique(read["axes"]).to_pylist()),
+        regions=manifest.labels is not None and bool(manifest.labels.regions),
     )
 
 

@@ -21,6 +21,8 @@ class Case:
     files : mapping of str to str
         The file of each channel.
     mask, label, patient, split : str, optional
+    class_masks : mapping of str to str
+        The mask of each class, where each has a file of its own.
     """
 
     name: str
@@ -29,6 +31,12 @@ class Case:
     label: str | None = None
     patient: str | None = None
     split: str | None = None
+    class_masks: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether it has a mask of any kind."""
+        return self.mask is not None or bool(self.class_masks)
 
 
 @dataclass(frozen=True)

@@ -49,46 +49,47 @@ def find_list(path: AnyPath, paths: Sequence[str]) -> Found | None:
     masks = [name for name in of_files if len(of_files) > 1 and _is_mask(name)]
     images = [name for name in of_files if name not in masks]
     label = _column(columns, LABELS, of_files)
-    if len(masks) > 1 or not images:
-        problem = f"expected columns of images and one of masks, got {shown(of_files)}"
+    if not images:
+        problem = f"expected columns of images and of masks, got {shown(of_files)}"
         raise DataError(str(path), problem, "Name them path and mask")
     if not masks and label is None:
         problem = f"has neither a column of masks nor one of classes, got the columns {shown(list(columns))}"
         raise DataError(str(path), problem, "Name them path, and mask or label")
-    return _found(path, table, images, masks[0] if masks else None, label, index)
+    return _found(path, table, images, masks, label, index)
 
 
 def _found(
-    path: AnyPath, table: pa.Table, images: list[str], mask: str | None, label: str | None, index: Index
+    path: AnyPath, table: pa.Table, images: list[str], masks: list[str], label: str | None, index: Index
 ) -> Found:
     patient, split = (_column(table.column_names, names, [*images, label or ""]) for names in (PATIENTS, SPLITS))
     cases, left_over = [], []
     for number, row in enumerate(table.to_pylist()):
         where = f"{path.name}, line {number + 2}"
         files = {_channel(name, images): _file(row[name], index) for name in images}
-        mask_path = None if mask is None else _file(row[mask], index)
-        if reason := _why_unused(row, images, mask, label, index):
+        paths = {_class(name): file for name in masks if (file := _file(row[name], index)) is not None}
+        if reason := _why_unused(row, images, masks, label, index):
             left_over.append(LeftOver(where, reason))
             continue
         cases.append(
             Case(
                 name=where,
                 files={name: file for name, file in files.items() if file is not None},
-                mask=mask_path,
+                mask=next(iter(paths.values()), None) if len(masks) == 1 else None,
+                class_masks=paths if len(masks) > 1 else {},
                 label=None if label is None else row[label],
                 patient=None if patient is None else row[patient],
                 split=None if split is None else SPLIT_WORDS.get(str(row[split]).lower()),
             )
         )
     _check_classes(cases, label, path)
-    words = {"mask": mask, "label": label, "patient": patient, "split": split}
+    words = {"mask": ", ".join(masks), "label": label, "patient": patient, "split": split}
     notes = [f"scans are in the column {', '.join(images)}"]
     notes += [f"the {what} is in the column {name}" for what, name in words.items() if name]
     return Found(f"the list {path.name}", tuple(cases), tuple(left_over), ("; ".join(notes),))
 
 
 def _why_unused(
-    row: Mapping[str, str | None], images: list[str], mask: str | None, label: str | None, index: Index
+    row: Mapping[str, str | None], images: list[str], masks: list[str], label: str | None, index: Index
 ) -> str:
     """Why a row cannot be used; empty for one that can."""
     missing = next((name for name in images if _file(row[name], index) is None), None)
@@ -96,9 +97,10 @@ def _why_unused(
         return f"no file is called {shown(row[missing])}" if row[missing] else f"column '{missing}' is empty"
     if label is not None:
         return "" if row[label] else f"column '{label}' is empty"
-    if mask is not None and _file(row[mask], index) is None:
-        return f"no mask is called {shown(row[mask])}" if row[mask] else "has no mask"
-    return ""
+    unknown = next((row[name] for name in masks if row[name] and _file(row[name], index) is None), None)
+    if unknown is not None:
+        return f"no mask is called {shown(unknown)}"
+    return "has no mask" if masks and not any(row[name] for name in masks) else ""
 
 
 def _check_classes(cases: Sequence[Case], label: str | None, path: AnyPath) -> None:
@@ -137,6 +139,12 @@ def _names_files(cells: Sequence[str | None], index: Index) -> bool:
 def _is_mask(column: str) -> bool:
     words = column.lower().replace("-", "_").replace(" ", "_").split("_")
     return any(word in MASK_WORDS for word in words)
+
+
+def _class(column: str) -> str:
+    """The name of a column without the words that say mask."""
+    words = column.lower().replace("-", "_").replace(" ", "_").split("_")
+    return "_".join(word for word in words if word not in MASK_WORDS) or column
 
 
 def _channel(column: str, images: list[str]) -> str:

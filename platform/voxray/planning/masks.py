@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from voxray.errors import DataError, ScanError
 from voxray.scans.formats.base import scan_errors
 from voxray.scans.header import read_header
-from voxray.scans.masks import check_same_grid
-from voxray.scans.read import open_scan
+from voxray.scans.masks import check_one_channel, check_same_grid, open_mask
 from voxray.storage.paths import AnyPath, join_path
 
 THREADS = 4
@@ -74,10 +73,9 @@ def _check(root: AnyPath, row: Row) -> CheckedMask:
     try:
         with scan_errors(mask_path):
             image, mask = read_header(join_path(root, path)), read_header(join_path(root, mask_path))
-            if mask.channels != 1:
-                raise ScanError(mask_path, f"expected a mask of one channel, got {mask.channels}")
+            check_one_channel(mask, join_path(root, mask_path), mask_path)
             check_same_grid(image, mask, path)
-            return check_values(open_scan(join_path(root, mask_path)).array[0], mask_path)
+            return check_values(open_mask(join_path(root, mask_path)).array[0], mask_path)
     except ScanError as error:
         where = error.where.removeprefix(f"{root}/")
         return CheckedMask(problem=f"{where}: {error.problem}")

@@ -6,6 +6,7 @@ Format: https://github.com/MIC-DKFZ/nnUNet/blob/master/documentation/dataset_for
 from collections import defaultdict
 from typing import Any
 
+from voxray.config.labels import mask_labels
 from voxray.config.parse import parse_json
 from voxray.config.validation import shown
 from voxray.datasets.csv_lists import scan_path
@@ -44,6 +45,7 @@ def find_nnunet(root: AnyPath) -> Found | None:
     else:
         cases, left_over = _on_disk(root, channels, str(ending))
     notes = [f"regions: {', '.join(f'{name} = {list(values)}' for name, values in regions.items())}"] if regions else []
+    notes += _order_notes(content.get("regions_class_order"), regions)
     if ignored is not None:
         notes.append(f"voxels with the value {ignored} are not labeled ({IGNORE})")
     return Found("raw data of nnU-Net v2", tuple(cases), tuple(left_over), tuple(notes), names, regions, ignored)
@@ -58,25 +60,36 @@ def _channels(path: AnyPath, content: dict[str, Any]) -> list[str]:
 
 
 def _labels(path: AnyPath, labels: dict[str, Any]) -> tuple[dict[int, str], dict[str, tuple[int, ...]], int | None]:
-    """Names of values, regions of several values, and the value to ignore."""
+    """Names of values, classes of several values where there are any, and the value to ignore."""
     names: dict[int, str] = {}
     regions: dict[str, tuple[int, ...]] = {}
+    has_regions = any(isinstance(value, list) and len(value) > 1 for value in labels.values())
     for name, value in labels.items():
         values = value if isinstance(value, list) else [value]
         if not values or not all(isinstance(number, int) and 0 <= number < 256 for number in values):
             problem = f"labels.{name}: expected a number from 0 to 255 or a list of them, got {shown(value)}"
             raise DataError(str(path), problem, 'Write {"background": 0, "tumor": 1}')
-        if len(values) > 1:
+        if has_regions and name != IGNORE and values != [0]:
             regions[name] = tuple(values)
+        elif len(values) > 1:
+            problem = f"labels.{name}: expected one number, got {shown(value)}"
+            raise DataError(str(path), problem, "Give the number of unlabeled voxels")
         elif values[0] in names:
             problem = f"labels: {names[values[0]]!r} and {name!r} have the number {values[0]}"
             raise DataError(str(path), problem, "Give each label a number of its own")
         else:
             names[values[0]] = name
-    for value in sorted({number for values in regions.values() for number in values} - names.keys()):
-        names[value] = f"value {value}"
     ignored = next((value for value, name in names.items() if name == IGNORE), None)
-    return dict(sorted(names.items())), regions, ignored
+    return {value: names[value] for value in sorted(names) if value != ignored}, regions, ignored
+
+
+def _order_notes(order: Any, regions: dict[str, tuple[int, ...]]) -> list[str]:
+    """What predictions of nnU-Net would write for regions where it is not what ours write."""
+    if not regions:
+        return []
+    labels = mask_labels(("background",), {"regions": regions})
+    written = [labels.values[number] for number in labels.written]
+    return [] if order in (None, written) else [f"label maps hold {written} for the regions, not {shown(order)}"]
 
 
 def _on_disk(root: AnyPath, channels: list[str], ending: str) -> tuple[list[Case], list[LeftOver]]:

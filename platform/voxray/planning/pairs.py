@@ -1,17 +1,18 @@
 """Images and masks that belong together by their names: in two folders, in a folder for each case, or in one folder.
 
 ``images/a.nii`` and ``masks/a.nii``; ``a/image.nii`` and ``a/mask.nii``; ``a_t1.nii``, ``a_flair.nii`` and
-``a_seg.nii``; ``sub-1/anat/sub-1_T1w.nii`` and ``derivatives/x/sub-1/anat/sub-1_dseg.nii``.
+``a_seg.nii``; ``sub-1/anat/sub-1_T1w.nii`` and ``derivatives/x/sub-1/anat/sub-1_dseg.nii``; a file for each class, as
+``a/segmentations/liver.nii`` and ``masks/a_liver.nii``.
 """
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
-from typing import NamedTuple
 
 from voxray.errors import DataError
+from voxray.planning.class_masks import ClassMask, Key, find_class_masks
 from voxray.planning.found import CHANNEL, MOST_NAMED, Case, Found, LeftOver, some
 from voxray.planning.names import BETWEEN, Named, prefixes, take_apart
 
@@ -19,15 +20,7 @@ CHANNEL_NUMBER = re.compile(r"\d{4}")
 KIND = "images and masks, paired by their names"
 
 
-class Key(NamedTuple):
-    """What an image and its mask have in common."""
-
-    split: str | None
-    folders: tuple[str, ...]
-    stem: str
-
-
-def find_pairs(paths: Sequence[str], where: str) -> Found | None:
+def find_pairs(paths: Sequence[str], where: str, known_masks: Collection[str] = ()) -> Found | None:
     """Pair the files of a folder; None where no name says that it is a mask.
 
     Parameters
@@ -36,13 +29,15 @@ def find_pairs(paths: Sequence[str], where: str) -> Found | None:
         Scans, relative to the folder.
     where : str
         The folder, for messages.
+    known_masks : collection of str
+        Paths of masks whose names do not say so.
 
     Raises
     ------
     DataError
         No image has the name of a mask.
     """
-    named = [take_apart(path) for path in paths]
+    named = [replace(name, is_mask=name.is_mask or name.path in known_masks) for name in map(take_apart, paths)]
     masks = [name for name in named if name.is_mask]
     if not masks:
         return None
@@ -53,27 +48,51 @@ def find_pairs(paths: Sequence[str], where: str) -> Found | None:
     for mask in masks:
         by_key[Key(mask.split, mask.folders, mask.stem)].append(mask)
     members, unmatched = _members(images, by_key)
+    alone = [mask for key, of_key in by_key.items() if not members[key] for mask in of_key]
+    class_masks = find_class_masks(alone, unmatched)
+    with_classes, unmatched, left = _cases_with_classes(class_masks, unmatched)
+    left_over += left
+    of_classes = {mask.path for mask in class_masks}
+    by_key = {key: of_key for key, of_key in by_key.items() if not of_classes.issuperset(each.path for each in of_key)}
     _match_by_stem(unmatched, by_key, members)
-    if not any(members.values()):
+    if not with_classes and not any(members.values()):
         problem = f"no image has the name of a mask, got the masks {_some(masks)} and the images {_some(images)}"
         raise DataError(where, problem, "Name an image and its mask alike, or list them in a CSV: path,mask")
     cases = []
-    for key, found in by_key.items():
-        case, reasons = _case(key, found, members[key])
+    for key, of_key in by_key.items():
+        case, reasons = _case(key, of_key, members[key])
         left_over += reasons
         if case is not None:
             cases.append(case)
     left_over += [LeftOver(image.path, "no mask has its name") for image in unmatched]
-    return Found(KIND, tuple(_with_patients(_with_labels(cases))), tuple(left_over), labels_first=False)
+    cases = _with_patients(_with_labels([*cases, *with_classes]))
+    return Found(KIND, tuple(cases), tuple(left_over), labels_first=False)
 
 
-def _members(images: Iterable[Named], by_key: dict[Key, list[Named]]) -> tuple[dict[Key, list[Named]], list[Named]]:
+def _cases_with_classes(
+    masks: Sequence[ClassMask], images: list[Named]
+) -> tuple[list[Case], list[Named], list[LeftOver]]:
+    """Cases whose classes have a mask each, the images of no such case, and masks that are not used."""
+    by_key: dict[Key, list[ClassMask]] = defaultdict(list)
+    for mask in masks:
+        by_key[mask.key].append(mask)
+    members, unmatched = _members(images, by_key)
+    cases, left_over = [], []
+    for key, of_key in by_key.items():
+        case, reasons = _case(key, [], members[key], of_key)
+        left_over += reasons
+        if case is not None:
+            cases.append(case)
+    return cases, unmatched, left_over
+
+
+def _members(images: Iterable[Named], by_key: Iterable[Key]) -> tuple[dict[Key, list[Named]], list[Named]]:
     """The images of each mask: those whose name begins with the mask's, the longest such; and images of none."""
     members: dict[Key, list[Named]] = {key: [] for key in by_key}
     unmatched = []
     for image in images:
         keys = (Key(image.split, image.folders, stem) for stem in prefixes(image.stem))
-        key = next((key for key in keys if key in by_key), None)
+        key = next((key for key in keys if key in members), None)
         if key is None or not (key.stem or key.folders):
             unmatched.append(image)
         else:
@@ -94,22 +113,27 @@ def _match_by_stem(unmatched: list[Named], by_key: dict[Key, list[Named]], membe
             unmatched.remove(image)
 
 
-def _case(key: Key, masks: list[Named], images: list[Named]) -> tuple[Case | None, list[LeftOver]]:
-    """A case of one mask and its images; None and the reasons where they do not match one to one."""
-    name = "/".join(filter(None, (*key.folders, key.stem))) or masks[0].path
-    if len(masks) > 1:
-        paths = ", ".join(mask.path for mask in masks[:MOST_NAMED])
-        return None, [LeftOver(name, f"has {len(masks)} masks, expected one: {paths}")]
+def _case(
+    key: Key, masks: list[Named], images: list[Named], class_masks: Sequence[ClassMask] = ()
+) -> tuple[Case | None, list[LeftOver]]:
+    """A case of one mask, or one for each class, and its images; None and the reasons where they do not match."""
+    paths = [*(mask.path for mask in masks), *(mask.path for mask in class_masks)]
+    name = "/".join(filter(None, (*key.folders, key.stem))) or paths[0]
+    of_class = {mask.name: mask.path for mask in class_masks}
+    if len(paths) > max(1, len(of_class)):
+        expected = "one for each class" if of_class else "one"
+        named = ", ".join(paths[:MOST_NAMED])
+        return None, [LeftOver(name, f"has {len(paths)} masks, expected {expected}: {named}")]
     if not images:
-        return None, [LeftOver(masks[0].path, "no image has the name of this mask")]
+        return None, [LeftOver(path, "no image has the name of this mask") for path in paths]
     files: dict[str, str] = {}
     for image in images:
         channel = _channel(image, key)
         if channel in files:
             return None, [LeftOver(name, f"has two images that are called alike: {files[channel]} and {image.path}")]
         files[channel] = image.path
-    split = masks[0].split or images[0].split
-    return Case(name, files, masks[0].path, split=split), []
+    split = key.split or images[0].split
+    return Case(name, files, masks[0].path if masks else None, split=split, class_masks=of_class), []
 
 
 def _channel(image: Named, key: Key) -> str:

@@ -112,7 +112,12 @@ def _propose(sizes: Sizes, dimensions: int, suffix: str) -> Proposal:
         *_buffer_choice(sizes, tiles),
     )
     title = f"{dimensions}D U-Net for {', '.join(data.classes[1:])}, by the rules of nnU-Net"
-    return Proposal(suffix, title, choices, unet_json(topology, filters))
+    return Proposal(suffix, title, choices, unet_json(topology, filters, activation(data)))
+
+
+def activation(data: Fingerprint) -> str:
+    """Of the output: classes that are regions overlap."""
+    return "sigmoid" if data.regions else "softmax"
 
 
 def _cost(sizes: Sizes, topology: Topology, batch: int, filters: int) -> Cost:
@@ -124,7 +129,8 @@ def _cost(sizes: Sizes, topology: Topology, batch: int, filters: int) -> Cost:
         loss="dice_cross_entropy",
         precision=budget.precision,
     )
-    network, classes = parse_architecture(unet_json(topology, filters), "a U-Net"), len(sizes.data.classes)
+    network = parse_architecture(unet_json(topology, filters, activation(sizes.data)), "a U-Net")
+    classes = len(sizes.data.classes)
     shape = (len(sizes.data.channels), *topology.patch)
     return estimate_cost(network, shape, classes, training, "a U-Net", gpu=budget.gpu)
 

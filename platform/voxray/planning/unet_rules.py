@@ -177,7 +177,7 @@ def filters_by_level(levels: int, dimensions: int, first: int = FILTERS) -> tupl
     return tuple(min(MOST_FILTERS[dimensions], first * 2**level) for level in range(levels))
 
 
-def unet_json(topology: Topology, first: int = FILTERS) -> dict[str, Any]:
+def unet_json(topology: Topology, first: int = FILTERS, activation: str = "softmax") -> dict[str, Any]:
     """The architecture file of a U-Net: two convolutions a level, steps by stride, instance normalization."""
     dimensions = len(topology.patch)
     filters = filters_by_level(len(topology.kernels), dimensions, first)
@@ -193,5 +193,5 @@ def unet_json(topology: Topology, first: int = FILTERS) -> dict[str, Any]:
         "normalization": "instance",
         "activation": "leaky_relu",
         "deep_supervision": len(filters) > 2,  # with two levels there is no coarser output
-        "output": {"activation": "softmax"},
+        "output": {"activation": activation},
     }

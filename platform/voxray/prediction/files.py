@@ -19,6 +19,7 @@ from voxray.prediction.scans import InputScan
 from voxray.prediction.targets import DESCRIPTION
 from voxray.reporting.text.numbers import probability_percent
 from voxray.runs.folder import PredictionFolder
+from voxray.scans.masks import count_classes, label_numbers
 from voxray.scans.write import write_nifti
 from voxray.storage.atomic import write_bytes, write_json
 from voxray.storage.paths import AnyPath
@@ -59,9 +60,9 @@ def segment_file(runs: Sequence[TrainedRun], scan: InputScan, options: Options, 
         written.append(files.probabilities(name))
         write_nifti(written[1], segmentation.probabilities, scan.path, DESCRIPTION)
     classes = runs[0].classes
-    counts = np.bincount(labels.array.ravel(), minlength=len(classes))
+    counts = count_classes(label_numbers(labels, runs[0].labels, name), runs[0].labels)
     milliliters = abs(float(np.linalg.det(labels.affine[:3, :3]))) / 1000
-    volumes = {name: count * milliliters for name, count in zip(classes[1:], counts[1:].tolist(), strict=True)}
+    volumes = {name: count * milliliters for name, count in zip(classes[1:], counts[1:], strict=True)}
     rounded = {name: round(volume, 3) for name, volume in volumes.items()}
     write_json(files.record(name), {**made_by(scan, options), "volumes_ml": rounded, FILES: finished_files(written)})
     return f"{written[0]}: {', '.join(f'{name} {volume:.1f} ml' for name, volume in volumes.items())}"

@@ -51,7 +51,7 @@ def inspect(
     with InspectionFolder(folder).locked(), reported(RunFolder(folder), "inspect", "scans") as on_progress:
         chunks = chunk_targets(target.targets, voxels)
         root = target.manifest.root.resolve()
-        for scan_stats in executor.inspect_scans(root, chunks, target.mask_classes, voxels):
+        for scan_stats in executor.inspect_scans(root, chunks, target.labels, voxels):
             tables.append(scan_stats)
             on_progress(sum(table.num_rows for table in tables), target.targets.num_rows, "")
         inspection = finish_inspection(target, pa.concat_tables(tables), voxels)

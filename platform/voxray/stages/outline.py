@@ -19,7 +19,7 @@ from voxray.stages.hard_negatives import check_rounds
 from voxray.storage.paths import to_path
 from voxray.store.prepare import count_channels
 from voxray.training.fit import Network, load_network
-from voxray.training.tasks import check_settings
+from voxray.training.tasks import check_regions, check_settings
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,7 @@ def plan_run(experiment: Experiment) -> RunPlan:
     check_unit(experiment, plan)
     check_rounds(experiment, masks=plan.masks)
     network = load_network(path, (channels, *experiment.input_size), len(plan.classes))
+    check_regions(experiment.data, network.layers)
     gpu = experiment.training.device != "cpu" and torch.cuda.is_available()
     cost = network.cost(len(plan.classes), experiment.training, gpu=gpu)
     device = torch.device("cuda" if gpu else "cpu")

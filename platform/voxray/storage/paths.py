@@ -83,12 +83,20 @@ def named_files(text: str) -> list[str]:
     --------
     >>> named_files("a_{t1,t2}.nii"), named_files("{images/a.nii,masks/a.nii}"), named_files("a.nii")
     (['a_t1.nii', 'a_t2.nii'], ['images/a.nii', 'masks/a.nii'], ['a.nii'])
+    >>> named_files("{liver.nii,}")
+    ['liver.nii']
     """
+    return [file for file in listed_files(text) if file is not None]
+
+
+def listed_files(text: str) -> list[str | None]:
+    """The files of `named_files`, and None for an entry of the list that is left empty."""
     listed = re.fullmatch(r"(.*)\{([^{}]*,[^{}]*)\}([^/{}]*)", text)
     if listed is None:
         return [text]
     before, names, after = listed.groups()
-    return [f"{before}{name}{after}" for name in names.split(",")]
+    can_be_empty = not after and (not before or before.endswith("/"))
+    return [None if can_be_empty and not name else f"{before}{name}{after}" for name in names.split(",")]
 
 
 def stays_below(text: str) -> bool:

@@ -22,6 +22,7 @@ ANOTHER_STORE = "Give another folder with --set out=… or --set store.path=… 
 LABELS = {  # of what follows from settings with other names
     "statistics": "intensity.kind (statistics of whole scans)",
     "windows": "intensity.window",
+    "labels": "data (label_values, ignore_label, regions)",
     "private": "privacy (pseudonyms)",
 }
 ANOTHER_KEY = "privacy: the key differs from that of the store"

@@ -20,6 +20,7 @@ from voxray.patches.cut import (
 from voxray.privacy import telling_words, without_names
 from voxray.scans.formats.picture import PICTURE
 from voxray.scans.geometry import voxel_to_world
+from voxray.scans.masks import open_mask
 from voxray.scans.read import fetch_regions, open_scan, read_region
 from voxray.storage.paths import AnyPath, join_path
 from voxray.store.checksum import patch_checksum, voxel_checksum
@@ -88,7 +89,7 @@ def _open(root: AnyPath, row: Row, settings: CutSettings) -> tuple[Volume, Volum
     volume = open_scan(join_path(root, row["path"]), by_regions=settings.needs_regions_only)
     mask = None
     if settings.needs_mask and row["label_path"] is not None:
-        mask = open_scan(join_path(root, row["label_path"]))
+        mask = open_mask(join_path(root, row["label_path"]))
     return *prepare_volume(volume, mask, settings, row["path"]), scan_number(volume, settings)
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from voxray.config.labels import IGNORED
 from voxray.config.preprocessing import AugmentSpec, IntensitySpec
 from voxray.loader.augment import change_batch, draw_changes, rotate_stored
 from voxray.loader.loader import Batch
@@ -20,9 +21,9 @@ class Inputs:
     ----------
     images : Tensor of float32, (n, channel, x, y[, z])
     labels : Tensor of int64
-        (n,) classes of patches, or (n, x, y[, z]) classes of voxels.
+        (n,) classes of patches, or (n, x, y[, z]) numbers of the values of masks, 0 where they are not valid.
     valid : Tensor of bool, (n, 1, x, y[, z]), optional
-        False where a patch is padding; only with classes of voxels.
+        False where a patch is padding or not labeled; only with classes of voxels.
     count : int
         Patches that count: n, or 0 if this rank has none left and only takes part in the step.
     """
@@ -73,8 +74,11 @@ class Preprocessing:
             key = (self.seed, epoch, batch.step)
             changes = draw_changes(self.augment, key, batch.total, batch.positions, (x, y, z))
             images, maps = change_batch(images, maps, changes, self.intensity.kind in BOUNDED)
-        labels = batch.labels.to(self.device) if maps is None else self._drop_z(maps[:, 0]).long()
-        valid = None if maps is None else self._drop_z(maps[:, 1:]).bool()
+        if maps is None:
+            return Inputs(self._input_layout(images), batch.labels.to(self.device), None, len(batch.rows))
+        labels, valid = self._drop_z(maps[:, 0]).long(), self._drop_z(maps[:, 1:]).bool()
+        valid &= labels.unsqueeze(1) != IGNORED
+        labels = labels.where(valid[:, 0], 0)
         return Inputs(self._input_layout(images), labels, valid, len(batch.rows))
 
     def _placeholder(self, raw: torch.Tensor, masks: bool) -> Inputs:

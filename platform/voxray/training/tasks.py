@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from voxray.config.data import DataSpec
 from voxray.config.experiment import Experiment
+from voxray.config.labels import MaskLabels, label_settings, mask_labels
 from voxray.config.tasks import TASKS
 from voxray.datasets.annotated import cpm_function, why_not_scored
 from voxray.errors import ConfigError
@@ -26,7 +28,7 @@ from voxray.store.read import PatchStore
 from voxray.training.distributed import all_reduce_sum
 from voxray.training.inputs import Inputs, Preprocessing
 from voxray.training.losses import LOSSES, find_loss
-from voxray.training.losses.base import class_weights, local_loss
+from voxray.training.losses.base import class_weights, foreground, local_loss
 from voxray.training.monitors import check_monitor
 from voxray.training.predictions import predict_pass
 from voxray.training.step import TrainingTask
@@ -90,28 +92,36 @@ class Segmentation:
     loss : str
     activation : str
         ``softmax`` or ``sigmoid``.
-    classes : tuple of str
-        Background first.
+    labels : MaskLabels
+        The classes, and the numbers of which they consist.
     """
 
     loss: str
     activation: Activation
-    classes: tuple[str, ...]
+    labels: MaskLabels
 
     def local_loss(self, output: Any, inputs: Inputs, total: int) -> torch.Tensor:
-        """The loss of the experiment, over voxels inside the scans."""
-        return local_loss(LOSSES[self.loss], output, inputs.labels, inputs.valid, total, output=self.activation)
+        """The loss of the experiment, over labeled voxels inside the scans."""
+        truth = self._maps(inputs.labels) if self.labels.regions else inputs.labels
+        return local_loss(LOSSES[self.loss], output, truth, inputs.valid, total, output=self.activation)
+
+    def _maps(self, numbers: torch.Tensor) -> torch.Tensor:
+        """Where each class but the background is, (n, classes − 1, …) bool, of numbers (n, …)."""
+        if not self.labels.regions:
+            return foreground(numbers, len(self.labels.classes) - 1)
+        maps = [torch.stack([numbers == number for number in region]).any(0) for region in self.labels.regions]
+        return torch.stack(maps, 1)
 
     @torch.no_grad()
     def count(self, output: Any, inputs: Inputs) -> torch.Tensor:
-        """Voxels of each class that are right, of the truth, and predicted; padding does not count."""
+        """Voxels of each class that are right, of the truth, and predicted; before each of these all that count."""
         logits = output if isinstance(output, torch.Tensor) else output[0]  # of deep supervision, the finest
-        found = label_maps(class_probabilities(logits.float(), self.activation), self.activation)
-        truth = inputs.labels.to(torch.uint8)
-        inside = torch.ones_like(truth, dtype=torch.bool) if inputs.valid is None else inputs.valid[:, 0]
+        written = self.labels.written if self.labels.regions else ()
+        found = label_maps(class_probabilities(logits.float(), self.activation), self.activation, written)
+        valid = inputs.valid
+        inside = torch.ones_like(found, dtype=torch.bool) if valid is None else valid[:, 0]
         # Sums of comparisons, because a GPU would have to be waited for by bincount and by an index of voxels.
-        true = [(truth == label) & inside for label in range(len(self.classes))]
-        predicted = [(found == label) & inside for label in range(len(self.classes))]
+        true, predicted = ([inside, *(self._maps(each) & inside[:, None]).unbind(1)] for each in (inputs.labels, found))
         right = [one & other for one, other in zip(true, predicted, strict=True)]
         return torch.stack([maps.sum() for maps in (*right, *true, *predicted)]).double()
 
@@ -127,7 +137,7 @@ class Segmentation:
         """
         model.eval()
         # Those of `count`, then the sum of losses.
-        sums = torch.zeros(3 * len(self.classes) + 1, dtype=torch.float64, device=preprocessing.device)
+        sums = torch.zeros(3 * len(self.labels.classes) + 1, dtype=torch.float64, device=preprocessing.device)
         for batch in loader.epoch(None):
             if not len(batch.rows):
                 continue
@@ -143,12 +153,12 @@ class Segmentation:
     def _metrics(self, counts: Floats) -> dict[str, float]:
         """Metrics of each class and their means from the sums of `count`."""
         of_class = counts.reshape(3, -1)
-        voxels = of_class[1].sum()
+        voxels = of_class[1, 0]
         regions = [
             ClassVoxels(right, predicted - right, truth - right, voxels - truth - predicted + right)
             for right, truth, predicted in of_class[:, 1:].T
         ]
-        return mean_metrics([voxel_metrics(regions, self.classes, per_epoch=True)])
+        return mean_metrics([voxel_metrics(regions, self.labels.classes, per_epoch=True)])
 
 
 def check_settings(experiment: Experiment, task: str, classes: Sequence[str]) -> None:
@@ -165,6 +175,13 @@ def check_settings(experiment: Experiment, task: str, classes: Sequence[str]) ->
         raise ConfigError("training.class_weights", problem, f"The classes are {', '.join(classes)}")
 
 
+def check_regions(data: DataSpec, architecture: Architecture) -> None:
+    """Raise ConfigError where classes are regions, which may overlap, and the network decides for one of them."""
+    if data.regions and isinstance(architecture, UNet) and architecture.output.activation != "sigmoid":
+        problem = f"data.regions need the output activation 'sigmoid', got '{architecture.output.activation}'"
+        raise ConfigError("model.architecture", problem, "Change it there, or remove data.regions")
+
+
 def build_task(
     experiment: Experiment, store: PatchStore, architecture: Architecture, device: torch.device
 ) -> TrainingTask:
@@ -175,6 +192,7 @@ def build_task(
     ConfigError
         The architecture or the settings are those of another task.
     """
+    check_regions(experiment.data, architecture)
     segments = isinstance(architecture, UNet)
     if segments != store.info.masks:
         problem = "a U-Net needs scans with masks" if segments else "scans with masks need a U-Net"
@@ -195,7 +213,8 @@ def _classification(
 
 
 def _segmentation(experiment: Experiment, store: PatchStore, architecture: Any, _device: torch.device) -> Segmentation:
-    return Segmentation(experiment.training.loss, architecture.output.activation, store.info.classes)
+    labels = mask_labels(store.info.classes, label_settings(experiment.data))
+    return Segmentation(experiment.training.loss, architecture.output.activation, labels)
 
 
 BUILDERS: Mapping[str, Callable[[Experiment, PatchStore, Any, torch.device], TrainingTask]] = {

@@ -25,7 +25,7 @@ from voxray.volume import Volume
 
 def inspection_of(root: Path, voxels: bool = True) -> Inspection:
     target = read_target(root)
-    return finish_inspection(target, inspect_scans(root, target.targets, target.mask_classes, voxels), voxels)
+    return finish_inspection(target, inspect_scans(root, target.targets, target.labels, voxels), voxels)
 
 
 def page_of(inspection: Inspection) -> str:

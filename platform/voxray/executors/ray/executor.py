@@ -8,6 +8,7 @@ import pyarrow as pa
 import ray
 
 from voxray.config.experiment import Experiment
+from voxray.config.labels import MaskLabels
 from voxray.config.training import TrainingSpec
 from voxray.console.progress import OnProgress
 from voxray.evaluation.scans import Case
@@ -103,13 +104,13 @@ class RayExecutor:
             yield from predict_on_ray(run, scans, options, on_progress)
 
     def inspect_scans(
-        self, root: AnyPath, chunks: Sequence[pa.Table], classes: Sequence[str], voxels: bool
+        self, root: AnyPath, chunks: Sequence[pa.Table], labels: MaskLabels | None, voxels: bool
     ) -> Iterator[pa.Table]:
         """Inspect scans with Ray Data, a task for each chunk."""
         from voxray.executors.ray.inspection_tasks import inspect_on_ray
 
         with cluster():
-            yield from inspect_on_ray(root, chunks, classes, voxels)
+            yield from inspect_on_ray(root, chunks, labels, voxels)
 
     def check_trials(self, training: TrainingSpec) -> None:
         """Raise ConfigError where the connected cluster is too small for one trial."""

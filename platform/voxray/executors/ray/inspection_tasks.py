@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 import ray
 
+from voxray.config.labels import MaskLabels
 from voxray.errors import WorkError
 from voxray.executors.ray.connect import configure_ray_data
 from voxray.executors.ray.progress_actor import cause
@@ -13,13 +14,13 @@ from voxray.storage.paths import AnyPath
 
 
 def inspect_on_ray(
-    root: AnyPath, chunks: Sequence[pa.Table], classes: Sequence[str], voxels: bool
+    root: AnyPath, chunks: Sequence[pa.Table], labels: MaskLabels | None, voxels: bool
 ) -> Iterator[pa.Table]:
     """Statistics of scans, a task for each chunk; in the order in which they are finished.
 
     Parameters
     ----------
-    root, classes, voxels
+    root, labels, voxels
         As for `inspect_scans`.
     chunks : sequence of pyarrow.Table
         Schema TARGETS.
@@ -34,7 +35,7 @@ def inspect_on_ray(
     configure_ray_data()
 
     def inspect(targets: pa.Table) -> pa.Table:
-        return inspect_scans(root, targets, classes, voxels)
+        return inspect_scans(root, targets, labels, voxels)
 
     tables = ray.data.from_arrow(list(chunks))
     statistics = tables.map_batches(inspect, batch_format="pyarrow", batch_size=None, num_cpus=1)

@@ -12,13 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from voxray.config.labels import MaskLabels
 from voxray.errors import ScanError
 from voxray.inspection.summary import Inspection
 from voxray.reporting.run.cases import Contour, draw_contours
 from voxray.scans.formats.base import scan_errors
 from voxray.scans.formats.channels import channel_files
 from voxray.scans.formats.registry import split_suffix
-from voxray.scans.masks import label_classes
+from voxray.scans.masks import open_mask, shown_numbers
 from voxray.scans.read import open_scan
 from voxray.storage.paths import AnyPath
 from voxray.visualization.overlay import AXIAL, LOW_HIGH, PLANES, PlaneAxes, take_plane, to_gray
@@ -109,7 +110,7 @@ def _draw(inspection: Inspection, row: Row, note: str) -> Tile:
     target = inspection.target
     root = target.manifest.root
     image = open_scan(root / row["path"])
-    labels = None if row["label_path"] is None else _labels(root / row["label_path"], image, target.mask_classes)
+    labels = None if row["label_path"] is None else _labels(root / row["label_path"], image, target.labels)
     plane = AXIAL if is_picture(row["path"]) else slice_plane(image)
     foreground = np.zeros(0) if labels is None else labels.any(axis=(plane.across, plane.up))
     labeled = np.flatnonzero(foreground)
@@ -152,11 +153,11 @@ def _gray(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     return to_gray(pixels, float(low), float(high))
 
 
-def _labels(path: AnyPath, image: Volume, classes: Sequence[str]) -> NDArray[np.uint8] | None:
-    """The mask's classes; None where it does not fit the image, which is an issue already."""
+def _labels(path: AnyPath, image: Volume, labels: MaskLabels | None) -> NDArray[np.uint8] | None:
+    """The numbers of the mask's values; None where it does not fit the image, which is an issue already."""
     try:
-        mask = open_scan(path)
-        labels = label_classes(mask, classes, str(path)) if classes else (mask.array[0] != 0).astype(np.uint8)
+        mask = open_mask(path)
+        numbers = shown_numbers(mask, labels, str(path)) if labels else (mask.array[0] != 0).astype(np.uint8)
     except ScanError:
         return None
-    return labels if mask.shape == image.shape else None
+    return numbers if mask.shape == image.shape else None

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from voxray.config.labels import MaskLabels, label_settings, mask_labels
 from voxray.datasets.pseudonyms import files_of
 from voxray.errors import DataError, ScanError
 from voxray.reporting.run.contents import Case, RunContents
 from voxray.reporting.run.scan_views import ScanViews, public_problem, segmentation_views
 from voxray.reporting.text.numbers import minus
 from voxray.scans.geometry import voxel_to_world
-from voxray.scans.masks import label_classes
+from voxray.scans.masks import open_mask, shown_numbers
 from voxray.scans.read import open_scan
 from voxray.storage.paths import AnyPath
 from voxray.visualization.animation import TINT, Slices, animate
@@ -128,8 +129,9 @@ def read_case(run: RunContents, case: Case) -> tuple[Volume, NDArray[np.uint8], 
         raise ScanError(str(case["path"]), "the run has no prediction of it", "Run voxray evaluate")
     ((file, mask),) = files_of(run.experiment, [case])
     scan = open_scan(file)
-    truth = _labels(mask or file, run.classes, scan)
-    return scan, truth, _labels(run.folder / case["prediction"], run.classes, scan)
+    labels = mask_labels(run.classes, label_settings(run.experiment.data))
+    truth = _labels(mask or file, labels, scan)
+    return scan, truth, _labels(run.folder / case["prediction"], labels, scan)
 
 
 def gray_levels(run: RunContents, scan: Volume) -> tuple[float, float]:
@@ -165,13 +167,13 @@ def _draw_case(run: RunContents, scan: Volume, truth: NDArray[np.uint8], predict
     return CasePictures(planes, *animate(slices))
 
 
-def _labels(path: AnyPath, classes: Sequence[str], scan: Volume) -> NDArray[np.uint8]:
-    volume = open_scan(path)
+def _labels(path: AnyPath, labels: MaskLabels, scan: Volume) -> NDArray[np.uint8]:
+    volume = open_mask(path)
     if volume.shape != scan.shape:
         raise ScanError(
             str(path), f"expected {scan.shape} voxels as in its scan, got {volume.shape}", "Run voxray evaluate again"
         )
-    return label_classes(volume, classes, str(path))
+    return shown_numbers(volume, labels, str(path))
 
 
 def draw_plane(slices: Slices, plane: PlaneAxes, index: int, world_mm: float) -> PlanePicture:

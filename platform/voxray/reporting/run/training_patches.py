@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from voxray.config.labels import IGNORED
 from voxray.config.preprocessing import AugmentSpec
 from voxray.errors import VoxrayError
 from voxray.loader.loader import PatchLoader
@@ -97,7 +98,7 @@ def _most_foreground(loader: PatchLoader, candidates: NDArray[np.int64]) -> int:
     voxels = []
     for row in candidates.tolist():
         masks = loader.read(row).masks
-        voxels.append(0 if masks is None else int((masks > 0).sum()))
+        voxels.append(0 if masks is None else int(((masks > 0) & (masks != IGNORED)).sum()))
     return int(candidates[int(np.argmax(voxels))])
 
 

@@ -21,7 +21,7 @@ def channel_files(path: AnyPath) -> list[AnyPath]:
     file.
     """
     files = named_files(str(path))
-    return [path] if len(files) == 1 else [to_path(file) for file in files]
+    return [path] if files == [str(path)] else [to_path(file) for file in files]
 
 
 def join_channels(volumes: Sequence[Volume], names: Sequence[str], where: str) -> Volume:

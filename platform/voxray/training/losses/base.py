@@ -32,7 +32,7 @@ class Loss:
         Added up. Each is a function (logits, labels, mask, output) → (n,), float32 whatever the logits are:
 
         - logits : Tensor, (n, channels[, x, y[, z]])
-        - labels : Tensor of int64, (n[, x, y[, z]])
+        - labels : Tensor of int64, (n[, x, y[, z]]); of classes that overlap, Tensor of bool, (n, channels, x, y[, z])
         - mask : Tensor of bool, (n, 1, x, y[, z]), or None; False where a patch is padding
         - output : ``softmax``, a channel for each class, or ``sigmoid``, one for each class but the background
     tasks : tuple of str
@@ -64,7 +64,7 @@ def local_loss(
         Several are those of a network with deep supervision while it trains; the coarse ones count as
         `supervision_weights` says and are compared with the labels of the nearest voxels.
     labels : Tensor of int64, (n,) or (n, x, y[, z])
-        0 is background.
+        0 is background. Of classes that overlap, Tensor of bool, (n, channels, x, y[, z]).
     mask : Tensor of bool, (n, 1, x, y[, z]), optional
         False where a patch is padding.
     total : int
@@ -107,7 +107,9 @@ def class_weights(setting: str | tuple[float, ...], counts: torch.Tensor) -> tor
 
 
 def foreground(labels: torch.Tensor, classes: int) -> torch.Tensor:
-    """Label maps (n, …) as bool (n, classes, …), one map for each class from 1."""
+    """Label maps (n, …) as bool (n, classes, …), one map for each class from 1; such maps as they are."""
+    if labels.dtype == torch.bool:
+        return labels
     numbers = torch.arange(1, classes + 1, device=labels.device)
     return labels.unsqueeze(1) == numbers.view(1, -1, *(1 for _ in labels.shape[1:]))
 
