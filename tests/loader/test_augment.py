@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import affine_transform, gaussian_filter, rotate
+from scipy.ndimage import affine_transform, gaussian_filter, map_coordinates, rotate
 
 from voxray.config.preprocessing import AugmentSpec
 from voxray.loader.augment import change_batch, draw_changes, rotate_stored
@@ -139,8 +139,10 @@ def test_a_patch_is_changed_alike_whichever_rank_it_is_on() -> None:
         elastic_voxels=2,
         contrast=0.1,
         gamma=0.3,
+        gamma_inverted=0.5,
         noise=0.1,
         blur_voxels=1,
+        low_resolution=0.5,
     )
     together = changed(spec, 10)
     halves = [
@@ -192,3 +194,46 @@ def test_noise_has_the_deviation_that_was_drawn() -> None:
     noisy, _ = change_batch(flat, None, changes, False)
     ratio = (noisy - 0.5).flatten(1).std(1) / changes.noise
     assert ratio.mean() == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_a_low_resolution_is_that_of_numpy_and_scipy_and_acts_on_its_share_of_the_patches(dimensions: int) -> None:
+    size = (11, 9, 8)
+    before = torch.rand((60, 2, *size), generator=torch.Generator().manual_seed(0))
+    spec = AugmentSpec(dimensions=dimensions, low_resolution=0.4)  # type: ignore[arg-type]
+    changes = draw_changes(spec, (0, 1, 2), 60, np.arange(60), size)
+    after, _ = change_batch(before.clone(), None, changes, False)
+    reduced = [not torch.equal(one, other) for one, other in zip(before, after, strict=True)]
+    assert 12 < sum(reduced) < 36
+    for one, other, coarse in zip(before.numpy(), after.numpy(), changes.coarse.tolist(), strict=True):
+        assert all(size[axis] / 2 - 1 <= coarse[axis] <= size[axis] for axis in range(3))
+        assert dimensions == 3 or coarse[2] == size[2]
+        nearest = [np.floor((np.arange(m) + 0.5) * n / m).astype(int) for n, m in zip(size, coarse, strict=True)]
+        positions = [(np.arange(n) + 0.5) * m / n - 0.5 for n, m in zip(size, coarse, strict=True)]
+        for channel in range(2):
+            small = one[channel][np.ix_(*nearest)]
+            expected = map_coordinates(small, np.meshgrid(*positions, indexing="ij"), order=1, mode="nearest")
+            np.testing.assert_allclose(other[channel], expected, atol=1e-5)
+
+
+def test_an_inverted_gamma_is_the_gamma_of_the_inverted_image() -> None:
+    before, spec = images(32) * 3 - 1, AugmentSpec(gamma=0.5, gamma_inverted=0.5)
+    changes = draw_changes(spec, (0, 1, 2), 32, np.arange(32), SIZE)
+    after, _ = change_batch(before.clone(), None, changes, False)
+    assert 5 < int(changes.inverted.sum()) < 27
+    for one, other, gamma, inverted in zip(
+        before.numpy(), after.numpy(), changes.gamma.tolist(), changes.inverted.tolist(), strict=True
+    ):
+        sign = -1 if inverted else 1
+        image = sign * one.astype(np.float64)
+        low, high = image.min(), image.max()
+        expected = sign * (((image - low) / (high - low)) ** gamma * (high - low) + low)
+        np.testing.assert_allclose(other, expected, atol=1e-4)
+
+
+def test_low_resolution_and_inversion_leave_all_other_draws_as_they_are() -> None:
+    plain = AugmentSpec(dimensions=3, rotate_range=20, elastic_voxels=1, gamma=0.2, noise=0.1)
+    more = plain.model_copy(update={"low_resolution": 0.5, "gamma_inverted": 0.5})
+    one, other = (draw_changes(spec, (0, 1, 2), 8, np.arange(8), SIZE) for spec in (plain, more))
+    for name in ("affine", "displacement", "gamma", "noise"):
+        assert torch.equal(getattr(one, name), getattr(other, name))

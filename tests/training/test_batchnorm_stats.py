@@ -10,7 +10,7 @@ from voxray.loader.loader import Batch
 from voxray.training.checkpoint import Progress
 from voxray.training.distributed import frozen_batchnorm_stats
 from voxray.training.inputs import Preprocessing
-from voxray.training.step import train_epoch
+from voxray.training.step import Updates, train_epoch
 from voxray.training.tasks import Classification
 
 CPU = torch.device("cpu")
@@ -35,7 +35,7 @@ def one_step(rows: int) -> Any:
     numbers, inside = torch.zeros(rows, dtype=torch.int64), torch.zeros((rows, 2, 3), dtype=torch.int64)
     places = np.arange(rows)
     batch = Batch(images, numbers, numbers, None, inside, None, places, places, 0, 3)
-    return SimpleNamespace(steps=lambda epoch: [3], epoch=lambda epoch, first: iter([batch]), count=3)
+    return SimpleNamespace(steps=lambda epoch: np.array([[3]]), epoch=lambda epoch, first: iter([batch]), count=3)
 
 
 def test_a_rank_whose_share_ran_out_leaves_no_trace_in_the_running_statistics() -> None:
@@ -44,5 +44,5 @@ def test_a_rank_whose_share_ran_out_leaves_no_trace_in_the_running_statistics() 
     task = Classification("cross_entropy", None, 0.9, 0.74)
     for rows, moved in ((0, False), (2, True)):
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        train_epoch(model, one_step(rows), optimizer, preprocessing, task, Progress(), lambda at, steps: 0.1)
+        train_epoch(model, one_step(rows), optimizer, preprocessing, task, Progress(), Updates(lambda at, steps: 0.1))
         assert (float(model[0].running_var[0]) != 1) == moved

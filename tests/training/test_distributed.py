@@ -49,6 +49,18 @@ def test_two_ranks_with_uneven_and_empty_shares_learn_what_one_process_learns(lu
     assert alone["weights"] == pytest.approx(first["weights"], rel=1e-3, abs=1e-5)
 
 
+def test_accumulated_and_clipped_gradients_are_the_same_for_any_number_of_ranks(luna: Path, tmp_path: Path) -> None:
+    (tmp_path / "architecture.json").write_text(NET)
+    training = {"epochs": 2, "batch_size": 7, "accumulate_steps": 2, "schedule": "polynomial"}
+    training |= {"optimizer": "sgd", "momentum": 0.5, "learning_rate": 0.1, "gradient_clip_norm": 0.3}
+    spec = experiment(luna, tmp_path / "run", training=training)
+    ingest(spec, LocalExecutor(), lambda line: None)
+    (tmp_path / "spec.json").write_text(spec.model_dump_json())
+    (alone,), (first, second) = (train_on(ranks, tmp_path) for ranks in (1, 2))
+    assert first["weights"] == second["weights"]
+    assert alone["weights"] == pytest.approx(first["weights"], rel=1e-3, abs=1e-5)
+
+
 def test_two_ranks_end_an_epoch_with_the_same_running_statistics(luna: Path, tmp_path: Path) -> None:
     (tmp_path / "architecture.json").write_text(NORMED_NET)
     spec = experiment(luna, tmp_path / "run", training={"epochs": 1, "batch_size": 7})

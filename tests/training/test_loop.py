@@ -20,6 +20,7 @@ from voxray.store.read import open_store
 from voxray.training.checkpoint import Progress, load_model, save_model
 from voxray.training.fit import load_network, make_loader, make_preprocessing
 from voxray.training.loop import Watcher, build_optimizer, stops_early, train
+from voxray.training.step import Updates
 from voxray.training.tasks import build_task
 
 CPU = torch.device("cpu")
@@ -145,6 +146,48 @@ def test_a_training_that_is_asked_to_stop_goes_on_from_its_step(
     assert len(seen) == len(set(seen)) == 4 * seen[-1][2], "a step was done twice, or never"
     assert lasting(resumed.history) == lasting(whole.history)
     assert same(model, twin)
+
+
+def test_accumulation_equals_the_larger_batch_also_where_the_last_update_has_fewer_steps(
+    spec: Experiment, tmp_path: Path
+) -> None:
+    (tmp_path / "net.json").write_text(SMALL_NET.replace(', "drop_out": 10', ""))
+    spec = spec.model_copy(update={"model": ModelSpec(architecture=str(tmp_path / "net.json"))})
+    settings: dict[str, Any] = {"optimizer": "sgd", "epochs": 2, "schedule": "polynomial", "gradient_clip_norm": 0.5}
+    patches = len(open_store(spec.store_path).rows("train"))
+    assert patches % 20, "the last update has all of its patches; choose another batch size"
+    whole, model = fit(spec, tmp_path / "a", batch_size=20, **settings)
+    parts, twin = fit(spec, tmp_path / "b", batch_size=4, accumulate_steps=5, **settings)
+    losses = [[row["train_loss"] for row in progress.history] for progress in (whole, parts)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    for one, other in zip(model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_training_stops_only_between_updates_and_ends_alike(
+    spec: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("voxray.training.loop.STOP_CHECK_S", 0.0)
+    settings: dict[str, Any] = {"batch_size": 4, "accumulate_steps": 3, "epochs": 2}
+    whole, model = fit(spec, tmp_path / "a", **settings)
+    seen: list[tuple[int, int, int]] = []
+    with pytest.raises(Interrupted):
+        fit(spec, tmp_path / "b", Watcher(on_step=lambda *at: seen.append(at)), lambda: True, **settings)
+    assert len(seen) == 3
+    resumed, twin = fit(spec, tmp_path / "b", **settings)
+    assert lasting(resumed.history) == lasting(whole.history)
+    assert same(model, twin)
+
+
+def test_gradients_are_clipped_to_the_norm_over_all_weights() -> None:
+    model = torch.nn.Linear(3, 2)
+    before = torch.cat([each.detach().flatten().clone() for each in model.parameters()])
+    optimizer = build_optimizer(model, TrainingSpec(optimizer="sgd", momentum=0, learning_rate=1.0, weight_decay=0))
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, 5.0)
+    Updates(lambda at, steps: 1.0, clip_norm=2.0).apply(model, optimizer)
+    after = torch.cat([each.detach().flatten() for each in model.parameters()])
+    assert float((after - before).norm()) == pytest.approx(2, rel=1e-4)
 
 
 def test_what_is_kept_is_the_running_mean_of_the_weights(

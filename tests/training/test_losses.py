@@ -40,6 +40,8 @@ def test_learning_rates_warm_up_decay_and_end_as_their_schedules_say() -> None:
     assert learning_rate(warm, 2, 10) == 1.0
     cosine = warm.model_copy(update={"schedule": "cosine"})
     assert [learning_rate(cosine, at, 10) for at in (2, 6, 10)] == pytest.approx([1, 0.5, 0])
+    polynomial = warm.model_copy(update={"schedule": "polynomial"})
+    assert [learning_rate(polynomial, at, 10) for at in (2, 6, 10)] == pytest.approx([1, 0.5**0.9, 0])
     falling = spec.model_copy(update={"schedule": "exponential", "decay": 0.5})
     assert [learning_rate(falling, at, 10) for at in (0.9, 1.1, 3)] == [1, 0.5, 0.125]
 

@@ -9,6 +9,7 @@ from voxray.config.validation import Spec
 
 Window = tuple[float, float]
 NonNegative = Annotated[float, Field(ge=0)]
+Probability = Annotated[float, Field(ge=0, le=1)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -97,10 +98,14 @@ class AugmentSpec(Spec):
     """Multiply normalized intensities by a factor within 1 ± this."""
     gamma: BelowOne = 0
     """Largest change of the exponent of intensities."""
+    gamma_inverted: Probability = 0
+    """Probability that `gamma` acts on the inverted intensities of a patch."""
     noise: NonNegative = 0
     """Largest standard deviation of added Gaussian noise."""
     blur_voxels: NonNegative = 0
     """Largest standard deviation of a Gaussian blur, in voxels."""
+    low_resolution: Probability = 0
+    """Probability that a patch is reduced by a factor between 1 and 2 along each axis, and enlarged again."""
 
     @field_validator("crop", mode="before")
     @classmethod

@@ -31,6 +31,11 @@ class TrainingSpec(Spec):
         "l2_regularization": "weight_decay",
         "lr": "learning_rate",
         "lr_scheduler": "schedule",
+        "clip": "gradient_clip_norm",
+        "clip_grad": "gradient_clip_norm",
+        "gradient_clip_val": "gradient_clip_norm",
+        "accumulate_grad_batches": "accumulate_steps",
+        "gradient_accumulation_steps": "accumulate_steps",
         "criterion": "loss",
         "max_epochs": "epochs",
         "best": "monitor",
@@ -49,18 +54,24 @@ class TrainingSpec(Spec):
     """Passes over the training patches."""
     batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 300
     """Patches of a step, of all workers together."""
+    accumulate_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    """Steps whose gradients are averaged for one update of the weights, as of a batch that many times larger."""
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    """Optimizer."""
+    """Optimizer; `sgd` has Nesterov momentum."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """`sgd`: momentum."""
+    gradient_clip_norm: Annotated[float, Field(ge=0)] = 0
+    """Gradients of all weights together are scaled down to this norm where theirs is larger; 0 means never."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     """Highest learning rate."""
     weight_decay: Annotated[float, Field(ge=0)] = 1e-3
     """L2 penalty on the weights; decoupled with `adamw`."""
-    schedule: Literal["constant", "cosine", "exponential"] = "constant"
-    """Learning rate after the warmup."""
+    schedule: Literal["constant", "cosine", "exponential", "polynomial"] = "constant"
+    """Learning rate after the warmup; `polynomial` falls to 0 as (1 - progress)^0.9."""
     decay: Annotated[float, Field(gt=0, le=1)] = 0.96
     """`exponential`: factor of the learning rate every `decay_steps` steps."""
     decay_steps: Annotated[int, Field(ge=0)] = 0
-    """`exponential`: steps between two decays; 0 means an epoch's."""
+    """`exponential`: updates of the weights between two decays; 0 means an epoch's."""
     warmup_epochs: Annotated[float, Field(ge=0)] = 0
     """Epochs in which the learning rate rises from 0."""
     loss: str = "cross_entropy"

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from voxray.config.preprocessing import AugmentSpec
 
 AXES = ("x", "y", "z")
+COARSEST = 0.5  # share of the voxels along an axis that a patch of low resolution has at least
 KNOTS = 5  # of elastic deformations along each axis
 
 
@@ -49,6 +50,10 @@ class Changes:
         In normalized coordinates, at the knots of a coarse grid.
     gain, offset, gamma, noise, blur : Tensor, (n,)
         Of the normalized intensity; noise is a standard deviation, blur the one of a Gaussian in voxels.
+    inverted : Tensor of bool, (n,)
+        Whether gamma acts on inverted intensities.
+    coarse : Tensor of int64, (n, 3)
+        Voxels along each axis to which a patch is reduced before it is enlarged again.
     blur_reach : int
         Radius of the blur's kernel in voxels.
     seeds : list of int, (n,)
@@ -64,6 +69,8 @@ class Changes:
     gamma: torch.Tensor
     noise: torch.Tensor
     blur: torch.Tensor
+    inverted: torch.Tensor
+    coarse: torch.Tensor
     blur_reach: int
     seeds: list[int]
 
@@ -89,7 +96,8 @@ def draw_changes(
     both = 2 * draws - 1
     d = spec.dimensions
     bends = rng.uniform(-1, 1, (total, d, *(KNOTS,) * d))[positions] if spec.elastic_voxels else None
-    # Draws that only three dimensions need come last.
+    # Draws that only three dimensions need come last; those that were added later have a generator of their own.
+    added = np.random.default_rng([*key, 1]).random((total, 3))[positions]
     tilts = rng.uniform(-1, 1, (total, 3))[positions] if d == 3 else np.zeros((len(positions), 3))
     moves = spec.rotate_range or spec.rotate_choices or spec.scale or spec.shift_voxels or spec.elastic_voxels
     # Coordinates are normalized to [-1, 1] over an axis; the first is that of the last axis.
@@ -104,6 +112,8 @@ def draw_changes(
         gamma=torch.from_numpy(np.exp(both[:, 10] * -np.log1p(-spec.gamma))).float(),
         noise=torch.from_numpy(spec.noise * draws[:, 11]).float(),
         blur=torch.from_numpy(spec.blur_voxels * draws[:, 12]).float(),
+        inverted=torch.from_numpy(added[:, 0] < spec.gamma_inverted),
+        coarse=torch.from_numpy(_coarse_sizes(spec, added, size)),
         blur_reach=min(int(np.ceil(3 * spec.blur_voxels)), size[0] - 1, size[1] - 1),
         seeds=(draws[:, 13] * 2**53).astype(np.int64).tolist(),
     )
@@ -136,6 +146,14 @@ def change_batch(
         images = _sample(images, grid, "bilinear")
         masks = None if masks is None else _sample(masks.float(), grid, "nearest").round_().to(masks.dtype)
     return _change_intensity(images, changes, bounded), masks
+
+
+def _coarse_sizes(spec: AugmentSpec, draws: NDArray[np.float64], size: tuple[int, int, int]) -> NDArray[np.int64]:
+    """Voxels of each patch at its low resolution, (n, 3); slices stay where changes act in the plane."""
+    zoom = np.where(draws[:, 1] < spec.low_resolution, COARSEST + (1 - COARSEST) * draws[:, 2], 1.0)
+    sizes: NDArray[np.int64] = np.rint(np.outer(zoom, size)).clip(1).astype(np.int64)
+    sizes[:, spec.dimensions :] = size[spec.dimensions :]
+    return sizes
 
 
 def _flip_and_rotate(maps: torch.Tensor, changes: Changes) -> torch.Tensor:
@@ -200,10 +218,14 @@ def _change_intensity(images: torch.Tensor, changes: Changes, bounded: bool) -> 
     device, shape = images.device, (-1, 1, 1, 1, 1)
     if changes.blur.any():
         images = _blurred(images, changes.blur.to(device), changes.blur_reach)
+    images = _reduced(images, changes.coarse)
     if (changes.gamma != 1).any():
         low, high = images.amin((2, 3, 4), keepdim=True), images.amax((2, 3, 4), keepdim=True)
         width = (high - low).clamp_(min=1e-6)
-        images = ((images - low) / width).clamp_(min=0).pow_(changes.gamma.to(device).view(shape)) * width + low
+        inverted = changes.inverted.to(device).view(shape)
+        start, sign = torch.where(inverted, high, low), torch.where(inverted, -1.0, 1.0)
+        powers = (sign * (images - start) / width).clamp_(min=0).pow_(changes.gamma.to(device).view(shape))
+        images = sign * powers * width + start
     images = images * changes.gain.to(device).view(shape) + changes.offset.to(device).view(shape)
     if changes.noise.any():
         # A generator for each patch, so that its noise does not depend on its neighbors.
@@ -211,6 +233,17 @@ def _change_intensity(images: torch.Tensor, changes: Changes, bounded: bool) -> 
         noise = torch.stack([torch.randn(images.shape[1:], generator=source) for source in sources])
         images = images + noise.to(device) * changes.noise.to(device).view(shape)
     return images.clamp_(0, 1) if bounded else images
+
+
+def _reduced(images: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
+    """Patches at a low resolution, of nearest voxels, and enlarged again by linear interpolation."""
+    size = list(images.shape[2:])
+    chosen = torch.nonzero((coarse != torch.tensor(size)).any(1)).flatten().tolist()
+    images = images.clone() if chosen else images
+    for number in chosen:
+        small = F.interpolate(images[number, None], coarse[number].tolist(), mode="nearest-exact")
+        images[number] = F.interpolate(small, size, mode="trilinear", align_corners=False)[0]
+    return images
 
 
 def _blurred(images: torch.Tensor, sigma: torch.Tensor, reach: int) -> torch.Tensor:

@@ -45,6 +45,7 @@ FIRST_FILTERS = (FILTERS, 24, 16, 12, 8)
 FEWEST_PATCHES = 8_000  # that a network must see in the time; wider ones learn less from fewer
 FEWEST_STEPS = 4_000
 MOST_EPOCHS = 1_000
+CLIP_NORM = 12  # of gradients, as in nnU-Net
 VALIDATION_COST = 1 / 3  # of a training patch
 
 
@@ -243,6 +244,7 @@ def _training_choices(sizes: Sizes, topology: Topology, numbers: tuple[int, int,
     yield Choice("training.weight_decay", 1e-2)
     yield Choice("training.schedule", "cosine")
     yield Choice("training.warmup_epochs", 1)
+    yield Choice("training.gradient_clip_norm", CLIP_NORM)
     yield Choice("training.ema_decay", 0.998 if seen // batch >= FEWEST_STEPS // 2 else 0.99)
     yield Choice("training.loss", "dice_cross_entropy")
     yield Choice("training.monitor", "dice")

@@ -22,7 +22,7 @@ from voxray.training.checkpoint import Progress, load_checkpoint, load_model, sa
 from voxray.training.distributed import any_rank, rank_and_world_size, sync_batchnorm_stats
 from voxray.training.inputs import Preprocessing
 from voxray.training.schedule import learning_rate
-from voxray.training.step import EpochResult, TrainingTask, train_epoch
+from voxray.training.step import EpochResult, TrainingTask, Updates, train_epoch
 
 STOP_CHECK_STEPS, STOP_CHECK_S = 4, 2.0  # intervals between checks, with several ranks
 
@@ -107,7 +107,7 @@ def train(
             preprocessing,
             task,
             progress,
-            partial(learning_rate, spec),
+            Updates(partial(learning_rate, spec), spec.accumulate_steps, spec.gradient_clip_norm),
             on_step=partial(watcher.on_step, progress.epoch + 1),
             stop=request,
         )
@@ -134,7 +134,7 @@ def build_optimizer(model: nn.Module, spec: TrainingSpec) -> torch.optim.Optimiz
     others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
     groups = [{"params": weights, "weight_decay": spec.weight_decay}, {"params": others, "weight_decay": 0.0}]
     if spec.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=spec.learning_rate, momentum=0.9, nesterov=True)
+        return torch.optim.SGD(groups, lr=spec.learning_rate, momentum=spec.momentum, nesterov=spec.momentum > 0)
     kind = torch.optim.AdamW if spec.optimizer == "adamw" else torch.optim.Adam
     return kind(groups, lr=spec.learning_rate)
 
@@ -202,7 +202,7 @@ def _save(
 def _history_row(epoch: int, result: EpochResult, metrics: dict[str, float], spec: TrainingSpec) -> dict[str, Any]:
     return {
         "epoch": epoch + 1,
-        "learning_rate": learning_rate(spec, epoch, result.steps),
+        "learning_rate": learning_rate(spec, epoch, math.ceil(result.steps / spec.accumulate_steps)),
         "train_loss": result.loss,
         **metrics,
         "seconds": result.seconds,

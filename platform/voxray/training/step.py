@@ -73,6 +73,49 @@ class EpochResult:
     counts: tuple[float, ...]
 
 
+@dataclass(frozen=True)
+class Updates:
+    """How the gradients of steps become updates of the weights.
+
+    Attributes
+    ----------
+    rate : callable
+        (progress in epochs, updates of an epoch) → learning rate.
+    every : int
+        Steps of an update; the last one of an epoch may have fewer.
+    clip_norm : float
+        Largest norm of the gradients of all weights together; 0 if there is none.
+    """
+
+    rate: Callable[[float, int], float]
+    every: int = 1
+    clip_norm: float = 0.0
+
+    def opens(self, step: int) -> bool:
+        """Whether a step is the first one of an update."""
+        return step % self.every == 0
+
+    def closes(self, step: int, steps: int) -> bool:
+        """Whether a step is the last one of an update."""
+        return (step + 1) % self.every == 0 or step + 1 == steps
+
+    def share(self, step: int, patches: Sequence[int]) -> float:
+        """Share of a step's patches in those of its update, of the patches of all steps of the epoch."""
+        first = step - step % self.every
+        return patches[step] / sum(patches[first : first + self.every])
+
+    def learning_rate(self, epoch: int, step: int, steps: int) -> float:
+        """Learning rate of a step, which is that of its update."""
+        updates = math.ceil(steps / self.every)
+        return self.rate(epoch + step // self.every / updates, updates)
+
+    def apply(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Update the weights with their gradients, which are those of all ranks by now."""
+        if self.clip_norm:
+            nn.utils.clip_grad_norm_(model.parameters(), self.clip_norm)
+        optimizer.step()
+
+
 def train_epoch(
     model: nn.Module,
     loader: PatchLoader,
@@ -80,7 +123,7 @@ def train_epoch(
     preprocessing: Preprocessing,
     task: TrainingTask,
     progress: Progress,
-    rate: Callable[[float, int], float],
+    updates: Updates,
     *,
     on_step: Callable[[int, int], None] = lambda step, steps: None,
     stop: Callable[[int], bool] = lambda step: False,
@@ -96,12 +139,11 @@ def train_epoch(
     task : TrainingTask
     progress : Progress
         The epoch, and the steps of it that an earlier pass did before it was stopped.
-    rate : callable
-        (progress in epochs, steps of an epoch) → learning rate.
+    updates : Updates
     on_step : callable
         Called with (step, steps) after each step.
     stop : callable
-        Called on all ranks with the number of finished steps; True ends the pass.
+        Called on all ranks with the number of finished steps, after an update; True ends the pass.
 
     Raises
     ------
@@ -111,7 +153,8 @@ def train_epoch(
     model.train()
     rank, ranks = rank_and_world_size()
     epoch, done = progress.epoch, progress.step
-    steps, patches, local_patches = len(loader.steps(epoch)), 0, 0
+    totals = loader.steps(epoch).sum(axis=1).tolist()
+    steps, patches, local_patches = len(totals), 0, 0
     total = torch.tensor(sum(progress.loss_sums[rank::ranks]), dtype=torch.float64, device=preprocessing.device)
     # One number, which each count is added to, or those of the steps before, which count once.
     earlier = progress.counts if progress.counts and rank == 0 else 0.0
@@ -121,21 +164,23 @@ def train_epoch(
     for batch in clock.watch(loader.epoch(epoch, done)):
         seed_step(preprocessing.seed, epoch, batch.step, rank)
         for group in optimizer.param_groups:
-            group["lr"] = rate(epoch + batch.step / steps, steps)
+            group["lr"] = updates.learning_rate(epoch, batch.step, steps)
         inputs = preprocessing.inputs(batch, epoch)
         with preprocessing.autocast(), nullcontext() if inputs.count else frozen_batchnorm_stats(model):
             output = model(inputs.images)
         local_loss = task.local_loss(output, inputs, batch.total) * float(inputs.count > 0)
-        optimizer.zero_grad(set_to_none=True)
+        if updates.opens(batch.step):
+            optimizer.zero_grad(set_to_none=True)
         # Process groups average gradients over ranks, but local losses add up.
-        (local_loss * ranks).backward()
-        optimizer.step()
+        (local_loss * (ranks * updates.share(batch.step, totals))).backward()
+        if updates.closes(batch.step, steps):
+            updates.apply(model, optimizer)
         total += local_loss.detach().double() * batch.total
         # After the backward pass, which has freed its memory; the device is not waited for.
         counts = counts + task.count(output, inputs)
         patches, local_patches, done = patches + batch.total, local_patches + inputs.count, batch.step + 1
         on_step(done, steps)
-        if done < steps and stop(done):
+        if done < steps and updates.opens(done) and stop(done):
             break
     sums, counts = tuple(all_gather_objects(float(total))), all_reduce_sum(counts)
     loss = sum(sums) / max(loader.count, 1)

@@ -71,6 +71,14 @@ def test_weights_statistics_and_moments_are_counted_in_bytes() -> None:
     assert cost("adrenal_cnn3d", TrainingSpec(batch_size=8, optimizer="sgd")).optimizer_bytes == weights
 
 
+def test_accumulated_gradients_stay_during_the_backward_pass() -> None:
+    plain, accumulating = (
+        cost("arch3d", TrainingSpec(batch_size=2, accumulate_steps=steps), gpu=True) for steps in (1, 4)
+    )
+    assert plain.peak_bytes < accumulating.peak_bytes <= plain.peak_bytes + plain.gradients_bytes
+    assert accumulating.optimizer_bytes == plain.optimizer_bytes
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_what_is_kept_of_a_batch_is_what_autograd_saves(name: str) -> None:
     shape, classes = SHIPPED[name]

@@ -111,7 +111,7 @@ def estimate_cost(
         logits = [(add_all_operations(network, steps, network.image), ())]
         network.lose(logits[0][0], 0, 0, 0)
     stepping = STEPPING[training.optimizer] * FLOAT * (network.parameters if gpu else network.largest)
-    memory = follow_step(network, len(logits), stepping)
+    memory = follow_step(network, len(logits), stepping, accumulates=training.accumulate_steps > 1)
     gradients, image = FLOAT * network.parameters, network.sizes[0]
     return Cost(
         network.parameters,

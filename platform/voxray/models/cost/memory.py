@@ -39,7 +39,7 @@ class StepMemory:
     activations: int
 
 
-def follow_step(network: Operations, losses: int, stepping: int) -> StepMemory:
+def follow_step(network: Operations, losses: int, stepping: int, *, accumulates: bool = False) -> StepMemory:
     """Simulate a step of `training.step` that follows others.
 
     The logits of the previous step exist until the forward pass has ended, its gradients until the loss is computed.
@@ -52,6 +52,8 @@ def follow_step(network: Operations, losses: int, stepping: int) -> StepMemory:
         Number of losses.
     stepping : int
         Bytes that the optimizer needs temporarily.
+    accumulates : bool
+        Whether gradients are added to those of the previous step, which then stay.
     """
     split = len(network.all) - losses
     forward, loss = network.all[:split], network.all[split:]
@@ -63,8 +65,9 @@ def follow_step(network: Operations, losses: int, stepping: int) -> StepMemory:
     blocks += [-size for size in logits]
     activations = sum(blocks) - sum(gradients)
     _run_forward(blocks, loss, sizes, users)
-    blocks += [-size for size in gradients]
-    _run_backward(blocks, network, users)
+    if not accumulates:
+        blocks += [-size for size in gradients]
+    _run_backward(blocks, network, users, accumulates=accumulates)
     blocks += [stepping, -stepping]
     return _measure([sizes[network.image.storage], *blocks], activations, on_gpu=network.gpu)
 
@@ -106,7 +109,7 @@ def _run_forward(blocks: list[int], operations: Sequence[Operation], sizes: Sequ
                 blocks.append(-sizes[value.storage])
 
 
-def _run_backward(blocks: list[int], network: Operations, users: list[int]) -> None:
+def _run_backward(blocks: list[int], network: Operations, users: list[int], *, accumulates: bool) -> None:
     """From the last operation to the first; a gradient is its size and the number of operations that need it."""
     gradients: dict[int, list[int]] = {}
     for operation in reversed(network.all):
@@ -116,7 +119,7 @@ def _run_backward(blocks: list[int], network: Operations, users: list[int]) -> N
         gradient = gradients.pop(result.number, [0, 1])
         computed = _input_gradients(blocks, operation, gradient, network.batch_size)
         if moment := after + weights:
-            blocks += (moment, -moment, weights)
+            blocks += (moment, -moment, 0 if accumulates else weights)
         _release(blocks, gradient)
         if extra:
             blocks.append(-extra)
