@@ -26,6 +26,7 @@ def test_it_has_a_section_for_each_task_and_for_searches() -> None:
     assert [section.name for section in workspace.sections] == [
         "Classification",
         "Segmentation",
+        "Detection",
         "Training",
         "Pareto",
         "Trials",
@@ -60,6 +61,9 @@ def test_the_sent_workspace_names_the_metrics_that_runs_log(monkeypatch: pytest.
     for name in (
         "val/recall",
         "val/dice",
+        "val/cpm",
+        "final/val/whole_scans/cpm",
+        "final/test/whole_scans/cpm",
         "val/recall_at_precision",
         "parameters.value",
         "training.value.learning_rate",

@@ -1,4 +1,4 @@
-"""The W&B workspace of a project: validation metrics, metrics against model size, and the trials of its searches."""
+"""The W&B workspace of a project: validation and detection, metrics against model size, and trials of searches."""
 
 import wandb_workspaces.reports.v2.interface as panels
 from wandb_workspaces.workspaces.interface import RunsetSettings, Section, Workspace
@@ -8,6 +8,7 @@ from voxray.metrics.registry import epoch_metrics, find_metric
 
 NAME = "Voxray"
 TRAINING = ("loss", "accuracy", "dice")  # of training beside validation
+DETECTION = ("final/val/whole_scans/cpm", "final/test/whole_scans/cpm")  # once, after the evaluation
 GOALS = ("val/recall_at_precision", "val/dice")  # against parameters and settings
 PARAMETERS = "parameters"  # of a run's config
 SETTINGS = ("training.learning_rate", "training.batch_size", "training.weight_decay", PARAMETERS)
@@ -23,6 +24,7 @@ def build_workspace(entity: str, project: str, monitor: str = "loss") -> Workspa
     table = panels.WeavePanelSummaryTable(table_name="trials")
     sections = [
         *(Section(task.capitalize(), panels=[_curve(key) for key in _keys(task)], is_open=True) for task in TASKS),
+        Section("Detection", panels=[_curve("val/cpm"), *map(_bars, DETECTION)], is_open=True),
         Section("Training", panels=[_curve(f"train/{key}", f"val/{key}") for key in TRAINING], is_open=True),
         Section("Pareto", panels=[_front(key) for key in goals], is_open=True),
         Section("Trials", panels=[*map(_parallel, goals), table], is_open=True),
@@ -46,6 +48,10 @@ def _curve(*keys: str) -> panels.LinePlot:
     return panels.LinePlot(title=", ".join(keys), x="Step", y=list(keys), title_x="epoch")
 
 
+def _bars(key: str) -> panels.BarPlot:
+    return panels.BarPlot(title=key, metrics=[key])
+
+
 def _front(key: str) -> panels.ScatterPlot:
     # The running maximum from the smallest network on is the Pareto front.
     return panels.ScatterPlot(
@@ -67,6 +73,8 @@ def _describe(panel: object) -> str:
     match panel:
         case panels.LinePlot():
             return f"{panel.title} over the epochs"
+        case panels.BarPlot():
+            return f"{panel.title} of each run"
         case panels.WeavePanelSummaryTable():
             return f"the table '{panel.table_name}' that a search logs"
         case panels.ScatterPlot() | panels.ParallelCoordinatesPlot():
