@@ -123,7 +123,7 @@ def test_the_report_shows_the_curve_and_its_rates(run: Experiment) -> None:
     page = run_folder(run).report.read_text()
     assert 'id="froc"' in page or "FROC curve" in page
     assert "CPM" in page
-    assert "Sensitivity at false positives a scan, 0.125" in page
+    assert "Sensitivity at 0.125 false positives a scan" in page
 
 
 def test_without_annotations_or_with_dropped_negatives_there_is_no_curve_and_changed_ones_count_again(

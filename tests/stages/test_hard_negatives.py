@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 import pytest
-from chests import chest
-from scenes import SMALL_NET, experiment, write_metaimage
+from chests import NODULE_MM, write_chests
+from scenes import SMALL_NET, experiment
 
 from voxray.config.experiment import Experiment
 from voxray.config.rounds import first_round
@@ -32,39 +32,6 @@ from voxray.store.added import added_folder, hard_negatives, open_trained_store,
 from voxray.store.read import PatchStore, check_store, open_store
 from voxray.store.write import ShardReport
 from voxray.training.checkpoint import weights_digest
-
-SCANS = 8
-NODULE_MM = 12.0
-
-
-def write_chests(root: Path) -> None:
-    """Chests with a nodule in the right lung, an excluded one below it, and others in the left lung."""
-    rng = np.random.default_rng(0)
-    lists: dict[str, list[str]] = {"annotations": [], "annotations_excluded": [], "candidates": []}
-    for number in range(SCANS):
-        name = f"1.2.{number}"
-        nodule, excluded, *others = ((45, 10, 20), (45, 0, -25), (-45, 20, 20), (-45, -20, -10), (-40, 10, -30))
-        moved = [tuple(float(value) for value in np.add(point, rng.uniform(-4, 4, 3))) for point in others]
-        spheres = [(nodule, NODULE_MM), (excluded, 10.0), *((point, 9.0) for point in moved)]
-        volume = chest([((float(x), float(y), float(z)), size) for (x, y, z), size in spheres], (3.0, 3.0, 3.0))
-        noise = rng.integers(-20, 20, volume.array[0].shape)
-        # World RAS+ in the file's LPS.
-        voxels = (volume.array[0] + noise).astype(np.int16)[::-1, ::-1]
-        corner = volume.affine[:3, :3] @ (np.array(volume.shape) - 1) + volume.affine[:3, 3]
-        origin = (-float(corner[0]), -float(corner[1]), float(volume.affine[2, 3]))
-        path = root / f"subset{number}" / f"{name}.mhd"
-        write_metaimage(path, voxels, spacing=(3.0, 3.0, 3.0), origin=origin)
-
-        def lps(point: Sequence[float], series: str = name) -> str:
-            return f"{series},{-point[0]},{-point[1]},{point[2]}"
-
-        lists["annotations"].append(f"{lps(nodule)},{NODULE_MM}")
-        lists["annotations_excluded"].append(f"{lps(excluded)},-1")
-        listed = [(nodule, 1), *((tuple(rng.uniform(-20, 20, 3)), 0) for _ in range(3))]
-        lists["candidates"] += [f"{lps(point)},{label}" for point, label in listed]
-    for file, lines in lists.items():
-        last = "class" if file == "candidates" else "diameter_mm"
-        (root / f"{file}.csv").write_text("\n".join([f"seriesuid,coordX,coordY,coordZ,{last}", *lines]) + "\n")
 
 
 def quiet(line: str) -> None:

@@ -241,7 +241,7 @@ PROPOSALS_PER_SCAN = Metric(
 # The key ends with the rate, such as sensitivity_at/0.125.
 SENSITIVITY_AT = Metric(
     "sensitivity_at",
-    "Sensitivity at false positives a scan",
+    "Sensitivity at {} false positives a scan",
     None,
     "share of nodules that are found at this number of false positives a scan",
     tasks=("detection",),

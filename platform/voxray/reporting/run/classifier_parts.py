@@ -13,7 +13,7 @@ from voxray.reporting.charts.froc_curve import DrawnCurve, froc_chart
 from voxray.reporting.run.contents import RunContents
 from voxray.reporting.run.rounds import training_rounds
 from voxray.reporting.run.scan_views import classifier_views
-from voxray.reporting.run.whole_scans import whole_scans
+from voxray.reporting.run.whole_scans import headline, whole_scans
 from voxray.reporting.run.worst_errors import error_groups, is_one_image
 from voxray.reporting.text.caveats import classifier_caveats
 from voxray.reporting.text.class_rows import class_rows
@@ -92,7 +92,10 @@ def _card(run: RunContents, split: str) -> Card:
     if population := metrics.get("population"):
         size, metrics = f"{size}; metrics re-weighted to the mix of the list", {**metrics, **population}
     values = tuple(metric_value(key, metrics, run.classes) for key in keys)
-    return Card(split, SPLIT_NAMES[split], size, sentence, values)
+    whole = headline(run.metrics[split])
+    if whole:
+        sentence = f"Candidates of the list: {sentence[0].lower()}{sentence[1:]}"
+    return Card(split, SPLIT_NAMES[split], size, sentence, values, whole)
 
 
 def _confusion(counts: list[list[int]]) -> list[list[dict[str, Any]]]:

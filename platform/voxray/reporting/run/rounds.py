@@ -48,7 +48,11 @@ def training_rounds(run: RunContents) -> Rounds | None:
     if first and not cases:
         problem = "No images: the patches of the store cannot be read"
     scans = count(len(rows["scan_id"].unique()), "scan")
-    shown = f", of which the first {len(cases)} are displayed with their probability there" if cases else ""
+    shown = (
+        f", of which the first {len(cases)} are displayed with their probability there, before calibration"
+        if cases
+        else ""
+    )
     sentence = (
         f"This network also trained on {count(rows.num_rows, 'hard negative')} of {scans}: the most probable findings "
         f"of the first round's network in the training scans that hit neither a nodule nor an excluded finding{shown}."

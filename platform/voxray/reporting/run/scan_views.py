@@ -199,11 +199,13 @@ def _caption(run: RunContents, row: Case, findings: Findings) -> str:
         outcomes = [outcome for _, outcome in findings]
         detected, missed = outcomes.count("detected"), outcomes.count("missed")
         positives = detected + missed
-        noun = run.classes[1] if len(run.classes) == 2 else "finding"
+        name = run.classes[1] if len(run.classes) == 2 else "finding"
+        noun = name if positives == 1 else plural(name)
         false = outcomes.count("false positive")
         marked = f", of which the {MOST_FALSE} with the highest probability are marked" if false > MOST_FALSE else ""
+        point = "" if run.threshold is None else f" at p ≥ {probability(run.threshold)}"
         return (
-            f"{where}: {positives} {noun if positives == 1 else plural(noun)}, {detected} detected, {missed} missed, "
+            f"{where}, candidates of the list{point}: {positives} {noun}, {detected} detected, {missed} missed, "
             f"{count(false, 'false positive')}{marked}"
         )
     predictions = run.predictions[run.splits[0]]

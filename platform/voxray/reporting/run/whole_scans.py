@@ -35,6 +35,10 @@ DESCRIPTIONS = {
     "false_positives_per_scan": "findings at or above the operating point that hit no nodule and no excluded finding",
     "recall": "share of nodules that a finding at or above the operating point hits",
 }
+LABELS = {
+    "false_positives_per_scan": "False positives per scan at the operating point",
+    "recall": "Recall at the operating point",
+}
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,20 @@ def displayed_scans(run: RunContents) -> list[Case]:
     return [{"scan_id": row["scan_id"], "path": row["path"], "label_path": None} for row in rows]
 
 
+def headline(metrics: Mapping[str, Any]) -> str:
+    """Whole scans in one sentence of a split's headline; empty where none was searched."""
+    found = metrics.get(WHOLE_SCANS)
+    if found is None or finite(found["proposal_sensitivity"]) is None:
+        return ""
+    nodules = found["nodules"]
+    proposed = percent(round(found["proposal_sensitivity"] * nodules), nodules)
+    text = f"In {count(found['scans'], 'whole scan')} {proposed} of {count(nodules, 'nodule')} are proposed"
+    recall, false = finite(found["recall"]), finite(found["false_positives_per_scan"])
+    if recall is not None and false is not None:
+        text += f" and {percent(round(recall * nodules), nodules)} found with {false:.1f} false positives a scan"
+    return f"{text}; CPM {found['cpm']:.3f}."
+
+
 def _sentence(split: str, metrics: Mapping[str, Any]) -> str:
     nodules, sensitivity = metrics["nodules"], finite(metrics["proposal_sensitivity"])
     proposer = PROPOSERS.get(metrics["proposals"], metrics["proposals"])
@@ -131,7 +149,8 @@ def _sentence(split: str, metrics: Mapping[str, Any]) -> str:
 
 def _value(key: str, metrics: Mapping[str, Any], classes: Sequence[str]) -> MetricValue:
     value = metric_value(key, {**metrics, "level": "nodule"}, classes)
-    return replace(value, description=DESCRIPTIONS.get(key, value.description))
+    label, description = LABELS.get(key, value.label), DESCRIPTIONS.get(key, value.description)
+    return replace(value, label=label, description=description)
 
 
 def _nodules(run: RunContents, split: str) -> pa.Table:

@@ -37,6 +37,7 @@ class Card:
     size: str
     sentence: str
     metrics: tuple[MetricValue, ...]
+    whole_scans: str = ""
 
 
 def metric_value(
@@ -67,8 +68,9 @@ def describe(key: str) -> Metric:
 
 
 def label_of(key: str) -> str:
-    """The label of ``dice`` or, with the class, of ``dice/liver``."""
-    return ", ".join(filter(None, (describe(key).label, key.partition("/")[2])))
+    """The label of ``dice`` or, with the class, of ``dice/liver``; of ``sensitivity_at/2`` with the rate inside."""
+    label, part = describe(key).label, key.partition("/")[2]
+    return label.format(part) if "{}" in label else ", ".join(filter(None, (label, part)))
 
 
 def label_in(key: str, metrics: Mapping[str, Any]) -> str:
