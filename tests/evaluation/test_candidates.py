@@ -12,6 +12,7 @@ from voxray.metrics.detection import RATES, rate_name
 from voxray.runs.folder import run_folder
 from voxray.runs.read import read_history, read_metrics, read_predictions
 from voxray.search.plan import parse_metric
+from voxray.search.space.load import load_space
 from voxray.search.trials import Goal
 from voxray.stages.evaluate import evaluate
 from voxray.stages.ingest import ingest
@@ -22,6 +23,8 @@ from voxray.store.read import open_store
 from voxray.training.tasks import check_settings
 
 STAGES = (ingest, train, evaluate)
+
+SPACE = load_space(Path(__file__).parents[2] / "configs" / "spaces" / "cnn3d.json")
 
 
 def write_annotations(root: Path, diameter: float = 9.0) -> None:
@@ -80,7 +83,7 @@ def test_an_epoch_is_chosen_by_the_cpm_that_evaluation_gives_it(run: Experiment)
     history = read_history(run_folder(run)).to_pylist()
     assert len({row["val_cpm"] for row in history}) > 1
     assert max(row["val_cpm"] for row in history) == pytest.approx(read_metrics(run_folder(run))["val"]["cpm"])
-    assert parse_metric("val/cpm", run, "classification", ("other", "nodule")) == Goal("cpm", "cpm")
+    assert parse_metric("val/cpm", run, SPACE, "classification", ("other", "nodule")) == Goal("cpm", "cpm")
 
 
 def test_other_annotations_choose_another_epoch_so_that_the_training_is_another(run: Experiment) -> None:
@@ -111,11 +114,13 @@ def test_a_run_whose_candidates_have_no_curve_cannot_be_chosen_by_cpm(
     for table, settings in change.items():
         content[table] |= settings
     other = Experiment.model_validate(content)
-    for check in (check_settings, lambda *rest: parse_metric("val/cpm", *rest)):
-        with pytest.raises(ConfigError, match=reason):
-            check(other, "classification", ("other", "nodule"))
+    of_learning = "classification", ("other", "nodule")
+    with pytest.raises(ConfigError, match=reason):
+        check_settings(other, *of_learning)
+    with pytest.raises(ConfigError, match=reason):
+        parse_metric("val/cpm", other, SPACE, *of_learning)
     with pytest.raises(ConfigError, match=r"unknown metric 'val/dice'.*val/roc_auc"):
-        parse_metric("val/dice", other, "classification", ("other", "nodule"))
+        parse_metric("val/dice", other, SPACE, *of_learning)
 
 
 def test_the_report_shows_the_curve_and_its_rates(run: Experiment) -> None:

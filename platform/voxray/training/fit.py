@@ -13,6 +13,7 @@ from torch import nn
 
 import voxray
 from voxray.config.experiment import Experiment
+from voxray.config.labels import label_settings, mask_labels
 from voxray.config.tasks import TASKS
 from voxray.config.training import TrainingSpec
 from voxray.console.failures import print_warning
@@ -188,6 +189,8 @@ def make_loader(
 ) -> PatchLoader:
     """The loader of a split for this rank, or for `part` (rank, ranks)."""
     rank, ranks = part or rank_and_world_size()
+    # With regions there may be more values in the masks than classes.
+    values = len(mask_labels(store.info.classes, label_settings(experiment.data)).values)
     return PatchLoader(
         store,
         split,
@@ -198,7 +201,7 @@ def make_loader(
         seed=experiment.seed,
         buffer_bytes=experiment.training.buffer_bytes,
         pin=device.type == "cuda",
-        crops=choose_crops(experiment, split, len(store.info.classes)),
+        crops=choose_crops(experiment, split, values),
     )
 
 
