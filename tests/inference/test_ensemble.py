@@ -20,9 +20,9 @@ from voxray.executors.local import LocalExecutor
 from voxray.inference import sliding_window
 from voxray.inference.ensemble import prepare_scan, segment_scan
 from voxray.inference.load import TrainedRun, check_members
+from voxray.inference.parts import Windows, choose_parts, sums_bytes
 from voxray.inference.predict import segment
 from voxray.inference.segmenter import Segmenter
-from voxray.inference.tiles import Windows, choose_tiles, sums_bytes
 from voxray.prediction.files import Options
 from voxray.scans.geometry import canonical_volume, in_axes_of
 from voxray.scans.resample import resample, resample_like
@@ -108,13 +108,13 @@ def test_tiles_cover_a_scan_once_and_their_sums_fit_where_that_can_be(
     windows = [Windows(channels, shape, size, overlap, identity) for channels, size, overlap in networks[:3]]
     whole = [((0, shape[1]), (0, shape[2]))]
     most = max(1, sums_bytes(whole, windows) // part)
-    tiles = choose_tiles(shape, windows, most)
+    parts = choose_parts(shape, windows, most)
     covered = np.zeros(shape[1:], int)
-    for (y, end_y), (z, end_z) in tiles:
+    for (y, end_y), (z, end_z) in parts:
         covered[y:end_y, z:end_z] += 1
     assert (covered == 1).all()
     voxel = sums_bytes([((0, 1), (0, 1))], windows)
-    assert sums_bytes(tiles, windows) <= max(most, voxel)
+    assert sums_bytes(parts, windows) <= max(most, voxel)
 
 
 def test_the_peak_of_memory_grows_with_a_slab_and_neither_with_the_volume_nor_with_its_classes() -> None:

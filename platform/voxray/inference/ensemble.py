@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from voxray.inference.mirrors import mirrors_of
+from voxray.inference.parts import Part, Windows, choose_parts
 from voxray.inference.segmenter import NetworkInput, Segmenter
 from voxray.inference.sliding_window import FLOAT_BYTES, Span
-from voxray.inference.tiles import Tile, Windows, choose_tiles
 from voxray.models.outputs import label_maps
 from voxray.scans.geometry import canonical_volume, in_axes_of
 from voxray.scans.masks import label_values
@@ -123,12 +123,12 @@ def segment_scan(
     most = sums_bytes or _sums_bytes(segmenters[0].run.device)
     labels = np.empty((1, *scan.shape), np.uint8)
     shares = np.empty((segmenters[0].channels, *scan.shape), np.float32) if probabilities else None
-    for tile in choose_tiles(scan.shape, [member.windows for member in members], most):
-        edges = _planes(scan.shape[0], tile, segmenters[0].channels * len(members))
-        streams = (member.parts(tile, edges) for member in members)
+    for part in choose_parts(scan.shape, [member.windows for member in members], most):
+        edges = _planes(scan.shape[0], part, segmenters[0].channels * len(members))
+        streams = (member.parts(part, edges) for member in members)
         for span, parts in zip(edges, zip(*streams, strict=True), strict=True):
             mean = _mean(parts)
-            place = tuple(slice(*each) for each in (span, *tile))
+            place = tuple(slice(*each) for each in (span, *part))
             labels[(slice(None), *place)] = label_maps(torch.from_numpy(mean)[None], activation, written).numpy()
             if shares is not None:
                 shares[(slice(None), *place)] = mean
@@ -142,9 +142,9 @@ def _sums_bytes(device: torch.device) -> int:
     return torch.cuda.mem_get_info(device)[0] // GPU_SHARE if device.type == "cuda" else SUMS_BYTES
 
 
-def _planes(extent: int, tile: Tile, channels: int) -> list[Span]:
+def _planes(extent: int, part: Part, channels: int) -> list[Span]:
     """Spans along x whose probabilities are in memory together."""
-    plane = FLOAT_BYTES * channels * int(np.prod([high - low for low, high in tile]))
+    plane = FLOAT_BYTES * channels * int(np.prod([high - low for low, high in part]))
     step = max(1, PLANES_BYTES // plane)
     return [(low, min(low + step, extent)) for low in range(0, extent, step)]
 
@@ -174,9 +174,9 @@ class _Member:
         """What a span of the scan's grid depends on, on the grid of the network."""
         return span if self.onto is None else self.onto.needed(axis, span)
 
-    def parts(self, tile: Tile, edges: Sequence[Span]) -> Iterator[Floats]:
+    def parts(self, part: Part, edges: Sequence[Span]) -> Iterator[Floats]:
         """Probabilities (channels, x, y, z) of each span along x."""
-        across = self.needed(1, tile[0]), self.needed(2, tile[1])
+        across = self.needed(1, part[0]), self.needed(2, part[1])
         slabs = self.segmenter.slabs(self.given, across, self.mirrors)
         held: list[tuple[int, Floats]] = []
         end = 0
@@ -191,7 +191,7 @@ class _Member:
             held = [(first, slab) for first, slab in held if first + slab.shape[1] > low]
             pieces = [slab[:, max(low - first, 0) : high - first] for first, slab in held]
             values = pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1)
-            yield values if self.onto is None else self.onto.sample(values, (span, *tile))
+            yield values if self.onto is None else self.onto.sample(values, (span, *part))
 
 
 def _from(low: int, first: int, slab: Floats) -> tuple[int, Floats]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from voxray.inference.sliding_window import FLOAT_BYTES, Span, covering_starts
 
-Tile = tuple[Span, Span]
+Part = tuple[Span, Span]
 MOST_PARTS = 64  # of an axis
 
 
@@ -37,7 +37,7 @@ class Windows:
     needed: Callable[[int, Span], Span]
 
 
-def choose_tiles(shape: tuple[int, int, int], networks: Sequence[Windows], most_bytes: int) -> list[Tile]:
+def choose_parts(shape: tuple[int, int, int], networks: Sequence[Windows], most_bytes: int) -> list[Part]:
     """The parts of y and z of a scan, one after another along z within those of y.
 
     Parameters
@@ -79,9 +79,9 @@ class _Division:
     windows: list[int]
 
 
-def sums_bytes(tiles: Sequence[Tile], networks: Sequence[Windows]) -> int:
+def sums_bytes(parts: Sequence[Part], networks: Sequence[Windows]) -> int:
     """The most bytes of the networks' sums in any of the parts."""
-    pairs = ((_covered([tile[0]], 1, networks), _covered([tile[1]], 2, networks)) for tile in tiles)
+    pairs = ((_covered([part[0]], 1, networks), _covered([part[1]], 2, networks)) for part in parts)
     return max(_sums_bytes(networks, *pair) for pair in pairs)
 
 
