@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -66,12 +67,24 @@ def test_undefined_values_are_null(lists: tuple[Path, ...], capsys: pytest.Captu
     assert voxray("score", found, "--truth", truth) == 0
 
 
+def test_a_list_may_come_from_a_pipe(lists: tuple[Path, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    found, truth, *_ = lists
+    end, start = os.pipe()
+    os.write(start, found.read_bytes())
+    os.close(start)
+    assert voxray("score", f"/dev/fd/{end}", "--truth", truth, "--json") == 0
+    os.close(end)
+    piped = capsys.readouterr().out
+    assert voxray("score", found, "--truth", truth, "--json") == 0
+    assert json.loads(piped) == json.loads(capsys.readouterr().out)
+
+
 def test_a_bad_list_and_a_bad_option_are_one_line_and_exit_code_2(
     lists: tuple[Path, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     found, truth, *_ = lists
-    found.write_text(f"{HEADER}probability\na,1,0,0,nan\n")
+    found.write_text(f"{HEADER}probability\na,1,0,0,inf\n")
     assert voxray("score", found, "--truth", truth) == 2
-    assert "found.csv: column 'probability': expected a number, got nan in line 2." in capsys.readouterr().err
+    assert "found.csv: column 'probability': expected a number, got inf in line 2." in capsys.readouterr().err
     assert voxray("score", found) == 2
     assert voxray("score", found, "--truth", truth, "--marks", "0") == 2

@@ -29,6 +29,12 @@ def test_candidates_may_have_more_columns_in_any_order(tmp_path: Path) -> None:
     assert table.select(["x_mm", "y_mm", "z_mm"]).to_pylist() == [{"x_mm": -1, "y_mm": -2, "z_mm": 3}] * 2
 
 
+@pytest.mark.parametrize("cell", ["", "nan"])
+def test_a_point_may_lack_a_probability(tmp_path: Path, cell: str) -> None:
+    table = read_candidates(written(tmp_path, f"{HEADER}probability\na,1,2,3,0.5\na,999,0,0,{cell}\n"))
+    assert table["probability"].to_pylist() == [0.5, None]
+
+
 @pytest.mark.parametrize("end", ["", "\n", "\n\n"])
 def test_a_list_with_a_header_only_has_no_points(tmp_path: Path, end: str) -> None:
     assert read_candidates(written(tmp_path, f"{HEADER}probability{end}")).num_rows == 0
@@ -40,8 +46,7 @@ def test_a_list_with_a_header_only_has_no_points(tmp_path: Path, end: str) -> No
     [
         ("", "has no column 'seriesuid'"),
         (f"{HEADER}class\na,1,2,3,1\n", "has no column 'probability'"),
-        (f"{HEADER}probability\na,1,2,3,0.5\nb,1,2,3,nan\n", "'probability': expected a number, got nan in line 3"),
-        (f"{HEADER}probability\na,1,2,3,\n", "'probability': expected a number, got nan in line 2"),
+        (f"{HEADER}probability\na,1,2,3,0.5\nb,1,2,3,inf\n", "'probability': expected a number, got inf in line 3"),
         (f"{HEADER}probability\na,inf,2,3,0.5\n", "'coordX': expected a number, got inf in line 2"),
         (f"{HEADER}probability\na,1,,3,0.5\n", "'coordY': expected a number, got nan in line 2"),
         (f"{HEADER}probability\na,1,2,3,high\n", "'probability': expected numbers"),

@@ -256,7 +256,7 @@ def test_findings_of_a_scan_are_marked_from_the_operating_point_on(run: Experime
     point = content["operating_point"]
     assert point["threshold"] == whole_scans(run, "val")["threshold"]
     assert (point["false_positives_per_scan"], point["sensitivity"]) == (LIMIT, whole_scans(run, "val")["recall"])
-    assert content["recall_threshold"]["target_recall"] == run.evaluation.target_recall
+    assert content["recall_threshold"] is None
     marks = [finding["above_operating_point"] for finding in content["findings"]]
     assert marks == [finding["probability"] >= point["threshold"] for finding in content["findings"]]
     found = load_run(run.out_path, device="cpu").predict(open_file(scan))
@@ -265,9 +265,34 @@ def test_findings_of_a_scan_are_marked_from_the_operating_point_on(run: Experime
     assert found.count_above(found.threshold) == sum(marks)
     assert f"{sum(marks)} of {len(marks)} findings (●) are at or above the operating point, p ≥ " in lines[0]
     assert "at most 1.5 false positives a scan on validation, sensitivity " in lines[0]
-    assert "chosen for a recall of 0.90 on the list's candidates of validation" in lines[0]
+    assert "recall" not in lines[0]
     page = (tmp_path / f"{scan.stem}_findings.html").read_text()
     assert page.count("● ") == 2 * min(sum(marks), 10)
+
+
+def test_a_list_gets_the_probabilities_of_its_evaluation_and_its_operating_point(
+    run: Experiment, tmp_path: Path
+) -> None:
+    root = Path(run.data.root)
+    evaluated = pq.read_table(run_folder(run).predictions("val")).to_pylist()
+    files = [next(root.glob(f"*/{name}.mhd")) for name in sorted({row["scan_id"] for row in evaluated})]
+    lines: list[str] = []
+    options = Options(tmp_path, candidates=root / "candidates.csv")
+    predict(run.out_path, files, options, LocalExecutor(), lines.append)
+    threshold = read_metrics(run_folder(run))["val"]["threshold"]
+    for file in files:
+        content = json.loads((tmp_path / f"{file.stem}_findings.json").read_text())
+        assert content["recall_threshold"] == {"threshold": threshold, "target_recall": 0.9}
+        rows = [row for row in evaluated if row["scan_id"] == file.stem]
+        found = {tuple(row[f"coord{axis}"] for axis in "XYZ"): row["probability"] for row in content["findings"]}
+        expected = {(-row["x_mm"], -row["y_mm"], row["z_mm"]): row["probabilities"][1] for row in rows}
+        assert len(found) == len(expected) == 12
+        for point, probability in expected.items():
+            assert found[tuple(round(value, 3) for value in point)] == pytest.approx(probability, abs=1e-6)
+        above = sum(row["probabilities"][1] >= threshold for row in rows)
+        assert any(f"{above} of 12 findings have p ≥ " in line for line in lines)
+    found_lines = [line for line in lines if line.startswith("predict: ")]
+    assert all("chosen for a recall of 0.90" in line and "operating point" not in line for line in found_lines)
 
 
 def test_the_report_shows_misses_and_false_positives(run: Experiment, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from voxray.prediction.files import Options
 from voxray.scans.read import open_file
 from voxray.stages.ingest import ingest
 from voxray.stages.predict import predict
+from voxray.stages.score import ScoreInputs, score
 from voxray.stages.train import train
 from voxray.training.fit import make_preprocessing
 from voxray.training.loop import choose_device
@@ -125,7 +126,14 @@ def test_only_the_points_of_a_list_are_judged(trained: Experiment, scan: Path, t
     table = rows_of(tmp_path / "found" / "chest_findings.csv")
     assert {(row["coordX"], row["coordY"]) for row in table} == {("-40.0", "-5.0"), ("50.0", "10.0"), ("900.0", "0.0")}
     assert table[-1]["probability"] == ""
-    assert "3 candidates of list.csv, 1 outside the scan" in line
+    assert "3 candidates of list.csv, 1 outside the scan, 2 findings" in line
+    content = json.loads((tmp_path / "found" / "chest_findings.json").read_text())["findings"]
+    assert [(row["side"], row["slice"] is None) for row in content[2:]] == [(None, True)]
+    assert {row["side"] for row in content[:2]} == {"left", "right"}
+    (tmp_path / "truth.csv").write_text("seriesuid,coordX,coordY,coordZ,diameter_mm\nchest,50,10,-20,9\n")
+    result, notes = score(ScoreInputs([tmp_path / "found" / "chest_findings.csv"], tmp_path / "truth.csv"))
+    assert (result.candidates, result.matches.found.all()) == (2, True)
+    assert "1 candidate without a probability: skipped" in notes
 
 
 @pytest.mark.parametrize(

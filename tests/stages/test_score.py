@@ -113,6 +113,16 @@ def test_a_poor_list_in_the_right_coordinates_is_not_suspected(tmp_path: Path) -
     assert notes == ["5 of 20 scans have no candidate"]
 
 
+def test_points_without_a_probability_are_skipped_but_their_scan_counts(tmp_path: Path) -> None:
+    found = write(tmp_path / "found.csv", "probability", FOUND)
+    outside = [(name, 999.0, 0.0, 0.0, "") for name in ("scan00", "elsewhere")]
+    more = write(tmp_path / "more.csv", "probability", outside)  # type: ignore[arg-type]
+    truth = write(tmp_path / "truth.csv", "diameter_mm", NODULES)
+    result, notes = score(ScoreInputs([found, more], truth))
+    assert (result.candidates, result.scans, result.matches.false_positive.sum()) == (30, 21, 0)
+    assert "2 candidates without a probability: skipped" in notes
+
+
 def test_few_or_no_nodules_are_noted(tmp_path: Path) -> None:
     result, notes = scored(tmp_path, FOUND[:10], NODULES[:10])
     assert (result.cpm, result.cpm_interval) == (1, None)

@@ -105,7 +105,7 @@ def _read_text(path: AnyPath) -> str:
     try:
         content = read_bytes(path).decode("utf-8-sig").lstrip("\r\n")
     except FileNotFoundError:
-        raise DataError(str(path), "no such file", "Check the path; the lists of a layout are in data.root") from None
+        raise DataError(str(path), "no such file", "Check the path") from None
     except UnicodeDecodeError as error:
         problem = f"is no UTF-8 text: byte {error.object[error.start]:#04x} at position {error.start:,}"
         raise DataError(str(path), problem, "Save it as CSV in UTF-8") from None

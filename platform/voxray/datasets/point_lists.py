@@ -40,14 +40,16 @@ def read_candidates(path: AnyPath) -> pa.Table:
     Returns
     -------
     pyarrow.Table
-        With the schema CANDIDATES: points in world millimeters, RAS.
+        With the schema CANDIDATES: points in world millimeters, RAS. The probability is null where the cell is empty
+        or NaN, as ``voxray predict`` leaves it for a point outside the scan.
 
     Raises
     ------
     DataError
-        As `read_csv`; a series, coordinate or probability that is empty or not finite. A list without rows is none.
+        As `read_csv`; a series or coordinate that is empty or not finite, or an infinite probability. A list without
+        rows is none.
     """
-    return _read_points(path, CANDIDATES)
+    return _read_points(path, CANDIDATES, may_lack_value=True)
 
 
 def read_series(path: AnyPath) -> list[str]:
@@ -63,21 +65,23 @@ def number_points(table: pa.Table, scans: pa.Array | pa.ChunkedArray) -> tuple[I
     return np.asarray(pc.drop_null(numbers).to_numpy(), np.int64), np.column_stack(columns[:3]), columns[3]
 
 
-def _read_points(path: AnyPath, schema: pa.Schema) -> pa.Table:
+def _read_points(path: AnyPath, schema: pa.Schema, *, may_lack_value: bool = False) -> pa.Table:
     numbers = (*COORDINATES, schema.names[-1])
     table = read_csv(path, (SERIES, *numbers), text=(SERIES,), numbers=numbers, may_be_empty=True)
     table = without_empty_cells(table, path, (SERIES,))
-    _check_finite(table, path, numbers)
+    _check_finite(table, path, COORDINATES)
+    _check_finite(table, path, schema.names[-1:], may_be_empty=may_lack_value)
     x, y, z, value = (table[name].combine_chunks() for name in numbers)
     # LPS to RAS: the first two axes change sign.
     columns = [table[SERIES].combine_chunks(), pc.negate(x), pc.negate(y), z, value]
     return pa.table(dict(zip(schema.names, columns, strict=True)), schema=schema)
 
 
-def _check_finite(table: pa.Table, path: AnyPath, columns: Sequence[str]) -> None:
+def _check_finite(table: pa.Table, path: AnyPath, columns: Sequence[str], *, may_be_empty: bool = False) -> None:
     for column in columns:
         values = np.asarray(table[column].to_numpy(), np.float64)
-        odd = np.flatnonzero(~np.isfinite(values))
+        given = np.asarray(pc.is_valid(table[column]).to_numpy(), bool)
+        odd = np.flatnonzero(~np.isfinite(values) & (given | (not may_be_empty)))
         if len(odd):
             problem = f"column '{column}': expected a number, got {values[odd[0]]} in line {odd[0] + 2}"
             raise DataError(str(path), problem, "Correct or remove the line")

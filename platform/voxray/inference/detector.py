@@ -85,6 +85,10 @@ class Findings:
         """Findings that are at least so probable; they come first."""
         return int((self.probabilities >= threshold).sum())
 
+    def count_known(self) -> int:
+        """Findings inside the scan; they come before those without a probability."""
+        return int(np.isfinite(self.probabilities).sum())
+
     def __len__(self) -> int:
         return len(self.probabilities)
 
@@ -130,7 +134,7 @@ class Detector:
 
     @property
     def recall_threshold(self) -> float | None:
-        """The threshold for patches around candidates of a list, of several runs the mean; None where one has none."""
+        """The threshold for `classify`, of several runs the mean; None where one has none."""
         thresholds = [run.threshold for run in self.runs if run.threshold is not None]
         of_patches = self.runs[0].experiment.evaluation.level == "patch" and len(thresholds) == len(self.runs)
         return float(np.mean(thresholds)) if of_patches else None
@@ -165,8 +169,15 @@ class Detector:
             blobs = find_blobs(volume, region, limit)
         return Candidates(blobs.centers_mm, blobs.diameters_mm)
 
+    def classify(self, volume: Volume, candidates: Candidates, where: str = "volume") -> Floats:
+        """The probability of each point of a list (n,), that an evaluation gives its patch; as `score` without turns.
+
+        The operating point for a recall was chosen on these probabilities.
+        """
+        return self._mean(volume, candidates, where, turns=1)
+
     def score(self, volume: Volume, candidates: Candidates, where: str = "volume") -> Floats:
-        """The probability of each candidate (n,), averaged over runs, quarter turns and mirrors; NaN outside the scan.
+        """The probability of each proposal (n,), averaged over runs, quarter turns and mirrors; NaN outside the scan.
 
         Parameters
         ----------
@@ -181,8 +192,12 @@ class Detector:
         ScanError
             The scan cannot be used.
         """
+        return self._mean(volume, candidates, where, turns=QUARTER_TURNS)
+
+    def _mean(self, volume: Volume, candidates: Candidates, where: str, *, turns: int) -> Floats:
         volume = canonical_volume(volume.array, volume.affine)
-        probabilities = np.stack([_score(run, volume, candidates.centers_mm, where, self.tta) for run in self.runs])
+        points = candidates.centers_mm
+        probabilities = np.stack([_score(run, volume, points, where, turns, self.tta) for run in self.runs])
         mean: Floats = probabilities.mean(axis=0)
         return mean
 
@@ -229,7 +244,7 @@ def _findings(candidates: Candidates, probabilities: Floats, rows: NDArray[np.in
     return Findings(candidates.centers_mm[rows], probabilities[rows], candidates.diameters_mm[rows])
 
 
-def _score(run: TrainedRun, volume: Volume, centers_mm: Floats, where: str, tta: bool) -> Floats:
+def _score(run: TrainedRun, volume: Volume, centers_mm: Floats, where: str, turns: int, tta: bool) -> Floats:
     window = run.experiment.data.picture_window
     settings = run.cut_settings
     if window is not None:
@@ -247,14 +262,18 @@ def _score(run: TrainedRun, volume: Volume, centers_mm: Floats, where: str, tta:
         kept = [(row, patch.image) for row, patch in enumerate(patches, first) if isinstance(patch, Patch)]
         if kept:
             images = np.stack([image for _, image in kept])
-            probabilities[[row for row, _ in kept]] = _probabilities(run, images, statistics, mirrors)
+            probabilities[[row for row, _ in kept]] = _probabilities(run, images, statistics, turns, mirrors)
     return probabilities
 
 
 def _probabilities(
-    run: TrainedRun, images: NDArray[np.generic], statistics: list[list[float]] | None, mirrors: Sequence[Axes]
+    run: TrainedRun,
+    images: NDArray[np.generic],
+    statistics: list[list[float]] | None,
+    turns: int,
+    mirrors: Sequence[Axes],
 ) -> Floats:
-    """Of class 1, the mean over the quarter turns and mirrors of patches (n, channel, x, y, z)."""
+    """Of class 1, the mean over the first quarter turns and the mirrors of patches (n, channel, x, y, z)."""
     preprocessing, window = run.preprocessing, run.experiment.data.picture_window
     if window is not None:
         scaled = (np.asarray(images, np.float32) - window[0]) / (window[1] - window[0])
@@ -263,7 +282,7 @@ def _probabilities(
     rows = None if statistics is None else torch.tensor([statistics] * len(raw), dtype=torch.float64)
     scaled_images = scale_images(raw, preprocessing.intensity, rows, None)
     inputs = scaled_images[..., 0] if preprocessing.spatial_dims == 2 else scaled_images
-    turns = QUARTER_TURNS if inputs.shape[2] == inputs.shape[3] else 1
+    turns = turns if inputs.shape[2] == inputs.shape[3] else 1
     total = np.zeros(len(inputs))
     with torch.no_grad(), preprocessing.autocast():
         for turn, axes in itertools.product(range(turns), mirrors):

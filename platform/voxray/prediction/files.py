@@ -106,7 +106,7 @@ def classify_file(runs: Sequence[TrainedRun], scan: InputScan, options: Options,
 def find_file(runs: Sequence[TrainedRun], scan: InputScan, options: Options, volume: Volume) -> str:
     """Find candidates in a scan, classify them and write the findings; returns the first ten in words.
 
-    With a list of candidates those of the scan are classified, none is left out.
+    With a list of candidates those of the scan are classified as an evaluation does it, and none is left out.
     """
     detector, where = Detector(runs, tta=options.tta), str(scan.path)
     if options.points is None:
@@ -118,18 +118,19 @@ def find_file(runs: Sequence[TrainedRun], scan: InputScan, options: Options, vol
             what += "so no candidates: is it a chest CT in HU, with the whole chest in view?"
     else:
         candidates = options.points.points_of(plain_name(scan.path))
-        findings = sort_findings(candidates, detector.score(volume, candidates, where))
+        findings = sort_findings(candidates, detector.classify(volume, candidates, where))
         what = f"{len(candidates):,} candidates of {options.points.name}"
         outside = int(np.isnan(findings.probabilities).sum())
         if outside:
             what += f", {outside:,} outside the scan"
             if 2 * outside > len(candidates):
                 what += f" (are they world millimeters, LPS?{other_coordinates(volume, candidates.centers_mm)})"
-    subtitle = [f"run {runs[0].experiment.name}", what, f"{len(findings):,} findings"]
+    count = f"{findings.count_known():,} findings"
+    subtitle = [f"run {runs[0].experiment.name}", what, count]
     files, searched = PredictionFolder(options.out), options.candidates is None
     record = made_by(scan, options)
     lines = write_findings(files, scan.name, findings, volume, detector, subtitle, record, searched=searched)
-    return "\n  ".join([f"{what}, {len(findings):,} findings", *lines])
+    return "\n  ".join([f"{what}, {count}", *lines])
 
 
 def made_by(scan: InputScan, options: Options) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def write_findings(
     ]
     sentences = list(threshold_sentences(findings, detector, searched=searched))
     shown = []
-    for number in range(min(MOST_PICTURES, int(np.isfinite(findings.probabilities).sum()))):
+    for number in range(min(MOST_PICTURES, findings.count_known())):
         picture = point_picture(volume, findings.centers_mm[number], findings.diameters_mm[number], LUNG_WINDOW_HU)
         written.append(folder.finding_picture(f"{name}_finding_{number + 1}"))
         write_bytes(written[-1], picture)
@@ -95,7 +95,7 @@ def write_findings(
             "scan": name,
             "axes": "LPS, mm",
             "operating_point": findings.operating_point and asdict(findings.operating_point),
-            "recall_threshold": _recall_threshold(detector),
+            "recall_threshold": None if searched else _recall_threshold(detector),
             "findings": content,
             FILES: finished_files(written),
         },
@@ -104,8 +104,8 @@ def write_findings(
 
 
 def threshold_sentences(findings: Findings, detector: Detector, *, searched: bool) -> Iterator[str]:
-    """How many findings are at or above the operating point of a scan that was searched, and the recall's threshold."""
-    point, total = findings.operating_point, f"{len(findings):,}"
+    """How many findings are at or above the operating point of a scan that was searched, or the recall's of a list."""
+    point, total = findings.operating_point, f"{findings.count_known():,}"
     if point is not None:
         above = f"{findings.count_above(point.threshold):,} of {total} findings ({MARK}) are at or above"
         allowed = f"at most {point.false_positives_per_scan:g} false positives a scan on validation"
@@ -113,7 +113,7 @@ def threshold_sentences(findings: Findings, detector: Detector, *, searched: boo
         yield f"{above} the operating point, p ≥ {probability(point.threshold)}: {allowed}{found}"
     elif searched:
         yield "no operating point: the run was not evaluated on whole scans with these proposals"
-    if (recall := _recall_threshold(detector)) is not None:
+    elif (recall := _recall_threshold(detector)) is not None:
         above = f"{findings.count_above(recall['threshold']):,} of {total} findings have"
         chosen = f"chosen for a recall of {decimals(recall['target_recall'], 2)} on the list's candidates of validation"
         yield f"{above} p ≥ {probability(recall['threshold'])}, {chosen}"
@@ -146,20 +146,21 @@ def _rows(findings: Findings, scan: str) -> list[dict[str, Any]]:
 
 
 def _places(findings: Findings, volume: Volume) -> list[dict[str, Any]]:
-    """The axial slice, counted from the feet, and the patient's side of each finding."""
+    """The axial slice, counted from the feet, and the patient's side of each finding; None outside the scan."""
     voxels = world_to_voxel(volume.affine, findings.centers_mm)
-    middle = (volume.shape[0] - 1) / 2
-    last = volume.shape[2] - 1
+    middle, last = (volume.shape[0] - 1) / 2, volume.shape[2] - 1
     # Of the canonical axes x runs from the patient's left to the right side: RAS+ means towards the right.
     return [
         {"slice": int(np.clip(np.floor(z + 0.5), 0, last)), "side": "right" if x > middle else "left"}
-        for x, _, z in voxels.tolist()
+        if np.isfinite(probability)
+        else {"slice": None, "side": None}
+        for (x, _, z), probability in zip(voxels.tolist(), findings.probabilities, strict=True)
     ]
 
 
 def _in_words(finding: Shown) -> str:
     x, y, z = finding.center_mm
-    size = "" if np.isnan(finding.diameter_mm) else f", about {finding.diameter_mm:.0f} mm"
+    size = "" if np.isnan(finding.diameter_mm) else f", about {finding.diameter_mm:.1f} mm"
     where = f"{finding.side}, slice {finding.slice}, at {-x:.1f}, {-y:.1f}, {z:.1f} mm (LPS)"
     mark = f"{MARK} " if finding.is_above else ""
     return f"{finding.rank}. {mark}{probability_percent(finding.probability)}, {where}{size}"

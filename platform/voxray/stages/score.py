@@ -12,6 +12,7 @@ from voxray.datasets.point_lists import CANDIDATES, number_points, read_annotati
 from voxray.errors import DataError
 from voxray.metrics.detection import Annotations, Candidates, match_candidates, most_probable
 from voxray.metrics.detection_score import MIN_SCANS, DetectionScore, score_candidates
+from voxray.reporting.text.numbers import count
 from voxray.storage.paths import AnyPath
 
 POINT = ["scan_id", "x_mm", "y_mm", "z_mm"]
@@ -54,10 +55,11 @@ def score(inputs: ScoreInputs) -> tuple[DetectionScore, list[str]]:
         A list that cannot be read or has values that are no numbers; no scans.
     """
     tables = [read_candidates(path) for path in inputs.lists]
-    listed = pa.concat_tables([CANDIDATES.empty_table(), *tables])
     truth = read_annotations(inputs.truth)
     other = read_annotations(inputs.excluded) if inputs.excluded else truth.slice(0, 0)
-    scans = _scan_names(inputs, listed, truth)
+    listed = pa.concat_tables([CANDIDATES.empty_table(), *tables])
+    scans, unscored = _scan_names(inputs, listed, truth), listed["probability"].null_count
+    listed = listed.filter(pc.is_valid(listed["probability"]))
     candidates = Candidates(*number_points(listed, scans))
     nodules, excluded = (Annotations(*number_points(table, scans)) for table in (truth, other))
     if inputs.marks_per_scan is not None:
@@ -65,6 +67,7 @@ def score(inputs: ScoreInputs) -> tuple[DetectionScore, list[str]]:
     result = score_candidates(candidates, nodules, excluded, len(scans))
     notes = [
         *_series_notes(inputs, scans, listed, truth, other),
+        *([f"{count(unscored, 'candidate')} without a probability: skipped"] if unscored else []),
         *_list_notes(inputs, tables, listed),
         *_truth_notes(inputs, truth, nodules),
         *_coordinate_notes(candidates, nodules, excluded, result.matches.sensitivity),

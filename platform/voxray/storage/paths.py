@@ -29,6 +29,7 @@ URL = re.compile(r"(?P<protocol>[a-z][a-z\d+.-]*)://(?P<rest>.*)", re.IGNORECASE
 LONGEST_NAME, LONGEST_PATH = 255, 4000  # bytes, with room for the folders of a run
 ATTEMPTS = "8"  # about half a minute, as the pauses double
 CONNECTIONS = 32
+OPENED = Path("/dev/fd")  # where a shell puts files and pipes that it opened for a process
 SPECIAL = {stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket"}
 
 
@@ -209,9 +210,9 @@ def regular_file(path: Path) -> Path:
 
 
 def read_bytes(path: AnyPath) -> bytes:
-    """The content of a file, in one request."""
+    """The content of a file, in one request, or of a pipe that a shell opened for this process, as ``<(…)``."""
     if isinstance(path, Path):
-        return regular_file(path).read_bytes()
+        return (path if path.parent == OPENED else regular_file(path)).read_bytes()
     with storage_errors(path):
         content: bytes = path.fs.cat_file(path.path)
     return content
