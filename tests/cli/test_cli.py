@@ -199,7 +199,9 @@ def test_a_training_that_replaces_another_removes_what_the_other_model_left(
     assert all(path.exists() for path in stale)
     first = capsys.readouterr().out
     assert "replaces the model" not in first
-    assert re.search(r"finished in \d+ s, weights of epoch \d+ \(lowest val loss\) → \S+/model\.safetensors", first)
+    assert re.search(r"\ntrain: epoch 2: train loss \d\S+, .*val loss ", first)
+    took = r"finished in \d+ s \(\d+ s of training steps in 2 epochs\), weights of epoch \d+ \(lowest val loss\)"
+    assert re.search(took + r" → \S+/model\.safetensors", first)
     settings = ["--set", "training.learning_rate=0.002", "--set", "training.monitor='roc_auc'"]
     # A training that fails before its first step removes nothing.
     (out.parent / "empty.json").write_text("[]")

@@ -4,6 +4,8 @@ import json
 import time
 from contextlib import suppress
 
+import pyarrow.compute as pc
+
 from voxray.config.differences import differences
 from voxray.config.experiment import Experiment
 from voxray.config.load import read_experiment
@@ -13,6 +15,7 @@ from voxray.errors import NotReadyError, VoxrayError
 from voxray.executors.base import Executor
 from voxray.metrics.registry import find_metric
 from voxray.reporting.text.metric_values import inline_label
+from voxray.reporting.text.numbers import count
 from voxray.reporting.text.sentences import stop_reason
 from voxray.runs.folder import RunFolder, run_folder
 from voxray.runs.keys import train_key, training_settings
@@ -25,6 +28,7 @@ from voxray.storage.paths import exists, read_bytes, relative_path, to_path
 from voxray.store.matching import open_matching_store
 from voxray.store.read import PatchStore
 from voxray.training.checkpoint import read_metadata, remove_damaged_checkpoints
+from voxray.training.fit import epoch_text
 from voxray.training.monitors import annotations_key
 from voxray.training.tasks import check_settings
 
@@ -94,10 +98,13 @@ def _train(experiment: Experiment, executor: Executor, on_status: OnStatus, fold
             folder.mark_finished("train", key, time.perf_counter() - started, files)
     monitor, epoch = experiment.training.monitor, read_metadata(folder.model)["best_epoch"]
     best = f"{'highest' if find_metric(monitor).higher_is_better else 'lowest'} val {inline_label(monitor)}"
-    seconds = time.perf_counter() - started
-    stopped = stop_reason(experiment.training, read_history(folder).num_rows)
+    seconds, history = time.perf_counter() - started, read_history(folder)
+    on_status(f"train: {epoch_text(history.slice(history.num_rows - 1).to_pylist()[0], experiment.training)}")
+    steps_s = pc.sum(history["seconds"]).as_py()  # of all epochs, also those of an interrupted process
+    of_steps = f"{steps_s:.0f} s of training steps in {count(history.num_rows, 'epoch')}"
+    stopped = stop_reason(experiment.training, history.num_rows)
     details = "".join(f", {text}" for text in (f"weights of epoch {epoch} ({best})", stopped) if text)
-    on_status(f"train: finished in {seconds:.0f} s{details} → {folder.model}")
+    on_status(f"train: finished in {seconds:.0f} s ({of_steps}){details} → {folder.model}")
 
 
 def _what_changed(folder: RunFolder, experiment: Experiment, store: PatchStore) -> str:

@@ -244,6 +244,13 @@ def make_tracker(
     )
 
 
+def epoch_text(row: Mapping[str, Any], training: TrainingSpec) -> str:
+    """A row of the history in words: ``epoch 3: train loss 0.412, val loss 0.398``."""
+    monitors = (f"val_{name}" for name in (training.monitor, training.stopping_monitor))
+    shown = (name for name in dict.fromkeys((*SHOWN, *monitors)) if row.get(name) is not None)
+    return f"epoch {row['epoch']}: " + ", ".join(f"{name.replace('_', ' ', 1)} {row[name]:.3f}" for name in shown)
+
+
 class _Follower:
     """Forwards the steps and epochs of the loop to the progress display and to W&B."""
 
@@ -261,9 +268,7 @@ class _Follower:
         self.on_progress(self.steps_before + step, total, f"epoch {epoch}/{self.training.epochs}{self.text}")
 
     def on_epoch(self, row: dict[str, Any]) -> None:
-        monitors = (f"val_{name}" for name in (self.training.monitor, self.training.stopping_monitor))
-        shown = (name for name in dict.fromkeys((*SHOWN, *monitors)) if name in row)
-        self.text = "".join(f", {name.replace('_', ' ', 1)} {row[name]:.3f}" for name in shown)
+        self.text = f" · {epoch_text(row, self.training)}"
         if self.tracker is not None:
             self.tracker.log_epoch(row)
 
