@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scenes import SMALL_NET, experiment, write_metaimage
 
 from voxray.api.trained_run import load_run
+from voxray.cli.data import print_plan
 from voxray.config.experiment import Experiment
 from voxray.config.folds import fold_experiments
 from voxray.errors import ConfigError, WorkError
@@ -18,6 +19,7 @@ from voxray.evaluation.folds import join_folds
 from voxray.executors.local import LocalExecutor
 from voxray.inference.detector import Detector, Findings
 from voxray.inference.load import load_trained
+from voxray.inspection.annotations import annotation_note
 from voxray.metrics.detection import RATES, rate_name
 from voxray.patches.planned import planned_manifest
 from voxray.patches.scans import split_scans
@@ -268,6 +270,26 @@ def test_findings_of_a_scan_are_marked_from_the_operating_point_on(run: Experime
     assert "recall" not in lines[0]
     page = (tmp_path / f"{scan.stem}_findings.html").read_text()
     assert page.count("● ") == 2 * min(sum(marks), 10)
+
+
+def test_the_plan_and_the_inspection_say_what_detection_has(
+    crossed: Experiment, run: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_plan(run)
+    printed = capsys.readouterr().out
+    assert "fold      fold 0 of 2 (from 0) is tested" in printed
+    counts = [whole_scans(run, split)["scans"] for split in ("val", "test")]
+    assert f"search    whole scans after training, {counts[0]} of val, {counts[1]} of test, at most 30 prop" in printed
+    manifest = planned_manifest(crossed)
+    sizes = [
+        float(line.split(",")[4]) for line in (Path(crossed.data.root) / "annotations.csv").read_text().splitlines()[1:]
+    ]
+    assert annotation_note("luna16", manifest) == (
+        f"16 annotated nodules in 8 of 8 scans, {min(sizes):.1f} to {max(sizes):.1f} mm in diameter "
+        f"(median {np.median(sizes):.1f}); 8 excluded findings"
+    )
+    object.__setattr__(manifest, "root", tmp_path)
+    assert str(annotation_note("luna16", manifest)).startswith("no annotations.csv: ")
 
 
 def test_a_list_gets_the_probabilities_of_its_evaluation_and_its_operating_point(

@@ -138,7 +138,7 @@ def print_plan(experiment: "Experiment") -> None:
     from voxray.evaluation.hard_negatives import count_to_add
     from voxray.patches.plan import empty_classes
     from voxray.patches.population import dropped_notes
-    from voxray.stages.outline import plan_run
+    from voxray.stages.outline import count_searched, plan_run, tested_part
     from voxray.training.memory_check import memory_bytes
 
     planned = plan_run(experiment)
@@ -167,6 +167,12 @@ def print_plan(experiment: "Experiment") -> None:
     if experiment.detection.rounds > 1:
         more = count_to_add(plan.count("train") - plan.count("train", 0), plan.count("train", 0), experiment.patches)
         echo(f"rounds    2; up to {more:,} hard negatives join the training rows of the second one")
+    if tested := tested_part(experiment):
+        echo(f"fold      {tested}")
+    if searched := count_searched(experiment, planned):
+        scans = ", ".join(f"{count:,} of {split}" for split, count in searched.items())
+        limit = f"at most {experiment.detection.max_proposals:,} proposals each"
+        echo(f"search    whole scans after training, {scans}, {limit}")
     echo(f"model     {planned.cost.parameters:,} trainable parameters ({experiment.model.architecture})")
     there, kind = bytes_text(memory_bytes(planned.device)), "GPU" if planned.device.type == "cuda" else "CPU"
     batches = f"batches of {experiment.training.batch_size}, predicted for a {kind}; {there} are here"

@@ -34,8 +34,12 @@ SCAN = ("split", "scan_id", "patient_id", "path")
 
 def searches_scans(experiment: Experiment, store: PatchStore) -> bool:
     """Whether the whole scans of the evaluated splits are searched for candidates."""
-    layout, two = find_layout(experiment.data.layout), len(store.info.classes) == 2
-    is_detector = store.info.task == "classification" and layout.samples_points and two
+    return store.info.task == "classification" and searches_whole_scans(experiment, len(store.info.classes))
+
+
+def searches_whole_scans(experiment: Experiment, classes: int) -> bool:
+    """The same of a classification, by the number of its classes."""
+    is_detector = find_layout(experiment.data.layout).samples_points and classes == 2
     return is_detector and experiment.detection.proposals != "list" and is_annotated(experiment)
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from voxray.datasets.manifest import class_notes
+from voxray.inspection.annotations import annotation_note
 from voxray.inspection.issues import find_issues
 from voxray.inspection.kinds import ERROR, WARNING
 from voxray.inspection.outliers import column, percentile_array
@@ -79,7 +80,10 @@ def summarize(inspection: Inspection) -> dict[str, Any]:
         "spacing_mm": {axis: _range(read, f"{axis}_spacing_mm") for axis in "xyz"},
         "intensity": _intensity(scan_stats),
         # Those on classes are issues.
-        "notes": [note for note in target.manifest.notes if note not in class_notes(target.manifest)],
+        "notes": [
+            *(note for note in target.manifest.notes if note not in class_notes(target.manifest)),
+            *filter(None, [annotation_note(target.layout, target.manifest)]),
+        ],
         "issues": [
             {key: value for key, value in row.items() if value is not None} for row in inspection.issues.to_pylist()
         ],

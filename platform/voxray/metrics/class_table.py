@@ -1,5 +1,6 @@
 """Metrics of each class of a classifier against the rest, and their means, as a classification report has them."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -42,11 +43,16 @@ def class_table(samples: Samples, names: Sequence[str], patients: NDArray[Any]) 
     support = samples.confusion.sum(axis=1)
     return {
         "classes": {
-            name: {**_row(cells, intervals, label), "support": support[label].item()}
+            name: {**_row(cells, intervals, label), "support": _without_rest(support[label].item())}
             for label, name in enumerate(names)
         },
         **{row: _row(cells, intervals, row) for row in (MACRO, WEIGHTED)},
     }
+
+
+def _without_rest(count: float) -> float:
+    """A count, as a whole number where only the rounding of weights keeps it from being one."""
+    return round(count) if math.isclose(count, round(count), rel_tol=1e-9) else count
 
 
 def _cells(samples: Samples) -> dict[Cell, float]:

@@ -269,7 +269,7 @@ ROC_AUC = Metric(
     "roc_auc",
     "ROC AUC",
     roc_auc,
-    "probability that a {positive} {level} scores higher than a {negative} {level}; needs no threshold",
+    "probability that a {level} of class {positive} scores higher than one of class {negative}; needs no threshold",
     multiclass_description="probability that a {level} of a class scores higher for it than another {level}, "
     "mean over the classes",
     undefined="fewer than two classes have a {level} in this split",

@@ -9,11 +9,13 @@ from voxray.config.folds import fold_experiments
 from voxray.datasets.layouts import read_manifest
 from voxray.datasets.manifest import Manifest
 from voxray.errors import ConfigError
-from voxray.evaluation.patches import check_unit
+from voxray.evaluation.findings import searches_whole_scans
+from voxray.evaluation.patches import EVALUATED, check_unit
 from voxray.inference.proposing import check_proposing
 from voxray.models.cost.estimate import Cost
 from voxray.patches.plan import Plan
 from voxray.patches.planned import plan_experiment
+from voxray.patches.scans import split_scans
 from voxray.patches.subsets import find_folds
 from voxray.stages.hard_negatives import check_rounds
 from voxray.storage.paths import to_path
@@ -59,6 +61,24 @@ class RunPlan:
     def rotated_rows(self) -> int:
         """Rotated copies in an epoch."""
         return self.rotations * (self.plan.count("train") - self.plan.count("train", 0))
+
+
+def tested_part(experiment: Experiment) -> str:
+    """Which fold is tested, in words; empty without folds."""
+    split = experiment.split
+    if split.fold is None:
+        return ""
+    if split.by_subset:
+        return f"subset{split.fold} is tested"
+    return f"fold {split.fold} of {split.folds} (from 0) is tested"
+
+
+def count_searched(experiment: Experiment, planned: RunPlan) -> dict[str, int]:
+    """Whole scans of each split that an evaluation searches for candidates; empty where it searches none."""
+    if planned.plan.masks or not searches_whole_scans(experiment, len(planned.plan.classes)):
+        return {}
+    splits = split_scans(planned.manifest, experiment)["split"].to_pylist()
+    return {split: splits.count(split) for split in EVALUATED if split in splits}
 
 
 def first_fold(experiment: Experiment) -> Experiment:
