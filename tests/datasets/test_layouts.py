@@ -8,6 +8,7 @@ from ingesting import ingest
 from scenes import experiment, write_luna
 
 from voxray.config.data import DataSpec
+from voxray.config.labels import SETTINGS
 from voxray.config.load import load_experiment
 from voxray.datasets.base import Layout
 from voxray.datasets.layouts import LAYOUTS, check_layout, read_manifest, recognize_layout
@@ -80,6 +81,7 @@ def test_every_setting_of_a_layout_is_one_of_the_data_section() -> None:
     assert {name for layout in LAYOUTS.values() for name in layout.all_settings} == DataSpec.model_fields.keys() - {
         "layout",
         "root",
+        *SETTINGS,
     }
 
 

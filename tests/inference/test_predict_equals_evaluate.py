@@ -128,7 +128,7 @@ def check_predictions(chests: Path, spec: Experiment) -> None:
         assert prediction.label == int(prediction.probabilities[1] >= threshold)
     for path in list(expected)[-2:]:
         scan = shutil.copy(chests / path, out.parent / f"x{path}")
-        voxray_command("predict", out, scan, "--out", out.parent / "predicted", "--no-ray")
+        voxray_command("predict", out, scan, "--out", out.parent / "predicted", "--no-ray", "--overwrite")
         written = json.loads((out.parent / "predicted" / f"x{path.removesuffix('.nii.gz')}.json").read_text())
         np.testing.assert_allclose(list(written["probabilities"].values()), expected[path], atol=1e-6)
         assert written["threshold"] == pytest.approx(threshold)

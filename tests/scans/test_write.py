@@ -11,6 +11,7 @@ from nibabel.affines import from_matvec
 from readers.nifti_files import QFORM, SFORM, SHEARED, TURNED, nifti, quaternion
 from readers.reading import itk_affine
 
+from voxray.config.labels import MaskLabels
 from voxray.inference.ensemble import Segmentation
 from voxray.prediction.files import Options, segment_file
 from voxray.prediction.scans import InputScan
@@ -69,7 +70,8 @@ def label_map(scan: Path) -> Path:
         empty = Volume(np.zeros((1, *volume.shape), np.uint8), volume.affine)
         return Segmentation(empty, empty)
 
-    run: Any = SimpleNamespace(classes=("background", "tumor"))
+    labels = MaskLabels(("background", "tumor"))
+    run: Any = SimpleNamespace(classes=labels.classes, labels=labels)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("voxray.prediction.files.segment_scan", segment_scan)
         patched.setattr("voxray.prediction.files.Segmenter", lambda run: run)
