@@ -57,7 +57,7 @@ def test_a_search_records_a_trial_that_fails_and_its_winner_can_be_trained(
     # The first trial is the experiment itself, whose penalty makes the loss infinite.
     spec = experiment(luna, out, training={"epochs": 3, "optimizer": "sgd", "weight_decay": 1e30})
     with pytest.raises(SystemExit) as ended:
-        main(command(tmp_path, spec, "--trials", "4", "--seed", "1"))
+        main(command(tmp_path, spec, "--trials", "4", "--seed", "1", "--search", "random"))
     assert ended.value.code == 0
     trials = read_trials(tmp_path / "search")
     assert trials[0].origin == "architecture.json"

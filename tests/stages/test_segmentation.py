@@ -295,7 +295,7 @@ def test_padding_counts_neither_in_the_loss_nor_in_the_metrics(brains: Path, tmp
 
 
 def test_whatever_fails_in_an_evaluation_names_the_scan(finished: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **_regions: object) -> None:
         raise MemoryError("cannot allocate 1.8 TiB")
 
     monkeypatch.setattr("voxray.evaluation.scans.scan_metrics", fail)

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from voxray.config.data import DataSpec
 from voxray.errors import ConfigError
+
+if TYPE_CHECKING:
+    from voxray.config.data import DataSpec
 
 IGNORED = 255  # in label maps of numbers: a voxel that counts neither in training nor in evaluation
 MOST_CLASSES = 255
@@ -98,7 +100,7 @@ def mask_labels(classes: Sequence[str], settings: Mapping[str, Any]) -> MaskLabe
     return MaskLabels(tuple(classes), () if plain else values, ignored, members)
 
 
-def label_settings(data: DataSpec) -> dict[str, Any]:
+def label_settings(data: "DataSpec") -> dict[str, Any]:
     """The settings of labels that an experiment gives, for `mask_labels` and for the provenance of a store."""
     given = data.model_dump(mode="json", include=set(SETTINGS))
     return {name: value for name, value in given.items() if value is not None}

@@ -64,7 +64,10 @@ def test_findings_are_marked_on_their_slices_by_outcome(run: RunContents) -> Non
     views = classifier_views(run)
     assert views is not None
     assert views.problem == ""
-    assert views.caption == "test split: 2 nodules, 1 detected, 1 missed, 1 false positive"
+    assert (
+        views.caption
+        == "test split, candidates of the list at p ≥ 0.500: 2 nodules, 1 detected, 1 missed, 1 false positive"
+    )
     assert list(views.outcomes) == ["detected", "missed", "false positive"]
     assert views.turning is not None
     sheet = views.sheet

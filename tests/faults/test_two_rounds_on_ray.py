@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ from voxray.executors.local import LocalExecutor
 from voxray.executors.ray.executor import RayExecutor
 from voxray.stages.pipeline import run
 
-pytestmark = pytest.mark.usefixtures("ray_here")
+pytestmark = [
+    pytest.mark.usefixtures("ray_here"),
+    pytest.mark.skipif(os.environ.get("VOXRAY_FAULTS") != "all", reason="takes a minute: run make faults"),
+]
 
 
 def test_two_rounds_find_the_same_in_whole_scans_with_and_without_ray_and_folds_are_joined(tmp_path: Path) -> None:
