@@ -24,9 +24,10 @@ test: .venv/ready
 fuzz: .venv/ready
 	VOXRAY_FUZZ_SEEDS=$(FUZZ_SEEDS) PYTHONUTF8=1 $(BIN)/pytest tests/fuzz
 
-# Every fault at every file of every stage, which takes half an hour; `make test` takes a sample.
+# Every fault at every file of every stage, and nodes that come and go, which takes half an hour; `make test` takes a
+# sample.
 faults: .venv/ready
-	VOXRAY_FAULTS=all PYTHONUTF8=1 $(BIN)/pytest tests/faults
+	VOXRAY_FAULTS=all PYTHONUTF8=1 $(BIN)/pytest tests/faults tests/executors/test_nodes.py
 
 check: .venv/ready
 	$(BIN)/ruff check .

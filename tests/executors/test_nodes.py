@@ -176,6 +176,7 @@ def test_a_training_whose_worker_is_killed_ends_like_one_that_was_left_alone(fol
     assert_same_curve(history(spec), history(undisturbed))
 
 
+@pytest.mark.faults
 def test_a_training_takes_nodes_that_come_leaves_those_that_go_and_stops_when_asked(
     folder: Path, luna: Path, ray_here: "Cluster", monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,4 @@
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,7 @@ from voxray.executors.local import LocalExecutor
 from voxray.executors.ray.executor import RayExecutor
 from voxray.stages.pipeline import run
 
-pytestmark = [
-    pytest.mark.usefixtures("ray_here"),
-    pytest.mark.skipif(os.environ.get("VOXRAY_FAULTS") != "all", reason="takes a minute: run make faults"),
-]
+pytestmark = [pytest.mark.usefixtures("ray_here"), pytest.mark.faults]
 
 
 def test_two_rounds_find_the_same_in_whole_scans_with_and_without_ray_and_folds_are_joined(tmp_path: Path) -> None:
