@@ -31,7 +31,7 @@ def test_the_level_is_named_in_sentences_and_descriptions() -> None:
     patients = METRICS | {"level": "patient"}
     assert "57 of 63 nodule patients" in operating_sentence("test", patients, CLASSES, 0.9)
     assert metric_value("roc_auc", patients, CLASSES).description.startswith(
-        "probability that a nodule patient scores higher"
+        "probability that a patient of class nodule scores higher"
     )
     assert "1.6 other patients per nodule patient" in list(classifier_caveats({"val": patients}, CLASSES))[-1]
 
