@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, maximum_filter
 
+from voxray.inspection.outliers import median_and_deviation
 from voxray.inspection.signatures import Signature, common_grid
 
 ALIKE = 0.85  # correlation of details; of the real data sets in docs/inspect.md, unrelated images stay below
@@ -87,18 +88,9 @@ def _least_that_stands_out(images: NDArray[np.uint8], groups: NDArray[np.int64])
         return 0.0
     pairs = np.random.default_rng(SEED).integers(0, len(images), (PAIRS, 2))
     first, second = pairs[groups[pairs[:, 0]] != groups[pairs[:, 1]]].T
-    correlations = np.concatenate(
-        [
-            _correlations(
-                _all_details(images[first[start : start + BLOCK]]), _all_details(images[second[start : start + BLOCK]])
-            )
-            for start in range(0, len(first), BLOCK)
-        ]
-    )
-    transformed = np.arctanh(np.clip(correlations, -1 + 1e-6, 1 - 1e-6))
-    middle = np.median(transformed)
-    spread = 1.4826 * np.median(np.abs(transformed - middle))
-    return float(np.tanh(middle + STANDS_OUT * spread))
+    correlations = _correlations(_all_details(images[first]), _all_details(images[second])).astype(np.float64)
+    median, deviation = median_and_deviation(np.arctanh(np.clip(correlations, -1 + 1e-6, 1 - 1e-6)))
+    return float(np.tanh(median + STANDS_OUT * deviation))
 
 
 def _details(images: NDArray[np.uint8]) -> Floats:

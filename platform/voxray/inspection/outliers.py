@@ -48,9 +48,14 @@ def robust_z(values: Floats, floor: float) -> Floats:
     finite = values[np.isfinite(values)]
     if len(finite) == 0:
         return np.zeros(len(values))
-    median = np.median(finite)
-    unit = max(MAD_TO_DEVIATION * float(np.median(np.abs(finite - median))), floor)
-    return np.nan_to_num((values - median) / unit)
+    median, deviation = median_and_deviation(finite)
+    return np.nan_to_num((values - median) / max(deviation, floor))
+
+
+def median_and_deviation(values: Floats) -> tuple[float, float]:
+    """The median of finite values (n,), n > 0, and 1.4826 × MAD."""
+    median = float(np.median(values))
+    return median, MAD_TO_DEVIATION * float(np.median(np.abs(values - median)))
 
 
 def find_outliers(scan_stats: pa.Table) -> list[dict[str, Any]]:

@@ -126,19 +126,20 @@ def _peaks(volume: Volume, sigma: float) -> tuple[Floats, Floats]:
 
 def _smallest_curvatures(values: NDArray[np.float32], voxels: NDArray[np.int64]) -> Floats:
     """Of a map at some voxels (n, 3): the smallest eigenvalue of the negative Hessian, by differences of neighbors."""
-    padded, inner = np.pad(values, 1, mode="edge"), voxels + 1
     hessian = np.zeros((len(voxels), 3, 3))
+    last = np.array(values.shape) - 1
 
-    def shifted(offset: NDArray[np.int64]) -> Floats:
-        return np.asarray(padded[tuple((inner + offset).T)], np.float64)
+    def beside(offset: NDArray[np.int64]) -> Floats:
+        # Outside the map are the values of its border.
+        return np.asarray(values[tuple(np.clip(voxels + offset, 0, last).T)], np.float64)
 
     units = np.eye(3, dtype=np.int64)
-    for first, second in itertools.combinations_with_replacement(range(3), 2):
+    middle = beside(np.zeros(3, np.int64))
+    for axis, unit in enumerate(units):
+        hessian[:, axis, axis] = beside(unit) + beside(-unit) - 2 * middle
+    for first, second in itertools.combinations(range(3), 2):
         one, other = units[first], units[second]
-        if first == second:
-            value = shifted(one) + shifted(-one) - 2 * shifted(0 * one)
-        else:
-            value = (shifted(one + other) + shifted(-one - other) - shifted(one - other) - shifted(other - one)) / 4
+        value = (beside(one + other) + beside(-one - other) - beside(one - other) - beside(other - one)) / 4
         hessian[:, first, second] = hessian[:, second, first] = value
     return np.asarray(-np.linalg.eigvalsh(hessian)[:, -1])
 

@@ -24,7 +24,7 @@ from voxray.storage.paths import AnyPath
 from voxray.training.checkpoint import read_metadata
 
 SHOWN = 3  # problems in a message
-ANEW = "Give another folder with --out, or make them again with --overwrite"
+REMEDY = "Give another folder with --out, or make them again with --overwrite"
 
 
 def predict(run: AnyPath, given: Sequence[AnyPath], options: Options, executor: Executor, on_status: OnStatus) -> None:
@@ -126,7 +126,7 @@ def _to_predict(kind: str, scans: Sequence[InputScan], options: Options) -> list
     if problems:
         more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         where, _, problem = "; ".join(problems[:SHOWN]).partition(": ")
-        raise ConfigError(where, problem + more, ANEW)
+        raise ConfigError(where, problem + more, REMEDY)
     return todo
 
 

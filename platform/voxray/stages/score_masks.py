@@ -275,7 +275,8 @@ def _reader(pair: MaskPair, labels: Sequence[int]) -> Callable[[], tuple[Any, La
 
     def read() -> tuple[Any, Labels, Labels]:
         volume = open_scan(pair.truth)
-        masks = (_labels(each.array[0], pair.truth, _Seen()) for each in (volume, open_scan(pair.prediction)))
+        scans = (volume, pair.truth), (open_scan(pair.prediction), pair.prediction)
+        masks = (_labels(scan.array[0], path, _Seen()) for scan, path in scans)
         truth, prediction = (np.minimum(_numbered(mask, labels), 255).astype(np.uint8) for mask in masks)
         return volume, truth, prediction
 

@@ -43,7 +43,7 @@ class Pruner(FIFOScheduler):
         self.rule.on_trial_add(tune_controller, trial)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Whether a trial goes on."""
+        """Whether a trial continues."""
         number = trial.config["number"]
         if FOLD in result:
             stops = self.study.report_fold(number, result[FOLD]) and self.study.search.scheduler != "none"

@@ -18,7 +18,7 @@ def is_gzip(start: bytes) -> bool:
 def inflate(packed: bytes, size: int, where: str) -> bytes | bytearray:
     """The first `size` bytes of a gzip stream, or fewer if it ends before.
 
-    Checksums are verified, unless the stream goes on. Bytes after the stream do not matter.
+    Checksums are verified, unless the stream continues. Bytes after the stream do not matter.
 
     Raises
     ------
